@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+"""drive.py: plans the runs of bench/run, makes them, and collects their records.
+
+Each run is a process of its own that prints one JSON record per line. Repetitions are interleaved: the first of
+all collectors, then the second. report.py makes the table, plots.py the plots.
+"""
+
+import argparse
+import collections
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+WORKLOADS = ["gcbench", "graph", "graph_local", "alloc32", "primitives"]
+COLLECTORS = ["veil", "libgc", "malloc", "mimalloc"]
+ON_REQUEST = ["libgc_plain"]
+BACK_ENDS = ["auto", "uffd", "mprotect", "none"]
+BY_HAND = ["malloc", "mimalloc"]  # They have no heap to size.
+PAGE_SIZES_KIB = [4, 16, 64]
+TIMEOUT_S = 1200
+
+# `tag` goes into the records besides what the process says itself.
+Run = collections.namedtuple("Run", "workload collector heap command tag")
+
+
+def names(known):
+    def read(text):
+        chosen = text.split(",")
+        for name in chosen:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"'{name}' is none of {', '.join(known)}")
+        return list(dict.fromkeys(chosen))
+
+    return read
+
+
+def number(kind, least, most):
+    def read(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number in [{least}, {most}]")
+        return value
+
+    return read
+
+
+def heaps(text):
+    for one in text.split(","):
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?x?", one) or float(one.rstrip("x")) < 1:
+            raise argparse.ArgumentTypeError(f"'{one}' is neither a size in MiB nor a factor such as 2x")
+    return text.split(",")
+
+
+def options_read():
+    parser = argparse.ArgumentParser(prog="bench/run", add_help=False, allow_abbrev=False, usage="bench/run --help")
+    add = parser.add_argument
+    add("--quick", action="store_true")
+    add("--only", type=names(WORKLOADS), default=WORKLOADS)
+    add("--collector", type=names(COLLECTORS + ON_REQUEST), default=COLLECTORS)
+    add("--live", type=number(float, 1, 1 << 20))
+    add("--heap", type=heaps, default=[None])
+    add("--threads", type=number(int, 1, 256), default=1)
+    add("--back-end", type=lambda text: names(BACK_ENDS)(text)[0], default="auto")
+    add("--repeat", type=number(int, 1, 1000))
+    add("--json")
+    add("--plots")
+    add("--check", action="store_true", help=argparse.SUPPRESS)
+    add("--build", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.live = options.live or (64 if options.quick else 1024)
+    options.repeat = options.repeat or (1 if options.quick else 5)
+    here = os.path.dirname(os.path.abspath(__file__))
+    options.out = os.path.join(here, "out")
+    options.json = options.json or os.path.join(options.out, "records.json")
+    return options
+
+
+def workload_arguments(options, workload):
+    """What a workload's executable is told about sizes."""
+    quick = options.quick
+    if workload == "gcbench":
+        return ["--scale", "1" if quick else "2"]
+    if workload == "alloc32":
+        return ["--steps", "100000" if quick else "800000"]
+    return ["--workload", workload, "--live", f"{options.live:g}"]
+
+
+def plan_workload(options, workload):
+    runs = []
+    for collector in options.collector:
+        source = "graph" if workload == "graph_local" else workload
+        program = os.path.join(options.build, f"bench_{source}-{collector}")
+        if not os.path.exists(program):
+            print(f"bench: {workload} for {collector} is not built: its library is missing", file=sys.stderr)
+            continue
+        # Next to nothing lives in alloc32: there is no heap to size.
+        sizes = [None] if workload == "alloc32" else options.heap[:1] if collector in BY_HAND else options.heap
+        for heap in sizes:
+            command = [program, "--threads", str(options.threads), "--idle", "0.3" if options.quick else "5"]
+            command += workload_arguments(options, workload)
+            if heap is not None and collector not in BY_HAND:
+                command += ["--heap", heap]
+            if collector == "veil" and options.back_end != "auto":
+                command += ["--back-end", options.back_end]
+            runs.append(Run(workload, collector, heap, command, {}))
+    return runs
+
+
+def plan_primitives(options):
+    if "veil" not in options.collector:
+        return []
+    program = os.path.join(options.build, "bench_primitives")
+    command = [program] + (["--quick"] if options.quick else [])
+    if options.back_end != "auto":
+        command += ["--back-end", options.back_end]
+    runs = [Run("primitives", "veil", None, command, {})]
+    for kib in PAGE_SIZES_KIB:
+        program = os.path.join(options.build, "bench_graph-veil")
+        command = [program, "--idle", "0.2" if options.quick else "1", "--granule", str(kib)]
+        command += ["--workload", "graph", "--live", f"{max(options.live / 4, 64):g}"]
+        if options.back_end != "auto":
+            command += ["--back-end", options.back_end]
+        runs.append(Run("primitives/page_size", "veil", None, command, {"granule_kib": kib}))
+    return [run for run in runs if os.path.exists(run.command[0])]
+
+
+def run_one(run, repetition, detail):
+    """The records of one process, and what went wrong or None."""
+    command = run.command + (["--detail", detail] if detail else [])
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return [], f"did not end in {TIMEOUT_S} s"
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
+        return [], f"{said[-1] if said else 'no message'} ({how})"
+    sys.stderr.write(done.stderr)
+    records = []
+    for line in done.stdout.splitlines():
+        record = json.loads(line)
+        if "/" in run.workload:
+            record["workload"] = run.workload
+        record.update(run.tag, repetition=repetition, heap_option=run.heap)
+        records.append(record)
+    return records, None
+
+
+def records_write(options, records):
+    """A JSON array, one record per line. Written anew each time, so that an interrupted run leaves what it had."""
+    folder = os.path.dirname(os.path.abspath(options.json))
+    os.makedirs(folder, exist_ok=True)
+    with open(options.json + ".tmp", "w", encoding="utf-8") as file:
+        file.write("[\n" + ",\n".join(json.dumps(record) for record in records) + "\n]\n")
+    os.replace(options.json + ".tmp", options.json)
+
+
+def label(run):
+    text = f"{run.workload} {run.collector}"
+    text += f" heap {run.heap}" if run.heap and run.collector not in BY_HAND else ""
+    return text + "".join(f" {key} {value}" for key, value in run.tag.items())
+
+
+def detail_path(options, run):
+    text = re.sub(r"[^a-z0-9_.]+", "-", label(run))
+    return os.path.join(options.out, "detail", text + ".txt")
+
+
+def main():
+    options = options_read()
+    if options.check:
+        print("plots" if options.plots else "")
+        return 0
+    import report  # Not needed for --check.
+
+    groups = []
+    for workload in options.only:
+        groups.append(plan_primitives(options) if workload == "primitives" else plan_workload(options, workload))
+    order = [(run, rep) for group in groups for rep in range(1, options.repeat + 1) for run in group]
+    os.makedirs(os.path.join(options.out, "detail"), exist_ok=True)
+    print(report.machine_describe())
+    records, failures, began = [], [], time.monotonic()
+    for done, (run, rep) in enumerate(order):
+        elapsed = time.monotonic() - began
+        print(f"[{done + 1}/{len(order)}, {elapsed:4.0f} s] {label(run)}, repetition {rep} ... ", end="", flush=True)
+        wants_detail = rep == 1 and run.workload != "primitives"
+        new, wrong = run_one(run, rep, detail_path(options, run) if wants_detail else None)
+        if wrong:
+            failures.append(f"{label(run)}, repetition {rep}: {wrong}")
+            print("FAILED: " + wrong, flush=True)
+        else:
+            records += new
+            records_write(options, records)
+            print(report.record_summary(new[0]), flush=True)
+    print()
+    report.table_print(records)
+    failures += report.checks_differ(records)
+    for failure in failures:
+        print("FAILED: " + failure)
+    print(f"\nrecords: {options.json}")
+    if options.plots and records:
+        import plots
+
+        details = {label(run): detail_path(options, run) for run, _ in order}
+        plots.plots_write(options.plots, records, details)
+        print(f"plots: {options.plots}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nbench: interrupted")

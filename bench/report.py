@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""report.py: from records to the table for people.
+
+A cell is the median over the repetitions; a ratio is the median of the ratios within each repetition.
+"""
+
+import os
+import platform
+import statistics
+
+
+def machine_describe():
+    model = "unknown processor"
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    load = os.getloadavg()[0]
+    note = "" if load < 0.5 else " (busy: trust ratios, not figures)"
+    return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, load {load:.1f}{note}"
+
+
+def record_summary(record):
+    if record["workload"] == "primitives":
+        return "done"
+    return f"{record['wall_s']:.2f} s, largest gap {record['gap_max_us'] / 1e3:.2f} ms"
+
+
+def median(records, field):
+    values = [record[field] for record in records if record.get(field) is not None]
+    return statistics.median(values) if values else None
+
+
+def ratio(records, base_records, field):
+    """Median over repetitions of `field` against the same repetition of the base."""
+    base = {record["repetition"]: record.get(field) for record in base_records}
+    ratios = [r[field] / base[r["repetition"]] for r in records if r.get(field) is not None and base.get(r["repetition"])]
+    return statistics.median(ratios) if ratios else None
+
+
+def figure(value, scale=1.0):
+    """Three significant digits, without exponents."""
+    if value is None:
+        return "-"
+    value *= scale
+    if value == 0:
+        return "0"
+    size = abs(value)
+    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 else f"{value:.3f}"
+
+
+def rows_print(header, rows):
+    widths = [max(len(row[i]) for row in [header] + rows) for i in range(len(header))]
+    for row in [header] + rows:
+        cells = [cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))]
+        print("  ".join(cells).rstrip())
+        if row is header:
+            print("-" * (sum(widths) + 2 * (len(widths) - 1)))
+    print()
+
+
+def grouped(records, *fields):
+    groups = {}
+    for record in records:
+        groups.setdefault(tuple(record.get(field) for field in fields), []).append(record)
+    return groups
+
+
+def name_of(collector, back_end, heap, granule=None):
+    name = f"{collector} ({back_end})" if back_end else collector
+    name += f" heap {heap}" if heap else ""
+    return name + (f" {granule} KiB" if granule else "")
+
+
+def rows_of(records):
+    """(workload, name, records of it, malloc's records) for each row; primitives proper are left out."""
+    rows = []
+    plain = [r for r in records if r["workload"] != "primitives"]
+    for (workload,), of_workload in grouped(plain, "workload").items():
+        base = [r for r in of_workload if r["collector"] == "malloc"]
+        groups = grouped(of_workload, "collector", "back_end", "heap_option", "granule_kib")
+        for (collector, back_end, heap, granule), group in groups.items():
+            by_hand = collector in ("malloc", "mimalloc")
+            rows.append((workload, name_of(collector, back_end, None if by_hand else heap, granule), group, base))
+    return rows
+
+
+def main_rows(rows):
+    header = ["workload", "collector", "wall s", "x malloc", "cpu x", "MiB live", "MiB peak", "gap us p50", "p99.9",
+              "p99.9 in cycle", "max", "machine", "MMU% 1 ms", "5 ms", "20 ms", "100 ms", "cycles"]
+    table = []
+    for workload, name, group, base in rows:
+        cells = [workload, name, figure(median(group, "wall_s")), figure(ratio(group, base, "wall_s")),
+                 figure(ratio(group, base, "cpu_s"))]
+        for field in ["live_mib", "peak_rss_mib", "gap_p50_us", "gap_p999_us", "gap_in_cycle_p999_us", "gap_max_us",
+                      "machine_gap_max_us"]:
+            cells.append(figure(median(group, field)))
+        for field in ["mmu_1ms", "mmu_5ms", "mmu_20ms", "mmu_100ms"]:
+            cells.append(figure(median(group, field), 100))
+        cells.append(figure(median(group, "major_cycles")))
+        table.append(cells)
+    return header, table
+
+
+def veil_rows(rows):
+    header = ["workload", "veil", "flip us p50", "max", "best max", "traps", "trap us p50", "p99", "veiled ms max",
+              "in cycle %", "scanned", "by traps", "copied MiB", "stall ms"]
+    table = []
+    for workload, name, group, _ in rows:
+        if group[0]["collector"] != "veil":
+            continue
+        cells = [workload, name, figure(median(group, "flip_p50_us")), figure(median(group, "flip_max_us")),
+                 figure(min(r["flip_max_us"] for r in group))]
+        for field, scale in [("traps", 1), ("trap_p50_us", 1), ("trap_p99_us", 1), ("veiled_ms_max", 1),
+                             ("in_cycle_share", 100), ("pages_scanned_background", 1), ("pages_scanned_trap", 1),
+                             ("copied_mib", 1), ("stall_ms", 1)]:
+            cells.append(figure(median(group, field), scale))
+        table.append(cells)
+    return header, table
+
+
+def alloc_rows(rows, records):
+    header = ["workload", "ns per object", "32 bytes", "x mimalloc", "24 bytes", "x mimalloc", "32 zeroed", "x mimalloc"]
+    base = [r for r in records if r["workload"] == "alloc32" and r["collector"] == "mimalloc"]
+    table = []
+    for workload, name, group, _ in rows:
+        if workload == "alloc32":
+            cells = [workload, name]
+            for field in ["ns_per_object", "ns_per_object_24", "ns_per_object_zeroed"]:
+                cells += [figure(median(group, field)), figure(ratio(group, base, field))]
+            table.append(cells)
+    return header, table
+
+
+PRIMITIVES = [("add_ns", "ADD ns"), ("trap_us", "trap"), ("prot1_trap_unprot_us", "prot1+trap+unprot"),
+              ("protn_trap_unprot_us", "protN+trap+unprot"), ("vm_pup", "VM-PUP"), ("trap_adds", "trap in ADDs"),
+              ("protn_per_page_us", "protN/page"), ("unprot_batch_us", "unprot/page of 16"),
+              ("dirty_first_write_us", "first write"), ("dirty_harvest_dirty_us", "harvest/dirty"),
+              ("dirty_harvest_clean_us", "/clean"), ("map2_us", "scan by alias"), ("stop_us", "stop, open, scan"),
+              ("map2_worth", "Map2's worth")]
+
+
+def primitive_rows(records):
+    header = ["workload", "back end"] + [title for _, title in PRIMITIVES] + ["VM-PUP x mprotect"]
+    table = []
+    primitives = [r for r in records if r["workload"] == "primitives"]
+    base = [r for r in primitives if r["back_end"] == "mprotect"]
+    for (back_end,), group in grouped(primitives, "back_end").items():
+        cells = ["primitives, us", back_end] + [figure(median(group, field)) for field, _ in PRIMITIVES]
+        table.append(cells + [figure(ratio(group, base, "vm_pup"))])
+    return header, table
+
+
+def table_print(records):
+    rows = rows_of(records)
+    for header, table in [main_rows(rows), veil_rows(rows), alloc_rows(rows, records), primitive_rows(records)]:
+        if table:
+            rows_print(header, table)
+    if rows:
+        print("Medians; ratios are medians of the ratios within each repetition. Gaps in us. machine: the largest gap of an")
+        print("empty loop. MMU: steps in the worst window over those of an undisturbed one. bench/README.md defines all.")
+
+
+def checks_differ(records):
+    """Lines that name the workloads whose checksums are not all the same."""
+    lines = []
+    plain = [r for r in records if "check" in r]
+    for (workload, *_), group in grouped(
+            plain, "workload", "live_mib", "scale", "threads", "seed").items():
+        checks = {record["check"]: record["collector"] for record in group}
+        if len(checks) > 1:
+            lines.append(f"{workload}: checksums differ: " + ", ".join(f"{c} {k}" for k, c in checks.items()))
+    return lines

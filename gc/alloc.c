@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+// alloc.c: buffers and medium cells for mutators.
+//
+// Runs in the mutator, in the slow half, where it is not stopped. Memory is zeroed through the view, so that a service's claim
+// on a page traps as it would for the program.
+
+#include "gc/alloc.h"
+#include <string.h>
+#include "gc/block.h"
+#include "gc/gc.h"
+
+static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool partial) {
+  uint32_t block = partial ? gc_stack_pop(heap, &heap->partial[leaf]) : GC_NONE;
+  if (block == GC_NONE) {
+    if (!gc_may_allocate(heap, GC_BLOCK)) {
+      return false;
+    }
+    block = gc_block_take_open(heap);
+    if (block == GC_NONE) {
+      return false;
+    }
+    if (leaf) {
+      gc_flags_set(heap, block, GC_BLOCK_LEAF);
+    }
+  }
+  *lane = (gc_alloc_lane){block, 0};
+  return true;
+}
+
+static void born_count(gc_heap *heap, size_t bytes) {
+  at_add(&heap->born_bytes, bytes);
+  at_add(&heap->allocated_bytes, bytes);
+}
+
+// The next run of free space in a page that holds objects, from `at` on: [*base, *limit), or false.
+static bool gap_find(gc_heap *heap, char *at, char *end, size_t need, char **base, char **limit) {
+  while (at < end) {
+    char *gap = at;
+    while (at < end && *(uint64_t volatile *)at == 0) {
+      at += GC_UNIT;
+    }
+    if ((size_t)(at - gap) >= need) {
+      *base = gap;
+      *limit = at;
+      return true;
+    }
+    while (at < end && *(uint64_t volatile *)at != 0) {
+      // Size and layout are the same seen from the view.
+      at += gc_cell_size((gc_cell){at}, *(uint64_t volatile *)at);
+    }
+  }
+  return false;
+}
+
+// The rest of the page at the lane's cursor, if it has room.
+static bool page_buffer(gc_heap *heap, gc_alloc_lane *lane, size_t page, size_t need, char **base, char **limit) {
+  size_t in_page = lane->cursor & (heap->page_size - 1);
+  uint32_t top = at32_load(&heap->top[page]);
+  char *view = vm_page_view(heap->region, page);
+  char *end = view + heap->page_size - 8;
+  if (top == 0) {
+    if (vm_claims(heap->region, page) & VM_UNSCANNED) {
+      vm_unprot(heap->region, page, 1, VM_UNSCANNED); // a page that the copier of this block left over
+    }
+    memset(view, 0, heap->page_size);
+    at32_store_release(&heap->top[page], (uint32_t)heap->page_size);
+    *base = view + 8;
+    *limit = end;
+    return true;
+  }
+  if (top & GC_CLOSED) {
+    return false;
+  }
+  char *first = (char *)gc_view_of(heap, gc_page_first(heap, page).alias);
+  char *from = view + in_page > first ? view + in_page : first;
+  return gap_find(heap, from, end, need, base, limit);
+}
+
+bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t need, char **base, char **limit) {
+  need = need < GC_GAP_MIN ? GC_GAP_MIN : need;
+  for (;;) {
+    if (lane->block == GC_NONE && !lane_block_take(heap, lane, leaf, true)) {
+      return false;
+    }
+    while (lane->cursor < GC_BLOCK) {
+      size_t page = gc_block_page(heap, lane->block) + (lane->cursor >> heap->page_shift);
+      uint32_t page_end = (lane->cursor | ((uint32_t)heap->page_size - 1)) + 1;
+      if (page_buffer(heap, lane, page, need, base, limit)) {
+        uint32_t cursor = (uint32_t)(*limit - vm_page_view(heap->region, gc_block_page(heap, lane->block)));
+        lane->cursor = *limit >= vm_page_view(heap->region, page) + heap->page_size - 8 ? page_end : cursor;
+        born_count(heap, (size_t)(*limit - *base));
+        return true;
+      }
+      lane->cursor = page_end;
+    }
+    lane->block = GC_NONE;
+  }
+}
+
+char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t cell_bytes) {
+  if (lane->block == GC_NONE || lane->cursor + cell_bytes > GC_BLOCK - 8) {
+    if (!lane_block_take(heap, lane, leaf, false)) {
+      return NULL;
+    }
+    lane->cursor = 8;
+  }
+  size_t first = gc_block_page(heap, lane->block);
+  char *cell = vm_page_view(heap->region, first) + lane->cursor;
+  size_t end = lane->cursor + cell_bytes;
+  memset(cell, 0, cell_bytes);
+  size_t page = first + (lane->cursor >> heap->page_shift);
+  size_t last = first + (end >> heap->page_shift);
+  for (size_t p = page; p <= last; p++) {
+    if (p > page) {
+      size_t back = (size_t)(vm_page_view(heap->region, p) - cell);
+      AO_short_store((unsigned short volatile *)&heap->cover[p], (unsigned short)((back + 8) / GC_UNIT));
+    }
+    size_t used = p < last ? heap->page_size : end & (heap->page_size - 1);
+    at32_store_release(&heap->top[p], (uint32_t)used | GC_CLOSED);
+  }
+  lane->cursor = (uint32_t)end;
+  born_count(heap, cell_bytes);
+  return cell;
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// alloc.h: what allocation, sweeping and pacing share.
+
+#ifndef GC_ALLOC_H
+#define GC_ALLOC_H
+
+#include "gc/heap.h"
+
+enum { GC_GAP_MIN = 256 }; // bytes of free space between objects that are worth a buffer
+
+// Whether a mutator may have `bytes` more: what the cycle under way, or the next, still needs for copies is kept back.
+bool gc_may_allocate(const gc_heap *heap, size_t bytes);
+
+// Settles UNSAVED and discards ABSENT on pages whose contents die.
+void gc_claims_drop(gc_heap *heap, size_t page, size_t count);
+
+static inline size_t gc_large_pages(const gc_heap *heap, gc_cell cell, uint64_t header) {
+  return (gc_cell_size(cell, header) + 16 + heap->page_size - 1) >> heap->page_shift;
+}
+
+// The large object whose block this is: its first block.
+static inline uint32_t gc_large_head(const gc_heap *heap, uint32_t block) {
+  return at32_load(&heap->large_head[block - heap->small_blocks]);
+}
+static inline gc_cell gc_large_cell(const gc_heap *heap, uint32_t head) {
+  return (gc_cell){(char *)heap->base + heap->delta + ((size_t)head << GC_BLOCK_SHIFT) + 8};
+}
+
+// The first cell that starts in a page: behind the object that covers its beginning, if one does.
+gc_cell gc_page_first(const gc_heap *heap, size_t page);
+// The cell that covers the page's first byte; alias NULL if none does.
+static inline gc_cell gc_page_covering(const gc_heap *heap, size_t page) {
+  unsigned cover = AO_short_load((unsigned short volatile *)&heap->cover[page]);
+  char *start = (char *)heap->base + heap->delta + (page << heap->page_shift);
+  return (gc_cell){cover ? start - (cover * GC_UNIT - 8) : NULL};
+}
+
+#endif

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+// block.c: blocks of 64 KiB: stacks of free ones, memory counted against the limit.
+//
+// Runs in every thread, traps included: lock-free. Neighbours: copier.c and alloc.c take, sweep.c frees.
+
+#include "gc/block.h"
+#include "gc/alloc.h"
+
+void gc_stack_reset(gc_stack *stack) {
+  at_store(&stack->head, GC_NONE);
+  at_store(&stack->count, 0);
+}
+
+void gc_stack_push(gc_heap *heap, gc_stack *stack, uint32_t block) {
+  for (;;) {
+    uint64_t head = at_load(&stack->head);
+    at32_store(&heap->link[block], (uint32_t)head);
+    // Release: who pops sees the link and what was done to the block.
+    if (at_cas_full(&stack->head, head, ((head >> 32) + 1) << 32 | block)) {
+      at_add(&stack->count, 1);
+      return;
+    }
+  }
+}
+
+uint32_t gc_stack_pop(gc_heap *heap, gc_stack *stack) {
+  for (;;) {
+    uint64_t head = at_load_acquire(&stack->head);
+    uint32_t block = (uint32_t)head;
+    if (block == GC_NONE) {
+      return GC_NONE;
+    }
+    // If another thread pops it first the link may be anything; then the count differs and the CAS fails.
+    uint32_t next = at32_load(&heap->link[block]);
+    if (at_cas_full(&stack->head, head, ((head >> 32) + 1) << 32 | next)) {
+      at_add(&stack->count, (uint64_t)-1);
+      return block;
+    }
+  }
+}
+
+bool gc_commit_count(gc_heap *heap, size_t bytes) {
+  size_t now = at_add_full(&heap->committed_bytes, bytes) + bytes;
+  if (now > heap->limit) {
+    at_add_full(&heap->committed_bytes, -bytes);
+    return false;
+  }
+  for (;;) {
+    size_t max = at_load(&heap->committed_max);
+    if (now <= max || at_cas_full(&heap->committed_max, max, now)) {
+      return true;
+    }
+  }
+}
+
+void gc_commit_uncount(gc_heap *heap, size_t bytes) { at_add_full(&heap->committed_bytes, -bytes); }
+
+void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags) {
+  AO_char_or_full((unsigned char volatile *)&heap->flags[block], flags);
+}
+
+// A block that has no memory yet gets some. Its pages are never mapped in the view: veiled at no cost.
+uint32_t gc_block_commit(gc_heap *heap) {
+  if (!gc_commit_count(heap, GC_BLOCK)) {
+    return GC_NONE;
+  }
+  uint32_t block = gc_stack_pop(heap, &heap->empty);
+  if (block == GC_NONE) {
+    uint64_t fresh = at_load(&heap->fresh) < heap->small_blocks ? at_add_full(&heap->fresh, 1) : heap->small_blocks;
+    if (fresh >= heap->small_blocks) {
+      gc_commit_uncount(heap, GC_BLOCK);
+      return GC_NONE;
+    }
+    block = (uint32_t)fresh;
+  }
+  if (!vm_commit(heap->region, gc_block_page(heap, block), heap->block_pages)) {
+    gc_stack_push(heap, &heap->empty, block);
+    gc_commit_uncount(heap, GC_BLOCK);
+    return GC_NONE;
+  }
+  return block;
+}
+
+// Every page FREE; the block belongs to to-space from here on.
+static uint32_t block_start(gc_heap *heap, uint32_t block) {
+  size_t page = gc_block_page(heap, block);
+  for (unsigned i = 0; i < heap->block_pages; i++) {
+    at32_store(&heap->top[page + i], 0);
+    AO_short_store((unsigned short volatile *)&heap->cover[page + i], 0);
+  }
+  AO_char_store((unsigned char volatile *)&heap->flags[block], 0);
+  AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
+  at_add(&heap->used_blocks, 1);
+  return block;
+}
+
+uint32_t gc_block_take_veiled(gc_heap *heap) {
+  uint32_t block = gc_stack_pop(heap, &heap->veiled_free);
+  if (block == GC_NONE) {
+    block = gc_stack_pop(heap, &heap->open_free);
+    if (block == GC_NONE) {
+      block = gc_block_commit(heap);
+    }
+    if (block == GC_NONE) {
+      return GC_NONE;
+    }
+    vm_prot(heap->region, gc_block_page(heap, block), heap->block_pages, VM_UNSCANNED, 0);
+  }
+  return block_start(heap, block);
+}
+
+uint32_t gc_block_take_open(gc_heap *heap) {
+  uint32_t block = gc_stack_pop(heap, &heap->open_free);
+  if (block == GC_NONE) {
+    block = gc_block_commit(heap);
+    if (block == GC_NONE) {
+      block = gc_stack_pop(heap, &heap->veiled_free);
+    }
+    if (block == GC_NONE) {
+      return GC_NONE;
+    }
+    size_t page = gc_block_page(heap, block);
+    vm_unprot(heap->region, page, heap->block_pages, VM_UNSCANNED);
+    vm_open(heap->region, page, heap->block_pages);
+  }
+  return block_start(heap, block);
+}
+
+void gc_claims_drop(gc_heap *heap, size_t page, size_t count) {
+  for (size_t i = page; i < page + count; i++) {
+    unsigned claims = vm_claims(heap->region, i);
+    if (claims & VM_UNSAVED) {
+      vm_settle(heap->region, i, VM_UNSAVED, true, false);
+    }
+    if (claims & VM_ABSENT) {
+      // The contents are dead: nobody needs them back.
+      heap->world.discarded(heap->world.arg, i, 1);
+      vm_unprot(heap->region, i, 1, VM_ABSENT);
+    }
+  }
+}
+
+void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled) {
+  size_t page = gc_block_page(heap, block);
+  size_t pages = (size_t)count * heap->block_pages;
+  if (at_load(&heap->service_claims) != 0) {
+    gc_claims_drop(heap, page, pages);
+  }
+  if (VM_FULL_CHECKS) {
+    for (size_t i = 0; i < (size_t)count * GC_BLOCK / 8; i++) {
+      ((uint64_t volatile *)gc_block_alias(heap, block))[i] = 0xdeadf00ddeadf00dull;
+    }
+    veiled = true;
+  }
+  for (uint32_t b = block; b < block + count; b++) {
+    AO_char_store((unsigned char volatile *)&heap->flags[b], 0);
+    AO_char_store_release((unsigned char volatile *)&heap->space[b], 0);
+    at32_store(&heap->died[b], heap->cycle);
+  }
+  at_add(&heap->used_blocks, -(uint64_t)count);
+  if (veiled) {
+    vm_prot(heap->region, page, pages, VM_UNSCANNED, 0);
+  }
+  for (uint32_t b = block + count; b > block; b--) {
+    gc_stack_push(heap, veiled ? &heap->veiled_free : &heap->open_free, b - 1);
+  }
+}
+
+void gc_block_empty(gc_heap *heap, uint32_t block) {
+  vm_release(heap->region, gc_block_page(heap, block), heap->block_pages);
+  gc_commit_uncount(heap, GC_BLOCK);
+  gc_stack_push(heap, &heap->empty, block);
+}
+
+void gc_claims_settle_slow(gc_heap *heap, const char *alias, size_t bytes, unsigned claims) {
+  uintptr_t view = gc_view_of(heap, alias);
+  size_t last = gc_page_at(heap, view + bytes - 1);
+  for (size_t page = gc_page_at(heap, view); page <= last; page++) {
+    unsigned there = vm_claims(heap->region, page) & claims;
+    if (there) {
+      vm_settle(heap->region, page, there, (claims & VM_UNSAVED) != 0, false);
+    }
+    if ((claims & VM_UNSAVED) && at32_load(&heap->dirty_mask)) {
+      vm_dirty_note(heap->region, page, at32_load(&heap->dirty_mask)); // a write through the alias is not seen
+    }
+  }
+}

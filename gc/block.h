@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// block.h: blocks of 64 KiB: where they come from and go to. Lock-free; in traps too.
+
+#ifndef GC_BLOCK_H
+#define GC_BLOCK_H
+
+#include "gc/heap.h"
+
+void gc_stack_reset(gc_stack *stack);
+void gc_stack_push(gc_heap *heap, gc_stack *stack, uint32_t block);
+uint32_t gc_stack_pop(gc_heap *heap, gc_stack *stack); // GC_NONE: empty
+
+// A block with memory for to-space objects, all its pages FREE and veiled; GC_NONE: no memory.
+uint32_t gc_block_take_veiled(gc_heap *heap);
+// The same, accessible: for leaf copies and for allocation. Contents are stale.
+uint32_t gc_block_take_open(gc_heap *heap);
+// A block with new memory, zero, never mapped in the view; not in any space. GC_NONE: no memory.
+uint32_t gc_block_commit(gc_heap *heap);
+// Puts a run of blocks back, veiled or not. Claims of services on them are settled or discarded first.
+void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled);
+// Gives a free block's memory back to the system.
+void gc_block_empty(gc_heap *heap, uint32_t block);
+
+// Counts memory against the limit. False: the limit would be passed.
+bool gc_commit_count(gc_heap *heap, size_t bytes);
+void gc_commit_uncount(gc_heap *heap, size_t bytes);
+
+void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags);
+
+// A service's claims: contents present before the collector reads, saved before it writes (gc.alias).
+void gc_claims_settle_slow(gc_heap *heap, const char *alias, size_t bytes, unsigned claims);
+static inline void gc_before_read(gc_heap *heap, const char *alias, size_t bytes) {
+  if (__builtin_expect(at_load(&heap->service_claims) != 0, 0)) {
+    gc_claims_settle_slow(heap, alias, bytes, VM_ABSENT);
+  }
+}
+static inline void gc_before_write(gc_heap *heap, const char *alias, size_t bytes) {
+  if (__builtin_expect(at_load(&heap->service_claims) != 0, 0)) {
+    gc_claims_settle_slow(heap, alias, bytes, VM_ABSENT | VM_UNSAVED);
+  }
+}
+
+#endif

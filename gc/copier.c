@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+// copier.c: where copies are written. A copier fills one OPEN page after the other of its block.
+//
+// The holder of the copier runs this: scanner, trap, assist, flip. Scanners without work look into
+// other copiers' blocks and close the OPEN page there, so `top` is the only thing both sides write.
+
+#include "gc/copier.h"
+#include <sched.h>
+#include "gc/gc.h"
+
+static __thread unsigned copier_hint __attribute__((tls_model("initial-exec")));
+
+void gc_copier_reset_lane(gc_lane *lane) {
+  at32_store(&lane->block, GC_NONE);
+  at32_store(&lane->page, GC_NONE);
+}
+
+void gc_copier_reset(gc_copier *copier) {
+  gc_copier_reset_lane(&copier->lane[0]);
+  gc_copier_reset_lane(&copier->lane[1]);
+}
+
+gc_copier *gc_copier_take(gc_heap *heap, bool in_trap) {
+  for (unsigned tries = 0;; tries++) {
+    gc_copier *copier = &heap->copiers[copier_hint];
+    if (at_load(&copier->taken) == 0 && at_cas_full(&copier->taken, 0, 1)) {
+      copier->in_trap = in_trap;
+      return copier;
+    }
+    copier_hint = (copier_hint + 1) % GC_COPIERS;
+    if (tries >= GC_COPIERS) {
+      // All are taken, by threads that wait for nobody who needs one.
+      sched_yield();
+    }
+  }
+}
+
+void gc_copier_give(gc_heap *heap, gc_copier *copier) {
+  VM_CHECK(copier->queue_count == 0, "a copier is given back with slots in its queue");
+  if (copier->copied_objects) {
+    at_add(&heap->copied_bytes, copier->copied_bytes);
+    at_add(&heap->copied_objects, copier->copied_objects);
+    copier->copied_bytes = copier->copied_objects = 0;
+  }
+  at_store_release(&copier->taken, 0);
+}
+
+// FREE → OPEN: the next page of the block, or of the next block.
+static bool page_open(gc_heap *heap, gc_lane *lane, bool leaf, bool new_block) {
+  uint32_t block = lane->block;
+  size_t page = (size_t)lane->page + 1;
+  if (new_block || block == GC_NONE || page >= gc_block_page(heap, block + 1)) {
+    uint32_t next = leaf ? gc_block_take_open(heap) : gc_block_take_veiled(heap);
+    if (next == GC_NONE) {
+      return false;
+    }
+    if (leaf) {
+      gc_flags_set(heap, next, GC_BLOCK_LEAF);
+    }
+    at_add(&heap->copied_blocks, 1);
+    at32_store_release(&lane->block, next);
+    if (block != GC_NONE && !leaf) {
+      gc_stack_push(heap, &heap->grey, block);
+    }
+    page = gc_block_page(heap, next);
+  }
+  if (!leaf) {
+    at_add_full(&heap->opened, 1); // before the page can be seen (gc.count)
+  }
+  at32_store_release(&heap->top[page], 8);
+  at32_store_release(&lane->page, (uint32_t)page);
+  return true;
+}
+
+bool gc_place_find(gc_heap *heap, gc_copier *copier, bool leaf, size_t bytes, gc_place *place) {
+  gc_lane *lane = &copier->lane[leaf];
+  bool new_block = false;
+  for (;;) {
+    if ((lane->page == GC_NONE || new_block) && !page_open(heap, lane, leaf, new_block)) {
+      return false;
+    }
+    new_block = false;
+    uint32_t top = at32_load(&heap->top[lane->page]);
+    size_t end = (top & GC_TOP_MASK) + bytes;
+    if (!(top & GC_CLOSED) && end <= heap->page_size - 8) {
+      break;
+    }
+    if (!(top & GC_CLOSED) && bytes > GC_SMALL_MAX && (top & GC_TOP_MASK) < heap->page_size) {
+      size_t block_limit = gc_block_page(heap, lane->block + 1);
+      if (lane->page + (end >> heap->page_shift) < block_limit) {
+        break; // it crosses into FREE pages of the same block
+      }
+    }
+    if (bytes > heap->page_size - 16) {
+      // It wants several pages: from here if the block has room, else from a new block.
+      size_t pages = (bytes + 16 + heap->page_size - 1) >> heap->page_shift;
+      new_block = lane->page + 1 + pages > gc_block_page(heap, lane->block + 1);
+    }
+    if (!new_block && !page_open(heap, lane, leaf, false)) {
+      return false;
+    }
+  }
+  place->page = lane->page;
+  place->offset = at32_load(&heap->top[lane->page]) & GC_TOP_MASK;
+  place->cell = (gc_cell){gc_page_alias(heap, lane->page) + place->offset};
+  return true;
+}
+
+bool gc_cell_claim(gc_heap *heap, gc_copier *copier, bool leaf, const gc_place *place, size_t bytes) {
+  size_t end = place->offset + bytes;
+  if (end <= heap->page_size - 8) {
+    return at32_cas_full(&heap->top[place->page], place->offset, (uint32_t)end);
+  }
+  // The further pages first: nothing points to the cell yet, and who scans them meanwhile finds it whole.
+  size_t last = place->page + (end >> heap->page_shift);
+  for (size_t page = place->page + 1; page <= last; page++) {
+    size_t back = ((page - place->page) << heap->page_shift) - place->offset;
+    AO_short_store((unsigned short volatile *)&heap->cover[page], (unsigned short)((back + 8) / GC_UNIT));
+    if (!leaf) {
+      at_add_full(&heap->opened, 1);
+    }
+    size_t used = page < last ? heap->page_size : end & (heap->page_size - 1);
+    at32_store_release(&heap->top[page], (uint32_t)used);
+  }
+  at32_store_release(&copier->lane[leaf].page, (uint32_t)last);
+  if (at32_cas_full(&heap->top[place->page], place->offset, (uint32_t)heap->page_size)) {
+    return true;
+  }
+  gc_cell_fill(place->cell, bytes); // what covers the further pages is no object
+  return false;
+}
+
+void gc_cell_return(gc_heap *heap, bool leaf, const gc_place *place, size_t bytes) {
+  size_t end = place->offset + bytes;
+  if (end <= heap->page_size - 8 && at32_cas_full(&heap->top[place->page], (uint32_t)end, place->offset)) {
+    return;
+  }
+  gc_cell_fill(place->cell, bytes);
+}

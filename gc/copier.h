@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// copier.h: cells for copies, in pages that one copier fills and anybody may close.
+
+#ifndef GC_COPIER_H
+#define GC_COPIER_H
+
+#include "gc/block.h"
+
+// Reserves a cell of `bytes` (a multiple of 16) for a copy: fills *cell and *page (where it starts) and *offset.
+// The cell exists for others only once gc_cell_claim has succeeded. False: no memory.
+typedef struct gc_place {
+  gc_cell cell;
+  size_t page;
+  uint32_t offset;
+} gc_place;
+bool gc_place_find(gc_heap *heap, gc_copier *copier, bool leaf, size_t bytes, gc_place *place);
+
+// Advances `top` over the cell, whose contents are complete. False: the page was closed meanwhile; the cell is lost, find
+// another place (edge OPEN → OPEN, or FREE → GREY for the further pages of a cell that crosses).
+bool gc_cell_claim(gc_heap *heap, gc_copier *copier, bool leaf, const gc_place *place, size_t bytes);
+
+// The copy was not wanted: another thread's counts. Takes the cell back, or makes it filler.
+void gc_cell_return(gc_heap *heap, bool leaf, const gc_place *place, size_t bytes);
+
+// Makes a cell filler: no object, no slots.
+static inline void gc_cell_fill(gc_cell cell, size_t bytes) {
+  at_store_release((AO_t volatile *)cell.alias, gc_header_make(GC_FILLER, false, true) | bytes / GC_UNIT);
+}
+
+void gc_copier_reset(gc_copier *copier);
+void gc_copier_reset_lane(gc_lane *lane);
+
+#endif

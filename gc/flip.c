@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// flip.c: the pause. Swap the spaces, find floors and pins, forward the roots.
+//
+// One thread, with the world stopped and no cycle under way. What it does is proportional to the roots, not to the heap.
+
+#include <string.h>
+#include "gc/alloc.h"
+#include "gc/gc.h"
+#include "gc/pace.h"
+#include "gc/pin.h"
+
+struct gc_flip {
+  gc_heap *heap;
+  gc_copier *copier;
+};
+
+void gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit) {
+  gc_heap *heap = flip->heap;
+  if (free == limit) {
+    return;
+  }
+  // The first zero header ends what is whole: an allocation in flight lies behind it (gc.tlab).
+  char *at = start;
+  while (at < free) {
+    gc_cell cell = {at + heap->delta};
+    gc_before_read(heap, cell.alias, 16);
+    uint64_t header = gc_header_load(cell);
+    if (header == 0) {
+      break;
+    }
+    at += gc_cell_size(cell, header);
+  }
+  VM_CHECK(heap->floor_count < GC_FLOORS, "more than %d buffers at a flip", (int)GC_FLOORS);
+  heap->floors[heap->floor_count++] = (gc_floor){at, limit};
+  gc_flags_set(heap, gc_block_of(heap, (uintptr_t)start), GC_BLOCK_RETAIN);
+}
+
+void gc_flip_touched(gc_flip *flip, uintptr_t base, uintptr_t limit) { gc_pin_touched(flip->heap, base, limit); }
+
+// Stacks of other threads: words that a sanitizer has fenced off are read too.
+__attribute__((no_sanitize("address", "thread"))) void gc_flip_range(gc_flip *flip, const void *base,
+                                                                     const void *limit) {
+  gc_heap *heap = flip->heap;
+  const uintptr_t *at = (const uintptr_t *)(((uintptr_t)base + 7) & ~(uintptr_t)7);
+  for (; (const void *)(at + 1) <= limit; at++) {
+    uintptr_t word = *at;
+    if (gc_in_heap(heap, word - 1)) {
+      gc_pin_word(heap, word);
+    }
+  }
+}
+
+void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (gc_is_from(flip->heap, slots[i])) {
+      slots[i] = gc_forward(flip->heap, flip->copier, (gc_ref){slots[i]}).view;
+    }
+  }
+}
+
+static void spaces_swap(gc_heap *heap) {
+  heap->from_space = heap->to_space;
+  heap->to_space = 3 - heap->to_space;
+  heap->epoch = heap->epoch % 3 + 1;
+  heap->cycle++;
+  heap->floor_count = 0;
+  heap->pin_count = 0;
+  for (unsigned i = 0; i < GC_COPIERS; i++) {
+    gc_copier_reset(&heap->copiers[i]);
+  }
+  gc_stack_reset(&heap->partial[0]); // these blocks are from-space now
+  gc_stack_reset(&heap->partial[1]);
+  gc_stack_reset(&heap->grey);
+  gc_stack_reset(&heap->large_grey);
+  at_store(&heap->from_blocks, at_load(&heap->used_blocks));
+  at_store(&heap->copied_blocks, 0);
+  at_store(&heap->born_bytes, 0);
+  at_store(&heap->pinned_objects, 0);
+}
+
+void gc_flip_stopped(gc_heap *heap) {
+  VM_CHECK(gc_phase_now(heap) == GC_IDLE, "a flip in phase %d", (int)gc_phase_now(heap));
+  at_store_release(&heap->phase, GC_FLIPPING);
+  spaces_swap(heap);
+  gc_copier *copier = gc_copier_take(heap, false);
+  gc_copier_enter(copier);
+  gc_flip flip = {heap, copier};
+  heap->world.buffers(heap->world.arg, &flip);
+  heap->world.ambiguous(heap->world.arg, &flip); // all pins before the first object moves (gc.pins)
+  heap->world.precise(heap->world.arg, &flip);
+  gc_pins_scan(heap, copier);
+  gc_copier_leave(copier);
+  at_store_release(&heap->phase, GC_SCANNING);
+  if (!heap->region->traps) {
+    while (!gc_scan_finished(heap)) {
+      gc_scan_some(heap, copier, true);
+    }
+  }
+  gc_copier_give(heap, copier);
+  gc_pace_flipped(heap);
+  if (!heap->region->traps) {
+    VM_CHECK(gc_sweep_begin(heap), "the cycle of a stopped world does not end");
+    gc_sweep(heap);
+  }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+// forward.c: one copy counts (gc.onecopy).
+//
+// Run by whoever scans: background scanners, traps, assists, the flip. Waits for nobody.
+
+#include "gc/forward.h"
+
+// From-space is not written any more but for headers, and for slots of kept pages that are being scanned: a copy that takes
+// some of these old and some new is as good, since it is scanned again. TSan cannot know that.
+__attribute__((no_sanitize("thread"))) static void contents_copy(char *to, const char *from, size_t bytes) {
+  // Everything behind the header word, in words: a slot is never torn.
+  uint64_t *t = (uint64_t *)(to + 8);
+  const uint64_t *f = (const uint64_t *)(from + 8);
+  for (size_t i = 0; i < bytes / 8 - 1; i++) {
+    t[i] = f[i];
+  }
+}
+
+static inline uint64_t header_with_peer(const gc_heap *heap, uint64_t header, gc_cell peer) {
+  return (header & ~(GC_PEER_MASK | GC_EPOCH_MASK)) | (uint64_t)heap->epoch << GC_EPOCH_SHIFT |
+         gc_cell_peer(heap, peer);
+}
+
+bool gc_mark_in_place(gc_heap *heap, gc_cell cell) {
+  gc_before_write(heap, cell.alias, 8);
+  for (;;) {
+    uint64_t header = gc_header_load(cell);
+    if (gc_is_done(heap, header)) {
+      return false;
+    }
+    if (at_cas_full((AO_t volatile *)cell.alias, header, header_with_peer(heap, header, cell))) {
+      return true;
+    }
+  }
+}
+
+void gc_veil_once(gc_heap *heap, size_t page, size_t count) {
+  size_t limit = page + count;
+  for (size_t run = page; page <= limit; page++) {
+    if (page < limit && !heap->world.touched(heap->world.arg, page)) {
+      continue;
+    }
+    if (run < page) {
+      at_add_full(&heap->opened, page - run); // before a page can be seen grey (gc.count)
+      size_t laid = vm_prot(heap->region, run, page - run, VM_UNSCANNED, gc_stamp(heap));
+      at_add_full(&heap->cleaned, page - run - laid);
+    }
+    run = page + 1; // a touched page: all that is on it was scanned when it was pinned
+  }
+}
+
+void gc_block_keep(gc_heap *heap, uint32_t block, bool leaf) {
+  if (leaf) {
+    gc_flags_set(heap, block, GC_BLOCK_RETAIN);
+    return;
+  }
+  uint8_t old = AO_char_load((unsigned char volatile *)&heap->flags[block]);
+  bool first = false;
+  while (!(old & GC_BLOCK_KEPT)) {
+    if (AO_char_compare_and_swap_full((unsigned char volatile *)&heap->flags[block], old,
+                                      old | GC_BLOCK_KEPT | GC_BLOCK_RETAIN)) {
+      first = true;
+      break;
+    }
+    old = AO_char_load((unsigned char volatile *)&heap->flags[block]);
+  }
+  // Not only the first: the veil has to be in force before the caller publishes a pointer into the block.
+  gc_veil_once(heap, gc_block_page(heap, block), heap->block_pages);
+  if (first) {
+    at_add(&heap->kept_blocks, 1);
+    gc_stack_push(heap, &heap->grey, block);
+  }
+}
+
+gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref) {
+  gc_cell cell = gc_ref_cell(heap, ref);
+  uint32_t block = gc_block_of(heap, ref.view);
+  uint64_t header = gc_header_load(cell);
+  VM_CHECK(header != 0 && gc_header_type(header) >= GC_FIRST_TYPE && gc_types[gc_header_type(header)] != NULL,
+           "%p is no object: its header is %lx", (void *)ref.view, (unsigned long)header);
+  if (gc_is_large(heap, block)) {
+    gc_large_mark(heap, cell, header);
+    return ref;
+  }
+  bool leaf = (header & GC_LEAF) != 0;
+  size_t bytes = gc_cell_size(cell, header);
+  gc_before_read(heap, cell.alias, bytes);
+  for (;;) {
+    gc_place place;
+    if (!gc_place_find(heap, copier, leaf, bytes, &place)) {
+      // No memory: it stays (gc.memory).
+      gc_block_keep(heap, block, leaf);
+      gc_mark_in_place(heap, cell);
+      header = gc_header_load(cell);
+      return gc_cell_ref(heap, gc_peer_cell(heap, header), header);
+    }
+    gc_before_write(heap, place.cell.alias, bytes);
+    at_store((AO_t volatile *)place.cell.alias, header_with_peer(heap, header, cell));
+    contents_copy(place.cell.alias, cell.alias, bytes);
+    if (!gc_cell_claim(heap, copier, leaf, &place, bytes)) {
+      continue;
+    }
+    gc_before_write(heap, cell.alias, 8);
+    // Release: who reads the peer sees the copy and the page's top.
+    if (at_cas_full((AO_t volatile *)cell.alias, header, header_with_peer(heap, header, place.cell))) {
+      copier->copied_bytes += bytes;
+      copier->copied_objects++;
+      return gc_cell_ref(heap, place.cell, header);
+    }
+    gc_cell_return(heap, leaf, &place, bytes);
+    header = gc_header_load(cell);
+    if (gc_is_done(heap, header)) {
+      return gc_cell_ref(heap, gc_peer_cell(heap, header), header);
+    }
+  }
+}

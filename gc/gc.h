@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+// gc.h: what the runtime may ask of the collector.
+
+#ifndef GC_GC_H
+#define GC_GC_H
+
+#include "gc/heap.h"
+
+// ---- Opening. One thread.
+vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world, char *why, size_t why_bytes);
+void gc_close(gc_heap *heap); // no cycle, no mutator
+
+// ---- Types. Returns the id that headers carry, or 0 when all are taken. Any thread; takes a lock.
+unsigned gc_type_register(const gc_type *type);
+
+// ---- Allocation, for the slow half. The caller is not stopped while in here.
+// A mutator's place to allocate: one lane per kind, apart from its buffer.
+typedef struct gc_alloc_lane {
+  uint32_t block;  // GC_NONE: none
+  uint32_t cursor; // bytes into the block
+} gc_alloc_lane;
+
+// The next buffer of zeroed memory, [*base, *limit) in the view, at least `need` bytes; false: no block may be had now.
+bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t need, char **base, char **limit);
+// A medium cell, zeroed; its header is not written. NULL: no block may be had now.
+char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t cell_bytes);
+// A large cell with `header` and, for an array, `length` in place; its memory is zero. NULL: no memory may be had now.
+char *gc_alloc_large(gc_heap *heap, uint64_t header, size_t cell_bytes, size_t length);
+
+// ---- Cycles.
+// With the world stopped, in phase GC_IDLE. Without traps (back end `none`) the whole cycle runs in it.
+void gc_flip_stopped(gc_heap *heap);
+// Called back by the world during gc_flip_stopped.
+void gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit); // view addresses
+void gc_flip_range(gc_flip *flip, const void *base, const void *limit);   // ambiguous words
+void gc_flip_touched(gc_flip *flip, uintptr_t base, uintptr_t limit);     // memory that a system call uses
+void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count);        // precise, outside the heap
+
+// Scans some pages: one unit of a background scanner's or an assisting mutator's work. False: found none.
+bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background);
+// True if nothing is grey; the caller that gets `true` from gc_sweep_begin must call gc_sweep.
+bool gc_scan_finished(const gc_heap *heap);
+bool gc_sweep_begin(gc_heap *heap);
+void gc_sweep(gc_heap *heap);
+// Makes sure of at least so many ready, veiled blocks, one per call, so that a trap need not wait for the system. False: nothing to do.
+bool gc_provide(gc_heap *heap, unsigned blocks);
+// Gives back memory that pacing does not want, some blocks at a time. False: nothing to do.
+bool gc_trim(gc_heap *heap);
+
+gc_copier *gc_copier_take(gc_heap *heap, bool in_trap);
+void gc_copier_give(gc_heap *heap, gc_copier *copier);
+
+// ---- Pacing: numbers in, decision out.
+bool gc_wants_cycle(const gc_heap *heap);  // enough has been born
+bool gc_wants_assist(const gc_heap *heap); // scanners do not keep up
+size_t gc_used_bytes(const gc_heap *heap);
+
+// ---- Pages, for services and system calls.
+bool gc_page_in_use(const gc_heap *heap, size_t page);
+// The cell that holds `address`, inside or one past its end; false if there is none. World stopped, or caller holds the object.
+bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_t *header);
+// Makes the range's pages open, and sees to it that they need no veil in this cycle. The range is in `world.touched` already.
+void gc_touch_range(gc_heap *heap, uintptr_t base, uintptr_t limit, bool write);
+
+// Aborts with a description of the first invariant that does not hold. World stopped; no mutator in a trap, scanners idle.
+void gc_verify_stopped(gc_heap *heap, const char *when);
+
+static inline gc_phase gc_phase_now(const gc_heap *heap) { return (gc_phase)at_load_acquire(&heap->phase); }
+
+#endif

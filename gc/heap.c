@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+// heap.c: opening and closing; types.
+
+#include "gc/heap.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "gc/block.h"
+#include "gc/copier.h"
+#include "gc/gc.h"
+#include "gc/pace.h"
+#include "gc/settle.h"
+#include "vm/os.h"
+
+gc_type *gc_types[GC_TYPES];
+static AO_t type_count = GC_FIRST_TYPE;
+
+unsigned gc_type_register(const gc_type *type) {
+  uint64_t id = at_add_full(&type_count, 1);
+  if (id >= GC_TYPES) {
+    at_add_full(&type_count, (uint64_t)-1);
+    return 0;
+  }
+  gc_type *copy = malloc(sizeof *copy);
+  if (copy == NULL) {
+    return 0;
+  }
+  *copy = *type;
+  gc_types[id] = copy; // before any header names it: the id is published by the caller
+  return (unsigned)id;
+}
+
+// One reservation holds all side tables; the system gives memory where they are written.
+typedef struct table {
+  void *where; // address of the pointer
+  size_t bytes;
+} table;
+
+static size_t tables_layout(gc_heap *heap, char *base) {
+  size_t pages = heap->region->pages;
+  uint32_t large = heap->blocks - heap->small_blocks;
+  heap->pin_limit = (size_t)4 << 20;
+  table tables[] = {
+      {&heap->space, heap->blocks},        {&heap->flags, heap->blocks},
+      {&heap->link, heap->blocks * 4ull},  {&heap->died, heap->blocks * 4ull},
+      {&heap->top, pages * 4},             {&heap->cover, pages * 2},
+      {&heap->large_head, large * 4ull},   {&heap->large_scan, large * 4ull},
+      {&heap->large_size, large * 8ull},   {&heap->pins, heap->pin_limit * sizeof(gc_cell)},
+  };
+  size_t at = 0;
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+    if (base != NULL) {
+      char *table_at = base + at;
+      memcpy(tables[i].where, &table_at, sizeof table_at);
+    }
+    at += (tables[i].bytes + 4095) & ~(size_t)4095;
+  }
+  return at;
+}
+
+vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world, char *why, size_t why_bytes) {
+  gc_heap *heap = os_map_private(sizeof *heap);
+  if (heap == NULL) {
+    snprintf(why, why_bytes, "no memory for the heap's tables");
+    return VM_NO_MEMORY;
+  }
+  heap->config = *config;
+  heap->world = *world;
+  heap->limit = config->limit;
+  // Twice the limit for small objects, since pinned blocks may scatter; the same for large ones, since runs have to be found.
+  size_t zone = (config->limit + GC_BLOCK * 64 + ((size_t)2 << 20) - 1) & ~(((size_t)2 << 20) - 1);
+  heap->small_blocks = (uint32_t)(zone >> GC_BLOCK_SHIFT);
+  heap->blocks = heap->small_blocks * 3;
+  vm_region_config region = {
+      .bytes = (size_t)heap->blocks << GC_BLOCK_SHIFT,
+      .page_shift = config->page_shift,
+      .back_end = config->back_end,
+      .settle = gc_settle,
+      .arg = heap,
+  };
+  vm_status status = vm_region_open(&region, &heap->region, why, why_bytes);
+  if (status != VM_OK) {
+    os_unmap(heap, sizeof *heap);
+    return status;
+  }
+  size_t bytes = tables_layout(heap, NULL);
+  char *tables = os_map_private(bytes);
+  if (tables == NULL) {
+    vm_region_close(heap->region);
+    os_unmap(heap, sizeof *heap);
+    snprintf(why, why_bytes, "no address space for side tables of %zu bytes", bytes);
+    return VM_NO_MEMORY;
+  }
+  tables_layout(heap, tables);
+  heap->tables = tables;
+  heap->tables_bytes = bytes;
+  heap->base = (uintptr_t)heap->region->base;
+  heap->span = (size_t)(heap->region->limit - heap->region->base);
+  heap->delta = heap->region->delta;
+  heap->page_shift = heap->region->page_shift;
+  heap->page_size = heap->region->page_size;
+  heap->block_pages = GC_BLOCK >> heap->page_shift;
+  heap->to_space = 1;
+  heap->from_space = 2;
+  heap->epoch = 3; // the first cycle's is 1
+  heap->large_cursor = heap->large_high = heap->small_blocks;
+  gc_stack *stacks[] = {&heap->empty,      &heap->open_free, &heap->veiled_free, &heap->partial[0],
+                        &heap->partial[1], &heap->grey,      &heap->large_grey};
+  for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
+    gc_stack_reset(stacks[i]);
+  }
+  for (unsigned i = 0; i < GC_COPIERS; i++) {
+    gc_copier_reset(&heap->copiers[i]);
+  }
+  gc_pace_opened(heap);
+  *out = heap;
+  return VM_OK;
+}
+
+void gc_close(gc_heap *heap) {
+  vm_region_close(heap->region);
+  os_unmap(heap->tables, heap->tables_bytes);
+  os_unmap(heap, sizeof *heap);
+}
+
+bool gc_page_in_use(const gc_heap *heap, size_t page) {
+  return page < heap->region->pages && gc_space(heap, gc_page_block(heap, page)) != 0 &&
+         at32_load(&heap->top[page]) != 0;
+}

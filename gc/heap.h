@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+// heap.h: the collector's structures, fields grouped by who may write them.
+
+#ifndef GC_HEAP_H
+#define GC_HEAP_H
+
+#include "gc/object.h"
+#include "vm/vm.h"
+
+enum {
+  GC_BLOCK_SHIFT = 16,
+  GC_BLOCK = 1 << GC_BLOCK_SHIFT,
+  GC_COPIERS = 64,
+  GC_QUEUE = 16,          // prefetch queue: slots between their discovery and their forwarding
+  GC_FLOORS = 4096,
+  GC_NONE = 0xffffffffu,  // no block, no page
+  GC_CLOSED = 1u << 31,   // in a page's top: no object enters any more
+  GC_TOP_MASK = (1u << 20) - 1,
+};
+
+// Bits of a block's flags. Zero: an ordinary block, or none.
+enum {
+  GC_BLOCK_LEAF = 1,    // holds leaf objects only; never veiled
+  GC_BLOCK_RETAIN = 2,  // from-space with pins, kept objects or floors: swept, not freed
+  GC_BLOCK_KEPT = 4,    // from-space that could not be copied: scanned whole
+};
+
+// A lock-free stack of blocks, linked through gc_heap.link. The high half counts, against ABA.
+typedef struct gc_stack {
+  AO_t volatile head;
+  AO_t volatile count;
+} gc_stack;
+
+// Where objects are born one behind the other: in a copier, or in a mutator.
+typedef struct gc_lane {
+  uint32_t volatile block; // GC_NONE: none. Owner writes; stealing scanners read
+  uint32_t volatile page;  // the OPEN page
+} gc_lane;
+
+// What a thread needs to copy. Taken for one trap, or for good by a scanner.
+typedef struct gc_copier {
+  AO_t taken;
+  // The holder's.
+  gc_lane lane[2]; // [1]: leaf objects
+  gc_slot queue[GC_QUEUE];
+  unsigned queue_head, queue_count;
+  uint64_t copied_bytes, copied_objects; // flushed to the heap when the copier is given back
+  bool in_trap;
+  // Odd while the holder reads or writes objects. A service that has laid a claim waits until every copier
+  // was even once: whoever looked for claims before it was laid is out then.
+  AO_t tick;
+  char pad[64];
+} gc_copier;
+
+// Bytes born since the flip in a buffer that a mutator held at the flip (gc.tlab).
+typedef struct gc_floor {
+  char *base, *limit; // view
+} gc_floor;
+
+typedef enum gc_phase {
+  GC_IDLE = 0,  // no cycle; one space
+  GC_FLIPPING,  // world stopped
+  GC_SCANNING,  // pages are grey
+  GC_SWEEPING,  // nothing is grey; from-space is being freed
+} gc_phase;
+
+// Upcalls to the runtime, handed in when the heap opens. `flip` is passed back to the gc_flip_* calls.
+typedef struct gc_flip gc_flip;
+typedef struct gc_world {
+  void (*buffers)(void *arg, gc_flip *flip);   // calls gc_flip_buffer for each buffer of each thread
+  void (*ambiguous)(void *arg, gc_flip *flip); // calls gc_flip_range for stacks, registers, touched ranges
+  void (*precise)(void *arg, gc_flip *flip);   // calls gc_flip_slots
+  void (*absent)(void *arg, size_t page);      // a service's claim is to be settled
+  void (*unsaved)(void *arg, size_t page);
+  void (*discarded)(void *arg, size_t page, size_t count);
+  bool (*touched)(void *arg, size_t page);     // a system call uses the page: never veil it
+  void (*work)(void *arg);                     // there is something to scan
+  void *arg;
+} gc_world;
+
+typedef struct gc_config {
+  size_t limit;          // bytes
+  unsigned page_shift;
+  const char *back_end;
+  unsigned growth;       // percent
+  size_t headroom;
+} gc_config;
+
+typedef struct gc_heap {
+  // Constant after opening.
+  vm_region *region;
+  uintptr_t base;       // view
+  size_t span;          // bytes of the view
+  ptrdiff_t delta;
+  unsigned page_shift;
+  size_t page_size;
+  unsigned block_pages; // pages per block
+  uint32_t small_blocks; // blocks [0, small_blocks) hold small and medium objects
+  uint32_t blocks;       // [small_blocks, blocks) hold large ones
+  size_t limit;
+  gc_config config;
+  gc_world world;
+
+  // Side tables, atomic.
+  uint8_t volatile *space;   // per block: 0 free, else the space it belongs to (1 or 2)
+  uint8_t volatile *flags;   // per block
+  uint32_t volatile *link;   // per block: next in a stack
+  uint32_t volatile *died;   // per block: the cycle in which it was last freed
+  uint32_t volatile *top;    // per page: bytes used, GC_CLOSED
+  uint16_t volatile *cover;  // per page: 0, or (distance back to the cell that covers the page's start + 8) / 16
+
+  // Changed by gc_flip with the world stopped.
+  uint8_t to_space, from_space; // from_space is 0 when no cycle is under way
+  unsigned epoch;
+  uint32_t cycle;
+  gc_floor floors[GC_FLOORS];
+  unsigned floor_count;
+
+  // Atomic.
+  AO_t phase;
+  AO_t opened, cleaned;      // gc.count
+  AO_t fresh;                // blocks never used start here
+  gc_stack empty;            // without memory
+  gc_stack open_free;        // with memory, accessible
+  gc_stack veiled_free;      // with memory, veiled
+  gc_stack partial[2];       // with gaps, for allocation; [1] leaf
+  gc_stack grey;             // filled by copiers, to be scanned
+  AO_t used_blocks;          // small blocks in a space
+  AO_t large_bytes;          // large objects' memory
+  AO_t committed_bytes;
+  AO_t committed_max;
+  AO_t born_bytes;           // handed to mutators since the last flip
+  AO_t allocated_bytes;      // ever
+  AO_t service_claims;       // claims of services on pages now, and services that watch writes
+  uint32_t volatile dirty_mask; // consumers of Dirty who want to know of the collector's writes
+  AO_t scanned_trap, scanned_background;
+  AO_t copied_bytes, copied_objects, kept_blocks;
+  gc_copier copiers[GC_COPIERS];
+
+  // Large objects: under `large_lock` (never taken in a trap, nor while stopped).
+  AO_t large_lock;
+  uint32_t large_cursor, large_high; // next fit; blocks ever used
+  // Large objects marked in this cycle, to be scanned; atomic.
+  gc_stack large_grey;
+  uint32_t volatile *large_head;  // per block of the large zone: the object's first block
+  uint32_t volatile *large_scan;  // per block of the large zone: next page to scan (head only)
+  uint64_t *large_size;           // per head: bytes of memory; under large_lock
+
+  // Written by the thread that flips or sweeps; read for pacing (atomic words).
+  AO_t live_bytes;           // after the last sweep
+  AO_t trigger_bytes;        // used bytes at which the next cycle starts
+  AO_t from_blocks;          // small blocks that the last flip put into from-space
+  AO_t copied_blocks;        // small blocks copiers took since the flip
+  AO_t pinned_objects;
+  AO_t flip_ns;              // when the last flip ended
+  AO_t veiled_max_ns, veiled_total_ns;
+  void *tables;              // all side tables; constant
+  size_t tables_bytes;
+  gc_cell *pins;             // pinned objects to be scanned in the pause
+  size_t pin_count, pin_limit;
+} gc_heap;
+
+static inline bool gc_in_heap(const gc_heap *heap, uintptr_t view) { return view - heap->base < heap->span; }
+static inline uint32_t gc_block_of(const gc_heap *heap, uintptr_t view) {
+  return (uint32_t)((view - heap->base) >> GC_BLOCK_SHIFT);
+}
+static inline size_t gc_block_page(const gc_heap *heap, uint32_t block) { return (size_t)block * heap->block_pages; }
+static inline uint32_t gc_page_block(const gc_heap *heap, size_t page) {
+  return (uint32_t)(page >> (GC_BLOCK_SHIFT - heap->page_shift));
+}
+static inline char *gc_page_alias(const gc_heap *heap, size_t page) {
+  return (char *)heap->base + heap->delta + (page << heap->page_shift);
+}
+static inline char *gc_block_alias(const gc_heap *heap, uint32_t block) {
+  return (char *)heap->base + heap->delta + ((size_t)block << GC_BLOCK_SHIFT);
+}
+static inline uintptr_t gc_view_of(const gc_heap *heap, const void *alias) { return (uintptr_t)alias - heap->delta; }
+static inline size_t gc_page_at(const gc_heap *heap, uintptr_t view) { return (view - heap->base) >> heap->page_shift; }
+
+// A reference's cell: bit 3 of the address tells an array (8 modulo 16) from a plain object.
+static inline gc_cell gc_ref_cell(const gc_heap *heap, gc_ref ref) {
+  return (gc_cell){(char *)(ref.view + heap->delta) - 8 - (ref.view & 8)};
+}
+static inline uint64_t gc_cell_peer(const gc_heap *heap, gc_cell cell) {
+  return (gc_view_of(heap, cell.alias) - heap->base) / GC_UNIT;
+}
+static inline gc_cell gc_peer_cell(const gc_heap *heap, uint64_t header) {
+  return (gc_cell){(char *)heap->base + heap->delta + (header & GC_PEER_MASK) * GC_UNIT + 8};
+}
+static inline gc_ref gc_cell_ref(const gc_heap *heap, gc_cell cell, uint64_t header) {
+  return (gc_ref){gc_view_of(heap, cell.alias) + gc_header_bytes(header)};
+}
+static inline unsigned gc_top(const gc_heap *heap, size_t page) {
+  return at32_load_acquire(&heap->top[page]) & GC_TOP_MASK;
+}
+static inline uint8_t gc_space(const gc_heap *heap, uint32_t block) {
+  return AO_char_load((unsigned char volatile *)&heap->space[block]);
+}
+static inline uint8_t gc_flags(const gc_heap *heap, uint32_t block) {
+  return AO_char_load((unsigned char volatile *)&heap->flags[block]);
+}
+static inline bool gc_is_large(const gc_heap *heap, uint32_t block) { return block >= heap->small_blocks; }
+// Whether the object has been forwarded, marked or pinned in this cycle (gc.epoch).
+static inline bool gc_is_done(const gc_heap *heap, uint64_t header) { return gc_header_epoch(header) == heap->epoch; }
+static inline bool gc_is_kept_in_place(const gc_heap *heap, gc_cell cell, uint64_t header) {
+  return gc_is_done(heap, header) && (header & GC_PEER_MASK) == gc_cell_peer(heap, cell);
+}
+
+#endif

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// object.h: headers and layouts.
+//
+// Header, from the low bit: peer 32 (in units of 16 bytes from the heap's base), epoch 2, type 16, array 1, leaf 1, age 2; the rest is free.
+// Zero is no header: free space. Changed by atomic operations only, once a cell is published.
+
+#ifndef GC_OBJECT_H
+#define GC_OBJECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "gc/ref.h"
+#include "vm/check.h"
+
+enum {
+  GC_PEER_BITS = 32,
+  GC_EPOCH_SHIFT = 32,
+  GC_TYPE_SHIFT = 34,
+  GC_TYPES = 1 << 16,
+  GC_FILLER = 1,      // a cell that holds nothing; its peer is its size in units
+  GC_FIRST_TYPE = 2,
+  GC_UNIT = 16,       // cells are multiples of it
+};
+#define GC_PEER_MASK 0xffffffffull
+#define GC_EPOCH_MASK (3ull << GC_EPOCH_SHIFT)
+#define GC_ARRAY (1ull << 50)
+#define GC_LEAF (1ull << 51)
+
+enum {
+  GC_SMALL_MAX = 512,         // cells up to this do not cross a page
+  GC_MEDIUM_MAX = 32 << 10,   // cells up to this move; larger objects have pages of their own
+};
+
+typedef enum gc_layout {
+  GC_LAYOUT_LEAF = 0,
+  GC_LAYOUT_DENSE,   // every word is a plain pointer
+  GC_LAYOUT_MAP,     // plain pointers at offsets
+  GC_LAYOUT_TAGGED,  // words at offsets that decode by the type's encoding
+  GC_LAYOUT_TRACE,   // by callback
+} gc_layout;
+
+typedef struct gc_visitor gc_visitor;
+typedef void gc_trace_fn(const void *object, const void *alias, size_t length, size_t slots_base, size_t slots_limit,
+                         gc_visitor *visitor);
+
+// Constant after registration; lives outside the heap.
+typedef struct gc_type {
+  const char *name;
+  uint32_t size;      // bytes of an object or element
+  uint32_t cell;      // bytes of the cell of a single object
+  gc_layout layout;
+  bool tagged;
+  uint8_t low_tags;   // see veil_encoding
+  uint16_t high_min, high_max;
+  gc_trace_fn *trace;
+  uint32_t count;     // slots per object or element
+  const size_t *offsets;
+} gc_type;
+
+extern gc_type *gc_types[GC_TYPES]; // written once each, before a header names it
+
+static inline unsigned gc_header_type(uint64_t header) { return (header >> GC_TYPE_SHIFT) & (GC_TYPES - 1); }
+static inline unsigned gc_header_epoch(uint64_t header) { return (header >> GC_EPOCH_SHIFT) & 3; }
+static inline uint64_t gc_header_make(unsigned type, bool array, bool leaf) {
+  return ((uint64_t)type << GC_TYPE_SHIFT) | (array ? GC_ARRAY : 0) | (leaf ? GC_LEAF : 0);
+}
+
+static inline uint64_t gc_header_load(gc_cell cell) { return at_load_acquire((AO_t volatile *)cell.alias); }
+
+// An array's length stands behind its header.
+static inline size_t gc_cell_length(gc_cell cell) { return *(size_t volatile *)(cell.alias + 8); }
+
+static inline size_t gc_round_cell(size_t bytes) { return (bytes + GC_UNIT - 1) & ~(size_t)(GC_UNIT - 1); }
+
+// Bytes that the object's data stand behind its header word.
+static inline size_t gc_header_bytes(uint64_t header) { return header & GC_ARRAY ? 16 : 8; }
+
+// The cell's size in bytes. `header` is not zero.
+static inline size_t gc_cell_size(gc_cell cell, uint64_t header) {
+  unsigned id = gc_header_type(header);
+  if (id == GC_FILLER) {
+    return (header & GC_PEER_MASK) * GC_UNIT;
+  }
+  const gc_type *type = gc_types[id];
+  return header & GC_ARRAY ? gc_round_cell(16 + gc_cell_length(cell) * type->size) : type->cell;
+}
+
+#endif

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// pace.c: numbers in, decision out.
+//
+// A cycle starts when the garbage born since the last one may be `growth` percent of what lived then, plus `headroom`; earlier if
+// the limit is near, for the copies need room too: used + small blocks <= limit has to hold at the flip.
+
+#include "gc/pace.h"
+#include "gc/alloc.h"
+#include "gc/gc.h"
+
+static uint64_t min64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+size_t gc_used_bytes(const gc_heap *heap) {
+  return at_load(&heap->used_blocks) * GC_BLOCK + at_load(&heap->large_bytes);
+}
+
+static void trigger_set(gc_heap *heap) {
+  uint64_t live = gc_used_bytes(heap);
+  uint64_t large = at_load(&heap->large_bytes);
+  uint64_t wish = live + live * heap->config.growth / 100 + heap->config.headroom;
+  // Leave a sixteenth of what is copied for pages that are not filled, and for what is born in mid-cycle.
+  uint64_t room = heap->limit > large ? heap->limit - large : 0;
+  uint64_t most = large + room * 15 / 32;
+  at_store(&heap->trigger_bytes, min64(wish, most));
+}
+
+void gc_pace_opened(gc_heap *heap) { trigger_set(heap); }
+void gc_pace_swept(gc_heap *heap) { trigger_set(heap); }
+
+void gc_pace_flipped(gc_heap *heap) { at_store(&heap->flip_ns, vm_now()); }
+
+bool gc_wants_cycle(const gc_heap *heap) {
+  return gc_phase_now(heap) == GC_IDLE && gc_used_bytes(heap) >= at_load(&heap->trigger_bytes);
+}
+
+// What copying may still take in this cycle, or in the next if none is under way.
+static uint64_t copies_bytes(const gc_heap *heap) {
+  switch (gc_phase_now(heap)) {
+  case GC_SCANNING:
+  case GC_FLIPPING: {
+    uint64_t from = at_load(&heap->from_blocks);
+    uint64_t copied = at_load(&heap->copied_blocks);
+    // Copies fill pages a little less well than allocation does.
+    from += from / 16 + 2;
+    return copied < from ? (from - copied) * GC_BLOCK : 0;
+  }
+  case GC_SWEEPING:
+    return 0;
+  default: {
+    uint64_t used = at_load(&heap->used_blocks);
+    return (used + used / 16 + 2) * GC_BLOCK;
+  }
+  }
+}
+
+bool gc_may_allocate(const gc_heap *heap, size_t bytes) {
+  return gc_used_bytes(heap) + copies_bytes(heap) + bytes <= heap->limit;
+}
+
+// A mutator may be ahead of the scanners by its share: what is born in the cycle against the budget for that, and what
+// has been copied against what lived after the last cycle.
+bool gc_wants_assist(const gc_heap *heap) {
+  if (gc_phase_now(heap) != GC_SCANNING) {
+    return false;
+  }
+  uint64_t live = at_load(&heap->live_bytes);
+  uint64_t budget = live / 5 + heap->config.headroom;
+  uint64_t born = at_load(&heap->born_bytes);
+  if (born * 4 < budget) {
+    return false;
+  }
+  uint64_t expected = live + heap->config.headroom / 4;
+  uint64_t copied = at_load(&heap->copied_blocks) * GC_BLOCK;
+  // born / budget > copied / expected, without division.
+  return born / GC_BLOCK * expected > copied * (budget / GC_BLOCK + 1);
+}
+
+uint64_t gc_pace_reserve(const gc_heap *heap) {
+  uint64_t live = at_load(&heap->used_blocks);
+  return live + live / 16 + 4;
+}
+
+uint64_t gc_pace_keep(const gc_heap *heap) {
+  uint64_t used = gc_used_bytes(heap);
+  uint64_t trigger = at_load(&heap->trigger_bytes);
+  uint64_t born = trigger > used ? (trigger - used) / GC_BLOCK : 0;
+  return gc_pace_reserve(heap) + born + 16;
+}

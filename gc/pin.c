@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+// pin.c: from an ambiguous word to the object it may point into.
+//
+// World stopped, or the caller holds the object otherwise.
+
+#include "gc/pin.h"
+#include "gc/alloc.h"
+#include "gc/gc.h"
+
+bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_t *header) {
+  // Inside, or one past the end: since the next cell begins with its header, the byte before decides both.
+  address--;
+  if (!gc_in_heap(heap, address)) {
+    return false;
+  }
+  uint32_t block = gc_block_of(heap, address);
+  if (gc_space(heap, block) == 0) {
+    return false;
+  }
+  char *wanted = (char *)(address + heap->delta);
+  if (gc_is_large(heap, block)) {
+    *cell = gc_large_cell(heap, gc_large_head(heap, block));
+    *header = gc_header_load(*cell);
+    return *header != 0 && wanted < cell->alias + gc_cell_size(*cell, *header) && wanted >= cell->alias;
+  }
+  size_t page = gc_page_at(heap, address);
+  char *end = gc_page_alias(heap, page) + gc_top(heap, page);
+  gc_cell at = gc_page_covering(heap, page);
+  if (at.alias == NULL || wanted >= gc_page_first(heap, page).alias) {
+    at = gc_page_first(heap, page);
+    if (wanted >= end) {
+      return false;
+    }
+  }
+  while (at.alias <= wanted) {
+    gc_before_read((gc_heap *)heap, at.alias, 16);
+    uint64_t word = gc_header_load(at);
+    size_t bytes = word ? gc_cell_size(at, word) : GC_UNIT;
+    if (wanted < at.alias + bytes) {
+      *cell = at;
+      *header = word;
+      return word != 0 && gc_header_type(word) != GC_FILLER;
+    }
+    at.alias += bytes;
+  }
+  return false;
+}
+
+static void pin_remember(gc_heap *heap, gc_cell cell) {
+  VM_CHECK(heap->pin_count < heap->pin_limit, "more than %zu pins", heap->pin_limit);
+  heap->pins[heap->pin_count++] = cell;
+}
+
+void gc_pin_word(gc_heap *heap, uintptr_t word) {
+  gc_cell cell;
+  uint64_t header;
+  if (!gc_in_heap(heap, word - 1) || !gc_find_cell(heap, word, &cell, &header) || gc_is_done(heap, header)) {
+    return;
+  }
+  uint32_t block = gc_block_of(heap, gc_view_of(heap, cell.alias));
+  if (gc_space(heap, block) != heap->from_space) {
+    return; // born since the flip began
+  }
+  at_add(&heap->pinned_objects, 1);
+  if (gc_is_large(heap, block)) {
+    gc_large_mark(heap, cell, header);
+    if (!(header & GC_LEAF)) {
+      pin_remember(heap, cell); // its touched pages are not veiled
+    }
+    return;
+  }
+  gc_mark_in_place(heap, cell);
+  uint32_t last = gc_block_of(heap, gc_view_of(heap, cell.alias) + gc_cell_size(cell, header) - 1);
+  for (uint32_t b = block; b <= last; b++) {
+    gc_flags_set(heap, b, GC_BLOCK_RETAIN);
+  }
+  if (!(header & GC_LEAF)) {
+    pin_remember(heap, cell);
+  }
+}
+
+// Of a large object only what a system call uses is scanned in the pause: the rest is veiled.
+static void large_touched_scan(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t header) {
+  size_t page = gc_page_at(heap, gc_view_of(heap, cell.alias));
+  for (size_t i = 0; i < gc_large_pages(heap, cell, header); i++) {
+    if (heap->world.touched(heap->world.arg, page + i)) {
+      char *base = gc_page_alias(heap, page + i);
+      gc_before_write(heap, base, heap->page_size);
+      gc_cell_scan(heap, copier, cell, header, base, base + heap->page_size);
+    }
+  }
+}
+
+void gc_pins_scan(gc_heap *heap, gc_copier *copier) {
+  for (size_t i = 0; i < heap->pin_count; i++) {
+    gc_cell cell = heap->pins[i];
+    uint64_t header = gc_header_load(cell);
+    if (gc_is_large(heap, gc_block_of(heap, gc_view_of(heap, cell.alias)))) {
+      large_touched_scan(heap, copier, cell, header);
+      continue;
+    }
+    size_t bytes = gc_cell_size(cell, header);
+    gc_before_write(heap, cell.alias, bytes);
+    gc_cell_scan(heap, copier, cell, header, cell.alias, cell.alias + bytes);
+  }
+  gc_queue_drain(heap, copier);
+  heap->pin_count = 0;
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT
+// scan.c: every slot of a page or object, by layout; the prefetch queue between finding and forwarding.
+//
+// Run by whoever holds the page BUSY: background scanner, trap, assist; and by the flip on pinned objects.
+
+#include "gc/scan.h"
+#include "gc/alloc.h"
+#include "gc/gc.h"
+#include "gc/visitor.h"
+
+static __thread bool in_trace __attribute__((tls_model("initial-exec")));
+
+bool gc_in_trace(void) { return in_trace; }
+
+// Where a word of a slot points, or 0: the inverse of the encoding. `tag` receives the bits to be kept.
+static inline uintptr_t word_decode(const gc_type *type, uint64_t word, uint64_t *tag) {
+  if (!type->tagged) {
+    *tag = 0;
+    return word;
+  }
+  uint64_t high = word >> 48;
+  if (!((type->low_tags >> (word & 7)) & 1) || high < type->high_min || high > type->high_max) {
+    return 0;
+  }
+  *tag = word & ~0x0000fffffffffff8ull;
+  return word & 0x0000fffffffffff8ull;
+}
+
+// Forwards one slot. The tag bits are what does not belong to the reference: its low three bits, and the high 16.
+static inline void slot_forward(gc_heap *heap, gc_copier *copier, gc_slot slot) {
+  uint64_t word = at_load(slot.alias);
+  uint64_t tag = word & ~0x0000fffffffffff8ull;
+  gc_ref ref = gc_forward(heap, copier, (gc_ref){word & 0x0000fffffffffff8ull});
+  if ((ref.view | tag) != word) {
+    at_store(slot.alias, ref.view | tag);
+  }
+}
+
+// The queue gives the header of the referent time to arrive: 16 slots (facts: 72 to 26 ns per object on a shuffled heap).
+static inline void slot_enqueue(gc_heap *heap, gc_copier *copier, gc_slot slot, uintptr_t view) {
+  char *cell = gc_ref_cell(heap, (gc_ref){view}).alias;
+  __builtin_prefetch(cell, 1);
+  __builtin_prefetch(cell + 56, 0);
+  unsigned at = copier->queue_head % GC_QUEUE;
+  if (copier->queue_count == GC_QUEUE) {
+    slot_forward(heap, copier, copier->queue[at]);
+    // Forwarding runs no other scan, so the queue is as it was.
+    copier->queue[at] = slot;
+    copier->queue_head++;
+    return;
+  }
+  copier->queue[(copier->queue_head + copier->queue_count++) % GC_QUEUE] = slot;
+}
+
+void gc_queue_drain(gc_heap *heap, gc_copier *copier) {
+  while (copier->queue_count) {
+    gc_slot slot = copier->queue[copier->queue_head % GC_QUEUE];
+    copier->queue_head++;
+    copier->queue_count--;
+    slot_forward(heap, copier, slot);
+  }
+}
+
+static inline void plain_scan(gc_heap *heap, gc_copier *copier, AO_t volatile *word) {
+  uintptr_t view = at_load(word);
+  if (gc_is_from(heap, view)) {
+    slot_enqueue(heap, copier, (gc_slot){word}, view);
+  }
+}
+
+void gc_visit(gc_visitor *visitor, size_t offset) {
+  VM_CHECK(offset % 8 == 0 && offset + 8 <= visitor->bytes,
+           "trace callback of type %s reports a slot at %zu of an object of %zu bytes", visitor->type->name, offset,
+           visitor->bytes);
+  char *at = visitor->data + offset;
+  if (at < visitor->base || at >= visitor->limit) {
+    return;
+  }
+  uint64_t tag;
+  uintptr_t view = word_decode(visitor->type, at_load((AO_t volatile *)at), &tag);
+  visitor->visit(visitor->arg, (gc_slot){(AO_t volatile *)at}, view);
+}
+
+// Slots of one object or element at `data`, within [base, limit).
+static inline void map_visit(const gc_type *type, char *data, char *base, char *limit, gc_slot_fn *visit, void *arg) {
+  for (uint32_t i = 0; i < type->count; i++) {
+    char *at = data + type->offsets[i];
+    if (at >= base && at < limit) {
+      uint64_t tag;
+      visit(arg, (gc_slot){(AO_t volatile *)at}, word_decode(type, at_load((AO_t volatile *)at), &tag));
+    }
+  }
+}
+
+static void trace_call(const gc_heap *heap, const gc_type *type, gc_cell cell, uint64_t header, char *base, char *limit,
+                       gc_slot_fn *visit, void *arg) {
+  char *data = cell.alias + gc_header_bytes(header);
+  size_t length = header & GC_ARRAY ? gc_cell_length(cell) : 1;
+  gc_visitor visitor = {heap, type, data, base, limit, length * type->size, visit, arg};
+  size_t from = base > data ? (size_t)(base - data) : 0;
+  size_t to = limit > data ? (size_t)(limit - data) : 0;
+  in_trace = true;
+  type->trace((const void *)gc_view_of(heap, data), data, length, from, to < visitor.bytes ? to : visitor.bytes,
+              &visitor);
+  in_trace = false;
+}
+
+void gc_cell_visit(const gc_heap *heap, gc_cell cell, uint64_t header, char *base, char *limit, gc_slot_fn *visit,
+                   void *arg) {
+  const gc_type *type = gc_types[gc_header_type(header)];
+  if ((header & GC_LEAF) || type == NULL) {
+    return;
+  }
+  if (type->layout == GC_LAYOUT_TRACE) {
+    trace_call(heap, type, cell, header, base, limit, visit, arg);
+    return;
+  }
+  char *data = cell.alias + gc_header_bytes(header);
+  size_t length = header & GC_ARRAY ? gc_cell_length(cell) : 1;
+  // The elements that reach into the range.
+  size_t first = base > data ? (size_t)(base - data) / type->size : 0;
+  for (size_t i = first; i < length && data + i * type->size < limit; i++) {
+    map_visit(type, data + i * type->size, base, limit, visit, arg);
+  }
+}
+
+typedef struct scan_arg {
+  gc_heap *heap;
+  gc_copier *copier;
+} scan_arg;
+
+static void scan_visit(void *arg, gc_slot slot, uintptr_t view) {
+  scan_arg *scan = arg;
+  if (gc_is_from(scan->heap, view)) {
+    slot_enqueue(scan->heap, scan->copier, slot, view);
+  }
+}
+
+void gc_cell_scan(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t header, char *base, char *limit) {
+  const gc_type *type = gc_types[gc_header_type(header)];
+  if (header & GC_LEAF) {
+    return;
+  }
+  char *data = cell.alias + gc_header_bytes(header);
+  if (type->layout == GC_LAYOUT_MAP && !(header & GC_ARRAY) && data >= base && data + type->size <= limit) {
+    for (uint32_t i = 0; i < type->count; i++) { // the usual case
+      plain_scan(heap, copier, (AO_t volatile *)(data + type->offsets[i]));
+    }
+    return;
+  }
+  if (type->layout == GC_LAYOUT_DENSE) {
+    char *end = data + (header & GC_ARRAY ? gc_cell_length(cell) : 1) * type->size;
+    for (char *at = data > base ? data : base; at < end && at < limit; at += 8) {
+      plain_scan(heap, copier, (AO_t volatile *)at);
+    }
+    return;
+  }
+  scan_arg arg = {heap, copier};
+  gc_cell_visit(heap, cell, header, base, limit, scan_visit, &arg);
+}
+
+gc_cell gc_page_first(const gc_heap *heap, size_t page) {
+  gc_cell covering = gc_page_covering(heap, page);
+  if (covering.alias == NULL) {
+    return (gc_cell){gc_page_alias(heap, page) + 8};
+  }
+  return (gc_cell){covering.alias + gc_cell_size(covering, gc_header_load(covering))};
+}
+
+// The pages of from-space that are grey are those of kept blocks; there, what was copied away is a corpse.
+static inline bool is_corpse(const gc_heap *heap, bool kept, gc_cell cell, uint64_t header) {
+  return kept && gc_is_done(heap, header) && (header & GC_PEER_MASK) != gc_cell_peer(heap, cell);
+}
+
+void gc_page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
+  uint32_t block = gc_page_block(heap, page);
+  char *base = gc_page_alias(heap, page);
+  char *limit = base + heap->page_size;
+  if (gc_is_large(heap, block)) {
+    gc_cell cell = gc_large_cell(heap, gc_large_head(heap, block));
+    gc_cell_scan(heap, copier, cell, gc_header_load(cell), base, limit);
+    gc_queue_drain(heap, copier);
+    return;
+  }
+  bool kept = gc_space(heap, block) == heap->from_space;
+  // A page that this copier fills itself is scanned while it goes on filling it, as Cheney did; it closes when the scan has
+  // caught up. Any other is closed first (edge OPEN → GREY): what would be added behind our back never exists.
+  bool own = !kept && at32_load(&copier->lane[0].page) == page;
+  if (!own) {
+    at32_or_full(&heap->top[page], GC_CLOSED);
+  }
+  gc_cell covering = gc_page_covering(heap, page);
+  if (covering.alias != NULL) {
+    uint64_t header = gc_header_load(covering);
+    if (gc_header_type(header) != GC_FILLER && !is_corpse(heap, kept, covering, header)) {
+      gc_cell_scan(heap, copier, covering, header, base, limit);
+    }
+  }
+  char *at = gc_page_first(heap, page).alias;
+  for (;;) {
+    uint32_t top = at32_load_acquire(&heap->top[page]);
+    char *end = base + (top & GC_TOP_MASK);
+    while (at < end) {
+      gc_cell cell = {at};
+      uint64_t header = gc_header_load(cell);
+      if (header == 0) {
+        at += GC_UNIT;
+        continue;
+      }
+      if (gc_header_type(header) != GC_FILLER && !is_corpse(heap, kept, cell, header)) {
+        gc_cell_scan(heap, copier, cell, header, base, limit);
+      }
+      at += gc_cell_size(cell, header);
+    }
+    gc_queue_drain(heap, copier);
+    if (top & GC_CLOSED) {
+      return;
+    }
+    if (at32_load(&heap->top[page]) == top) {
+      // Caught up. Only the holder of BUSY closes, and only this copier adds.
+      at32_or_full(&heap->top[page], GC_CLOSED);
+      if ((at32_load(&heap->top[page]) & GC_TOP_MASK) == (top & GC_TOP_MASK)) {
+        return;
+      }
+    }
+  }
+}

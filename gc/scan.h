@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// scan.h: visit every slot of a page or object and forward it.
+
+#ifndef GC_SCAN_H
+#define GC_SCAN_H
+
+#include "gc/forward.h"
+
+// Scans a grey page that the caller holds BUSY. Afterwards none of its slots points to from-space (gc.grey).
+void gc_page_scan(gc_heap *heap, gc_copier *copier, size_t page);
+
+// Scans the slots of one object that lie in [base, limit) of the alias.
+void gc_cell_scan(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t header, char *base, char *limit);
+
+// Forwards what is left in the prefetch queue.
+void gc_queue_drain(gc_heap *heap, gc_copier *copier);
+
+// Calls `visit` for each slot of the object in [base, limit) of the alias, with the address that it decodes to.
+typedef void gc_slot_fn(void *arg, gc_slot slot, uintptr_t view);
+void gc_cell_visit(const gc_heap *heap, gc_cell cell, uint64_t header, char *base, char *limit, gc_slot_fn *visit,
+                   void *arg);
+
+static inline void gc_copier_enter(gc_copier *copier) { at_add_full(&copier->tick, 1); }
+static inline void gc_copier_leave(gc_copier *copier) { at_add_full(&copier->tick, 1); }
+
+#endif

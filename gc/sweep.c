@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT
+// sweep.c: the end of a cycle. From-space is freed; blocks that something holds in place stay, and the space between is used again.
+//
+// One thread, beside running mutators: none of them can reach what is freed here (gc.tospace).
+
+#include <string.h>
+#include "gc/alloc.h"
+#include "gc/gc.h"
+#include "gc/pace.h"
+#include "gc/scan.h"
+#include "gc/block.h"
+
+bool gc_sweep_begin(gc_heap *heap) {
+  return gc_scan_finished(heap) && at_cas_full(&heap->phase, GC_SCANNING, GC_SWEEPING);
+}
+
+// A floor that has `at` inside, or NULL.
+static const gc_floor *floor_at(const gc_heap *heap, const char *alias) {
+  const char *view = alias - heap->delta;
+  for (unsigned i = 0; i < heap->floor_count; i++) {
+    if (view >= heap->floors[i].base && view < heap->floors[i].limit) {
+      return &heap->floors[i];
+    }
+  }
+  return NULL;
+}
+
+typedef struct sweeper {
+  gc_heap *heap;
+  bool floors;      // the page has a floor
+  size_t free, live; // bytes
+  char *gap;        // where the free space before `at` began
+} sweeper;
+
+static void gap_zero(sweeper *sweep, char *end) {
+  if (sweep->gap < end) {
+    gc_before_write(sweep->heap, sweep->gap, (size_t)(end - sweep->gap));
+    memset(sweep->gap, 0, (size_t)(end - sweep->gap));
+    sweep->free += (size_t)(end - sweep->gap);
+  }
+}
+
+static bool is_live(const gc_heap *heap, gc_cell cell) {
+  uint64_t header = gc_header_load(cell);
+  return header != 0 && gc_header_type(header) != GC_FILLER && gc_is_kept_in_place(heap, cell, header);
+}
+
+// Walks the page's cells. With `zero`, clears what lies between those that stay; without, only looks whether any does.
+static bool page_walk(sweeper *sweep, size_t page, bool zero) {
+  gc_heap *heap = sweep->heap;
+  char *base = gc_page_alias(heap, page);
+  char *limit = base + heap->page_size;
+  char *used = base + gc_top(heap, page);
+  gc_cell covering = gc_page_covering(heap, page);
+  char *at = gc_page_first(heap, page).alias;
+  bool any = false;
+  sweep->gap = base;
+  if (covering.alias != NULL && is_live(heap, covering)) {
+    any = true;
+    sweep->gap = at;
+  }
+  while (at < used && at < limit) {
+    gc_cell cell = {at};
+    const gc_floor *floor = sweep->floors ? floor_at(heap, at) : NULL;
+    uint64_t header = gc_header_load(cell);
+    char *next = at + (header ? gc_cell_size(cell, header) : GC_UNIT);
+    bool live = false;
+    if (floor != NULL) {
+      next = floor->limit + heap->delta;
+      live = true;
+    } else {
+      live = is_live(heap, cell);
+    }
+    if (live) {
+      any = true;
+      if (zero) {
+        gap_zero(sweep, at);
+        sweep->live += (size_t)((next < limit ? next : limit) - at);
+      }
+      sweep->gap = next;
+    }
+    at = next;
+  }
+  if (zero) {
+    gap_zero(sweep, limit);
+  }
+  return any;
+}
+
+static bool block_has_floor(const gc_heap *heap, uint32_t block) {
+  for (unsigned i = 0; i < heap->floor_count; i++) {
+    if (gc_block_of(heap, (uintptr_t)heap->floors[i].limit - 1) == block) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static bool page_has_floor(const gc_heap *heap, size_t page) {
+  for (unsigned i = 0; i < heap->floor_count; i++) {
+    if (gc_page_at(heap, (uintptr_t)heap->floors[i].limit - 1) == page) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// From last page to first: a page asks the header of the object that covers its start, which lies further down.
+static void block_sweep(gc_heap *heap, uint32_t block) {
+  sweeper sweep = {.heap = heap};
+  bool floors = block_has_floor(heap, block);
+  size_t first = gc_block_page(heap, block);
+  uint8_t flags = gc_flags(heap, block);
+  gc_before_read(heap, gc_block_alias(heap, block), GC_BLOCK);
+  for (size_t page = first + heap->block_pages; page-- > first;) {
+    if (at32_load(&heap->top[page]) == 0) {
+      sweep.free += heap->page_size;
+      continue;
+    }
+    sweep.floors = floors && page_has_floor(heap, page);
+    if (!page_walk(&sweep, page, false)) {
+      at32_store(&heap->top[page], 0);
+      AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
+      sweep.free += heap->page_size;
+      continue;
+    }
+    page_walk(&sweep, page, true);
+    gc_cell covering = gc_page_covering(heap, page);
+    if (covering.alias != NULL && !is_live(heap, covering)) {
+      AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
+    }
+    // A mutator owns the rest of its buffer: nobody else allocates in that page.
+    at32_store_release(&heap->top[page], (uint32_t)heap->page_size | (sweep.floors ? GC_CLOSED : 0));
+  }
+  if (flags & GC_BLOCK_KEPT) {
+    vm_stamp_clear(heap->region, first, heap->block_pages);
+  }
+  AO_char_store((unsigned char volatile *)&heap->flags[block], flags & GC_BLOCK_LEAF);
+  AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
+  if (sweep.free >= GC_BLOCK / 8) {
+    gc_stack_push(heap, &heap->partial[(flags & GC_BLOCK_LEAF) != 0], block);
+  }
+}
+
+static void large_sweep(gc_heap *heap, gc_copier *copier) {
+  for (uint32_t b = heap->small_blocks; b < heap->large_high; b++) {
+    if (gc_space(heap, b) != heap->from_space || gc_large_head(heap, b) != b) {
+      continue;
+    }
+    gc_copier_enter(copier);
+    gc_cell cell = gc_large_cell(heap, b);
+    gc_before_read(heap, cell.alias, 16);
+    uint64_t header = gc_header_load(cell);
+    if (!gc_is_done(heap, header)) {
+      gc_large_free(heap, b);
+    } else {
+      size_t blocks = (gc_cell_size(cell, header) + 16 + GC_BLOCK - 1) >> GC_BLOCK_SHIFT;
+      for (uint32_t i = 0; i < blocks; i++) {
+        AO_char_store((unsigned char volatile *)&heap->space[b + i], heap->to_space);
+      }
+    }
+    gc_copier_leave(copier);
+  }
+}
+
+// What copiers have left of their blocks goes to the mutators.
+static void copiers_sweep(gc_heap *heap) {
+  for (unsigned i = 0; i < GC_COPIERS; i++) {
+    for (int leaf = 0; leaf < 2; leaf++) {
+      uint32_t block = at32_load(&heap->copiers[i].lane[leaf].block);
+      if (block == GC_NONE) {
+        continue;
+      }
+      size_t first = gc_block_page(heap, block);
+      size_t free = 0;
+      for (size_t page = first; page < first + heap->block_pages; page++) {
+        if (at32_load(&heap->top[page]) != 0) {
+          at32_or_full(&heap->top[page], GC_CLOSED); // above its top a page of copies is stale, not zero
+        } else {
+          free++;
+        }
+      }
+      gc_copier_reset_lane(&heap->copiers[i].lane[leaf]);
+      if (free) {
+        gc_stack_push(heap, &heap->partial[leaf], block);
+      }
+    }
+  }
+}
+
+static void run_free(gc_heap *heap, uint32_t block, uint32_t count, int64_t *reserve) {
+  // As many as the next cycle will copy into are veiled now, in few calls; the rest stays accessible for allocation.
+  uint32_t veiled = *reserve <= 0 ? 0 : (*reserve < count ? (uint32_t)*reserve : count);
+  *reserve -= veiled;
+  if (veiled) {
+    gc_blocks_free(heap, block, veiled, true);
+  }
+  if (count > veiled) {
+    gc_blocks_free(heap, block + veiled, count - veiled, false);
+  }
+}
+
+void gc_sweep(gc_heap *heap) {
+  uint64_t veiled_ns = vm_now() - at_load(&heap->flip_ns);
+  at_add(&heap->veiled_total_ns, veiled_ns);
+  if (veiled_ns > at_load(&heap->veiled_max_ns)) {
+    at_store(&heap->veiled_max_ns, veiled_ns);
+  }
+  gc_copier *copier = gc_copier_take(heap, false);
+  copiers_sweep(heap);
+  uint64_t used = at_load(&heap->used_blocks), from = at_load(&heap->from_blocks);
+  uint64_t live = used > from ? used - from : 0;
+  int64_t reserve = (int64_t)(live + live / 16 + 4) - (int64_t)at_load(&heap->veiled_free.count);
+  uint32_t high = (uint32_t)at_load(&heap->fresh);
+  high = high < heap->small_blocks ? high : heap->small_blocks;
+  uint32_t run = 0;
+  enum { RUN_MAX = 64 }; // blocks freed at a time: memory is wanted soon
+  for (uint32_t b = 0; b <= high; b++) {
+    bool from_space = b < high && gc_space(heap, b) == heap->from_space;
+    bool retain = from_space && (gc_flags(heap, b) & GC_BLOCK_RETAIN);
+    if (run && (!from_space || retain || run == RUN_MAX)) {
+      gc_copier_enter(copier);
+      run_free(heap, b - run, run, &reserve);
+      gc_copier_leave(copier);
+      run = 0;
+    }
+    if (retain) {
+      gc_copier_enter(copier);
+      block_sweep(heap, b);
+      gc_copier_leave(copier);
+    } else if (from_space) {
+      run++;
+    }
+  }
+  large_sweep(heap, copier);
+  gc_copier_give(heap, copier);
+  at_store(&heap->live_bytes, gc_used_bytes(heap));
+  gc_pace_swept(heap);
+  at_store_release(&heap->phase, GC_IDLE);
+}
+
+bool gc_trim(gc_heap *heap) {
+  if (gc_phase_now(heap) != GC_IDLE ||
+      at_load(&heap->open_free.count) + at_load(&heap->veiled_free.count) <= gc_pace_keep(heap)) {
+    return false;
+  }
+  gc_stack *from = at_load(&heap->veiled_free.count) > gc_pace_reserve(heap) || at_load(&heap->open_free.count) == 0
+                       ? &heap->veiled_free
+                       : &heap->open_free;
+  uint32_t block = gc_stack_pop(heap, from);
+  if (block == GC_NONE) {
+    return false;
+  }
+  gc_block_empty(heap, block);
+  return true;
+}
+
+bool gc_provide(gc_heap *heap, unsigned blocks) {
+  if (at_load(&heap->veiled_free.count) >= blocks) {
+    return false;
+  }
+  uint32_t block = gc_block_commit(heap);
+  if (block == GC_NONE) {
+    return false;
+  }
+  vm_prot(heap->region, gc_block_page(heap, block), heap->block_pages, VM_UNSCANNED, 0);
+  gc_stack_push(heap, &heap->veiled_free, block);
+  return true;
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+// verify.c: walks the heap between cycles and re-derives what should hold. World stopped.
+
+#include "gc/alloc.h"
+#include "gc/gc.h"
+#include "gc/scan.h"
+
+typedef struct verifier {
+  gc_heap *heap;
+  const char *when;
+  gc_cell cell; // the object that is being visited
+  const char *type;
+} verifier;
+
+static void slot_verify(void *arg, gc_slot slot, uintptr_t view) {
+  verifier *v = arg;
+  gc_heap *heap = v->heap;
+  if (!gc_in_heap(heap, view)) {
+    return;
+  }
+  void *object = (void *)gc_view_of(heap, v->cell.alias);
+  gc_cell cell;
+  uint64_t header;
+  uint32_t block = gc_block_of(heap, view);
+  if (gc_space(heap, block) != heap->to_space) {
+    vm_fatal("verify %s: cell %p (%s) slot %p holds %p, in block %u of %s (freed in cycle %u, now cycle %u) [gc.tospace]",
+             v->when, object, v->type, (void *)gc_view_of(heap, (void *)slot.alias), (void *)view, block,
+             gc_space(heap, block) ? "from-space" : "free memory", at32_load(&heap->died[block]), heap->cycle);
+  }
+  if (!gc_find_cell(heap, view, &cell, &header) || gc_cell_ref(heap, cell, header).view != view) {
+    vm_fatal("verify %s: cell %p (%s) slot %p holds %p, which is not the start of an object", v->when, object, v->type,
+             (void *)gc_view_of(heap, (void *)slot.alias), (void *)view);
+  }
+}
+
+static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
+  gc_heap *heap = v->heap;
+  unsigned id = gc_header_type(header);
+  if (id == GC_FILLER) {
+    return;
+  }
+  void *at = (void *)gc_view_of(heap, cell.alias);
+  if (gc_types[id] == NULL) {
+    vm_fatal("verify %s: the header %lx at %p names no type", v->when, (unsigned long)header, at);
+  }
+  if (((header & GC_LEAF) != 0) != (gc_types[id]->layout == GC_LAYOUT_LEAF)) {
+    vm_fatal("verify %s: the header %lx at %p and its type %s differ on being a leaf", v->when, (unsigned long)header,
+             at, gc_types[id]->name);
+  }
+  v->cell = cell;
+  v->type = gc_types[id]->name;
+  size_t bytes = gc_cell_size(cell, header);
+  gc_cell_visit(heap, cell, header, cell.alias, cell.alias + bytes, slot_verify, v);
+}
+
+static void page_verify(verifier *v, size_t page, bool leaf) {
+  gc_heap *heap = v->heap;
+  char *base = gc_page_alias(heap, page);
+  if (vm_claims(heap->region, page) & VM_UNSCANNED) {
+    vm_fatal("verify %s: page %zu holds objects and is veiled between cycles [gc.grey]", v->when, page);
+  }
+  char *at = gc_page_first(heap, page).alias;
+  char *used = base + gc_top(heap, page);
+  while (at < used) {
+    gc_cell cell = {at};
+    uint64_t header = gc_header_load(cell);
+    if (header == 0) {
+      at += GC_UNIT;
+      continue;
+    }
+    cell_verify(v, cell, header);
+    if (gc_header_type(header) != GC_FILLER && leaf != ((header & GC_LEAF) != 0)) {
+      vm_fatal("verify %s: object %p (%s) is in a block of the wrong kind", v->when,
+               (void *)gc_view_of(heap, at), v->type);
+    }
+    size_t bytes = gc_cell_size(cell, header);
+    if (bytes <= GC_SMALL_MAX && at + bytes > base + heap->page_size) {
+      vm_fatal("verify %s: the small object at %p crosses its page", v->when, (void *)gc_view_of(heap, at));
+    }
+    at += bytes;
+  }
+}
+
+void gc_verify_stopped(gc_heap *heap, const char *when) {
+  if (gc_phase_now(heap) != GC_IDLE) {
+    return;
+  }
+  verifier v = {.heap = heap, .when = when};
+  for (uint32_t b = 0; b < heap->small_blocks && b < at_load(&heap->fresh); b++) {
+    if (gc_space(heap, b) == 0) {
+      continue;
+    }
+    if (gc_space(heap, b) != heap->to_space) {
+      vm_fatal("verify %s: block %u is in from-space between cycles", when, b);
+    }
+    gc_before_read(heap, gc_block_alias(heap, b), GC_BLOCK);
+    for (size_t page = gc_block_page(heap, b); page < gc_block_page(heap, b + 1); page++) {
+      if (at32_load(&heap->top[page]) != 0) {
+        page_verify(&v, page, (gc_flags(heap, b) & GC_BLOCK_LEAF) != 0);
+      }
+    }
+  }
+  for (uint32_t b = heap->small_blocks; b < heap->large_high; b++) {
+    if (gc_space(heap, b) != 0 && gc_large_head(heap, b) == b) {
+      gc_cell cell = gc_large_cell(heap, b);
+      gc_before_read(heap, gc_block_alias(heap, b), GC_BLOCK);
+      uint64_t header = gc_header_load(cell);
+      if (header == 0) {
+        vm_fatal("verify %s: the large object at block %u has no header", when, b);
+      }
+      gc_before_read(heap, cell.alias, gc_cell_size(cell, header));
+      cell_verify(&v, cell, header);
+    }
+  }
+}

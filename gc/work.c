@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// work.c: grey pages, found and scanned: by background scanners and assists in runs, by traps one by one.
+//
+// Every page passes through vm_take or a trap, so that it is scanned by one thread (gc.onescan). Pages are scanned one at a time and opened in runs.
+
+#include "gc/alloc.h"
+#include "gc/gc.h"
+#include "gc/scan.h"
+#include "gc/settle.h"
+#include "gc/visitor.h"
+
+enum { RUN = 16 }; // pages opened by one call to the system
+
+// Scans the grey pages of [page, limit). Those found are opened in runs. Returns how many there were.
+static size_t range_scan(gc_heap *heap, gc_copier *copier, size_t page, size_t limit) {
+  size_t scanned = 0;
+  size_t run = 0; // pages just before `page` that are settled but not given
+  for (; page < limit; page++) {
+    bool took = (vm_claims(heap->region, page) & VM_UNSCANNED) && at32_load_acquire(&heap->top[page]) != 0 &&
+                vm_take(heap->region, page, VM_UNSCANNED);
+    if (took) {
+      gc_copier_enter(copier);
+      gc_page_scan(heap, copier, page);
+      gc_copier_leave(copier);
+      vm_settled(heap->region, page, VM_UNSCANNED);
+      run++;
+      scanned++;
+    }
+    if (run && (!took || run == RUN)) {
+      vm_give(heap->region, page + took - run, run);
+      at_add_full(&heap->cleaned, run); // after the pages are given: who sees the end finds none of them held
+      run = 0;
+    }
+  }
+  if (run) {
+    vm_give(heap->region, limit - run, run);
+    at_add_full(&heap->cleaned, run);
+  }
+  return scanned;
+}
+
+static size_t large_scan(gc_heap *heap, gc_copier *copier) {
+  uint32_t head = gc_stack_pop(heap, &heap->large_grey);
+  if (head == GC_NONE) {
+    return 0;
+  }
+  gc_cell cell = gc_large_cell(heap, head);
+  size_t pages = gc_large_pages(heap, cell, gc_header_load(cell));
+  // Ours while it is off the stack: take a run, and let others have the rest.
+  uint32_t *next = (uint32_t *)&heap->large_scan[head - heap->small_blocks];
+  size_t from = at32_load(next);
+  size_t to = from + RUN < pages ? from + RUN : pages;
+  at32_store(next, (uint32_t)to);
+  if (to < pages) {
+    gc_stack_push(heap, &heap->large_grey, head);
+  }
+  size_t page = gc_block_page(heap, head);
+  size_t scanned = range_scan(heap, copier, page + from, page + to);
+  return scanned ? scanned : 1; // pages that traps have scanned already are progress too
+}
+
+static size_t block_scan(gc_heap *heap, gc_copier *copier, uint32_t block) {
+  size_t page = gc_block_page(heap, block);
+  return range_scan(heap, copier, page, page + heap->block_pages);
+}
+
+bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
+  AO_t volatile *count = background ? &heap->scanned_background : &heap->scanned_trap;
+  uint32_t block = gc_stack_pop(heap, &heap->grey);
+  size_t scanned = block != GC_NONE ? block_scan(heap, copier, block) : large_scan(heap, copier);
+  // Then what nobody has filled yet: our own block first, where the OPEN page is scanned without closing it.
+  if (block == GC_NONE && scanned == 0 && at32_load(&copier->lane[0].block) != GC_NONE) {
+    scanned = block_scan(heap, copier, copier->lane[0].block);
+  }
+  for (unsigned i = 0; block == GC_NONE && scanned == 0 && i < GC_COPIERS; i++) {
+    uint32_t other = at32_load_acquire(&heap->copiers[i].lane[0].block);
+    if (other != GC_NONE) {
+      scanned = block_scan(heap, copier, other);
+    }
+  }
+  at_add(count, scanned);
+  return block != GC_NONE || scanned != 0;
+}
+
+bool gc_scan_finished(const gc_heap *heap) {
+  uint64_t cleaned = at_load_acquire(&heap->cleaned); // read first (gc.count)
+  at_fence_full();
+  return cleaned == at_load_acquire(&heap->opened);
+}
+
+// The trap path: vm holds the page BUSY and settles its claims one by one.
+void gc_settle(void *arg, size_t page, unsigned claim, bool write) {
+  gc_heap *heap = arg;
+  (void)write;
+  switch (claim) {
+  case VM_ABSENT:
+    heap->world.absent(heap->world.arg, page);
+    return;
+  case VM_UNSAVED:
+    heap->world.unsaved(heap->world.arg, page);
+    return;
+  default:
+    break;
+  }
+  char *view = vm_page_view(heap->region, page);
+  if (gc_in_trace()) {
+    vm_fatal("a trace callback touched the heap at page %p: it may read its object through the alias only", view);
+  }
+  uint32_t block = gc_page_block(heap, page);
+  if (at32_load_acquire(&heap->top[page]) == 0 || gc_space(heap, block) == 0) {
+    vm_fatal("stale pointer into %p: no object is there; the block was freed at the end of cycle %u "
+             "(a pointer kept where veil does not look, or used after detaching)",
+             view, at32_load(&heap->died[block]));
+  }
+  gc_copier *copier = gc_copier_take(heap, true);
+  gc_copier_enter(copier);
+  gc_page_scan(heap, copier, page);
+  gc_copier_leave(copier);
+  gc_copier_give(heap, copier);
+  at_add(&heap->scanned_trap, 1);
+  at_add_full(&heap->cleaned, 1);
+}

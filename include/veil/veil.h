@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+// veil/veil.h: a concurrent, moving garbage collector without barriers in the program.
+//
+//   typedef struct node { struct node *left, *right; long key; } node;
+//   VEIL_TYPE(node, left, right);
+//   ...
+//   veil_heap *heap = veil_open(NULL);
+//   veil_thread *self = veil_attach(heap);
+//   node *n = veil_new(self, node);      // zeroed, collected, may move
+//   n->left = veil_new(self, node);      // a plain store
+//
+// Stacks and registers of attached threads are found by themselves; objects they point to
+// or into, or one past the end of, stay where they are. Slots inside objects and registered roots hold the start
+// of an object, NULL, or a tagged value, never an interior pointer. Errors of use abort
+// with a message; errors of resources and input return NULL or a status, and
+// veil_error() says why.
+
+#ifndef VEIL_VEIL_H
+#define VEIL_VEIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <veil/inline.h>
+#include <veil/options.h>
+#include <veil/type.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct veil_heap veil_heap;
+
+typedef enum veil_status {
+  VEIL_OK = 0,
+  VEIL_INVALID,     // an argument or option is out of range
+  VEIL_NO_MEMORY,   // the system or the limit refuses
+  VEIL_UNSUPPORTED, // the system lacks what was asked for
+  VEIL_BUSY         // not now
+} veil_status;
+
+// Why the last call on this thread failed: one line, valid until the next failing
+// call of this thread. Never NULL.
+const char *veil_error(void);
+
+// Opens a heap; `options` may be NULL. NULL on error. Any thread.
+veil_heap *veil_open(const veil_options *options);
+
+// Closes a heap and gives back all its memory. Waits for a cycle under way. Aborts if
+// threads are still attached. Any thread.
+void veil_close(veil_heap *heap);
+
+// The name of the back end that runs, and in one line why better ones do not.
+const char *veil_back_end(veil_heap *heap);
+
+// Attaches the calling thread, also during a cycle (it waits out a stop). NULL on error.
+// Only attached threads may hold or touch objects. A thread that ends without detaching
+// is detached by veil.
+veil_thread *veil_attach(veil_heap *heap);
+
+// Detaches the calling thread; aborts if `self` is not attached or not the caller's.
+void veil_detach(veil_thread *self);
+
+// The heap of a thread.
+veil_heap *veil_thread_heap(veil_thread *self);
+
+// One zeroed object of type T. Never NULL, unless the option oom=null is set and the limit is
+// reached after a full collection. Owning thread, not in a signal handler.
+#define veil_new(self, T) ((T *)veil_alloc((self), &veil_type_##T, sizeof(T)))
+
+// A zeroed array of n elements of T; its length is fixed. A length that overflows is out of memory.
+#define veil_new_array(self, T, n) ((T *)veil_alloc_array((self), &veil_type_##T, (n)))
+#define veil_new_pointers(self, n) ((void **)veil_alloc_array((self), &veil_type_pointer_, (n)))
+#define veil_new_bytes(self, n) ((void *)veil_alloc_array((self), &veil_type_byte_, (n)))
+void *veil_alloc_array(veil_thread *self, veil_type *type, size_t length);
+
+// The length of an array in elements; 1 for an object that is none. `object` is the start of
+// an object. Attached threads.
+size_t veil_length(veil_heap *heap, const void *object);
+
+// Stops here if a stop is wanted. Needed in loops only when the heap stops by polls.
+void veil_poll(veil_thread *self);
+
+// Brackets a call that may block: between the two the thread touches no object and is not
+// woken by stops. Not nested. What the kernel is to read or write meanwhile
+// needs veil_touch. Owning thread.
+void veil_block_begin(veil_thread *self);
+void veil_block_end(veil_thread *self);
+
+// Makes [address, address + bytes) touchable by the kernel until veil_untouch: pinned,
+// unveiled, and never veiled meanwhile. `write` says that it will be written. Up to
+// 16 ranges at a time per thread; VEIL_BUSY beyond, VEIL_INVALID if the range is not within one
+// object. Owning thread.
+veil_status veil_touch(veil_thread *self, void *address, size_t bytes, bool write);
+void veil_untouch(veil_thread *self, void *address);
+
+// Registers `count` slots outside the heap (globals, say) as precise roots; they are forwarded
+// at a flip, so each costs pause. Attached threads may call, at any time. The slots are
+// plain pointers. veil_remove_roots takes the same `slots`.
+veil_status veil_add_roots(veil_heap *heap, void *slots, size_t count);
+void veil_remove_roots(veil_heap *heap, void *slots);
+
+// Root callbacks run in the pause and report roots to `visitor` by veil_root_slot (a
+// precise slot, updated) or veil_root_range (ambiguous words: what they point to stays in place).
+// No locks that a mutator may hold, no malloc. A callback is asked twice per flip
+// and reports the same both times.
+typedef struct veil_root_visitor veil_root_visitor;
+typedef void veil_roots_fn(void *arg, veil_root_visitor *visitor);
+veil_status veil_add_roots_callback(veil_heap *heap, veil_roots_fn *fn, void *arg);
+void veil_remove_roots_callback(veil_heap *heap, veil_roots_fn *fn, void *arg);
+void veil_root_slot(veil_root_visitor *visitor, void *slot);
+void veil_root_range(veil_root_visitor *visitor, const void *base, const void *limit);
+
+// A full collection: starts a cycle and returns when from-space is free. If a
+// cycle is under way it is finished first, and a new one run. Owning thread.
+void veil_collect(veil_thread *self);
+
+// Starts a cycle and returns after the flip, or at once if one is under way. Owning thread.
+void veil_collect_start(veil_thread *self);
+
+// True from a flip until the end of its cycle. Any thread.
+bool veil_collecting(veil_heap *heap);
+
+// Figures since the heap opened. Times in nanoseconds, sizes in bytes.
+typedef struct veil_stats {
+  uint64_t major_cycles, minor_cycles;
+  uint64_t flip_max_ns, flip_p50_ns, flip_total_ns; // from the request to stop until the last mutator runs
+  uint64_t traps, trap_p50_ns, trap_p99_ns, trap_max_ns; // in the handler
+  uint64_t pages_scanned_trap, pages_scanned_background;
+  uint64_t veiled_max_ns, veiled_total_ns; // from the flip until no page is grey
+  uint64_t copied_bytes, copied_objects;
+  uint64_t pinned_objects;               // at the last flip
+  uint64_t kept_blocks;                  // for want of to-space, ever
+  uint64_t stall_ns, assists;            // mutators waiting for memory; scans they did themselves
+  uint64_t allocated_bytes;              // in buffers and large objects handed out
+  uint64_t live_bytes;                   // what survived the last cycle
+  uint64_t held_bytes, held_max_bytes;   // memory of the heap's pages, now and at most
+  uint64_t limit_bytes;
+  uint64_t threads;
+} veil_stats;
+void veil_get_stats(veil_heap *heap, veil_stats *out);
+
+// Walks the heap with the world stopped and checks every invariant; aborts with a description of the
+// first that does not hold. Owning thread.
+void veil_verify(veil_thread *self);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+// alloc.c: the slow half of allocation: new buffers, arrays, medium and large objects, and what happens when there is no memory.
+//
+// Runs in the mutator, in a critical section: a stop waits for its end.
+
+#include "runtime/runtime.h"
+
+enum { OOM_CYCLES = 2 }; // full cycles without success before memory counts as exhausted
+
+// What is wanted: once more after each cycle, until it is had.
+typedef struct request {
+  uint64_t header;
+  bool leaf;
+  size_t cell; // bytes
+  size_t length;
+} request;
+
+static uint64_t random_next(rt_thread *self) {
+  self->random ^= self->random << 13;
+  self->random ^= self->random >> 7;
+  self->random ^= self->random << 17;
+  return self->random;
+}
+
+// Before memory is handed out: starts a cycle if one is due, helps if the scanners do not keep up.
+static void pace(rt_thread *self) {
+  veil_heap *heap = self->heap;
+  rt_safepoint(self);
+  if (gc_wants_cycle(heap->gc)) {
+    rt_cycle_start(self);
+  }
+  if (heap->options.torture && random_next(self) % heap->options.torture == 0) {
+    rt_cycle_start(self);
+  }
+  // At most a few units per buffer, so that no allocation takes long.
+  for (int i = 0; i < 2 && gc_wants_assist(heap->gc); i++) {
+    rt_assist(self);
+  }
+}
+
+static char *cell_try(rt_thread *self, const request *want) {
+  gc_heap *gc = self->heap->gc;
+  if (want->cell > GC_MEDIUM_MAX) {
+    return gc_alloc_large(gc, want->header, want->cell, want->length);
+  }
+  char *cell;
+  if (want->cell > GC_SMALL_MAX) {
+    cell = gc_alloc_medium(gc, &self->medium[want->leaf], want->leaf, want->cell);
+    if (cell == NULL) {
+      return NULL;
+    }
+  } else {
+    veil_tlab *tlab = &self->open.tlab[want->leaf];
+    if ((size_t)(tlab->limit - tlab->free) < want->cell) {
+      char *base, *limit;
+      if (!gc_alloc_buffer(gc, &self->lane[want->leaf], want->leaf, want->cell, &base, &limit)) {
+        return NULL;
+      }
+      self->tlab_start[want->leaf] = base;
+      *tlab = (veil_tlab){base, limit};
+    }
+    cell = tlab->free;
+    tlab->free = cell + want->cell;
+  }
+  if (want->header & GC_ARRAY) {
+    *(size_t volatile *)(cell + 8) = want->length;
+  }
+  at_store_release((AO_t volatile *)cell, want->header);
+  return cell;
+}
+
+static void *out_of_memory(rt_thread *self, const request *want) {
+  veil_heap *heap = self->heap;
+  if (heap->options.oom == VEIL_OOM_NULL) {
+    rt_error_set("out of memory: %zu bytes wanted, %llu of %zu in use after a full collection", want->cell,
+                 (unsigned long long)gc_used_bytes(heap->gc), heap->options.limit);
+    return NULL;
+  }
+  vm_fatal("out of memory: an object of %zu bytes does not fit: %zu of %zu bytes are in use after a full collection "
+           "(option limit)",
+           want->cell, gc_used_bytes(heap->gc), heap->options.limit);
+}
+
+static void *allocate(rt_thread *self, const request *want) {
+  veil_heap *heap = self->heap;
+  rt_enter(self);
+  pace(self);
+  char *cell = cell_try(self, want);
+  for (int cycles = 0; cell == NULL && cycles <= OOM_CYCLES; cycles++) {
+    // Whatever is under way may free enough; then a cycle of our own.
+    if (gc_phase_now(heap->gc) == GC_IDLE && cycles > 0) {
+      rt_cycle_start(self);
+    }
+    rt_cycle_wait(self);
+    cell = cell_try(self, want);
+  }
+  rt_leave(self);
+  if (cell == NULL) {
+    return out_of_memory(self, want);
+  }
+  return cell + gc_header_bytes(want->header);
+}
+
+RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {
+  rt_thread *self = rt_self_check(open, "veil_new");
+  if (type->header == 0) {
+    rt_type_register(type);
+  }
+  request want = {type->header, type->leaf, gc_round_cell(8 + type->size), 1};
+  return allocate(self, &want);
+}
+
+RT_EXPORT void *veil_alloc_array(veil_thread *open, veil_type *type, size_t length) {
+  rt_thread *self = rt_self_check(open, "veil_new_array");
+  if (type->header == 0) {
+    rt_type_register(type);
+  }
+  size_t bytes;
+  if (__builtin_mul_overflow(length, type->size, &bytes) || bytes > SIZE_MAX / 4) {
+    if (self->heap->options.oom == VEIL_OOM_NULL) {
+      rt_error_set("out of memory: an array of %zu elements of %zu bytes overflows", length, type->size);
+      return NULL;
+    }
+    vm_fatal("out of memory: an array of %zu elements of %zu bytes (%s) overflows", length, type->size, type->name);
+  }
+  request want = {type->array_header, type->leaf, gc_round_cell(16 + bytes), length};
+  return allocate(self, &want);
+}
+
+RT_EXPORT size_t veil_length(veil_heap *heap, const void *object) {
+  gc_heap *gc = heap->gc;
+  if (!gc_in_heap(gc, (uintptr_t)object)) {
+    vm_fatal("veil_length: %p is not in the heap", object);
+  }
+  // Through the view: this is the program's own access, and may trap like one.
+  gc_cell cell = {gc_ref_cell(gc, (gc_ref){(uintptr_t)object}).alias - gc->delta};
+  uint64_t header = gc_header_load(cell);
+  return header & GC_ARRAY ? gc_cell_length(cell) : 1;
+}

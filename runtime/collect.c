@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+// collect.c: drives a cycle: who flips, who scans, who waits.
+//
+// The mutator that finds a cycle due flips in its own thread; scanner threads, and mutators that allocate too fast,
+// scan; a scanner sweeps. With the back end `none` the whole cycle runs in the pause.
+
+#include <sched.h>
+#include <string.h>
+#include "runtime/futex.h"
+#include "runtime/runtime.h"
+
+enum {
+  READY_BLOCKS = 32,   // veiled blocks at hand while a cycle runs
+  IDLE_SPINS = 32,     // looks for work before a scanner sleeps a little
+  NAP_MS = 1,
+};
+
+void rt_world_work(void *arg) {
+  veil_heap *heap = arg;
+  rt_post(&heap->work);
+}
+
+static void flip_record(veil_heap *heap) {
+  uint64_t span = at_load(&heap->stop_span_ns);
+  vm_histogram_add(heap->flip_histogram, span);
+  at_add(&heap->flip_total_ns, span);
+  if (span > at_load(&heap->flip_max_ns)) {
+    at_store(&heap->flip_max_ns, span);
+  }
+}
+
+// With the world about to be stopped: the last flip's span is final now.
+static void flip(veil_heap *heap, rt_thread *self) {
+  while (at_load_acquire(&heap->scanners_active) != 0) {
+    sched_yield(); // scanners that are leaving the last cycle hold no page, but look at its tables
+  }
+  if (heap->gc->cycle > 0) {
+    flip_record(heap);
+  }
+  rt_stop_world(heap, self);
+  rt_services_tell(heap, RT_BEFORE_FLIP);
+  if (heap->options.verify >= 1) {
+    gc_verify_stopped(heap->gc, "before a flip");
+  }
+  gc_flip_stopped(heap->gc);
+  rt_services_tell(heap, RT_AFTER_FLIP);
+  if (heap->options.verify >= 2 && !heap->gc->region->traps) {
+    gc_verify_stopped(heap->gc, "after a stopped cycle");
+  }
+  rt_resume_world(heap, self);
+  if (heap->gc->region->traps) {
+    rt_post(&heap->work);
+  } else {
+    rt_services_tell(heap, RT_CYCLE_ENDED);
+    rt_post(&heap->ended);
+  }
+}
+
+void rt_cycle_start(rt_thread *self) {
+  veil_heap *heap = self->heap;
+  if (gc_phase_now(heap->gc) != GC_IDLE) {
+    return;
+  }
+  rt_stop_begin(heap, self);
+  if (gc_phase_now(heap->gc) == GC_IDLE) {
+    flip(heap, self);
+  }
+  rt_stop_end(heap);
+}
+
+void rt_assist(rt_thread *self) {
+  veil_heap *heap = self->heap;
+  // No handler of the program may run while this thread holds a page: it might touch it, and wait for itself.
+  sigset_t all, saved;
+  sigfillset(&all);
+  sigdelset(&all, SIGSEGV);
+  sigdelset(&all, SIGBUS);
+  pthread_sigmask(SIG_BLOCK, &all, &saved);
+  gc_copier *copier = gc_copier_take(heap->gc, false);
+  if (gc_phase_now(heap->gc) == GC_SCANNING) {
+    gc_scan_some(heap->gc, copier, false);
+  }
+  gc_copier_give(heap->gc, copier);
+  at_add(&heap->assists, 1);
+  pthread_sigmask(SIG_SETMASK, &saved, NULL);
+}
+
+void rt_cycle_wait(rt_thread *self) {
+  veil_heap *heap = self->heap;
+  uint64_t began = vm_now();
+  while (gc_phase_now(heap->gc) != GC_IDLE) {
+    uint32_t ended = at32_load_acquire(&heap->ended);
+    if (gc_phase_now(heap->gc) == GC_SCANNING && !gc_scan_finished(heap->gc)) {
+      rt_assist(self);
+      rt_safepoint(self);
+      continue;
+    }
+    rt_post(&heap->work);
+    rt_block(self);
+    rt_wait(&heap->ended, ended, 10);
+    rt_unblock(self);
+  }
+  at_add(&heap->stall_ns, vm_now() - began);
+}
+
+static void verify_ended(veil_heap *heap) {
+  rt_stop_begin(heap, NULL);
+  rt_stop_world(heap, NULL);
+  gc_verify_stopped(heap->gc, "at the end of a cycle");
+  rt_resume_world(heap, NULL);
+  rt_stop_end(heap);
+}
+
+// One cycle, from the scanner's side: until nothing is left to scan, by anybody.
+static void cycle_scan(veil_heap *heap) {
+  gc_heap *gc = heap->gc;
+  gc_copier *copier = gc_copier_take(gc, false);
+  bool swept = false;
+  unsigned idle = 0;
+  while (gc_phase_now(gc) == GC_SCANNING) {
+    gc_provide(gc, READY_BLOCKS);
+    if (gc_scan_some(gc, copier, true)) {
+      idle = 0;
+      continue;
+    }
+    if (gc_sweep_begin(gc)) {
+      swept = true;
+      break;
+    }
+    // The last pages are in other threads' hands.
+    if (++idle > IDLE_SPINS) {
+      rt_wait(&heap->ended, at32_load(&heap->ended), NAP_MS);
+    } else {
+      sched_yield();
+    }
+  }
+  gc_copier_give(gc, copier);
+  if (swept) {
+    gc_sweep(gc);
+    rt_services_tell(heap, RT_CYCLE_ENDED);
+  }
+  at_add_full(&heap->scanners_active, (uint64_t)-1);
+  if (swept) {
+    if (heap->options.verify >= 2) {
+      verify_ended(heap);
+    }
+    rt_post(&heap->ended);
+  }
+}
+
+static void *scanner_main(void *arg) {
+  veil_heap *heap = arg;
+  gc_heap *gc = heap->gc;
+  while (!at32_load_acquire(&heap->closing)) {
+    uint32_t work = at32_load_acquire(&heap->work);
+    // Active before looking: a flip waits for who is, and who comes later sees the phase.
+    at_add_full(&heap->scanners_active, 1);
+    if (gc_phase_now(gc) == GC_SCANNING) {
+      cycle_scan(heap);
+      continue;
+    }
+    at_add_full(&heap->scanners_active, (uint64_t)-1);
+    if (gc_phase_now(gc) == GC_IDLE && (gc_trim(gc) || gc_provide(gc, READY_BLOCKS / 2))) {
+      continue;
+    }
+    rt_wait(&heap->work, work, 0);
+  }
+  return NULL;
+}
+
+bool rt_scanners_start(veil_heap *heap) {
+  unsigned wanted = heap->gc->region->traps ? heap->options.scanners : 0;
+  sigset_t all, saved;
+  sigfillset(&all);
+  sigdelset(&all, SIGSEGV);
+  sigdelset(&all, SIGBUS);
+  pthread_sigmask(SIG_BLOCK, &all, &saved);
+  int error = 0;
+  while (heap->scanner_count < wanted && error == 0) {
+    error = pthread_create(&heap->scanner[heap->scanner_count], NULL, scanner_main, heap);
+    if (error == 0) {
+      char name[16] = "veil-scanner";
+      pthread_setname_np(heap->scanner[heap->scanner_count], name);
+      heap->scanner_count++;
+    }
+  }
+  pthread_sigmask(SIG_SETMASK, &saved, NULL);
+  if (error != 0) {
+    rt_error_set("cannot start scanner thread %u: %s", heap->scanner_count + 1, strerror(error));
+  }
+  return error == 0;
+}
+
+void rt_scanners_stop(veil_heap *heap) {
+  at32_store_release(&heap->closing, 1);
+  rt_post(&heap->work);
+  for (unsigned i = 0; i < heap->scanner_count; i++) {
+    pthread_join(heap->scanner[i], NULL);
+  }
+  heap->scanner_count = 0;
+}
+
+RT_EXPORT void veil_collect_start(veil_thread *open) {
+  rt_thread *self = rt_self_check(open, "veil_collect_start");
+  rt_enter(self);
+  rt_cycle_start(self);
+  rt_leave(self);
+}
+
+RT_EXPORT void veil_collect(veil_thread *open) {
+  rt_thread *self = rt_self_check(open, "veil_collect");
+  rt_enter(self);
+  rt_cycle_wait(self);
+  // Another thread may be quicker: any cycle whose flip comes after this point will do.
+  uint32_t before = self->heap->gc->cycle;
+  while (self->heap->gc->cycle == before) {
+    rt_cycle_start(self);
+  }
+  rt_cycle_wait(self);
+  rt_leave(self);
+}
+
+RT_EXPORT bool veil_collecting(veil_heap *heap) { return gc_phase_now(heap->gc) != GC_IDLE; }
+
+RT_EXPORT void veil_verify(veil_thread *open) {
+  rt_thread *self = rt_self_check(open, "veil_verify");
+  veil_heap *heap = self->heap;
+  rt_enter(self);
+  for (bool done = false; !done;) {
+    rt_cycle_wait(self);
+    rt_stop_begin(heap, self);
+    done = gc_phase_now(heap->gc) == GC_IDLE;
+    if (done) {
+      rt_stop_world(heap, self);
+      gc_verify_stopped(heap->gc, "on request");
+      rt_resume_world(heap, self);
+    }
+    rt_stop_end(heap);
+  }
+  rt_leave(self);
+}

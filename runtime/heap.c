@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+// heap.c: opening and closing a heap: options, collector, scanners.
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "runtime/runtime.h"
+#include "vm/os.h"
+
+void vm_trap_block_signal(int signo);
+
+static unsigned log2_of(size_t value) {
+  unsigned shift = 0;
+  while (((size_t)1 << shift) < value) {
+    shift++;
+  }
+  return shift;
+}
+
+static bool collector_open(veil_heap *heap, bool limit_given) {
+  gc_world world = {
+      .buffers = rt_world_buffers,
+      .ambiguous = rt_world_ambiguous,
+      .precise = rt_world_precise,
+      .absent = rt_world_absent,
+      .unsaved = rt_world_unsaved,
+      .discarded = rt_world_discarded,
+      .touched = rt_world_touched,
+      .work = rt_world_work,
+      .arg = heap,
+  };
+  for (;;) {
+    gc_config config = {
+        .limit = heap->options.limit,
+        .page_shift = log2_of(heap->options.granule),
+        .back_end = heap->options.back_end,
+        .growth = heap->options.growth,
+        .headroom = heap->options.headroom,
+    };
+    vm_status status = gc_open(&heap->gc, &config, &world, heap->why, sizeof heap->why);
+    if (status == VM_OK) {
+      return true;
+    }
+    // Address space may be short (ulimit -v). A limit that the program chose is kept or refused; ours may shrink.
+    if (status != VM_NO_MEMORY || limit_given || heap->options.limit < (size_t)64 << 20) {
+      rt_error_set("cannot open a heap with a limit of %zu bytes: %s", heap->options.limit, heap->why);
+      return false;
+    }
+    heap->options.limit /= 2;
+  }
+}
+
+RT_EXPORT veil_heap *veil_open(const veil_options *options) {
+  veil_options read;
+  if (!rt_options_read(&read, options)) {
+    return NULL;
+  }
+  veil_heap *heap = calloc(1, sizeof *heap);
+  if (heap == NULL) {
+    rt_error_set("no memory for a heap");
+    return NULL;
+  }
+  heap->options = read;
+  if (heap->options.torture && heap->options.seed == 0) {
+    heap->options.seed = vm_now() | 1;
+    fprintf(stderr, "veil: torture, seed=%llu\n", (unsigned long long)heap->options.seed);
+  }
+  bool limit_given = (options && options->limit) || (getenv("VEIL_OPTIONS") && strstr(getenv("VEIL_OPTIONS"), "limit="));
+  heap->flip_histogram = calloc(1, sizeof *heap->flip_histogram);
+  pthread_mutex_init(&heap->threads_lock, NULL);
+  pthread_mutex_init(&heap->roots_lock, NULL);
+  pthread_mutex_init(&heap->touch_lock, NULL);
+  if (heap->flip_histogram == NULL) {
+    rt_error_set("no memory for a heap");
+  } else if (rt_stop_install(read.stop_signal) && collector_open(heap, limit_given)) {
+    vm_trap_block_signal(read.stop_signal);
+    if (!rt_services_open(heap)) {
+      rt_error_set("no memory for a heap");
+    } else if (rt_scanners_start(heap)) {
+      return heap;
+    }
+    rt_scanners_stop(heap);
+    rt_services_close(heap);
+    gc_close(heap->gc);
+  }
+  free(heap->flip_histogram);
+  free(heap);
+  return NULL;
+}
+
+RT_EXPORT void veil_close(veil_heap *heap) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t->heap == heap) {
+      vm_fatal("veil_close: the calling thread is still attached");
+    }
+  }
+  pthread_mutex_lock(&heap->threads_lock);
+  if (heap->thread_count != 0) {
+    vm_fatal("veil_close: %u threads are still attached", heap->thread_count);
+  }
+  pthread_mutex_unlock(&heap->threads_lock);
+  while (gc_phase_now(heap->gc) != GC_IDLE) {
+    uint32_t ended = at32_load_acquire(&heap->ended);
+    if (gc_phase_now(heap->gc) != GC_IDLE) {
+      os_wait(&heap->ended, ended);
+    }
+  }
+  rt_scanners_stop(heap);
+  rt_services_close(heap);
+  gc_close(heap->gc);
+  while (heap->dead != NULL) {
+    rt_thread *next = heap->dead->next;
+    free(heap->dead);
+    heap->dead = next;
+  }
+  while (heap->roots != NULL) {
+    rt_roots *next = heap->roots->next;
+    free(heap->roots);
+    heap->roots = next;
+  }
+  pthread_mutex_destroy(&heap->threads_lock);
+  pthread_mutex_destroy(&heap->roots_lock);
+  pthread_mutex_destroy(&heap->touch_lock);
+  free(heap->flip_histogram);
+  free(heap);
+}
+
+RT_EXPORT const char *veil_back_end(veil_heap *heap) {
+  static __thread char text[320];
+  snprintf(text, sizeof text, "%s%s%s%s", vm_region_back_end(heap->gc->region), heap->why[0] ? " (" : "", heap->why,
+           heap->why[0] ? ")" : "");
+  return text;
+}

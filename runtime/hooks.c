@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: MIT
+// hooks.c: services: claims of their own on pages of the heap.
+//
+// Two bytes per page say whose the ABSENT and the UNSAVED claim is. They change under touch_lock when a claim is laid, and
+// by the holder of the page (vm's BUSY) when it is settled.
+//
+// A claim stands only after a grace period: whoever looked for claims before it was laid may still be at the page through the alias, so
+// veil_service_claim waits until every copier was outside once. A settle before that ends the claim without the service.
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include "runtime/runtime.h"
+#include "veil/hooks.h"
+#include "vm/os.h"
+
+struct veil_service {
+  veil_heap *heap;
+  const char *name;
+  veil_service_callbacks callbacks;
+  void *arg;
+  uint8_t owner;  // index + 1
+  int consumer;   // of Dirty, or -1
+  AO_t pending;   // 0, or 1 + the page whose claim has not stood yet
+  pthread_mutex_t lock; // one claim at a time
+};
+
+typedef struct rt_services {
+  veil_service *volatile service[RT_SERVICES]; // under touch_lock; read atomically
+  uint8_t volatile *absent, *unsaved;          // per page: owner, 0: none
+  size_t pages;
+  AO_t telling; // threads in rt_services_tell
+} rt_services;
+
+static veil_service *service_at(rt_services *services, int index) {
+  return (veil_service *)at_load_acquire((AO_t volatile *)&services->service[index]);
+}
+
+bool rt_services_open(veil_heap *heap) {
+  size_t pages = heap->gc->region->pages;
+  heap->services = calloc(1, sizeof *heap->services);
+  if (heap->services == NULL) {
+    return false;
+  }
+  uint8_t *tables = os_map_private(pages * 2); // touched only where there are claims
+  if (tables == NULL) {
+    free(heap->services);
+    heap->services = NULL;
+    return false;
+  }
+  heap->services->absent = tables;
+  heap->services->unsaved = tables + pages;
+  heap->services->pages = pages;
+  return true;
+}
+
+void rt_services_close(veil_heap *heap) {
+  if (heap->services == NULL) {
+    return;
+  }
+  for (int i = 0; i < RT_SERVICES; i++) {
+    if (heap->services->service[i] != NULL) {
+      vm_fatal("veil_close: service %s is still open", heap->services->service[i]->name);
+    }
+  }
+  os_unmap((void *)heap->services->absent, heap->services->pages * 2);
+  free(heap->services);
+}
+
+void rt_services_tell(veil_heap *heap, rt_event event) {
+  at_add_full(&heap->services->telling, 1);
+  for (int i = 0; i < RT_SERVICES; i++) {
+    veil_service *s = service_at(heap->services, i);
+    if (s == NULL) {
+      continue;
+    }
+    void (*fn)(void *, uint64_t) = event == RT_BEFORE_FLIP  ? s->callbacks.before_flip
+                                   : event == RT_AFTER_FLIP ? s->callbacks.after_flip
+                                                            : s->callbacks.cycle_ended;
+    if (fn != NULL) {
+      fn(s->arg, heap->gc->cycle);
+    }
+  }
+  at_add_full(&heap->services->telling, (uint64_t)-1);
+}
+
+static uint8_t volatile *owner_of(veil_heap *heap, size_t page, veil_claim claim) {
+  return claim == VEIL_ABSENT ? &heap->services->absent[page] : &heap->services->unsaved[page];
+}
+
+// The claim on the page ends: its owner, or NULL if it has not stood yet (then nobody needs to be told).
+static veil_service *claim_end(veil_heap *heap, size_t page, veil_claim claim) {
+  uint8_t volatile *owner = owner_of(heap, page, claim);
+  unsigned index = AO_char_load_acquire((unsigned char volatile *)owner);
+  VM_CHECK(index > 0 && index <= RT_SERVICES, "page %zu has a claim of nobody", page);
+  veil_service *s = service_at(heap->services, (int)index - 1);
+  bool stood = !at_cas_full(&s->pending, (page + 1) * 4 + claim, 0);
+  return stood ? s : NULL;
+}
+
+static void claim_forget(veil_heap *heap, size_t page, veil_claim claim) {
+  AO_char_store_release((unsigned char volatile *)owner_of(heap, page, claim), 0);
+  at_add_full(&heap->gc->service_claims, (uint64_t)-1);
+}
+
+void rt_world_absent(void *arg, size_t page) {
+  veil_heap *heap = arg;
+  veil_service *s = claim_end(heap, page, VEIL_ABSENT);
+  if (s != NULL && s->callbacks.absent != NULL) {
+    s->callbacks.absent(s->arg, page);
+  }
+  claim_forget(heap, page, VEIL_ABSENT);
+}
+
+void rt_world_unsaved(void *arg, size_t page) {
+  veil_heap *heap = arg;
+  veil_service *s = claim_end(heap, page, VEIL_UNSAVED);
+  if (s != NULL && s->callbacks.unsaved != NULL) {
+    s->callbacks.unsaved(s->arg, page);
+  }
+  claim_forget(heap, page, VEIL_UNSAVED);
+}
+
+void rt_world_discarded(void *arg, size_t page, size_t count) {
+  veil_heap *heap = arg;
+  for (size_t i = page; i < page + count; i++) {
+    veil_service *s = claim_end(heap, i, VEIL_ABSENT);
+    if (s != NULL && s->callbacks.discarded != NULL) {
+      s->callbacks.discarded(s->arg, i, 1);
+    }
+    claim_forget(heap, i, VEIL_ABSENT);
+  }
+}
+
+// Any thread may work for a service. One that is a mutator too must not be stopped while it holds a lock.
+static rt_thread *self_enter(veil_heap *heap) {
+  rt_thread *self = rt_here;
+  while (self != NULL && self->heap != heap) {
+    self = self->next_here;
+  }
+  if (self != NULL) {
+    rt_enter(self);
+  }
+  return self;
+}
+
+static void self_leave(rt_thread *self) {
+  if (self != NULL) {
+    rt_leave(self);
+  }
+}
+
+RT_EXPORT veil_service *veil_service_open(veil_heap *heap, const char *name, const veil_service_callbacks *callbacks,
+                                          void *arg) {
+  veil_service *s = calloc(1, sizeof *s);
+  if (s == NULL || name == NULL || callbacks == NULL) {
+    rt_error_set("veil_service_open: %s", s == NULL ? "no memory" : "a service needs a name and callbacks");
+    free(s);
+    return NULL;
+  }
+  *s = (veil_service){.heap = heap, .name = name, .callbacks = *callbacks, .arg = arg, .consumer = -1};
+  pthread_mutex_init(&s->lock, NULL);
+  rt_thread *self = self_enter(heap);
+  pthread_mutex_lock(&heap->touch_lock);
+  for (int i = 0; i < RT_SERVICES && s->owner == 0; i++) {
+    if (heap->services->service[i] == NULL) {
+      s->owner = (uint8_t)(i + 1);
+      at_store_release((AO_t volatile *)&heap->services->service[i], (uint64_t)s);
+    }
+  }
+  pthread_mutex_unlock(&heap->touch_lock);
+  self_leave(self);
+  if (s->owner == 0) {
+    rt_error_set("veil_service_open: %s: %d services are open already", name, RT_SERVICES);
+    free(s);
+    return NULL;
+  }
+  return s;
+}
+
+static size_t pages_used(const gc_heap *gc) { return gc_block_page(gc, gc->large_high); }
+
+RT_EXPORT void veil_service_close(veil_service *s) {
+  veil_heap *heap = s->heap;
+  rt_thread *self = self_enter(heap);
+  for (size_t page = 0; page < pages_used(heap->gc); page++) {
+    veil_service_settle(s, page, VEIL_ABSENT);
+    veil_service_settle(s, page, VEIL_UNSAVED);
+  }
+  if (s->consumer >= 0) {
+    heap->gc->dirty_mask &= ~(1u << s->consumer);
+    vm_dirty_close(heap->gc->region, s->consumer);
+    at_add_full(&heap->gc->service_claims, (uint64_t)-1);
+  }
+  pthread_mutex_lock(&heap->touch_lock);
+  at_store_release((AO_t volatile *)&heap->services->service[s->owner - 1], 0);
+  pthread_mutex_unlock(&heap->touch_lock);
+  while (at_load_acquire(&heap->services->telling) != 0) {
+    if (self != NULL) {
+      rt_safepoint(self);
+    }
+    sched_yield();
+  }
+  self_leave(self);
+  pthread_mutex_destroy(&s->lock);
+  free(s);
+}
+
+// Until every copier was outside of objects once.
+static void grace_wait(gc_heap *gc) {
+  at_fence_full();
+  for (int i = 0; i < GC_COPIERS; i++) {
+    uint64_t tick = at_load_acquire(&gc->copiers[i].tick);
+    while ((tick & 1) && at_load_acquire(&gc->copiers[i].tick) == tick) {
+      sched_yield();
+    }
+  }
+}
+
+RT_EXPORT veil_status veil_service_claim(veil_service *s, size_t page, veil_claim claim) {
+  veil_heap *heap = s->heap;
+  gc_heap *gc = heap->gc;
+  if (claim != VEIL_ABSENT && claim != VEIL_UNSAVED) {
+    rt_error_set("veil_service_claim: %d is no claim", (int)claim);
+    return VEIL_INVALID;
+  }
+  unsigned bit = claim == VEIL_ABSENT ? VM_ABSENT : VM_UNSAVED;
+  rt_thread *self = self_enter(heap);
+  pthread_mutex_lock(&s->lock);
+  pthread_mutex_lock(&heap->touch_lock);
+  uint8_t volatile *owner = page < gc->region->pages ? owner_of(heap, page, claim) : NULL;
+  bool free = owner != NULL && gc->region->traps && gc_page_in_use(gc, page) && !rt_world_touched(heap, page) &&
+              AO_char_load_acquire((unsigned char volatile *)owner) == 0 && !(vm_claims(gc->region, page) & bit);
+  if (free) {
+    AO_char_store_release((unsigned char volatile *)owner, s->owner);
+    at_store_release(&s->pending, (page + 1) * 4 + claim);
+    at_add_full(&gc->service_claims, 1);
+    vm_prot(gc->region, page, 1, bit, 0);
+  }
+  pthread_mutex_unlock(&heap->touch_lock);
+  bool stood = false;
+  if (free) {
+    grace_wait(gc);
+    stood = at_cas_full(&s->pending, (page + 1) * 4 + claim, 0);
+    if (stood && !gc_page_in_use(gc, page)) {
+      // The block was freed after we looked, and before the claim could be seen: its contents are dead.
+      vm_settle(gc->region, page, bit, true, false);
+    }
+  }
+  pthread_mutex_unlock(&s->lock);
+  self_leave(self);
+  if (!stood) {
+    rt_error_set("veil_service_claim: page %zu is free, in use by a system call, claimed already, or was touched meanwhile", page);
+  }
+  return stood ? VEIL_OK : VEIL_BUSY;
+}
+
+RT_EXPORT void veil_service_settle(veil_service *s, size_t page, veil_claim claim) {
+  veil_heap *heap = s->heap;
+  if (page < heap->services->pages &&
+      AO_char_load_acquire((unsigned char volatile *)owner_of(heap, page, claim)) == s->owner) {
+    vm_settle(heap->gc->region, page, claim == VEIL_ABSENT ? VM_ABSENT : VM_UNSAVED, true, true);
+  }
+}
+
+typedef struct dirty_arg {
+  veil_service *service;
+  void (*visit)(void *arg, size_t page);
+  void *arg;
+  size_t count;
+} dirty_arg;
+
+static void dirty_visit(void *arg, size_t page) {
+  dirty_arg *dirty = arg;
+  if (gc_page_in_use(dirty->service->heap->gc, page)) {
+    dirty->count++;
+    dirty->visit(dirty->arg, page);
+  }
+}
+
+RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, size_t page), void *arg) {
+  gc_heap *gc = s->heap->gc;
+  if (s->consumer < 0) {
+    s->consumer = vm_dirty_open(gc->region);
+    if (s->consumer < 0) {
+      rt_error_set("veil_service_dirty: %s: all consumers of Dirty are taken", s->name);
+      return 0;
+    }
+    gc->dirty_mask |= 1u << s->consumer;
+    at_add_full(&gc->service_claims, 1); // the collector tells of its writes from now on
+  }
+  dirty_arg dirty = {s, visit, arg, 0};
+  rt_thread *self = self_enter(s->heap);
+  vm_dirty(gc->region, s->consumer, 0, pages_used(gc), dirty_visit, &dirty);
+  self_leave(self);
+  return dirty.count;
+}
+
+RT_EXPORT veil_pages veil_heap_pages(veil_heap *heap) {
+  vm_region *region = heap->gc->region;
+  return (veil_pages){region->base, region->delta, region->page_size, region->pages};
+}
+
+RT_EXPORT bool veil_page_in_use(veil_heap *heap, size_t page) { return gc_page_in_use(heap->gc, page); }

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+// roots.c: where the collector begins: buffers, stacks and registers, registered slots, callbacks.
+//
+// The rt_world_* functions run in the pause, in the thread that flips. Registration runs in attached
+// threads, in a critical section, so that the lists are whole whenever the world is stopped.
+
+#include <stdlib.h>
+#include "runtime/registers.h"
+
+struct veil_root_visitor {
+  gc_flip *flip;
+  bool precise; // the second asking
+};
+
+void rt_world_buffers(void *arg, gc_flip *flip) {
+  veil_heap *heap = arg;
+  for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
+    for (int i = 0; i < 2; i++) {
+      gc_flip_buffer(flip, t->tlab_start[i], t->open.tlab[i].free, t->open.tlab[i].limit);
+      // What they had of their blocks is from-space now. The buffers themselves stay theirs (gc.tlab).
+      t->lane[i].block = t->medium[i].block = GC_NONE;
+    }
+  }
+}
+
+static void callbacks_run(veil_heap *heap, gc_flip *flip, bool precise) {
+  veil_root_visitor visitor = {flip, precise};
+  for (rt_roots *r = heap->roots; r != NULL; r = r->next) {
+    if (r->slots == NULL) {
+      r->fn(r->arg, &visitor);
+    }
+  }
+}
+
+__attribute__((noinline)) void rt_world_ambiguous(void *arg, gc_flip *flip) {
+  veil_heap *heap = arg;
+  for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
+    if (pthread_equal(t->pthread, pthread_self())) {
+      t->stopped_sp = rt_registers_save(t->registers); // the thread that flips: its callers' frames are all above
+      t->alt_base = t->alt_limit = NULL;
+      if ((char *)t->stopped_sp < t->stack_low || (char *)t->stopped_sp >= t->stack_base) {
+        vm_fatal("a collection on a stack that is not the thread's own: detach, or switch back, before it");
+      }
+    }
+    gc_flip_range(flip, t->registers, t->registers + sizeof t->registers / sizeof *t->registers);
+    gc_flip_range(flip, t->stopped_sp, t->stack_base);
+    if (t->alt_base != NULL) {
+      gc_flip_range(flip, t->alt_base, t->alt_limit);
+    }
+  }
+  rt_touch_flip(heap, flip);
+  callbacks_run(heap, flip, false);
+}
+
+void rt_world_precise(void *arg, gc_flip *flip) {
+  veil_heap *heap = arg;
+  for (rt_roots *r = heap->roots; r != NULL; r = r->next) {
+    if (r->slots != NULL) {
+      gc_flip_slots(flip, r->slots, r->count);
+    }
+  }
+  callbacks_run(heap, flip, true);
+}
+
+RT_EXPORT void veil_root_slot(veil_root_visitor *visitor, void *slot) {
+  if (visitor->precise) {
+    gc_flip_slots(visitor->flip, slot, 1);
+  }
+}
+
+RT_EXPORT void veil_root_range(veil_root_visitor *visitor, const void *base, const void *limit) {
+  if (!visitor->precise) {
+    gc_flip_range(visitor->flip, base, limit);
+  }
+}
+
+static rt_thread *self_in(veil_heap *heap, const char *function) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t->heap == heap) {
+      return t;
+    }
+  }
+  vm_fatal("%s: this thread is not attached to the heap", function);
+}
+
+static veil_status roots_add(veil_heap *heap, const char *function, rt_roots roots) {
+  rt_thread *self = self_in(heap, function);
+  rt_roots *entry = malloc(sizeof *entry);
+  if (entry == NULL) {
+    rt_error_set("%s: no memory", function);
+    return VEIL_NO_MEMORY;
+  }
+  *entry = roots;
+  rt_enter(self);
+  pthread_mutex_lock(&heap->roots_lock);
+  entry->next = heap->roots;
+  heap->roots = entry;
+  pthread_mutex_unlock(&heap->roots_lock);
+  rt_leave(self);
+  return VEIL_OK;
+}
+
+static void roots_remove(veil_heap *heap, const char *function, rt_roots roots) {
+  rt_thread *self = self_in(heap, function);
+  rt_roots *found = NULL;
+  rt_enter(self);
+  pthread_mutex_lock(&heap->roots_lock);
+  for (rt_roots **at = &heap->roots; *at != NULL && found == NULL;) {
+    if ((*at)->slots == roots.slots && (*at)->fn == roots.fn && (*at)->arg == roots.arg) {
+      found = *at;
+      *at = found->next;
+    } else {
+      at = &(*at)->next;
+    }
+  }
+  pthread_mutex_unlock(&heap->roots_lock);
+  rt_leave(self);
+  if (found == NULL) {
+    vm_fatal("%s: these roots are not registered", function);
+  }
+  free(found);
+}
+
+RT_EXPORT veil_status veil_add_roots(veil_heap *heap, void *slots, size_t count) {
+  if (slots == NULL || (uintptr_t)slots % sizeof(void *) != 0 || count > SIZE_MAX / sizeof(void *)) {
+    rt_error_set("veil_add_roots: %p with %zu slots is no array of pointers", slots, count);
+    return VEIL_INVALID;
+  }
+  if (gc_in_heap(heap->gc, (uintptr_t)slots)) {
+    rt_error_set("veil_add_roots: %p lies inside the heap: objects are no roots", slots);
+    return VEIL_INVALID;
+  }
+  return roots_add(heap, "veil_add_roots", (rt_roots){.slots = slots, .count = count});
+}
+
+RT_EXPORT void veil_remove_roots(veil_heap *heap, void *slots) {
+  roots_remove(heap, "veil_remove_roots", (rt_roots){.slots = slots});
+}
+
+RT_EXPORT veil_status veil_add_roots_callback(veil_heap *heap, veil_roots_fn *fn, void *arg) {
+  if (fn == NULL) {
+    rt_error_set("veil_add_roots_callback: no callback");
+    return VEIL_INVALID;
+  }
+  return roots_add(heap, "veil_add_roots_callback", (rt_roots){.fn = fn, .arg = arg});
+}
+
+RT_EXPORT void veil_remove_roots_callback(veil_heap *heap, veil_roots_fn *fn, void *arg) {
+  roots_remove(heap, "veil_remove_roots_callback", (rt_roots){.fn = fn, .arg = arg});
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+// runtime.h: heaps and mutators as the runtime sees them, fields grouped by who may write them.
+
+#ifndef RT_RUNTIME_H
+#define RT_RUNTIME_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include "gc/gc.h"
+#include "veil/veil.h"
+
+#define RT_EXPORT __attribute__((visibility("default")))
+
+enum {
+  RT_TOUCHES = 16,        // per thread
+  RT_TOUCH_SLOTS = 1024,  // per heap
+  RT_SCANNERS = 64,
+  RT_SERVICES = 8,
+};
+
+// What a thread does, as a stop sees it. Zero: it may run mutator code.
+typedef enum rt_state {
+  RT_RUNNING = 0,
+  RT_STOPPED, // waits in rt_park until the stop is over
+  RT_BLOCKED, // between brackets, or ending: touches no object, and waits out a stop before it goes on
+} rt_state;
+
+// Memory that the kernel may use: pinned, never veiled.
+typedef struct rt_touch {
+  AO_t base, limit; // view; 0: free
+} rt_touch;
+
+typedef struct rt_thread {
+  veil_thread open; // the part that the inline code knows; must be first
+  // Constant while attached.
+  uint64_t signature;
+  veil_heap *heap;
+  pthread_t pthread;
+  pid_t tid;
+  char *stack_low, *stack_base;
+  // Owning thread; read with the world stopped.
+  struct rt_thread *next_here; // this thread's attachments to other heaps
+  char *tlab_start[2];
+  gc_alloc_lane lane[2], medium[2];
+  uintptr_t registers[8];
+  void *stopped_sp;
+  char *alt_base, *alt_limit; // an alternate stack that it was stopped on
+  bool bracketed;
+  unsigned touch_count;
+  uint16_t touches[RT_TOUCHES]; // indices into the heap's
+  uint64_t random;              // torture
+  // Owning thread, and its signal handler.
+  volatile unsigned critical; // > 0: a stop waits until it is left
+  // Atomic.
+  uint32_t volatile state;
+  // Under threads_lock.
+  struct rt_thread *next;
+} rt_thread;
+
+typedef struct rt_roots {
+  struct rt_roots *next;
+  uintptr_t *slots; // or NULL: a callback
+  size_t count;
+  veil_roots_fn *fn;
+  void *arg;
+} rt_roots;
+
+struct veil_heap {
+  // Constant after opening.
+  gc_heap *gc;
+  veil_options options;
+  unsigned scanner_count;
+  char why[256];
+  struct rt_services *services;
+  // Under threads_lock, which a stop holds from beginning to end.
+  pthread_mutex_t threads_lock;
+  rt_thread *threads;
+  rt_thread *dead; // detached; kept so that use after detaching is seen
+  unsigned thread_count;
+  // Whoever stops the world or flips.
+  AO_t stop_lock;
+  sigset_t stop_saved_mask;
+  // Atomic.
+  uint32_t volatile stopping; // 1: mutators are to park
+  AO_t stop_began_ns;
+  AO_t stop_span_ns;          // of the last stop, until the last mutator ran again
+  vm_histogram *flip_histogram;
+  AO_t flip_max_ns, flip_total_ns;
+  // Roots: attached threads, under roots_lock (in a critical section); read with the world stopped.
+  pthread_mutex_t roots_lock;
+  rt_roots *roots;
+  // Scanners.
+  pthread_t scanner[RT_SCANNERS];
+  uint32_t volatile work;       // counts: there is something to do
+  uint32_t volatile ended;      // counts: a cycle has ended
+  uint32_t volatile closing;
+  AO_t scanners_active;         // between taking up a cycle and leaving it
+  // Touched ranges: base and limit atomic, for the collector; changed under touch_lock.
+  pthread_mutex_t touch_lock;
+  rt_touch touched[RT_TOUCH_SLOTS];
+  AO_t touch_high;
+  AO_t stall_ns, assists;
+  AO_t buffers; // handed out, for the torture mode
+};
+
+// ---- error.c
+const char *rt_error_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+// ---- options.c: defaults, the struct, the environment. False with the error set.
+bool rt_options_read(veil_options *out, const veil_options *given);
+
+// ---- thread.c
+rt_thread *rt_self_check(veil_thread *self, const char *function); // aborts if it is not this thread's
+extern __thread rt_thread *rt_here;                                // this thread's attachments
+
+// ---- stop.c
+// A critical section: the thread is not stopped in it. Nests.
+static inline void rt_enter(rt_thread *self) {
+  self->critical++;
+  __asm__ volatile("" ::: "memory");
+}
+void rt_leave(rt_thread *self);
+void rt_safepoint(rt_thread *self); // parks if a stop is wanted; in a critical section too
+// Blocked: stops do not wait for this thread. Registers are saved for the scan.
+void rt_block(rt_thread *self);
+void rt_unblock(rt_thread *self);
+// Stops all mutators of the heap but `self` (NULL: the caller is none), in a critical section; signals are blocked until the world runs again.
+// One stopper at a time: rt_stop_begin may park first, and returns with the lock held and the world running.
+void rt_stop_begin(veil_heap *heap, rt_thread *self);
+void rt_stop_world(veil_heap *heap, rt_thread *self);
+void rt_resume_world(veil_heap *heap, rt_thread *self);
+void rt_stop_end(veil_heap *heap);
+bool rt_stop_install(int signo);
+
+// ---- roots.c: the world's upcalls.
+void rt_world_buffers(void *arg, gc_flip *flip);
+void rt_world_ambiguous(void *arg, gc_flip *flip);
+void rt_world_precise(void *arg, gc_flip *flip);
+
+// ---- collect.c
+void rt_cycle_start(rt_thread *self);                  // in a critical section; a no-op if a cycle is under way
+void rt_cycle_wait(rt_thread *self);                   // helps and waits until no cycle is under way
+void rt_assist(rt_thread *self);
+bool rt_scanners_start(veil_heap *heap);
+void rt_scanners_stop(veil_heap *heap);
+void rt_world_work(void *arg);
+
+// ---- touch.c
+bool rt_world_touched(void *arg, size_t page);
+void rt_touch_flip(veil_heap *heap, gc_flip *flip);
+
+// ---- hooks.c
+void rt_world_absent(void *arg, size_t page);
+void rt_world_unsaved(void *arg, size_t page);
+void rt_world_discarded(void *arg, size_t page, size_t count);
+typedef enum rt_event { RT_BEFORE_FLIP, RT_AFTER_FLIP, RT_CYCLE_ENDED } rt_event;
+void rt_services_tell(veil_heap *heap, rt_event event);
+bool rt_services_open(veil_heap *heap);
+void rt_services_close(veil_heap *heap);
+
+// ---- type.c
+void rt_type_register(veil_type *type);
+
+#endif

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT
+// thread.c: mutators come and go at any time.
+//
+// A thread is on its heap's list from attach to detach. A stop holds the list's lock from beginning to end, so an
+// attaching thread waits it out; a detaching one is blocked while it waits.
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "runtime/runtime.h"
+#include "vm/os.h"
+
+#define SIGNATURE_LIVE 0x7665696c2d6f6b21ull
+#define SIGNATURE_DEAD 0x7665696c64656164ull
+
+__thread rt_thread *rt_here __attribute__((tls_model("initial-exec")));
+
+static pthread_key_t exit_key;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+
+static void detach(rt_thread *self);
+
+// A thread ends without detaching.
+static void thread_exits(void *unused) {
+  (void)unused;
+  while (rt_here != NULL) {
+    detach(rt_here);
+  }
+}
+
+static void exit_key_make(void) {
+  if (pthread_key_create(&exit_key, thread_exits) != 0) {
+    vm_fatal("no thread key left to notice the end of threads");
+  }
+}
+
+static bool stack_find(rt_thread *self) {
+  pthread_attr_t attr;
+  void *low;
+  size_t bytes;
+  if (pthread_getattr_np(pthread_self(), &attr) != 0) {
+    return false;
+  }
+  bool ok = pthread_attr_getstack(&attr, &low, &bytes) == 0;
+  pthread_attr_destroy(&attr);
+  self->stack_low = low;
+  self->stack_base = (char *)low + bytes;
+  return ok;
+}
+
+RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t->heap == heap) {
+      rt_error_set("this thread is attached to the heap already");
+      return NULL;
+    }
+  }
+  pthread_once(&exit_once, exit_key_make);
+  rt_thread *self = calloc(1, sizeof *self);
+  if (self == NULL || !stack_find(self)) {
+    rt_error_set("no memory for a thread, or its stack cannot be found");
+    free(self);
+    return NULL;
+  }
+  self->signature = SIGNATURE_LIVE;
+  self->heap = heap;
+  self->pthread = pthread_self();
+  self->tid = (pid_t)syscall(SYS_gettid);
+  for (int i = 0; i < 2; i++) {
+    self->lane[i].block = self->medium[i].block = GC_NONE;
+  }
+  self->random = heap->options.seed ^ ((uint64_t)self->tid << 32 | 1);
+  if (pthread_setspecific(exit_key, (void *)1) != 0) {
+    rt_error_set("no memory to notice the end of this thread");
+    free(self);
+    return NULL;
+  }
+  pthread_mutex_lock(&heap->threads_lock); // waits out a stop
+  bool full = (heap->thread_count + 1) * 2 > GC_FLOORS;
+  if (!full) {
+    self->next = heap->threads;
+    heap->threads = self;
+    heap->thread_count++;
+    self->next_here = rt_here;
+    rt_here = self; // before the lock goes: a stop signal has to find it
+  }
+  pthread_mutex_unlock(&heap->threads_lock);
+  if (full) {
+    rt_error_set("more than %d threads attached to one heap", GC_FLOORS / 2);
+    free(self);
+    return NULL;
+  }
+  return &self->open;
+}
+
+static void detach(rt_thread *self) {
+  veil_heap *heap = self->heap;
+  rt_enter(self);
+  while (self->touch_count) {
+    veil_untouch(&self->open, (void *)at_load(&heap->touched[self->touches[0]].base));
+  }
+  // Blocked with nothing on its stack: a stop under way need not wait.
+  self->stopped_sp = self->stack_base;
+  memset(self->registers, 0, sizeof self->registers);
+  self->alt_base = self->alt_limit = NULL;
+  at32_store_release(&self->state, RT_BLOCKED);
+  os_wake_all(&self->state);
+  pthread_mutex_lock(&heap->threads_lock);
+  for (rt_thread **at = &heap->threads; *at != NULL; at = &(*at)->next) {
+    if (*at == self) {
+      *at = self->next;
+      break;
+    }
+  }
+  for (rt_thread **at = &rt_here; *at != NULL; at = &(*at)->next_here) {
+    if (*at == self) {
+      *at = self->next_here;
+      break;
+    }
+  }
+  heap->thread_count--;
+  // The structure stays until the heap closes, empty: the first allocation after this goes the slow way and is seen.
+  memset(&self->open, 0, sizeof self->open);
+  self->signature = SIGNATURE_DEAD;
+  self->next = heap->dead;
+  heap->dead = self;
+  pthread_mutex_unlock(&heap->threads_lock);
+}
+
+rt_thread *rt_self_check(veil_thread *open, const char *function) {
+  rt_thread *self = (rt_thread *)open;
+  if (self == NULL || self->signature != SIGNATURE_LIVE) {
+    vm_fatal("%s: %p is %s", function, (void *)self,
+             self != NULL && self->signature == SIGNATURE_DEAD ? "detached already" : "not an attached thread");
+  }
+  if (!pthread_equal(self->pthread, pthread_self())) {
+    vm_fatal("%s: %p belongs to another thread: each thread attaches itself", function, (void *)self);
+  }
+  return self;
+}
+
+RT_EXPORT void veil_detach(veil_thread *open) {
+  rt_thread *self = rt_self_check(open, "veil_detach");
+  if (self->bracketed) {
+    vm_fatal("veil_detach: between veil_block_begin and veil_block_end");
+  }
+  detach(self);
+}
+
+RT_EXPORT veil_heap *veil_thread_heap(veil_thread *open) { return ((rt_thread *)open)->heap; }

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// backend.h: what a back end gives, and what the files of vm/ know of each other.
+//
+// Neighbours: backend_*.c implement vm_backend; claim.c calls open and revoke, dirty.c harvest, region.c the
+// rest. README.md has the contract for whoever writes another one. Not for use outside vm/.
+
+#ifndef VM_BACKEND_H
+#define VM_BACKEND_H
+
+#include "vm/vm.h"
+
+// The back end's own part of a region. Constant after opening, but for what is called AO_t.
+struct vm_backend_state {
+  // uffd
+  int uffd, pagemap;
+  // mprotect
+  size_t limit;     // mappings the process may have
+  AO_t mappings;    // of the view, when last counted
+  AO_t changes;     // calls that may have made two more each, since then
+};
+
+struct vm_dirty {
+  uint32_t volatile consumers; // open now: bit i is consumer i
+  uint32_t volatile lock;      // of the harvester: 0 free, 1 held, 2 held and somebody sleeps
+  // One byte per page. Bit i: consumer i knows the page as it is, and a write will be noticed. So a page is dirty
+  // for consumer i while the bit is off, which new pages are.
+  uint8_t volatile *clean;
+};
+
+struct vm_backend {
+  const char *name;
+  int signal;           // by which a trap comes; 0: nothing traps
+  bool kernel_dirty;    // harvest finds what was written: CLEAN is never laid
+  unsigned forbid_read; // the claims that leave a page without any access (the others leave it readable)
+
+  // Prepares the view, which is mapped without access. On failure leaves nothing behind, and says why.
+  vm_status (*open_state)(vm_region *region, char *why, size_t why_bytes);
+  void (*close_state)(vm_region *region);
+
+  // Lowers the access of the range to `access`, 0 or VM_ACCESS_READ. Cannot fail. May lower it further and in
+  // more pages than asked: the words then say more than the view gives, and the next touch traps and mends that.
+  void (*revoke)(vm_region *region, size_t page, size_t count, unsigned access);
+  // Raises the access of committed pages to `access`. False if there are no mappings left; some of
+  // the pages may be open then.
+  bool (*open)(vm_region *region, size_t page, size_t count, unsigned access);
+  // Before the memory is given up: revokes, and forgets all write tracking.
+  void (*release)(vm_region *region, size_t page, size_t count);
+
+  // Finds the pages written since they were last harvested, arms them, and notes them for all consumers.
+  // NULL without kernel_dirty.
+  void (*harvest)(vm_region *region, size_t page, size_t count);
+  // There is no consumer any more: writes cost nothing again.
+  void (*disarm)(vm_region *region, size_t page, size_t count);
+  bool (*crowded)(vm_region *region);
+};
+
+extern const vm_backend vm_backend_mprotect, vm_backend_uffd, vm_backend_none;
+
+// ---- backend.c
+
+// The back end of that name, or NULL.
+const vm_backend *vm_backend_named(const char *name);
+// Proves each primitive in a scratch region. On failure says why.
+vm_status vm_backend_prove(const vm_backend *back_end, char *why, size_t why_bytes);
+
+// ---- region.c
+
+// Builds and registers a region with the back end, unproven.
+vm_status vm_region_build(const vm_region_config *config, const vm_backend *back_end, vm_region **out, char *why,
+                          size_t why_bytes);
+// Calls `visit` for each region that is open. No region may be closed meanwhile.
+void vm_region_each(void (*visit)(void *arg, vm_region *region), void *arg);
+
+// ---- claim.c
+
+enum { VM_ACCESS = VM_ACCESS_READ | VM_ACCESS_WRITE };
+
+// What the claims in the word allow.
+static inline unsigned vm_claim_allows(const vm_region *region, uint32_t word) {
+  if (word & region->back_end->forbid_read) {
+    return 0;
+  }
+  return word & (VM_UNSAVED | VM_CLEAN) ? VM_ACCESS_READ : VM_ACCESS;
+}
+
+// What a trap on the page does. False, and nothing is done, if the page has no memory.
+bool vm_claim_trap(vm_region *region, size_t page, bool write);
+// Claims are being settled in this thread: the view must not be touched.
+bool vm_claim_settling(void);
+// Sleeps, after spinning a little, until the word may have changed from `seen`.
+void vm_claim_wait(vm_region *region, size_t page, uint32_t seen);
+// Clears `off` and sets `on`, and wakes whoever sleeps on the word. For a holder of BUSY or a helper.
+void vm_claim_change(vm_region *region, size_t page, uint32_t off, uint32_t on);
+// Takes the pages' memory out of use: revokes, drops claims and COMMITTED; `give` gives up the memory of a run in between.
+void vm_claim_release(vm_region *region, size_t page, size_t count, void (*give)(vm_region *, size_t, size_t));
+// Opens what can be of the range without waiting for anybody. False if there are no mappings left for it.
+bool vm_claim_open_some(vm_region *region, size_t page, size_t count);
+// Takes access away from every page that nobody holds, in one call to the system: leaves one mapping.
+void vm_claim_fold(vm_region *region);
+
+// ---- crowd.c
+
+// Opens a page for which there was no mapping left: settles and opens larger and larger windows around it, and
+// at last folds whole regions. The caller holds nothing.
+void vm_crowd_open(vm_region *region, size_t page, bool write);
+
+// ---- dirty.c
+
+// Writes to the page must be noticed by CLEAN.
+static inline bool vm_dirty_watches(const vm_region *region, size_t page) {
+  return !region->kernel_dirty && (at32_load_acquire(&region->dirty->consumers) & at8_load(&region->dirty->clean[page])) != 0;
+}
+static inline bool vm_dirty_tracked(const vm_region *region) {
+  return at32_load_acquire(&region->dirty->consumers) != 0;
+}
+
+// ---- trap.c
+
+// Installs the handler for the signal, once per process.
+bool vm_trap_install(int signo);
+
+#endif

@@ -1,0 +1,548 @@
+// SPDX-License-Identifier: MIT
+// claim.c: the page words: claims, the protection derived from them, BUSY, helping and waiting.
+//
+// Neighbours: vm.h has the contract, README.md the table of states and the invariants; trap.c calls
+// vm_claim_trap, backend_*.c change the view. Any thread, signal handlers too: no allocation, no locks but the words.
+//
+// vm.derive  The view of a page changes only by a holder of BUSY or by a helper counted in HELPERS, to what the claims
+//            in the word allow.
+// vm.access  ACCESS in the word is at least what the view gives, whenever neither BUSY nor HELPERS is set.
+// vm.help    A claim is added or dropped only while HELPERS is 0, but for vm_settled, which precedes helpers.
+// vm.empty   Nobody waits for a word while holding pages LAYING, or pages taken in order to open them.
+
+#include "vm/backend.h"
+#include "vm/check.h"
+#include "vm/os.h"
+
+enum { SPINS = 200 };  // some microseconds: longer than most pages take, shorter than a sleep
+enum { RUN = 1024 };   // pages held at once in order to change them by one call to the system
+enum { ANY_OPENING = VM_BUSY | VM_SETTLED };
+
+// Claims are settled in this thread, to this depth.
+static _Thread_local unsigned settling __attribute__((tls_model("initial-exec")));
+
+bool vm_claim_settling(void) { return settling != 0; }
+
+// ---- The word.
+
+static inline uint32_t word_load(const vm_region *region, size_t page) { return at32_load_acquire(&region->word[page]); }
+
+static inline bool word_cas(vm_region *region, size_t page, uint32_t old, uint32_t new_value) {
+  return at32_cas_full(&region->word[page], old, new_value);
+}
+
+void vm_claim_change(vm_region *region, size_t page, uint32_t off, uint32_t on) {
+  for (;;) {
+    uint32_t w = word_load(region, page);
+    if (word_cas(region, page, w, (w & ~(off | VM_WAIT)) | on)) {
+      if (w & VM_WAIT) {
+        os_wake_all(&region->word[page]);
+      }
+      return;
+    }
+  }
+}
+
+void vm_claim_wait(vm_region *region, size_t page, uint32_t seen) {
+  for (int i = 0; i < SPINS; i++) {
+    if (word_load(region, page) != seen) {
+      return;
+    }
+    at_pause();
+  }
+  uint32_t waiting = seen | VM_WAIT;
+  if (seen == waiting || word_cas(region, page, seen, waiting)) {
+    os_wait(&region->word[page], waiting);
+  }
+}
+
+static inline uint8_t stamp_of(uint32_t w) { return (uint8_t)((w & VM_STAMPS) >> 16); }
+
+static inline uint32_t with_stamp(uint32_t w, uint8_t stamp) {
+  return stamp == 0 ? w : (w & ~(uint32_t)VM_STAMPS) | (uint32_t)stamp << 16;
+}
+
+static void range_check(const vm_region *region, size_t page, size_t count) {
+  VM_CHECK(page <= region->pages && count <= region->pages - page, "pages [%zu, +%zu) of a region of %zu", page, count,
+           region->pages);
+}
+
+// ---- Holding a page.
+
+// Settles `claims` of a page that the caller holds, in order, and those that come before the last of them: contents
+// that are away can be neither saved nor scanned, and a scan writes.
+static void settle_held(vm_region *region, size_t page, unsigned claims, bool write) {
+  uint32_t all = word_load(region, page) & claims;
+  unsigned up_to = all == 0 ? 0 : (2u << (31 - __builtin_clz(all))) - 1;
+  for (;;) {
+    uint32_t due = word_load(region, page) & up_to;
+    if (due == 0) {
+      return;
+    }
+    unsigned claim = due & -due;
+    if (claim == VM_CLEAN) {
+      vm_dirty_note(region, page, ~0u);
+    } else {
+      settling++;
+      region->config.settle(region->config.arg, page, claim, write);
+      settling--;
+    }
+    vm_claim_change(region, page, claim, 0);
+  }
+}
+
+// From here on helpers may open the page. Lays CLEAN where writes must be noticed, which has to be before any
+// helper sees the word. Drops `claim`, which the caller has settled. Returns the word.
+static uint32_t mark_settled(vm_region *region, size_t page, unsigned claim) {
+  for (;;) {
+    uint32_t w = word_load(region, page);
+    uint32_t n = (w & ~(uint32_t)(claim | VM_WAIT)) | VM_SETTLED;
+    if (vm_dirty_watches(region, page)) {
+      n |= VM_CLEAN;
+    }
+    if (n == w) {
+      return w;
+    }
+    if (word_cas(region, page, w, n)) {
+      if (w & VM_WAIT) {
+        os_wake_all(&region->word[page]);
+      }
+      return n;
+    }
+  }
+}
+
+// Opens a page that the caller holds as far as its claims allow, and lets it go. False if there
+// is no mapping left: the word says open all the same, since parts may be (vm.access).
+static bool open_held(vm_region *region, size_t page) {
+  uint32_t w = mark_settled(region, page, 0);
+  unsigned access = vm_claim_allows(region, w);
+  bool opened = true;
+  if (access != 0 && (w & VM_COMMITTED)) {
+    opened = region->back_end->open(region, page, 1, access);
+  } else {
+    access = 0;
+  }
+  vm_claim_change(region, page, ANY_OPENING, access);
+  return opened;
+}
+
+// Opens a run of pages that the caller holds, in as few calls as their claims allow, and lets them go.
+static bool open_held_run(vm_region *region, size_t page, size_t count) {
+  size_t limit = page + count;
+  bool opened = true;
+  for (size_t first = page; first < limit;) {
+    unsigned access = 0;
+    size_t last = first;
+    for (; last < limit; last++) {
+      uint32_t w = mark_settled(region, last, 0);
+      unsigned this_access = w & VM_COMMITTED ? vm_claim_allows(region, w) : 0;
+      if (last == first) {
+        access = this_access;
+      } else if (this_access != access) {
+        break;
+      }
+    }
+    if (access != 0) {
+      opened &= region->back_end->open(region, first, last - first, access);
+    }
+    for (size_t i = first; i < last; i++) {
+      vm_claim_change(region, i, ANY_OPENING, access);
+    }
+    first = last;
+  }
+  return opened;
+}
+
+// Opens, as a helper, a page that another thread holds SETTLED; `w` is its word. False if the word has changed.
+static bool help(vm_region *region, size_t page, uint32_t w, bool *opened) {
+  if ((w & VM_HELPERS) == VM_HELPERS) {
+    os_yield();
+    return false;
+  }
+  if (!word_cas(region, page, w, w + VM_HELPER)) {
+    return false;
+  }
+  unsigned access = vm_claim_allows(region, w);
+  *opened = region->back_end->open(region, page, 1, access);
+  for (;;) {
+    uint32_t old = word_load(region, page);
+    uint32_t n = (old - VM_HELPER) | access;
+    bool last = (n & VM_HELPERS) == 0;
+    if (word_cas(region, page, old, last ? n & ~(uint32_t)VM_WAIT : n)) {
+      if (last && (old & VM_WAIT)) {
+        os_wake_all(&region->word[page]);
+      }
+      return true;
+    }
+  }
+}
+
+static bool can_help(const vm_region *region, uint32_t w, unsigned need) {
+  return (w & VM_SETTLED) && (w & VM_COMMITTED) && (vm_claim_allows(region, w) & need) == need;
+}
+
+// ---- Trap.
+
+bool vm_claim_trap(vm_region *region, size_t page, bool write) {
+  unsigned claims = write ? VM_CLAIMS : region->back_end->forbid_read;
+  unsigned need = write ? VM_ACCESS : VM_ACCESS_READ;
+  bool opened = true;
+  for (;;) {
+    uint32_t w = word_load(region, page);
+    if (w & VM_BUSY) {
+      if (!can_help(region, w, need)) {
+        vm_claim_wait(region, page, w);
+      } else if (help(region, page, w, &opened)) {
+        break;
+      }
+      continue;
+    }
+    if (!(w & VM_COMMITTED)) {
+      return false;
+    }
+    if ((w & claims) != 0 && (w & VM_HELPERS) != 0) {
+      vm_claim_wait(region, page, w); // vm.help
+      continue;
+    }
+    if (word_cas(region, page, w, w | VM_BUSY)) {
+      settle_held(region, page, claims, write);
+      if (write && vm_dirty_watches(region, page)) {
+        vm_dirty_note(region, page, ~0u);
+      }
+      opened = open_held(region, page);
+      break;
+    }
+  }
+  if (!opened) {
+    vm_crowd_open(region, page, write);
+  }
+  return true;
+}
+
+// ---- Laying claims.
+
+enum laying { SKIPPED, LAID, LAID_HELD, MUST_WAIT };
+
+// Lays the claim on one page. LAID_HELD: the page is LAYING, and the caller has to revoke its access. MUST_WAIT: for the
+// word to change from *seen.
+static enum laying lay_one(vm_region *region, size_t page, unsigned claim, uint8_t stamp, uint32_t *seen) {
+  for (;;) {
+    uint32_t w = *seen = word_load(region, page);
+    if (w & VM_LAYING) {
+      return MUST_WAIT; // whether the claim is there or not, access is not revoked yet
+    }
+    if (stamp != 0 && stamp_of(w) == stamp) {
+      return SKIPPED;
+    }
+    if (w & claim) {
+      if (claim == VM_CLEAN && (w & VM_BUSY)) {
+        return MUST_WAIT; // it may just be settled, and the harvester has to know (vm.clean-first)
+      }
+      if (with_stamp(w, stamp) == w || word_cas(region, page, w, with_stamp(w, stamp))) {
+        return SKIPPED;
+      }
+      continue;
+    }
+    if (w & (VM_BUSY | VM_HELPERS)) {
+      return MUST_WAIT;
+    }
+    uint32_t n = with_stamp(w | claim, stamp);
+    bool revoke = (w & VM_ACCESS & ~vm_claim_allows(region, n)) != 0;
+    if (word_cas(region, page, w, revoke ? n | VM_BUSY | VM_LAYING : n)) {
+      return revoke ? LAID_HELD : LAID;
+    }
+  }
+}
+
+// Revokes the access of a run of pages that the caller holds LAYING, as far as their claims want, and lets them go.
+static void revoke_held_run(vm_region *region, size_t page, size_t count) {
+  size_t limit = page + count;
+  for (size_t first = page; first < limit;) {
+    uint32_t w = word_load(region, first);
+    unsigned access = w & VM_ACCESS & vm_claim_allows(region, w);
+    size_t last = first + 1;
+    for (; last < limit; last++) {
+      w = word_load(region, last);
+      if ((w & VM_ACCESS & vm_claim_allows(region, w)) != access) {
+        break;
+      }
+    }
+    region->back_end->revoke(region, first, last - first, access);
+    if (region->back_end->harvest != NULL && vm_dirty_tracked(region)) {
+      // vm.veil-dirty: what was written up to the veil is told now, because the page will be mapped armed.
+      region->back_end->harvest(region, first, last - first);
+    }
+    for (size_t i = first; i < last; i++) {
+      vm_claim_change(region, i, VM_BUSY | VM_LAYING | VM_ACCESS, access);
+    }
+    first = last;
+  }
+}
+
+size_t vm_prot(vm_region *region, size_t page, size_t count, unsigned claim, uint8_t stamp) {
+  range_check(region, page, count);
+  VM_CHECK(claim != 0 && (claim & ~VM_CLAIMS) == 0 && (claim & (claim - 1)) == 0, "%x is not one claim", claim);
+  size_t laid = 0, limit = page + count, held = 0; // [at - held, at) is held LAYING
+  for (size_t at = page; at < limit;) {
+    uint32_t seen;
+    enum laying result = lay_one(region, at, claim, stamp, &seen);
+    if (result == LAID_HELD) {
+      laid++;
+      held++;
+      at++;
+      if (held < RUN) {
+        continue;
+      }
+    }
+    if (held != 0) {
+      revoke_held_run(region, at - held, held);
+      held = 0;
+    }
+    if (result == MUST_WAIT) {
+      vm_claim_wait(region, at, seen); // vm.empty: nothing is held now
+    } else if (result != LAID_HELD) {
+      laid += result == LAID;
+      at++;
+    }
+  }
+  if (held != 0) {
+    revoke_held_run(region, limit - held, held);
+  }
+  return laid;
+}
+
+void vm_stamp_clear(vm_region *region, size_t page, size_t count) {
+  range_check(region, page, count);
+  for (size_t i = page; i < page + count; i++) {
+    uint32_t w = word_load(region, i);
+    while ((w & VM_STAMPS) != 0 && !word_cas(region, i, w, w & ~(uint32_t)VM_STAMPS)) {
+      w = word_load(region, i);
+    }
+  }
+}
+
+// ---- Opening runs.
+
+// Takes pages of [page, limit) as long as `take` says so, opens them run by run. BLOCKED: until the word changes from *seen.
+enum taken { TAKEN, PASSED, BLOCKED };
+typedef enum taken taker(vm_region *region, size_t page, unsigned claim, uint32_t *seen);
+
+static bool open_runs(vm_region *region, size_t page, size_t count, unsigned claim, taker *take) {
+  range_check(region, page, count);
+  size_t limit = page + count, held = 0; // [at - held, at) is held
+  bool opened = true;
+  for (size_t at = page; at < limit;) {
+    uint32_t seen;
+    enum taken result = take(region, at, claim, &seen);
+    if (result == TAKEN) {
+      held++;
+      at++;
+      if (held < RUN) {
+        continue;
+      }
+    }
+    if (held != 0) {
+      opened &= open_held_run(region, at - held, held);
+      held = 0;
+    }
+    if (result == BLOCKED) {
+      vm_claim_wait(region, at, seen); // vm.empty
+    } else if (result == PASSED) {
+      at++;
+    }
+  }
+  if (held != 0) {
+    opened &= open_held_run(region, limit - held, held);
+  }
+  return opened;
+}
+
+// For vm_unprot: drops the claim and takes the page if it can be opened.
+static enum taken take_unprot(vm_region *region, size_t page, unsigned claim, uint32_t *seen) {
+  for (;;) {
+    uint32_t w = *seen = word_load(region, page);
+    if (!(w & claim)) {
+      return PASSED;
+    }
+    if (w & (VM_BUSY | VM_HELPERS)) {
+      return BLOCKED;
+    }
+    uint32_t n = w & ~claim;
+    bool open = (w & VM_COMMITTED) && vm_claim_allows(region, n) != 0;
+    if (word_cas(region, page, w, open ? n | VM_BUSY : n)) {
+      return open ? TAKEN : PASSED;
+    }
+  }
+}
+
+static bool wants_opening(const vm_region *region, uint32_t w) {
+  unsigned access = vm_claim_allows(region, w);
+  return (w & VM_COMMITTED) && access != 0 && (w & access) != access;
+}
+
+// For vm_open: takes the page if something is to be opened, waits for whoever is about to.
+static enum taken take_open(vm_region *region, size_t page, unsigned claim, uint32_t *seen) {
+  for (;;) {
+    uint32_t w = *seen = word_load(region, page);
+    if (!wants_opening(region, w)) {
+      return PASSED;
+    }
+    if (w & VM_BUSY) {
+      bool opened;
+      if (can_help(region, w, VM_ACCESS_READ) && help(region, page, w, &opened)) {
+        return PASSED;
+      }
+      return BLOCKED;
+    }
+    if (word_cas(region, page, w, w | VM_BUSY)) {
+      return TAKEN;
+    }
+  }
+}
+
+// For vm_claim_open_some: takes what nobody holds.
+static enum taken take_free(vm_region *region, size_t page, unsigned claim, uint32_t *seen) {
+  uint32_t w = word_load(region, page);
+  bool open = !(w & VM_BUSY) && (w & VM_COMMITTED) && vm_claim_allows(region, w) != 0;
+  return open && word_cas(region, page, w, w | VM_BUSY) ? TAKEN : PASSED;
+}
+
+void vm_unprot(vm_region *region, size_t page, size_t count, unsigned claim) {
+  (void)open_runs(region, page, count, claim, take_unprot); // what found no mapping opens at the first touch
+}
+
+void vm_open(vm_region *region, size_t page, size_t count) {
+  if (!open_runs(region, page, count, 0, take_open)) {
+    for (size_t i = page; i < page + count; i++) {
+      vm_crowd_open(region, i, false);
+    }
+  }
+}
+
+bool vm_claim_open_some(vm_region *region, size_t page, size_t count) {
+  return open_runs(region, page, count, 0, take_free);
+}
+
+// ---- Settling outside traps.
+
+void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool open) {
+  range_check(region, page, 1);
+  bool opened = true;
+  for (;;) {
+    uint32_t w = word_load(region, page);
+    uint32_t due = w & claims & VM_CLAIMS;
+    if (due == 0 && !(open && wants_opening(region, w))) {
+      return;
+    }
+    if (w & VM_BUSY) {
+      if (due != 0 || !can_help(region, w, VM_ACCESS_READ)) {
+        vm_claim_wait(region, page, w);
+      } else if (help(region, page, w, &opened)) {
+        break;
+      }
+      continue;
+    }
+    if (due != 0 && (w & VM_HELPERS) != 0) {
+      vm_claim_wait(region, page, w); // vm.help
+      continue;
+    }
+    if (word_cas(region, page, w, w | VM_BUSY)) {
+      settle_held(region, page, due, write);
+      if (write && (claims & VM_CLEAN) && vm_dirty_watches(region, page)) {
+        vm_dirty_note(region, page, ~0u);
+      }
+      if (open) {
+        opened = open_held(region, page);
+      } else {
+        vm_claim_change(region, page, ANY_OPENING, 0);
+      }
+      break;
+    }
+  }
+  if (!opened) {
+    vm_crowd_open(region, page, write);
+  }
+}
+
+bool vm_take(vm_region *region, size_t page, unsigned claim) {
+  for (;;) {
+    uint32_t w = word_load(region, page);
+    if (!(w & claim) || (w & (VM_BUSY | VM_HELPERS))) {
+      return false;
+    }
+    if (word_cas(region, page, w, w | VM_BUSY)) {
+      settle_held(region, page, w & (claim - 1), false);
+      return true;
+    }
+  }
+}
+
+void vm_settled(vm_region *region, size_t page, unsigned claim) {
+  uint32_t w = word_load(region, page);
+  VM_CHECK((w & VM_BUSY) && !(w & VM_LAYING) && (w & claim), "page %zu is not held, or claim %x is not on it: word %x", page,
+           claim, w);
+  mark_settled(region, page, claim);
+}
+
+void vm_give(vm_region *region, size_t page, size_t count) {
+  range_check(region, page, count);
+  for (size_t i = page; i < page + count; i++) {
+    uint32_t w = word_load(region, i);
+    VM_CHECK((w & VM_BUSY) && !(w & VM_LAYING), "page %zu is not held: word %x", i, w);
+  }
+  // Helpers that are still at it are waited for by whoever lays a claim next, not here (vm.help).
+  (void)open_held_run(region, page, count); // what found no mapping opens at the first touch
+}
+
+// ---- Taking pages out of use.
+
+void vm_claim_release(vm_region *region, size_t page, size_t count, void (*give)(vm_region *, size_t, size_t)) {
+  range_check(region, page, count);
+  size_t limit = page + count, held = 0; // [at - held, at) is held LAYING
+  for (size_t at = page; at <= limit;) {
+    uint32_t w = at < limit ? word_load(region, at) : 0;
+    bool busy = at < limit && (w & (VM_BUSY | VM_HELPERS)) != 0;
+    if (at < limit && !busy && (w & VM_COMMITTED)) {
+      if (word_cas(region, at, w, w | VM_BUSY | VM_LAYING)) {
+        held++;
+        at++;
+      }
+      continue;
+    }
+    if (held != 0) {
+      region->back_end->release(region, at - held, held);
+      give(region, at - held, held);
+      for (size_t i = at - held; i < at; i++) {
+        vm_claim_change(region, i, ~(uint32_t)0, 0);
+      }
+      held = 0;
+    }
+    if (busy) {
+      vm_claim_wait(region, at, w); // vm.empty
+    } else if (at == limit || word_cas(region, at, w, 0)) {
+      at++;
+    }
+  }
+}
+
+void vm_claim_fold(vm_region *region) {
+  enum { CHUNK = 4096 };
+  size_t top = at_load_acquire(&region->top);
+  for (size_t base = 0; base < top; base += CHUNK) {
+    size_t count = top - base < CHUNK ? top - base : CHUNK;
+    uint64_t held[CHUNK / 64] = {0};
+    for (size_t i = 0; i < count; i++) {
+      uint32_t w = word_load(region, base + i);
+      if ((w & (VM_BUSY | VM_HELPERS)) == 0 && word_cas(region, base + i, w, w | VM_BUSY | VM_LAYING)) {
+        held[i / 64] |= (uint64_t)1 << (i % 64);
+      }
+    }
+    region->back_end->revoke(region, base, count, 0);
+    for (size_t i = 0; i < count; i++) {
+      if (held[i / 64] >> (i % 64) & 1) {
+        vm_claim_change(region, base + i, VM_BUSY | VM_LAYING | VM_ACCESS, 0);
+      }
+    }
+  }
+}

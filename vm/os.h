@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+// os.h: the dozen things vm asks of the system, each with its contract.
+//
+// Neighbours: os_linux.c does them; every system call of vm goes through here, so that a test
+// can make the n-th of them fail. Any thread; all but os_limit_mappings also in signal handlers.
+// Results: 0 or a negative errno, unless said otherwise. None changes the caller's errno.
+
+#ifndef VM_OS_H
+#define VM_OS_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// What a mapping lets a thread do.
+enum os_access { OS_NONE, OS_READ, OS_READ_WRITE };
+
+// ---- Mappings.
+
+// Reserves address space that nothing can touch yet and that is charged to nobody. NULL: none left.
+void *os_reserve(size_t bytes);
+// Zeroed private memory, charged as it is touched. NULL: none left.
+void *os_map_private(size_t bytes);
+// Maps all of file `fd` from `offset` at `address`, over what is there, shared and uncharged.
+int os_map_file(void *address, size_t bytes, int fd, size_t offset, enum os_access access);
+int os_unmap(void *address, size_t bytes);
+// -ENOMEM if that would take more mappings than the process may have; a part of the range may
+// have changed then.
+int os_protect(void *address, size_t bytes, enum os_access access);
+// Gives the range memory, mapped for writing, and zero where it had none. A negative errno, and no
+// signal, when there is none; a part of the range may have memory then.
+int os_populate(void *address, size_t bytes);
+// Drops the range from the page tables; the file behind it keeps the contents.
+int os_drop(void *address, size_t bytes);
+// Asks that the range be mapped by small pages only. A wish: nothing depends on the result.
+void os_small_pages(void *address, size_t bytes);
+// How many mappings a process may have (vm.max_map_count); a cautious figure if it cannot be told.
+size_t os_limit_mappings(void);
+
+// ---- Files in memory.
+
+// A file in memory of `bytes` bytes, all hole. The descriptor, or a negative errno.
+int os_memory(size_t bytes);
+// Gives the memory of a range back: it reads zero afterwards, through every mapping.
+int os_punch(int fd, size_t offset, size_t bytes);
+// Bytes of memory the file holds; 0 if that cannot be told.
+size_t os_memory_held(int fd);
+void os_close(int fd);
+
+// ---- userfaultfd and pagemap.
+
+// A userfaultfd of this process's user mode, with `features` agreed on. The descriptor, or -EPERM
+// (forbidden), -ENOSYS (no such call), -EINVAL (a feature is missing).
+int os_uffd_open(uint64_t features);
+// Registers a range for missing pages, minor faults and write protection.
+int os_uffd_register(int uffd, void *address, size_t bytes);
+// Maps what the file holds, armed for write tracking if `armed`. Pages that are mapped stay as they are.
+// -EFAULT: a page of the range has no contents.
+int os_uffd_continue(int uffd, void *address, size_t bytes, bool armed);
+// Lifts write protection, and the markers of it, from a range.
+int os_uffd_disarm(int uffd, void *address, size_t bytes);
+
+struct os_range {
+  uintptr_t base, limit;
+};
+// The process's pagemap. The descriptor, or a negative errno.
+int os_pagemap_open(void);
+// Finds up to `max` ranges in [*from, limit) written since they were last armed, arms them in the same
+// step, and advances *from to where the search stopped. How many ranges, or a negative errno.
+int os_pagemap_harvest(int pagemap, uintptr_t *from, uintptr_t limit, struct os_range *ranges, int max);
+
+// ---- Waiting.
+
+// Sleeps while *word is `expected`. May return early.
+void os_wait(uint32_t volatile *word, uint32_t expected);
+void os_wake_all(uint32_t volatile *word);
+void os_yield(void);
+
+// ---- Signals.
+
+int os_handle(int signo, const struct sigaction *action, struct sigaction *previous);
+int os_mask(int how, const sigset_t *set, sigset_t *previous);
+
+// True if a system call could read the byte at `address`; no signal is raised if not.
+bool os_readable(const void *address);
+
+// ---- Injected failures, in builds with VEIL_FULL_CHECKS.
+
+#ifdef VEIL_FULL_CHECKS
+// The n-th call from now on of those that can fail fails, as if the system were short of something; 0: none does.
+void os_fail_at(unsigned n);
+// How many calls that can fail were made so far.
+unsigned os_calls(void);
+#endif
+
+#endif

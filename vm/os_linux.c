@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: MIT
+// os_linux.c: the system calls of vm on Linux.
+//
+// Neighbours: os.h has the contracts. Debian 12's headers are older than the kernels that have what we
+// use, so newer constants are here; whether they work is found out at run time (backend.c).
+// Any thread, signal handlers too.
+
+#include "vm/os.h"
+#include "vm/atomic.h"
+#include "vm/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/userfaultfd.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef UFFDIO_CONTINUE_MODE_WP
+#define UFFDIO_CONTINUE_MODE_WP ((__u64)1 << 1)
+#endif
+
+// From linux/fs.h of 6.7.
+struct scan_region {
+  uint64_t start, end, categories;
+};
+struct scan_arg {
+  uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+  uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define SCAN_IOCTL _IOWR('f', 16, struct scan_arg)
+enum { SCAN_WP_MATCHING = 1, SCAN_CHECK_WPASYNC = 2, SCAN_WRITTEN = 2 };
+
+// ---- Injected failures.
+
+#ifdef VEIL_FULL_CHECKS
+static uint32_t volatile fail_in; // calls left until the one that fails; 0: none does
+static uint32_t volatile calls;
+
+void os_fail_at(unsigned n) { at32_store_release(&fail_in, n); }
+unsigned os_calls(void) { return at32_load(&calls); }
+
+// True if the call that asks is the one to fail.
+static bool fails(void) {
+  at32_add_full(&calls, 1);
+  for (;;) {
+    uint32_t left = at32_load(&fail_in);
+    if (left == 0) {
+      return false;
+    }
+    if (at32_cas_full(&fail_in, left, left - 1)) {
+      return left == 1;
+    }
+  }
+}
+#else
+static inline bool fails(void) { return false; }
+#endif
+
+// The result of a call that returns -1 and sets errno, as a negative errno; the errno of before stays.
+#define RESULT(CALL)                                                                                                   \
+  ({                                                                                                                   \
+    int saved_ = errno;                                                                                                \
+    long value_ = (long)(CALL);                                                                                        \
+    if (value_ == -1) {                                                                                                \
+      value_ = -errno;                                                                                                 \
+    }                                                                                                                  \
+    errno = saved_;                                                                                                    \
+    value_;                                                                                                            \
+  })
+
+// ---- Mappings.
+
+static int protection(enum os_access access) {
+  switch (access) {
+  case OS_NONE:
+    return PROT_NONE;
+  case OS_READ:
+    return PROT_READ;
+  case OS_READ_WRITE:
+    break;
+  }
+  return PROT_READ | PROT_WRITE;
+}
+
+static void *map_anonymous(size_t bytes, int prot) {
+  if (fails()) {
+    return NULL;
+  }
+  int saved = errno;
+  void *p = mmap(NULL, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  errno = saved;
+  return p == MAP_FAILED ? NULL : p;
+}
+
+void *os_reserve(size_t bytes) { return map_anonymous(bytes, PROT_NONE); }
+void *os_map_private(size_t bytes) { return map_anonymous(bytes, PROT_READ | PROT_WRITE); }
+
+int os_map_file(void *address, size_t bytes, int fd, size_t offset, enum os_access access) {
+  if (fails()) {
+    return -ENOMEM;
+  }
+  int saved = errno;
+  void *p = mmap(address, bytes, protection(access), MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, (off_t)offset);
+  int result = p == MAP_FAILED ? -errno : 0;
+  errno = saved;
+  return result;
+}
+
+int os_unmap(void *address, size_t bytes) { return (int)RESULT(munmap(address, bytes)); }
+
+int os_protect(void *address, size_t bytes, enum os_access access) {
+  return fails() ? -ENOMEM : (int)RESULT(mprotect(address, bytes, protection(access)));
+}
+
+int os_populate(void *address, size_t bytes) {
+  if (fails()) {
+    return -ENOMEM;
+  }
+  int result;
+  do {
+    result = (int)RESULT(madvise(address, bytes, MADV_POPULATE_WRITE));
+  } while (result == -EINTR || result == -EAGAIN);
+  return result;
+}
+
+int os_drop(void *address, size_t bytes) {
+  return fails() ? -ENOMEM : (int)RESULT(madvise(address, bytes, MADV_DONTNEED));
+}
+
+void os_small_pages(void *address, size_t bytes) { (void)RESULT(madvise(address, bytes, MADV_NOHUGEPAGE)); }
+
+size_t os_limit_mappings(void) {
+  enum { CAUTIOUS = 65530 }; // the kernel's own default
+  int fd = (int)RESULT(open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC));
+  if (fd < 0) {
+    return CAUTIOUS;
+  }
+  char text[32];
+  ssize_t n = RESULT(read(fd, text, sizeof text - 1));
+  os_close(fd);
+  if (n <= 0) {
+    return CAUTIOUS;
+  }
+  text[n] = 0;
+  size_t limit = strtoul(text, NULL, 10);
+  return limit != 0 ? limit : CAUTIOUS;
+}
+
+// ---- Files in memory.
+
+int os_memory(size_t bytes) {
+  if (fails()) {
+    return -EMFILE;
+  }
+  int fd = (int)RESULT(memfd_create("veil", MFD_CLOEXEC));
+  if (fd < 0) {
+    return fd;
+  }
+  int result = fails() ? -ENOMEM : (int)RESULT(ftruncate(fd, (off_t)bytes));
+  if (result < 0) {
+    os_close(fd);
+    return result;
+  }
+  return fd;
+}
+
+int os_punch(int fd, size_t offset, size_t bytes) {
+  if (fails()) {
+    return -ENOMEM;
+  }
+  int result;
+  do {
+    result = (int)RESULT(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes));
+  } while (result == -EINTR);
+  return result;
+}
+
+size_t os_memory_held(int fd) {
+  struct stat s;
+  return RESULT(fstat(fd, &s)) < 0 ? 0 : (size_t)s.st_blocks * 512;
+}
+
+void os_close(int fd) { (void)RESULT(close(fd)); }
+
+// ---- userfaultfd and pagemap.
+
+int os_uffd_open(uint64_t features) {
+  if (fails()) {
+    return -EPERM;
+  }
+  int fd = (int)RESULT(syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY));
+  if (fd < 0) {
+    return fd;
+  }
+  struct uffdio_api api = {.api = UFFD_API, .features = features};
+  int result = fails() ? -EINVAL : (int)RESULT(ioctl(fd, UFFDIO_API, &api));
+  if (result < 0) {
+    os_close(fd);
+    return result;
+  }
+  return fd;
+}
+
+int os_uffd_register(int uffd, void *address, size_t bytes) {
+  if (fails()) {
+    return -ENOMEM;
+  }
+  struct uffdio_register reg = {
+      .range = {.start = (uintptr_t)address, .len = bytes},
+      .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP,
+  };
+  return (int)RESULT(ioctl(uffd, UFFDIO_REGISTER, &reg));
+}
+
+int os_uffd_continue(int uffd, void *address, size_t bytes, bool armed) {
+  if (fails()) {
+    return -ENOMEM;
+  }
+  uintptr_t from = (uintptr_t)address, limit = from + bytes;
+  while (from < limit) {
+    struct uffdio_continue c = {
+        .range = {.start = from, .len = limit - from},
+        // Nobody sleeps on a fault: with SIGBUS the handler resolves them.
+        .mode = UFFDIO_CONTINUE_MODE_DONTWAKE | (armed ? UFFDIO_CONTINUE_MODE_WP : 0),
+    };
+    int result = (int)RESULT(ioctl(uffd, UFFDIO_CONTINUE, &c));
+    if (result == 0) {
+      return 0;
+    }
+    // What was mapped before the call gave up counts, whatever it gave up for.
+    if (c.mapped > 0) {
+      from += (uintptr_t)c.mapped;
+    } else if (result == -EEXIST) {
+      from += 4096; // another thread was first
+    } else if (result != -EAGAIN) {
+      return result;
+    }
+  }
+  return 0;
+}
+
+int os_uffd_disarm(int uffd, void *address, size_t bytes) {
+  if (fails()) {
+    return -ENOMEM;
+  }
+  struct uffdio_writeprotect wp = {.range = {.start = (uintptr_t)address, .len = bytes},
+                                   .mode = UFFDIO_WRITEPROTECT_MODE_DONTWAKE};
+  int result;
+  do {
+    result = (int)RESULT(ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
+  } while (result == -EAGAIN);
+  return result;
+}
+
+int os_pagemap_open(void) {
+  return fails() ? -EMFILE : (int)RESULT(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+}
+
+int os_pagemap_harvest(int pagemap, uintptr_t *from, uintptr_t limit, struct os_range *ranges, int max) {
+  enum { STEP = 64 };
+  if (fails()) {
+    return -ENOMEM;
+  }
+  struct scan_region found[STEP];
+  struct scan_arg arg = {
+      .size = sizeof arg,
+      .flags = SCAN_WP_MATCHING | SCAN_CHECK_WPASYNC,
+      .start = *from,
+      .end = limit,
+      .vec = (uintptr_t)found,
+      .vec_len = (uint64_t)(max < STEP ? max : STEP),
+      // WRITTEN alone: with PRESENT beside it, written pages whose entry was dropped would be lost.
+      .category_mask = SCAN_WRITTEN,
+      .return_mask = SCAN_WRITTEN,
+  };
+  int n;
+  do {
+    n = (int)RESULT(ioctl(pagemap, SCAN_IOCTL, &arg));
+  } while (n == -EINTR || n == -EAGAIN);
+  if (n < 0) {
+    return n;
+  }
+  for (int i = 0; i < n; i++) {
+    ranges[i] = (struct os_range){(uintptr_t)found[i].start, (uintptr_t)found[i].end};
+  }
+  *from = (uintptr_t)arg.walk_end;
+  return n;
+}
+
+// ---- Waiting.
+
+void os_wait(uint32_t volatile *word, uint32_t expected) {
+  (void)RESULT(syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0));
+}
+
+void os_wake_all(uint32_t volatile *word) {
+  (void)RESULT(syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 0x7fffffff, NULL, NULL, 0));
+}
+
+void os_yield(void) { (void)RESULT(sched_yield()); }
+
+// ---- Signals.
+
+int os_handle(int signo, const struct sigaction *action, struct sigaction *previous) {
+  return (int)RESULT(sigaction(signo, action, previous));
+}
+
+int os_mask(int how, const sigset_t *set, sigset_t *previous) { return -pthread_sigmask(how, set, previous); }
+
+bool os_readable(const void *address) {
+  char byte;
+  struct iovec here = {&byte, 1}, there = {(void *)(uintptr_t)address, 1};
+  return RESULT(process_vm_readv(getpid(), &here, 1, &there, 1, 0)) == 1;
+}

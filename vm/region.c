@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT
+// region.c: address space: the two mappings of one memory, the table that finds a region, and memory given and
+// given back.
+//
+// Neighbours: backend.c chooses the back end and calls vm_region_build; claim.c takes pages out of use. Opening
+// and closing: any thread, not in traps. The rest: any thread, signal handlers too.
+
+#include "vm/backend.h"
+#include "vm/check.h"
+#include "vm/os.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { ALIGNMENT = 2 << 20, TABLE = 256 };
+
+// The back end of a region, its figures and its tables live in one private mapping of their own.
+struct body {
+  vm_region region;
+  struct vm_backend_state state;
+  struct vm_dirty dirty;
+  struct vm_histogram trap_ns;
+};
+
+// ---- The table.
+
+// vm.table  `region` is 0 while the other fields change. A reader who finds an address in a slot touches
+//           that region, so it is not being closed; one who does not never looks into the region.
+static struct slot {
+  AO_t region, base, limit;
+} table[TABLE];
+static AO_t table_used;              // no slot from here on was ever used
+static uint32_t volatile table_lock; // taken by opening and closing alone
+
+static void table_enter(void) {
+  while (!at32_cas_full(&table_lock, 0, 1)) {
+    os_yield();
+  }
+}
+
+static void table_leave(void) { at32_store_release(&table_lock, 0); }
+
+static bool table_add(vm_region *region) {
+  bool added = false;
+  table_enter();
+  for (size_t i = 0; i < TABLE && !added; i++) {
+    struct slot *slot = &table[i];
+    if (at_load(&slot->region) == 0) {
+      at_store_release(&slot->base, (uintptr_t)region->base);
+      at_store_release(&slot->limit, (uintptr_t)region->limit);
+      at_store_release(&slot->region, (uintptr_t)region);
+      if (at_load(&table_used) <= i) {
+        at_store_release(&table_used, i + 1);
+      }
+      added = true;
+    }
+  }
+  table_leave();
+  return added;
+}
+
+static void table_remove(const vm_region *region) {
+  table_enter();
+  for (size_t i = 0; i < TABLE; i++) {
+    if (at_load(&table[i].region) == (uintptr_t)region) {
+      at_store_release(&table[i].region, 0);
+    }
+  }
+  table_leave();
+}
+
+vm_region *vm_region_find(const void *address) {
+  size_t used = at_load_acquire(&table_used);
+  for (size_t i = 0; i < used; i++) {
+    struct slot *slot = &table[i];
+    uint64_t region = at_load_acquire(&slot->region);
+    if (region != 0 && (uintptr_t)address >= at_load_acquire(&slot->base) &&
+        (uintptr_t)address < at_load_acquire(&slot->limit) && at_load_acquire(&slot->region) == region) {
+      return (vm_region *)(uintptr_t)region;
+    }
+  }
+  return NULL;
+}
+
+void vm_region_each(void (*visit)(void *arg, vm_region *region), void *arg) {
+  size_t used = at_load_acquire(&table_used);
+  for (size_t i = 0; i < used; i++) {
+    vm_region *region = (vm_region *)(uintptr_t)at_load_acquire(&table[i].region);
+    if (region != NULL) {
+      visit(arg, region);
+    }
+  }
+}
+
+// ---- Opening and closing.
+
+static size_t body_bytes(size_t pages) { return sizeof(struct body) + pages * (sizeof(uint32_t) + 1); }
+
+// View, a gap that nothing may touch, alias, and room to align them.
+static size_t space_bytes(size_t bytes) { return 2 * bytes + 2 * (size_t)ALIGNMENT; }
+
+static vm_status config_check(const vm_region_config *config, char *why, size_t why_bytes) {
+  if (config->bytes == 0 || config->bytes % ALIGNMENT != 0 || config->bytes > (size_t)1 << 45) {
+    snprintf(why, why_bytes, "the size of a region must be a multiple of 2 MiB, not %zu", config->bytes);
+    return VM_INVALID;
+  }
+  if (config->page_shift < 12 || config->page_shift > 16) {
+    snprintf(why, why_bytes, "the page shift must be from 12 to 16, not %u", config->page_shift);
+    return VM_INVALID;
+  }
+  return VM_OK;
+}
+
+// Reserves the addresses and maps the memory there twice: the view without access, the alias with all of it.
+static int map_twice(vm_region *region, size_t bytes) {
+  char *space = os_reserve(space_bytes(bytes));
+  if (space == NULL) {
+    return -ENOMEM;
+  }
+  region->space = space;
+  region->base = (char *)(((uintptr_t)space + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
+  region->limit = region->base + bytes;
+  region->delta = (ptrdiff_t)(bytes + ALIGNMENT);
+  region->memory = os_memory(bytes);
+  if (region->memory < 0) {
+    return region->memory;
+  }
+  int result = os_map_file(region->base, bytes, region->memory, 0, OS_NONE);
+  if (result == 0) {
+    result = os_map_file(region->base + region->delta, bytes, region->memory, 0, OS_READ_WRITE);
+  }
+  os_small_pages(region->base, bytes); // the view is opened page by page
+  return result;
+}
+
+static void unbuild(vm_region *region) {
+  size_t bytes = (size_t)(region->limit - region->base), pages = region->pages;
+  if (region->space != NULL) {
+    os_unmap(region->space, space_bytes(bytes));
+  }
+  if (region->memory >= 0) {
+    os_close(region->memory);
+  }
+  os_unmap(region, body_bytes(pages));
+}
+
+vm_status vm_region_build(const vm_region_config *config, const vm_backend *back_end, vm_region **out, char *why,
+                          size_t why_bytes) {
+  vm_status status = config_check(config, why, why_bytes);
+  if (status != VM_OK) {
+    return status;
+  }
+  size_t pages = config->bytes >> config->page_shift;
+  struct body *body = os_map_private(body_bytes(pages));
+  if (body == NULL) {
+    snprintf(why, why_bytes, "no memory for the page words of %zu pages", pages);
+    return VM_NO_MEMORY;
+  }
+  vm_region *region = &body->region;
+  region->config = *config;
+  region->page_shift = config->page_shift;
+  region->page_size = (size_t)1 << config->page_shift;
+  region->pages = pages;
+  region->back_end = back_end;
+  region->traps = back_end->signal != 0;
+  region->kernel_dirty = back_end->kernel_dirty;
+  region->memory = -1;
+  region->state = &body->state;
+  region->dirty = &body->dirty;
+  region->trap_ns = &body->trap_ns;
+  region->word = (uint32_t volatile *)(body + 1);
+  region->dirty->clean = (uint8_t volatile *)(region->word + pages);
+
+  int result = map_twice(region, config->bytes);
+  if (result < 0) {
+    snprintf(why, why_bytes, "no memory for a region of %zu MiB: %s", config->bytes >> 20, strerror(-result));
+    unbuild(region);
+    return VM_NO_MEMORY;
+  }
+  status = back_end->open_state(region, why, why_bytes);
+  if (status != VM_OK) {
+    unbuild(region);
+    return status;
+  }
+  if ((region->traps && !vm_trap_install(back_end->signal)) || !table_add(region)) {
+    snprintf(why, why_bytes, "the signal handler cannot be installed, or %d regions are open", TABLE);
+    back_end->close_state(region);
+    unbuild(region);
+    return VM_NO_MEMORY;
+  }
+  *out = region;
+  return VM_OK;
+}
+
+void vm_region_close(vm_region *region) {
+  table_remove(region);
+  region->back_end->close_state(region);
+  unbuild(region);
+}
+
+const char *vm_region_back_end(const vm_region *region) { return region->back_end->name; }
+
+// ---- Memory.
+
+static void raise_top(vm_region *region, size_t limit) {
+  for (;;) {
+    uint64_t top = at_load(&region->top);
+    if (top >= limit || at_cas_full(&region->top, top, limit)) {
+      return;
+    }
+  }
+}
+
+static size_t offset_of(const vm_region *region, size_t page) { return page << region->page_shift; }
+
+// Gives up the memory of a run of pages that nobody can reach through the view.
+static void punch(vm_region *region, size_t page, size_t count) {
+  if (os_punch(region->memory, offset_of(region, page), offset_of(region, count)) < 0) {
+    // The system keeps it, so at least it must read zero.
+    memset(vm_page_alias(region, page), 0, offset_of(region, count));
+  }
+}
+
+static void give_up(vm_region *region, size_t page, size_t count) {
+  punch(region, page, count);
+  at_add(&region->committed, -(uint64_t)offset_of(region, count));
+}
+
+static bool committed(const vm_region *region, size_t page) { return (at32_load(&region->word[page]) & VM_COMMITTED) != 0; }
+
+// The first page in [page, limit) that is committed, or is not, as `value` says.
+static size_t next_with(const vm_region *region, size_t page, size_t limit, bool value) {
+  while (page < limit && committed(region, page) != value) {
+    page++;
+  }
+  return page;
+}
+
+bool vm_commit(vm_region *region, size_t page, size_t count) {
+  VM_CHECK(page <= region->pages && count <= region->pages - page, "pages [%zu, +%zu) of a region of %zu", page, count,
+           region->pages);
+  size_t limit = page + count;
+  raise_top(region, limit);
+  for (size_t from = next_with(region, page, limit, false); from < limit;) {
+    size_t to = next_with(region, from, limit, true);
+    if (os_populate(vm_page_alias(region, from), offset_of(region, to - from)) < 0) {
+      // Words are not changed before all runs have memory, so that those that are still off are ours to give back.
+      for (size_t i = next_with(region, page, to, false); i < to;) {
+        size_t end = next_with(region, i, to, true);
+        punch(region, i, end - i);
+        i = next_with(region, end, to, false);
+      }
+      return false;
+    }
+    from = next_with(region, to, limit, false);
+  }
+  for (size_t i = page; i < limit; i++) {
+    if (committed(region, i)) {
+      continue;
+    }
+    at8_store(&region->dirty->clean[i], 0); // new contents are news to every consumer
+    if (!(at32_or_full(&region->word[i], VM_COMMITTED) & VM_COMMITTED)) {
+      at_add(&region->committed, region->page_size);
+    }
+  }
+  return true;
+}
+
+void vm_release(vm_region *region, size_t page, size_t count) { vm_claim_release(region, page, count, give_up); }
+
+size_t vm_held(const vm_region *region) { return os_memory_held(region->memory); }
+
+bool vm_crowded(const vm_region *region) { return region->back_end->crowded((vm_region *)(uintptr_t)region); }

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+// trap.c: the signal handler: finds out whose fault it is, and hands ours to claim.c.
+//
+// Neighbours: region.c installs when a region opens; vm_claim_trap does the work. The handler runs in the thread that touched the
+// page, on its alternate stack if it has one, with every signal blocked but those of faults.
+//
+// A fault that is not ours goes to whoever handled the signal before, as if we were not there.
+
+#include "vm/backend.h"
+#include "vm/check.h"
+#include "vm/os.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+
+enum { PAGE_FAULT = 14, ERROR_WRITE = 2, ERROR_FETCH = 16 };
+
+// One per signal that we may handle. `previous` is written before our handler is installed.
+static struct handled {
+  int signo;
+  uint32_t volatile installed;
+  struct sigaction previous;
+} handled[] = {{.signo = SIGSEGV}, {.signo = SIGBUS}};
+
+enum { HANDLED = sizeof handled / sizeof handled[0] };
+
+static uint32_t volatile install_lock;
+static int block_too; // under install_lock: the signal that runtime wants blocked, 0: none
+
+// How deep this thread is in handlers that we have passed a fault on to.
+static _Thread_local unsigned passing_on __attribute__((tls_model("initial-exec")));
+
+// ---- Passing on.
+
+static void die_as_before(int signo, const siginfo_t *info) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = SIG_DFL;
+  os_handle(signo, &action, NULL);
+  if (info->si_code <= 0) {
+    raise(signo); // sent, not a fault: returning would not bring it again
+  }
+}
+
+// Runs the handler of before with the signal mask that the kernel would have given it.
+static void pass_on(struct handled *h, int signo, siginfo_t *info, void *context) {
+  struct sigaction previous = h->previous;
+  bool sent = info->si_code <= 0;
+  if (previous.sa_handler == SIG_IGN && sent) {
+    return;
+  }
+  // An ignored fault kills, too. And one that comes back to us has two handlers passing it to each other.
+  if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN || passing_on > 1) {
+    die_as_before(signo, info);
+    return;
+  }
+  if (previous.sa_flags & SA_RESETHAND) {
+    h->previous.sa_handler = SIG_DFL;
+  }
+  sigset_t mask = ((ucontext_t *)context)->uc_sigmask, ours;
+  sigorset(&mask, &mask, &previous.sa_mask);
+  if (!(previous.sa_flags & SA_NODEFER)) {
+    sigaddset(&mask, signo);
+  }
+  os_mask(SIG_SETMASK, &mask, &ours);
+  passing_on++;
+  if (previous.sa_flags & SA_SIGINFO) {
+    previous.sa_sigaction(signo, info, context);
+  } else {
+    previous.sa_handler(signo);
+  }
+  passing_on--;
+  os_mask(SIG_SETMASK, &ours, NULL);
+}
+
+// ---- The handler.
+
+static _Noreturn void stray(vm_region *region, void *address) {
+  if (region->config.stray != NULL) {
+    region->config.stray(region->config.arg, address);
+  }
+  vm_fatal("stray access to %p: page %zu of the region at %p has no memory", address, vm_page_of(region, address),
+           (void *)region->base);
+}
+
+static void on_fault(int signo, siginfo_t *info, void *context) {
+  int saved = errno;
+  struct handled *h = signo == SIGSEGV ? &handled[0] : &handled[1];
+  const greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+  greg_t error = registers[REG_ERR];
+  vm_region *region = NULL;
+  if (info->si_code > 0 && registers[REG_TRAPNO] == PAGE_FAULT && !(error & ERROR_FETCH)) {
+    region = vm_region_find(info->si_addr);
+  }
+  if (region == NULL || region->back_end->signal != signo) {
+    pass_on(h, signo, info, context);
+    errno = saved;
+    return;
+  }
+  uint64_t start = vm_now();
+  if (vm_claim_settling()) {
+    vm_fatal("the view was touched at %p while a claim was being settled: use the alias", info->si_addr);
+  }
+  if (!vm_claim_trap(region, vm_page_of(region, info->si_addr), (error & ERROR_WRITE) != 0)) {
+    stray(region, info->si_addr);
+  }
+  at_add(&region->traps_count, 1);
+  vm_histogram_add(region->trap_ns, vm_now() - start);
+  errno = saved;
+}
+
+// ---- Installing.
+
+static void install_enter(void) {
+  while (!at32_cas_full(&install_lock, 0, 1)) {
+    os_yield();
+  }
+}
+
+static void install_leave(void) { at32_store_release(&install_lock, 0); }
+
+static bool is_ours(const struct sigaction *action) {
+  return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == on_fault;
+}
+
+static struct sigaction our_action(void) {
+  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+  // A handler of the program that runs in the middle of ours could touch the page that this thread holds.
+  sigfillset(&action.sa_mask);
+  for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+    sigdelset(&action.sa_mask, faults[i]);
+  }
+  if (block_too != 0) {
+    sigaddset(&action.sa_mask, block_too);
+  }
+  return action;
+}
+
+static bool install_locked(struct handled *h) {
+  struct sigaction now, action = our_action();
+  if (os_handle(h->signo, NULL, &now) < 0) {
+    return false;
+  }
+  if (!is_ours(&now)) {
+    h->previous = now;
+  }
+  return os_handle(h->signo, &action, NULL) == 0;
+}
+
+bool vm_trap_install(int signo) {
+  bool installed = false;
+  install_enter();
+  for (size_t i = 0; i < HANDLED; i++) {
+    struct handled *h = &handled[i];
+    if (h->signo == signo) {
+      // Whoever replaced our handler since then is left alone until vm_trap_restore.
+      installed = at32_load(&h->installed) || install_locked(h);
+      at32_store_release(&h->installed, installed);
+    }
+  }
+  install_leave();
+  return installed;
+}
+
+void vm_trap_block_signal(int signo) {
+  install_enter();
+  block_too = signo;
+  for (size_t i = 0; i < HANDLED; i++) {
+    struct sigaction now;
+    if (at32_load(&handled[i].installed) && os_handle(handled[i].signo, NULL, &now) == 0 && is_ours(&now)) {
+      install_locked(&handled[i]);
+    }
+  }
+  install_leave();
+}
+
+int vm_trap_restore(void) {
+  int restored = 0;
+  // In a signal handler the lock may be held by the thread that we interrupted: then next time.
+  if (!at32_cas_full(&install_lock, 0, 1)) {
+    return 0;
+  }
+  for (size_t i = 0; i < HANDLED; i++) {
+    struct handled *h = &handled[i];
+    struct sigaction now;
+    if (at32_load_acquire(&h->installed) && os_handle(h->signo, NULL, &now) == 0 && !is_ours(&now)) {
+      restored += install_locked(h);
+    }
+  }
+  install_leave();
+  return restored;
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+// vm.h: Appel and Li's six primitives, on pages with claims.
+//
+// Neighbours: claim.c keeps the page words, backend_*.c change the protection, trap.c receives
+// faults, dirty.c harvests writes. Knows no objects. Used by gc/ and runtime/.
+//
+//   Trap    vm_region_config.settle     a touch of a claimed page, in the thread that touched it
+//   Prot1, ProtN  vm_prot               lay a claim on a page, on a range
+//   Unprot  vm_unprot, vm_give          drop it; open a range
+//   Dirty   vm_dirty                    pages written since the last call, armed again
+//   Map2    view and alias              the same memory twice: view + delta = alias
+
+#ifndef VM_VM_H
+#define VM_VM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "vm/atomic.h"
+
+// A claim forbids access to a page for one reason. Protection is derived from the claims
+// of a page and nowhere else set. A trap settles them in this order, lowest bit first: ABSENT always, UNSAVED
+// for a write and whenever UNSCANNED is on the page (even if the touch is a read), then UNSCANNED, CLEAN.
+enum {
+  VM_ABSENT = 1,    // forbids read and write; settled by the owner who put the contents away
+  VM_UNSAVED = 2,   // forbids write; settled by the owner who wants to save first; a scan writes, so it comes first
+  VM_UNSCANNED = 4, // forbids read and write; settled by the collector
+  VM_CLEAN = 8,     // forbids write; vm's own, on back ends where the kernel does not track writes
+  VM_CLAIMS = 15,
+};
+
+// The rest of a page's word. What a mutator can do with the page now is in the access field.
+enum {
+  VM_BUSY = 16,       // one thread settles or changes the page; no other changes claims or access
+  VM_WAIT = 32,       // someone sleeps on the word
+  VM_SETTLED = 64,    // BUSY, but nothing is left to settle: a trap may open the page itself, as a helper
+  VM_ACCESS_READ = 128,   // opened for reading
+  VM_ACCESS_WRITE = 256,  // opened for writing (implies READ)
+  VM_COMMITTED = 512, // the page has memory
+  VM_HELPER = 1 << 10,    // one helper; six bits
+  VM_HELPERS = 63 << 10,
+  VM_STAMP = 1 << 16,     // eight bits that the layer of claims may use: see vm_prot
+  VM_STAMPS = 255 << 16,
+  VM_LAYING = 1 << 24, // BUSY, to take access away: the holder waits for nobody, so anybody may wait for it
+};
+
+typedef enum vm_status {
+  VM_OK = 0,
+  VM_NO_MEMORY,     // address space, memory or mappings
+  VM_UNSUPPORTED,   // the back end does not work here
+  VM_INVALID,       // no such back end, bad size
+} vm_status;
+
+typedef struct vm_backend vm_backend;
+typedef struct vm_region vm_region;
+
+typedef struct vm_region_config {
+  size_t bytes;            // to reserve; a multiple of 2 MiB
+  unsigned page_shift;     // a vm page is 2^shift bytes, [12, 16]: the unit of claims and traps
+  const char *back_end;    // "uffd", "mprotect", "none", or "auto"/NULL: VEIL_VM, else the best that works
+
+  // Settles one claim (VM_ABSENT, VM_UNSCANNED or VM_UNSAVED) of `page`, which the caller holds BUSY.
+  // Called in the touching thread, in a signal handler, or from vm_settle. `write` as far as
+  // the system tells. Reads and writes contents through the alias only. Cannot fail.
+  // The page's claim is dropped when it returns, before the next one is settled.
+  void (*settle)(void *arg, size_t page, unsigned claim, bool write);
+  // A touch of a page of the region that was never committed or was released: a bug of the program or of the
+  // collector. Speaks and aborts; NULL: vm does.
+  void (*stray)(void *arg, void *address);
+  void *arg;
+} vm_region_config;
+
+struct vm_region {
+  // Constant after opening.
+  char *base, *limit;      // the view
+  ptrdiff_t delta;         // alias - view
+  unsigned page_shift;
+  size_t page_size, pages;
+  const vm_backend *back_end;
+  bool traps;              // false: the back end is `none`; claims are settled as they are laid
+  bool kernel_dirty;       // writes are tracked by the kernel: CLEAN is never laid
+  int memory;              // the memfd
+  char *space;             // all that is reserved: view, gap and alias
+  vm_region_config config;
+  struct vm_backend_state *state; // the back end's own
+  // Atomic.
+  uint32_t volatile *word; // one per page; see the enums above. Changed by claim.c only
+  AO_t traps_count;        // traps taken
+  AO_t committed;          // bytes committed now
+  AO_t top;                // no page from here on was ever committed
+  struct vm_dirty *dirty;  // dirty.c's
+  struct vm_histogram *trap_ns; // time in the handler
+};
+
+// Opens a region: reserves the view and the alias, proves each primitive of the back end in
+// a few scratch pages (a self-test), and with "auto" falls back to the next that works. `why` receives one
+// line: on failure the reason, on success why better back ends were passed over, or "".
+// All pages start uncommitted, without claims, without access. Any thread.
+vm_status vm_region_open(const vm_region_config *config, vm_region **out, char *why, size_t why_bytes);
+
+// Unmaps everything. No thread touches the region any more.
+void vm_region_close(vm_region *region);
+
+const char *vm_region_back_end(const vm_region *region);
+
+// The region that contains `address` in its view, or NULL. Async-signal-safe, lock-free.
+vm_region *vm_region_find(const void *address);
+
+static inline size_t vm_page_of(const vm_region *region, const void *address) {
+  return (size_t)((const char *)address - region->base) >> region->page_shift;
+}
+static inline char *vm_page_view(const vm_region *region, size_t page) {
+  return region->base + (page << region->page_shift);
+}
+static inline char *vm_page_alias(const vm_region *region, size_t page) {
+  return region->base + region->delta + (page << region->page_shift);
+}
+static inline void *vm_alias(const vm_region *region, const void *view) {
+  return (char *)(uintptr_t)view + region->delta;
+}
+
+// ---- Memory. In traps too.
+
+// Gives [page, page + count) memory, reachable through the alias at once and zero where it had none.
+// False if the system has none to give (what was committed by this call is released). Claims and access are unchanged.
+bool vm_commit(vm_region *region, size_t page, size_t count);
+
+// Gives the memory back to the system. The pages must not be BUSY; their claims are dropped without being
+// settled, access revoked, write tracking lifted, and contents become zero and uncommitted.
+void vm_release(vm_region *region, size_t page, size_t count);
+
+// Bytes of memory the region really holds (a doubly mapped page counts once).
+size_t vm_held(const vm_region *region);
+
+// ---- Protection.
+
+// Prot1 and ProtN: lays `claim` on each page of the range that does not carry it, and revokes access. Pages without
+// access (never opened since commit or release) cost no system call. When it returns, no thread but the
+// caller's can reach any of the pages without a trap. Waits for pages that are BUSY; a holder of
+// BUSY never waits for a page, or only here, so that cannot form a circle.
+// `stamp` 0: always lays. Else: pages whose stamp is `stamp` already are left alone (they carried the claim and may have
+// been settled since), and pages laid get it, in the same atomic step; for a page that another
+// thread is laying with the same stamp, waits until its access is revoked.
+// Returns how many pages the call laid the claim on. With the back end `none` the claim is laid but
+// nothing traps. Async-signal-safe.
+size_t vm_prot(vm_region *region, size_t page, size_t count, unsigned claim, uint8_t stamp);
+
+// Forgets the stamps of a range, so that no later stamp of the same value is taken for this one.
+void vm_stamp_clear(vm_region *region, size_t page, size_t count);
+
+// Drops `claim` without settling it, and opens the pages that no other claim forbids. Async-signal-safe.
+void vm_unprot(vm_region *region, size_t page, size_t count, unsigned claim);
+
+// Opens pages that carry no claim, now rather than at the first touch, in as few calls as it can.
+// Pages with claims are left as they are. Async-signal-safe.
+void vm_open(vm_region *region, size_t page, size_t count);
+
+// Settles those of `claims` that are on the page, as a trap would, and waits while another thread does. If `open`, opens the page
+// as far as the remaining claims allow. When it returns none of `claims` was on the page at some
+// moment during the call. Must not be called for a page that the caller holds. Async-signal-safe.
+void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool open);
+
+static inline unsigned vm_claims(const vm_region *region, size_t page) {
+  return region->word[page] & VM_CLAIMS;
+}
+
+// For background scanners: vm_take, settle it yourself, vm_settled, vm_give; a trap does the same by itself.
+//
+// Takes BUSY if `claim` is on the page and nobody holds it; settles all claims that come before it in the order
+// (by upcall; UNSAVED too, for a scan writes). False, without waiting, if the claim is not there or somebody holds the page.
+bool vm_take(vm_region *region, size_t page, unsigned claim);
+// Drops the claim that the caller has settled, while keeping the page: from now on whoever touches it opens it himself
+// if no claim forbids that, so that nobody waits for the caller's vm_give.
+void vm_settled(vm_region *region, size_t page, unsigned claim);
+// Opens a run of pages that the caller holds SETTLED, in one call to the system where it can, drops
+// BUSY, waits out helpers, and wakes who waits.
+void vm_give(vm_region *region, size_t page, size_t count);
+
+// True when mappings near the system's limit (vm.max_map_count): scan and open larger runs.
+bool vm_crowded(const vm_region *region);
+
+// ---- Dirty. One harvester; each consumer has a bit of its own per page.
+
+enum { VM_DIRTY_CONSUMERS = 8 };
+
+// Begins tracking for a new consumer, in [0, VM_DIRTY_CONSUMERS), or -1 if all are taken. Pages count as dirty for it
+// until first asked. While there is no consumer nothing is armed, and writes cost nothing.
+int vm_dirty_open(vm_region *region);
+void vm_dirty_close(vm_region *region, int consumer);
+
+// Dirty: visits the committed pages of the range that were written since this consumer last asked, armed again
+// before they are visited: a write after that is reported next time. No write is lost or told
+// to only some consumers. Pages that carry a claim that forbids reading are reported once, and armed when they open.
+// Returns how many were visited. One thread per consumer at a time; not in traps.
+size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count,
+                void (*visit)(void *arg, size_t page), void *arg);
+
+// Marks a page dirty for the consumers in the mask (bit i is consumer i): for writes through the
+// alias, which are not seen. Async-signal-safe.
+void vm_dirty_note(vm_region *region, size_t page, unsigned consumers);
+
+// Says that these pages are as the consumers in the mask want to know them: what was written so far is no news to
+// them. For the collector's own pages that no mutator has reached yet: fresh memory counts as dirty otherwise.
+void vm_dirty_forget(vm_region *region, size_t page, size_t count, unsigned consumers);
+
+// ---- The handler.
+
+// Blocks the signal while a trap is handled, in all threads from now on: a thread that holds a page is not
+// stopped. All signals but those of faults are blocked then anyway; this call is for one that is not. Any thread.
+void vm_trap_block_signal(int signo);
+
+// Puts our handlers back where other code has replaced them, chained to what is there now. How many
+// there were. Async-signal-safe.
+int vm_trap_restore(void);
+
+// ---- Figures.
+
+// Log-linear histogram of nanoseconds (HdrHistogram's idea): 32 sub-buckets per power of 2, up to 2^40. Atomic.
+typedef struct vm_histogram {
+  uint32_t volatile bucket[40 * 32];
+} vm_histogram;
+void vm_histogram_add(vm_histogram *histogram, uint64_t ns);
+// The value below which `share` of the entries lie, share in [0, 1]; 0 if it is empty. share 1: the maximum's bucket.
+uint64_t vm_histogram_at(const vm_histogram *histogram, double share);
+
+// Nanoseconds of a monotonic clock, some 20 ns per call.
+uint64_t vm_now(void);
+
+#endif
