@@ -160,6 +160,8 @@ void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled) 
   at_add(&heap->used_blocks, -(uint64_t)count);
   if (veiled) {
     vm_prot(heap->region, page, pages, VM_UNSCANNED, 0);
+  } else {
+    vm_unprot(heap->region, page, pages, VM_UNSCANNED); // pages that a copier never got to
   }
   for (uint32_t b = block + count; b > block; b--) {
     gc_stack_push(heap, veiled ? &heap->veiled_free : &heap->open_free, b - 1);

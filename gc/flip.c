@@ -14,11 +14,8 @@ struct gc_flip {
   gc_copier *copier;
 };
 
-void gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit) {
+char *gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit) {
   gc_heap *heap = flip->heap;
-  if (free == limit) {
-    return;
-  }
   // The first zero header ends what is whole: an allocation in flight lies behind it (gc.tlab).
   char *at = start;
   while (at < free) {
@@ -30,9 +27,13 @@ void gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit) {
     }
     at += gc_cell_size(cell, header);
   }
+  if (at == limit) {
+    return at; // full, and nothing in flight
+  }
   VM_CHECK(heap->floor_count < GC_FLOORS, "more than %d buffers at a flip", (int)GC_FLOORS);
   heap->floors[heap->floor_count++] = (gc_floor){at, limit};
   gc_flags_set(heap, gc_block_of(heap, (uintptr_t)start), GC_BLOCK_RETAIN);
+  return at;
 }
 
 void gc_flip_touched(gc_flip *flip, uintptr_t base, uintptr_t limit) { gc_pin_touched(flip->heap, base, limit); }

@@ -37,8 +37,12 @@ bool gc_mark_in_place(gc_heap *heap, gc_cell cell) {
 void gc_veil_once(gc_heap *heap, size_t page, size_t count) {
   size_t limit = page + count;
   for (size_t run = page; page <= limit; page++) {
-    if (page < limit && !heap->world.touched(heap->world.arg, page)) {
-      continue;
+    // Not what a system call uses, nor what holds no object: nothing is born there before the cycle ends.
+    if (page < limit && at32_load(&heap->top[page]) != 0) {
+      if (!heap->world.touched(heap->world.arg, page)) {
+        continue;
+      }
+      vm_stamp_clear(heap->region, page, 1); // stamps come again after 255 cycles
     }
     if (run < page) {
       at_add_full(&heap->opened, page - run); // before a page can be seen grey (gc.count)

@@ -31,13 +31,16 @@ char *gc_alloc_large(gc_heap *heap, uint64_t header, size_t cell_bytes, size_t l
 // With the world stopped, in phase GC_IDLE. Without traps (back end `none`) the whole cycle runs in it.
 void gc_flip_stopped(gc_heap *heap);
 // Called back by the world during gc_flip_stopped.
-void gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit); // view addresses
+// View addresses. Returns the floor: what lies below is from-space, so the buffer starts there at the next flip.
+char *gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit);
 void gc_flip_range(gc_flip *flip, const void *base, const void *limit);   // ambiguous words
 void gc_flip_touched(gc_flip *flip, uintptr_t base, uintptr_t limit);     // memory that a system call uses
 void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count);        // precise, outside the heap
 
 // Scans some pages: one unit of a background scanner's or an assisting mutator's work. False: found none.
 bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background);
+// Looks at every page. A page that somebody held for another reason when its block was scanned is found here. False: found none.
+bool gc_scan_anything(gc_heap *heap, gc_copier *copier);
 // True if nothing is grey; the caller that gets `true` from gc_sweep_begin must call gc_sweep.
 bool gc_scan_finished(const gc_heap *heap);
 bool gc_sweep_begin(gc_heap *heap);

@@ -51,10 +51,10 @@ static void pin_remember(gc_heap *heap, gc_cell cell) {
   heap->pins[heap->pin_count++] = cell;
 }
 
-void gc_pin_word(gc_heap *heap, uintptr_t word) {
+static void word_pin(gc_heap *heap, uintptr_t word) {
   gc_cell cell;
   uint64_t header;
-  if (!gc_in_heap(heap, word - 1) || !gc_find_cell(heap, word, &cell, &header) || gc_is_done(heap, header)) {
+  if (!gc_find_cell(heap, word, &cell, &header) || gc_is_done(heap, header)) {
     return;
   }
   uint32_t block = gc_block_of(heap, gc_view_of(heap, cell.alias));
@@ -76,6 +76,14 @@ void gc_pin_word(gc_heap *heap, uintptr_t word) {
   }
   if (!(header & GC_LEAF)) {
     pin_remember(heap, cell);
+  }
+}
+
+void gc_pin_word(gc_heap *heap, uintptr_t word) {
+  word_pin(heap, word);
+  if ((word & (GC_UNIT - 1)) == 8) {
+    // It may be a cell's own address: of an object whose allocation was stopped between its header and its return.
+    word_pin(heap, word + 1);
   }
 }
 

@@ -82,6 +82,18 @@ bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
   return block != GC_NONE || scanned != 0;
 }
 
+bool gc_scan_anything(gc_heap *heap, gc_copier *copier) {
+  size_t scanned = 0;
+  for (uint32_t b = 0; b < heap->large_high; b++) {
+    b = b == at_load(&heap->fresh) ? heap->small_blocks : b;
+    if (gc_space(heap, b) != 0) {
+      scanned += block_scan(heap, copier, b);
+    }
+  }
+  at_add(&heap->scanned_background, scanned);
+  return scanned != 0;
+}
+
 bool gc_scan_finished(const gc_heap *heap) {
   uint64_t cleaned = at_load_acquire(&heap->cleaned); // read first (gc.count)
   at_fence_full();

@@ -94,11 +94,12 @@ static void *allocate(rt_thread *self, const request *want) {
     rt_cycle_wait(self);
     cell = cell_try(self, want);
   }
+  char *object = cell ? cell + gc_header_bytes(want->header) : NULL;
+  // A stop may come in rt_leave: what the stack holds then has to be the object.
+  __asm__ volatile("" : "+r"(object) : : "memory");
   rt_leave(self);
-  if (cell == NULL) {
-    return out_of_memory(self, want);
-  }
-  return cell + gc_header_bytes(want->header);
+  __asm__ volatile("" : "+r"(object));
+  return object ? object : out_of_memory(self, want);
 }
 
 RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {

@@ -129,6 +129,7 @@ static void cycle_scan(veil_heap *heap) {
     }
     // The last pages are in other threads' hands.
     if (++idle > IDLE_SPINS) {
+      gc_scan_anything(gc, copier);
       rt_wait(&heap->ended, at32_load(&heap->ended), NAP_MS);
     } else {
       sched_yield();

@@ -97,8 +97,12 @@ static int choice_find(const char *choices, const char *value) {
 static bool value_read(veil_options *options, const option *o, const char *value, const char *where) {
   uint64_t number = 0;
   if (o->kind == STRING) {
-    *(const char **)((char *)options + o->offset) = strdup(value); // lives as long as the heap's options: for good
-    return true;
+    const char *copy = strdup(value); // lives as long as the heap's options: for good
+    *(const char **)((char *)options + o->offset) = copy;
+    if (copy == NULL) {
+      rt_error_set("%s: option %s: no memory", where, o->name);
+    }
+    return copy != NULL;
   }
   if (o->kind == CHOICE) {
     int index = choice_find(o->choices, value);
@@ -124,7 +128,11 @@ static bool value_read(veil_options *options, const option *o, const char *value
 static bool list_read(veil_options *options, const char *list, const char *where) {
   char *copy = strdup(list);
   char *save = NULL;
-  bool ok = true;
+  bool ok = copy != NULL;
+  if (!ok) {
+    rt_error_set("%s: no memory", where);
+    return false;
+  }
   for (char *item = strtok_r(copy, ",", &save); ok && item; item = strtok_r(NULL, ",", &save)) {
     char *equals = strchr(item, '=');
     const option *found = NULL;

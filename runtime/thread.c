@@ -15,6 +15,8 @@
 #define SIGNATURE_LIVE 0x7665696c2d6f6b21ull
 #define SIGNATURE_DEAD 0x7665696c64656164ull
 
+enum { DEAD_KEPT = 64 }; // structures of detached threads, so that use after detaching is seen
+
 __thread rt_thread *rt_here __attribute__((tls_model("initial-exec")));
 
 static pthread_key_t exit_key;
@@ -121,11 +123,19 @@ static void detach(rt_thread *self) {
     }
   }
   heap->thread_count--;
-  // The structure stays until the heap closes, empty: the first allocation after this goes the slow way and is seen.
+  // The structure stays for a while, empty: the first allocation after this goes the slow way and is seen.
   memset(&self->open, 0, sizeof self->open);
   self->signature = SIGNATURE_DEAD;
   self->next = heap->dead;
   heap->dead = self;
+  rt_thread *last = self;
+  for (int i = 0; last != NULL && i < DEAD_KEPT; i++) {
+    last = last->next;
+  }
+  if (last != NULL && last->next != NULL) {
+    free(last->next);
+    last->next = NULL;
+  }
   pthread_mutex_unlock(&heap->threads_lock);
 }
 

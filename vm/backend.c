@@ -140,10 +140,13 @@ static vm_status open_with(const vm_region_config *config, const vm_backend *bac
 }
 
 vm_status vm_region_open(const vm_region_config *config, vm_region **out, char *why, size_t why_bytes) {
-  *out = NULL;
-  if (why_bytes != 0) {
-    why[0] = 0;
+  char unwanted[1];
+  if (why_bytes == 0) {
+    why = unwanted;
+    why_bytes = sizeof unwanted;
   }
+  *out = NULL;
+  why[0] = 0;
   const char *name = config->back_end;
   if (name == NULL || strcmp(name, "auto") == 0) {
     name = getenv("VEIL_VM");

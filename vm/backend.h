@@ -100,9 +100,11 @@ void vm_claim_fold(vm_region *region);
 
 // ---- crowd.c
 
-// Opens a page for which there was no mapping left: settles and opens larger and larger windows around it, and
-// at last folds whole regions. The caller holds nothing.
-void vm_crowd_open(vm_region *region, size_t page, bool write);
+// Opens what can be of a range for which there was no mapping left, by folding whole regions. The caller holds
+// none of the range.
+void vm_crowd_open(vm_region *region, size_t page, size_t count);
+// The same for a trap on a page, whose thread holds nothing: first by settling and opening larger and larger windows around it.
+void vm_crowd_trap(vm_region *region, size_t page);
 
 // ---- dirty.c
 

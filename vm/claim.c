@@ -7,7 +7,8 @@
 // vm.derive  The view of a page changes only by a holder of BUSY or by a helper counted in HELPERS, to what the claims
 //            in the word allow.
 // vm.access  ACCESS in the word is at least what the view gives, whenever neither BUSY nor HELPERS is set.
-// vm.help    A claim is added or dropped only while HELPERS is 0, but for vm_settled, which precedes helpers.
+// vm.help    BUSY is taken only while HELPERS is 0. So no claim is added while a helper is at work, and claims that are
+//            dropped meanwhile are none that its access depends on.
 // vm.empty   Nobody waits for a word while holding pages LAYING, or pages taken in order to open them.
 
 #include "vm/backend.h"
@@ -55,6 +56,9 @@ void vm_claim_wait(vm_region *region, size_t page, uint32_t seen) {
     os_wait(&region->word[page], waiting);
   }
 }
+
+// Whether BUSY can be taken (vm.help).
+static inline bool is_free(uint32_t w) { return (w & (VM_BUSY | VM_HELPERS)) == 0; }
 
 static inline uint8_t stamp_of(uint32_t w) { return (uint8_t)((w & VM_STAMPS) >> 16); }
 
@@ -154,7 +158,14 @@ static bool open_held_run(vm_region *region, size_t page, size_t count) {
   return opened;
 }
 
-// Opens, as a helper, a page that another thread holds SETTLED; `w` is its word. False if the word has changed.
+// Whether the page is being opened, and whoever needs that access may do it himself: its holder has settled it, or
+// has let it go while other helpers are still at it.
+static bool can_help(const vm_region *region, uint32_t w, unsigned need) {
+  bool opening = w & VM_BUSY ? (w & VM_SETTLED) != 0 : (w & VM_HELPERS) != 0;
+  return opening && (w & VM_COMMITTED) && (vm_claim_allows(region, w) & need) == need;
+}
+
+// Opens, as a helper, a page of which can_help is true; `w` is its word. False if the word has changed.
 static bool help(vm_region *region, size_t page, uint32_t w, bool *opened) {
   if ((w & VM_HELPERS) == VM_HELPERS) {
     os_yield();
@@ -178,10 +189,6 @@ static bool help(vm_region *region, size_t page, uint32_t w, bool *opened) {
   }
 }
 
-static bool can_help(const vm_region *region, uint32_t w, unsigned need) {
-  return (w & VM_SETTLED) && (w & VM_COMMITTED) && (vm_claim_allows(region, w) & need) == need;
-}
-
 // ---- Trap.
 
 bool vm_claim_trap(vm_region *region, size_t page, bool write) {
@@ -190,7 +197,7 @@ bool vm_claim_trap(vm_region *region, size_t page, bool write) {
   bool opened = true;
   for (;;) {
     uint32_t w = word_load(region, page);
-    if (w & VM_BUSY) {
+    if (!is_free(w)) {
       if (!can_help(region, w, need)) {
         vm_claim_wait(region, page, w);
       } else if (help(region, page, w, &opened)) {
@@ -200,10 +207,6 @@ bool vm_claim_trap(vm_region *region, size_t page, bool write) {
     }
     if (!(w & VM_COMMITTED)) {
       return false;
-    }
-    if ((w & claims) != 0 && (w & VM_HELPERS) != 0) {
-      vm_claim_wait(region, page, w); // vm.help
-      continue;
     }
     if (word_cas(region, page, w, w | VM_BUSY)) {
       settle_held(region, page, claims, write);
@@ -215,7 +218,7 @@ bool vm_claim_trap(vm_region *region, size_t page, bool write) {
     }
   }
   if (!opened) {
-    vm_crowd_open(region, page, write);
+    vm_crowd_trap(region, page);
   }
   return true;
 }
@@ -244,7 +247,7 @@ static enum laying lay_one(vm_region *region, size_t page, unsigned claim, uint8
       }
       continue;
     }
-    if (w & (VM_BUSY | VM_HELPERS)) {
+    if (!is_free(w)) {
       return MUST_WAIT;
     }
     uint32_t n = with_stamp(w | claim, stamp);
@@ -365,7 +368,7 @@ static enum taken take_unprot(vm_region *region, size_t page, unsigned claim, ui
     if (!(w & claim)) {
       return PASSED;
     }
-    if (w & (VM_BUSY | VM_HELPERS)) {
+    if (!is_free(w)) {
       return BLOCKED;
     }
     uint32_t n = w & ~claim;
@@ -388,7 +391,7 @@ static enum taken take_open(vm_region *region, size_t page, unsigned claim, uint
     if (!wants_opening(region, w)) {
       return PASSED;
     }
-    if (w & VM_BUSY) {
+    if (!is_free(w)) {
       bool opened;
       if (can_help(region, w, VM_ACCESS_READ) && help(region, page, w, &opened)) {
         return PASSED;
@@ -404,7 +407,7 @@ static enum taken take_open(vm_region *region, size_t page, unsigned claim, uint
 // For vm_claim_open_some: takes what nobody holds.
 static enum taken take_free(vm_region *region, size_t page, unsigned claim, uint32_t *seen) {
   uint32_t w = word_load(region, page);
-  bool open = !(w & VM_BUSY) && (w & VM_COMMITTED) && vm_claim_allows(region, w) != 0;
+  bool open = is_free(w) && (w & VM_COMMITTED) && vm_claim_allows(region, w) != 0;
   return open && word_cas(region, page, w, w | VM_BUSY) ? TAKEN : PASSED;
 }
 
@@ -414,9 +417,7 @@ void vm_unprot(vm_region *region, size_t page, size_t count, unsigned claim) {
 
 void vm_open(vm_region *region, size_t page, size_t count) {
   if (!open_runs(region, page, count, 0, take_open)) {
-    for (size_t i = page; i < page + count; i++) {
-      vm_crowd_open(region, i, false);
-    }
+    vm_crowd_open(region, page, count);
   }
 }
 
@@ -435,16 +436,12 @@ void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool
     if (due == 0 && !(open && wants_opening(region, w))) {
       return;
     }
-    if (w & VM_BUSY) {
+    if (!is_free(w)) {
       if (due != 0 || !can_help(region, w, VM_ACCESS_READ)) {
         vm_claim_wait(region, page, w);
       } else if (help(region, page, w, &opened)) {
         break;
       }
-      continue;
-    }
-    if (due != 0 && (w & VM_HELPERS) != 0) {
-      vm_claim_wait(region, page, w); // vm.help
       continue;
     }
     if (word_cas(region, page, w, w | VM_BUSY)) {
@@ -461,14 +458,14 @@ void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool
     }
   }
   if (!opened) {
-    vm_crowd_open(region, page, write);
+    vm_crowd_open(region, page, 1);
   }
 }
 
 bool vm_take(vm_region *region, size_t page, unsigned claim) {
   for (;;) {
     uint32_t w = word_load(region, page);
-    if (!(w & claim) || (w & (VM_BUSY | VM_HELPERS))) {
+    if (!(w & claim) || !is_free(w)) {
       return false;
     }
     if (word_cas(region, page, w, w | VM_BUSY)) {
@@ -502,7 +499,7 @@ void vm_claim_release(vm_region *region, size_t page, size_t count, void (*give)
   size_t limit = page + count, held = 0; // [at - held, at) is held LAYING
   for (size_t at = page; at <= limit;) {
     uint32_t w = at < limit ? word_load(region, at) : 0;
-    bool busy = at < limit && (w & (VM_BUSY | VM_HELPERS)) != 0;
+    bool busy = at < limit && !is_free(w);
     if (at < limit && !busy && (w & VM_COMMITTED)) {
       if (word_cas(region, at, w, w | VM_BUSY | VM_LAYING)) {
         held++;
@@ -534,7 +531,7 @@ void vm_claim_fold(vm_region *region) {
     uint64_t held[CHUNK / 64] = {0};
     for (size_t i = 0; i < count; i++) {
       uint32_t w = word_load(region, base + i);
-      if ((w & (VM_BUSY | VM_HELPERS)) == 0 && word_cas(region, base + i, w, w | VM_BUSY | VM_LAYING)) {
+      if (is_free(w) && word_cas(region, base + i, w, w | VM_BUSY | VM_LAYING)) {
         held[i / 64] |= (uint64_t)1 << (i % 64);
       }
     }

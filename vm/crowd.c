@@ -2,12 +2,13 @@
 // crowd.c: what to do when there is no mapping left to open a page with (vm.max_map_count).
 //
 // Neighbours: claim.c calls when a back end could not open a page; backend_mprotect.c counts mappings. Only
-// mprotect gets here. Any thread, signal handlers too; the caller holds no page.
+// mprotect gets here. Any thread, signal handlers too.
 //
 // vm.crowd  Never fails: first opens larger and larger aligned windows around the page, settling what is claimed in
 //           them page by page: seams go away for good, by work that had to be done anyway. Then folds
 //           a whole region into one mapping without access, like a TLB that is flushed: its pages open again by a
-//           trap each. That takes no claim to be settled, so it works always.
+//           trap each. That takes no claim to be settled, so it works always. Only traps settle neighbours: other
+//           callers may hold pages, and would wait for themselves.
 
 #include "vm/backend.h"
 #include "vm/check.h"
@@ -34,20 +35,27 @@ static void fold(void *arg, vm_region *region) {
   }
 }
 
-void vm_crowd_open(vm_region *region, size_t page, bool write) {
-  for (size_t window = FIRST_WINDOW; window <= LAST_WINDOW; window *= 4) {
-    if (open_window(region, page, window)) {
-      return;
-    }
-  }
+void vm_crowd_open(vm_region *region, size_t page, size_t count) {
   vm_claim_fold(region);
   for (int i = 0; i < PATIENCE; i++) {
-    if (vm_claim_open_some(region, page, 1)) {
+    if (vm_claim_open_some(region, page, count)) {
       return;
+    }
+    if (count > 1 && i > 2) {
+      return; // it may have too many seams by itself; the rest opens by traps
     }
     // Others hold the mappings: other regions, or pages that were being opened while we folded.
     vm_region_each(fold, (void *)(uintptr_t)region->back_end);
     os_yield();
   }
   vm_fatal("no mappings left to open %p with: raise vm.max_map_count", (void *)vm_page_view(region, page));
+}
+
+void vm_crowd_trap(vm_region *region, size_t page) {
+  for (size_t window = FIRST_WINDOW; window <= LAST_WINDOW; window *= 4) {
+    if (open_window(region, page, window)) {
+      return;
+    }
+  }
+  vm_crowd_open(region, page, 1);
 }

@@ -84,6 +84,10 @@ void vm_dirty_note(vm_region *region, size_t page, unsigned consumers) {
 void vm_dirty_forget(vm_region *region, size_t page, size_t count, unsigned consumers) {
   for (size_t i = page; i < page + count; i++) {
     at8_or_full(&region->dirty->clean[i], (uint8_t)consumers);
+    // A page that is open already has to be armed now; others are when they open.
+    if (!region->kernel_dirty && (at32_load_acquire(&region->word[i]) & VM_ACCESS_WRITE)) {
+      vm_prot(region, i, 1, VM_CLEAN, 0);
+    }
   }
 }
 

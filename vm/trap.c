@@ -17,20 +17,18 @@
 
 enum { PAGE_FAULT = 14, ERROR_WRITE = 2, ERROR_FETCH = 16 };
 
-// One per signal that we may handle. `previous` is written before our handler is installed.
+// One per signal that we may handle. The actions are written before our handler is installed.
 static struct handled {
   int signo;
   uint32_t volatile installed;
-  struct sigaction previous;
+  struct sigaction previous; // what we replaced last
+  struct sigaction first;    // what was there before veil
 } handled[] = {{.signo = SIGSEGV}, {.signo = SIGBUS}};
 
 enum { HANDLED = sizeof handled / sizeof handled[0] };
 
 static uint32_t volatile install_lock;
 static int block_too; // under install_lock: the signal that runtime wants blocked, 0: none
-
-// How deep this thread is in handlers that we have passed a fault on to.
-static _Thread_local unsigned passing_on __attribute__((tls_model("initial-exec")));
 
 // ---- Passing on.
 
@@ -44,35 +42,46 @@ static void die_as_before(int signo, const siginfo_t *info) {
   }
 }
 
-// Runs the handler of before with the signal mask that the kernel would have given it.
-static void pass_on(struct handled *h, int signo, siginfo_t *info, void *context) {
-  struct sigaction previous = h->previous;
-  bool sent = info->si_code <= 0;
-  if (previous.sa_handler == SIG_IGN && sent) {
-    return;
-  }
-  // An ignored fault kills, too. And one that comes back to us has two handlers passing it to each other.
-  if (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN || passing_on > 1) {
-    die_as_before(signo, info);
-    return;
-  }
-  if (previous.sa_flags & SA_RESETHAND) {
-    h->previous.sa_handler = SIG_DFL;
-  }
-  sigset_t mask = ((ucontext_t *)context)->uc_sigmask, ours;
-  sigorset(&mask, &mask, &previous.sa_mask);
-  if (!(previous.sa_flags & SA_NODEFER)) {
+// Calls the handler with the signal mask that the kernel would have given it.
+static void call_handler(const struct sigaction *action, int signo, siginfo_t *info, ucontext_t *context) {
+  sigset_t mask = context->uc_sigmask, ours;
+  sigorset(&mask, &mask, &action->sa_mask);
+  if (!(action->sa_flags & SA_NODEFER)) {
     sigaddset(&mask, signo);
   }
   os_mask(SIG_SETMASK, &mask, &ours);
-  passing_on++;
-  if (previous.sa_flags & SA_SIGINFO) {
-    previous.sa_sigaction(signo, info, context);
+  if (action->sa_flags & SA_SIGINFO) {
+    action->sa_sigaction(signo, info, context);
   } else {
-    previous.sa_handler(signo);
+    action->sa_handler(signo);
   }
-  passing_on--;
   os_mask(SIG_SETMASK, &ours, NULL);
+}
+
+// trap.chain  A handler that chains to ours, and to which ours chains, would pass a fault to and fro. So a signal is marked
+//             when it is passed on, in the one field of its context that the kernel sets to zero and does not read: a
+//             handler may leave by longjmp, so nothing that has to be undone would do. Marked once, it goes to who was there before
+//             veil; marked twice, to nobody.
+static ucontext_t passed_once, passed_twice;
+
+static void pass_on(struct handled *h, int signo, siginfo_t *info, ucontext_t *context) {
+  bool again = context->uc_link == &passed_once;
+  struct sigaction *to = again ? &h->first : &h->previous, action = *to;
+  if (action.sa_handler == SIG_IGN && info->si_code <= 0) {
+    return;
+  }
+  // A fault that is ignored kills, too.
+  if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN || context->uc_link == &passed_twice) {
+    die_as_before(signo, info);
+    return;
+  }
+  if (action.sa_flags & SA_RESETHAND) {
+    to->sa_handler = SIG_DFL;
+  }
+  ucontext_t *link = context->uc_link;
+  context->uc_link = again ? &passed_twice : &passed_once;
+  call_handler(&action, signo, info, context);
+  context->uc_link = link;
 }
 
 // ---- The handler.
@@ -149,6 +158,9 @@ static bool install_locked(struct handled *h) {
   }
   if (!is_ours(&now)) {
     h->previous = now;
+    if (!at32_load(&h->installed)) {
+      h->first = now;
+    }
   }
   return os_handle(h->signo, &action, NULL) == 0;
 }

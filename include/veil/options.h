@@ -32,7 +32,7 @@ typedef struct veil_options {
   int stop_signal;       // stop_signal: the signal that stops a mutator; default SIGRTMIN+5
   veil_oom oom;          // oom: abort or null
   unsigned growth;       // growth: garbage allowed before a cycle starts, in % of the live data, [5, 1000]; default 80
-  size_t headroom;       // headroom: and this many bytes besides, [0, limit]; default 32m
+  size_t headroom;       // headroom: and this many bytes besides, [1, 20g]; default 32m
   unsigned verify;       // verify (also VEIL_VERIFY=): 1 walks the heap at each flip, 2 at ends of cycles too
   unsigned torture;      // torture: 0, or start a cycle about every so many allocation buffers
   uint64_t seed;         // seed: of the torture mode's choices; 0 takes one from the clock and prints it
