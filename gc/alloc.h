@@ -18,6 +18,16 @@ static inline size_t gc_large_pages(const gc_heap *heap, gc_cell cell, uint64_t 
   return (gc_cell_size(cell, header) + 16 + heap->page_size - 1) >> heap->page_shift;
 }
 
+// The floor that has this view address inside, or NULL.
+static inline const gc_floor *gc_floor_at(const gc_heap *heap, uintptr_t view) {
+  for (unsigned i = 0; i < heap->floor_count; i++) {
+    if (view >= (uintptr_t)heap->floors[i].base && view < (uintptr_t)heap->floors[i].limit) {
+      return &heap->floors[i];
+    }
+  }
+  return NULL;
+}
+
 // The large object whose block this is: its first block.
 static inline uint32_t gc_large_head(const gc_heap *heap, uint32_t block) {
   return at32_load(&heap->large_head[block - heap->small_blocks]);

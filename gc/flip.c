@@ -32,7 +32,7 @@ char *gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit) {
   }
   VM_CHECK(heap->floor_count < GC_FLOORS, "more than %d buffers at a flip", (int)GC_FLOORS);
   heap->floors[heap->floor_count++] = (gc_floor){at, limit};
-  gc_flags_set(heap, gc_block_of(heap, (uintptr_t)start), GC_BLOCK_RETAIN);
+  gc_flags_set(heap, gc_block_of(heap, (uintptr_t)start), GC_BLOCK_RETAIN | GC_BLOCK_FLOOR);
   return at;
 }
 

@@ -4,6 +4,7 @@
 // Run by whoever scans: background scanners, traps, assists, the flip. Waits for nobody.
 
 #include "gc/forward.h"
+#include "gc/alloc.h"
 
 // From-space is not written any more but for headers, and for slots of kept pages that are being scanned: a copy that takes
 // some of these old and some new is as good, since it is scanned again. TSan cannot know that.
@@ -87,6 +88,10 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref) {
     return ref;
   }
   bool leaf = (header & GC_LEAF) != 0;
+  if ((gc_flags(heap, block) & GC_BLOCK_FLOOR) && gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL) {
+    // Born since the flip; a page that mutators write to is being scanned (a kept block, a touched page).
+    return ref;
+  }
   size_t bytes = gc_cell_size(cell, header);
   gc_before_read(heap, cell.alias, bytes);
   for (;;) {

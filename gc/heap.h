@@ -22,6 +22,7 @@ enum {
 enum {
   GC_BLOCK_LEAF = 1,    // holds leaf objects only; never veiled
   GC_BLOCK_RETAIN = 2,  // from-space with pins, kept objects or floors: swept, not freed
+  GC_BLOCK_FLOOR = 8,   // a mutator's buffer: what is born behind the floor is no from-space (gc.tlab)
   GC_BLOCK_KEPT = 4,    // from-space that could not be copied: scanned whole
 };
 

@@ -172,56 +172,77 @@ static inline bool is_corpse(const gc_heap *heap, bool kept, gc_cell cell, uint6
   return kept && gc_is_done(heap, header) && (header & GC_PEER_MASK) != gc_cell_peer(heap, cell);
 }
 
+// gc.grey, in debug builds: a page that has been scanned holds no from-space pointer.
+static void slot_check(void *arg, gc_slot slot, uintptr_t view) {
+  gc_heap *heap = arg;
+  if (gc_is_from(heap, view)) {
+    gc_cell cell = gc_ref_cell(heap, (gc_ref){view});
+    uint64_t header = gc_header_load(cell);
+    VM_CHECK(gc_is_kept_in_place(heap, cell, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL,
+             "slot %p of a scanned page holds the from-space pointer %p [gc.grey]",
+             (void *)gc_view_of(heap, (void *)slot.alias), (void *)view);
+  }
+}
+
+static void page_check(gc_heap *heap, bool kept, size_t page) {
+  char *base = gc_page_alias(heap, page);
+  char *end = base + gc_top(heap, page);
+  for (char *at = gc_page_first(heap, page).alias; at < end;) {
+    gc_cell cell = {at};
+    uint64_t header = gc_header_load(cell);
+    if (header != 0 && !is_corpse(heap, kept, cell, header)) {
+      gc_cell_visit(heap, cell, header, base, base + heap->page_size, slot_check, heap);
+    }
+    at += header ? gc_cell_size(cell, header) : GC_UNIT;
+  }
+}
+
+// An object of the page, or one that reaches into it.
+static inline void page_cell_scan(gc_heap *heap, gc_copier *copier, bool kept, gc_cell cell, uint64_t header, char *base) {
+  if (gc_header_type(header) != GC_FILLER && !is_corpse(heap, kept, cell, header)) {
+    gc_cell_scan(heap, copier, cell, header, base, base + heap->page_size);
+  }
+}
+
 void gc_page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   uint32_t block = gc_page_block(heap, page);
   char *base = gc_page_alias(heap, page);
-  char *limit = base + heap->page_size;
   if (gc_is_large(heap, block)) {
     gc_cell cell = gc_large_cell(heap, gc_large_head(heap, block));
-    gc_cell_scan(heap, copier, cell, gc_header_load(cell), base, limit);
+    gc_cell_scan(heap, copier, cell, gc_header_load(cell), base, base + heap->page_size);
     gc_queue_drain(heap, copier);
     return;
   }
   bool kept = gc_space(heap, block) == heap->from_space;
   // A page that this copier fills itself is scanned while it goes on filling it, as Cheney did; it closes when the scan has
   // caught up. Any other is closed first (edge OPEN → GREY): what would be added behind our back never exists.
-  bool own = !kept && at32_load(&copier->lane[0].page) == page;
-  if (!own) {
+  if (kept || at32_load(&copier->lane[0].page) != page) {
     at32_or_full(&heap->top[page], GC_CLOSED);
   }
   gc_cell covering = gc_page_covering(heap, page);
   if (covering.alias != NULL) {
-    uint64_t header = gc_header_load(covering);
-    if (gc_header_type(header) != GC_FILLER && !is_corpse(heap, kept, covering, header)) {
-      gc_cell_scan(heap, copier, covering, header, base, limit);
-    }
+    page_cell_scan(heap, copier, kept, covering, gc_header_load(covering), base);
   }
   char *at = gc_page_first(heap, page).alias;
   for (;;) {
     uint32_t top = at32_load_acquire(&heap->top[page]);
-    char *end = base + (top & GC_TOP_MASK);
-    while (at < end) {
+    while (at < base + (top & GC_TOP_MASK)) {
       gc_cell cell = {at};
       uint64_t header = gc_header_load(cell);
-      if (header == 0) {
-        at += GC_UNIT;
-        continue;
+      if (header != 0) {
+        page_cell_scan(heap, copier, kept, cell, header, base);
       }
-      if (gc_header_type(header) != GC_FILLER && !is_corpse(heap, kept, cell, header)) {
-        gc_cell_scan(heap, copier, cell, header, base, limit);
-      }
-      at += gc_cell_size(cell, header);
+      at += header ? gc_cell_size(cell, header) : GC_UNIT;
     }
     gc_queue_drain(heap, copier);
     if (top & GC_CLOSED) {
-      return;
+      break;
     }
     if (at32_load(&heap->top[page]) == top) {
-      // Caught up. Only the holder of BUSY closes, and only this copier adds.
-      at32_or_full(&heap->top[page], GC_CLOSED);
-      if ((at32_load(&heap->top[page]) & GC_TOP_MASK) == (top & GC_TOP_MASK)) {
-        return;
-      }
+      at32_or_full(&heap->top[page], GC_CLOSED); // caught up; once more round, in vain
     }
+  }
+  if (VM_FULL_CHECKS) {
+    page_check(heap, kept, page);
   }
 }

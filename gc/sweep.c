@@ -11,18 +11,15 @@
 #include "gc/block.h"
 
 bool gc_sweep_begin(gc_heap *heap) {
-  return gc_scan_finished(heap) && at_cas_full(&heap->phase, GC_SCANNING, GC_SWEEPING);
-}
-
-// A floor that has `at` inside, or NULL.
-static const gc_floor *floor_at(const gc_heap *heap, const char *alias) {
-  const char *view = alias - heap->delta;
-  for (unsigned i = 0; i < heap->floor_count; i++) {
-    if (view >= heap->floors[i].base && view < heap->floors[i].limit) {
-      return &heap->floors[i];
-    }
+  if (!gc_scan_finished(heap) || !at_cas_full(&heap->phase, GC_SCANNING, GC_SWEEPING)) {
+    return false;
   }
-  return NULL;
+  if (gc_scan_finished(heap)) {
+    return true;
+  }
+  // Who counts himself in `opened` without a grey page looks at the phase after that: he was first.
+  at_store_release(&heap->phase, GC_SCANNING);
+  return false;
 }
 
 typedef struct sweeper {
@@ -61,7 +58,7 @@ static bool page_walk(sweeper *sweep, size_t page, bool zero) {
   }
   while (at < used && at < limit) {
     gc_cell cell = {at};
-    const gc_floor *floor = sweep->floors ? floor_at(heap, at) : NULL;
+    const gc_floor *floor = sweep->floors ? gc_floor_at(heap, gc_view_of(heap, at)) : NULL;
     uint64_t header = gc_header_load(cell);
     char *next = at + (header ? gc_cell_size(cell, header) : GC_UNIT);
     bool live = false;
@@ -87,15 +84,6 @@ static bool page_walk(sweeper *sweep, size_t page, bool zero) {
   return any;
 }
 
-static bool block_has_floor(const gc_heap *heap, uint32_t block) {
-  for (unsigned i = 0; i < heap->floor_count; i++) {
-    if (gc_block_of(heap, (uintptr_t)heap->floors[i].limit - 1) == block) {
-      return true;
-    }
-  }
-  return false;
-}
-
 static bool page_has_floor(const gc_heap *heap, size_t page) {
   for (unsigned i = 0; i < heap->floor_count; i++) {
     if (gc_page_at(heap, (uintptr_t)heap->floors[i].limit - 1) == page) {
@@ -108,9 +96,9 @@ static bool page_has_floor(const gc_heap *heap, size_t page) {
 // From last page to first: a page asks the header of the object that covers its start, which lies further down.
 static void block_sweep(gc_heap *heap, uint32_t block) {
   sweeper sweep = {.heap = heap};
-  bool floors = block_has_floor(heap, block);
   size_t first = gc_block_page(heap, block);
   uint8_t flags = gc_flags(heap, block);
+  bool floors = (flags & GC_BLOCK_FLOOR) != 0;
   gc_before_read(heap, gc_block_alias(heap, block), GC_BLOCK);
   for (size_t page = first + heap->block_pages; page-- > first;) {
     if (at32_load(&heap->top[page]) == 0) {

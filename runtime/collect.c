@@ -22,6 +22,9 @@ void rt_world_work(void *arg) {
 
 static void flip_record(veil_heap *heap) {
   uint64_t span = at_load(&heap->stop_span_ns);
+  if (span == 0) {
+    return; // none since the heap opened, or since the figures were reset
+  }
   vm_histogram_add(heap->flip_histogram, span);
   at_add(&heap->flip_total_ns, span);
   if (span > at_load(&heap->flip_max_ns)) {
@@ -34,9 +37,7 @@ static void flip(veil_heap *heap, rt_thread *self) {
   while (at_load_acquire(&heap->scanners_active) != 0) {
     sched_yield(); // scanners that are leaving the last cycle hold no page, but look at its tables
   }
-  if (heap->gc->cycle > 0) {
-    flip_record(heap);
-  }
+  flip_record(heap);
   rt_stop_world(heap, self);
   rt_services_tell(heap, RT_BEFORE_FLIP);
   if (heap->options.verify >= 1) {
@@ -71,18 +72,15 @@ void rt_cycle_start(rt_thread *self) {
 void rt_assist(rt_thread *self) {
   veil_heap *heap = self->heap;
   // No handler of the program may run while this thread holds a page: it might touch it, and wait for itself.
-  sigset_t all, saved;
-  sigfillset(&all);
-  sigdelset(&all, SIGSEGV);
-  sigdelset(&all, SIGBUS);
-  pthread_sigmask(SIG_BLOCK, &all, &saved);
+  sigset_t saved;
+  rt_signals_block(&saved);
   gc_copier *copier = gc_copier_take(heap->gc, false);
   if (gc_phase_now(heap->gc) == GC_SCANNING) {
     gc_scan_some(heap->gc, copier, false);
   }
   gc_copier_give(heap->gc, copier);
   at_add(&heap->assists, 1);
-  pthread_sigmask(SIG_SETMASK, &saved, NULL);
+  rt_signals_restore(&saved);
 }
 
 void rt_cycle_wait(rt_thread *self) {
@@ -96,9 +94,12 @@ void rt_cycle_wait(rt_thread *self) {
       continue;
     }
     rt_post(&heap->work);
+    sigset_t saved;
+    rt_signals_block(&saved);
     rt_block(self);
     rt_wait(&heap->ended, ended, 10);
     rt_unblock(self);
+    rt_signals_restore(&saved);
   }
   at_add(&heap->stall_ns, vm_now() - began);
 }
@@ -171,11 +172,8 @@ static void *scanner_main(void *arg) {
 
 bool rt_scanners_start(veil_heap *heap) {
   unsigned wanted = heap->gc->region->traps ? heap->options.scanners : 0;
-  sigset_t all, saved;
-  sigfillset(&all);
-  sigdelset(&all, SIGSEGV);
-  sigdelset(&all, SIGBUS);
-  pthread_sigmask(SIG_BLOCK, &all, &saved);
+  sigset_t saved;
+  rt_signals_block(&saved);
   int error = 0;
   while (heap->scanner_count < wanted && error == 0) {
     error = pthread_create(&heap->scanner[heap->scanner_count], NULL, scanner_main, heap);
@@ -185,7 +183,7 @@ bool rt_scanners_start(veil_heap *heap) {
       heap->scanner_count++;
     }
   }
-  pthread_sigmask(SIG_SETMASK, &saved, NULL);
+  rt_signals_restore(&saved);
   if (error != 0) {
     rt_error_set("cannot start scanner thread %u: %s", heap->scanner_count + 1, strerror(error));
   }

@@ -78,7 +78,7 @@ void rt_services_tell(veil_heap *heap, rt_event event) {
                                    : event == RT_AFTER_FLIP ? s->callbacks.after_flip
                                                             : s->callbacks.cycle_ended;
     if (fn != NULL) {
-      fn(s->arg, heap->gc->cycle);
+      fn(s->arg, heap->gc->cycle + (event == RT_BEFORE_FLIP));
     }
   }
   at_add_full(&heap->services->telling, (uint64_t)-1);
@@ -133,7 +133,7 @@ void rt_world_discarded(void *arg, size_t page, size_t count) {
 }
 
 // Any thread may work for a service. One that is a mutator too must not be stopped while it holds a lock.
-static rt_thread *self_enter(veil_heap *heap) {
+static rt_thread *self_enter(veil_heap *heap, sigset_t *saved) {
   rt_thread *self = rt_here;
   while (self != NULL && self->heap != heap) {
     self = self->next_here;
@@ -141,10 +141,12 @@ static rt_thread *self_enter(veil_heap *heap) {
   if (self != NULL) {
     rt_enter(self);
   }
+  rt_signals_block(saved);
   return self;
 }
 
-static void self_leave(rt_thread *self) {
+static void self_leave(rt_thread *self, const sigset_t *saved) {
+  rt_signals_restore(saved);
   if (self != NULL) {
     rt_leave(self);
   }
@@ -160,7 +162,8 @@ RT_EXPORT veil_service *veil_service_open(veil_heap *heap, const char *name, con
   }
   *s = (veil_service){.heap = heap, .name = name, .callbacks = *callbacks, .arg = arg, .consumer = -1};
   pthread_mutex_init(&s->lock, NULL);
-  rt_thread *self = self_enter(heap);
+  sigset_t saved;
+  rt_thread *self = self_enter(heap, &saved);
   pthread_mutex_lock(&heap->touch_lock);
   for (int i = 0; i < RT_SERVICES && s->owner == 0; i++) {
     if (heap->services->service[i] == NULL) {
@@ -169,7 +172,7 @@ RT_EXPORT veil_service *veil_service_open(veil_heap *heap, const char *name, con
     }
   }
   pthread_mutex_unlock(&heap->touch_lock);
-  self_leave(self);
+  self_leave(self, &saved);
   if (s->owner == 0) {
     rt_error_set("veil_service_open: %s: %d services are open already", name, RT_SERVICES);
     free(s);
@@ -182,7 +185,8 @@ static size_t pages_used(const gc_heap *gc) { return gc_block_page(gc, gc->large
 
 RT_EXPORT void veil_service_close(veil_service *s) {
   veil_heap *heap = s->heap;
-  rt_thread *self = self_enter(heap);
+  sigset_t saved;
+  rt_thread *self = self_enter(heap, &saved);
   for (size_t page = 0; page < pages_used(heap->gc); page++) {
     veil_service_settle(s, page, VEIL_ABSENT);
     veil_service_settle(s, page, VEIL_UNSAVED);
@@ -201,7 +205,7 @@ RT_EXPORT void veil_service_close(veil_service *s) {
     }
     sched_yield();
   }
-  self_leave(self);
+  self_leave(self, &saved);
   pthread_mutex_destroy(&s->lock);
   free(s);
 }
@@ -225,7 +229,8 @@ RT_EXPORT veil_status veil_service_claim(veil_service *s, size_t page, veil_clai
     return VEIL_INVALID;
   }
   unsigned bit = claim == VEIL_ABSENT ? VM_ABSENT : VM_UNSAVED;
-  rt_thread *self = self_enter(heap);
+  sigset_t saved;
+  rt_thread *self = self_enter(heap, &saved);
   pthread_mutex_lock(&s->lock);
   pthread_mutex_lock(&heap->touch_lock);
   uint8_t volatile *owner = page < gc->region->pages ? owner_of(heap, page, claim) : NULL;
@@ -241,14 +246,15 @@ RT_EXPORT veil_status veil_service_claim(veil_service *s, size_t page, veil_clai
   bool stood = false;
   if (free) {
     grace_wait(gc);
-    stood = at_cas_full(&s->pending, (page + 1) * 4 + claim, 0);
-    if (stood && !gc_page_in_use(gc, page)) {
-      // The block was freed after we looked, and before the claim could be seen: its contents are dead.
+    if (!gc_page_in_use(gc, page)) {
+      // The block was freed after we looked, and before the claim could be seen: its contents are dead. Settled while it
+      // is pending, it goes without a word.
       vm_settle(gc->region, page, bit, true, false);
     }
+    stood = at_cas_full(&s->pending, (page + 1) * 4 + claim, 0);
   }
   pthread_mutex_unlock(&s->lock);
-  self_leave(self);
+  self_leave(self, &saved);
   if (!stood) {
     rt_error_set("veil_service_claim: page %zu is free, in use by a system call, claimed already, or was touched meanwhile", page);
   }
@@ -290,9 +296,10 @@ RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, si
     at_add_full(&gc->service_claims, 1); // the collector tells of its writes from now on
   }
   dirty_arg dirty = {s, visit, arg, 0};
-  rt_thread *self = self_enter(s->heap);
+  sigset_t saved;
+  rt_thread *self = self_enter(s->heap, &saved);
   vm_dirty(gc->region, s->consumer, 0, pages_used(gc), dirty_visit, &dirty);
-  self_leave(self);
+  self_leave(self, &saved);
   return dirty.count;
 }
 

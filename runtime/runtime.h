@@ -122,6 +122,9 @@ static inline void rt_enter(rt_thread *self) {
 }
 void rt_leave(rt_thread *self);
 void rt_safepoint(rt_thread *self); // parks if a stop is wanted; in a critical section too
+// All signals but faults, for a thread that holds a page or counts as stopped: a handler of the program might touch objects.
+void rt_signals_block(sigset_t *saved);
+void rt_signals_restore(const sigset_t *saved);
 // Blocked: stops do not wait for this thread. Registers are saved for the scan.
 void rt_block(rt_thread *self);
 void rt_unblock(rt_thread *self);

@@ -8,10 +8,11 @@ RT_EXPORT void veil_get_stats(veil_heap *heap, veil_stats *out) {
   // The last flip's span may still grow while its mutators wake up, so it enters the histogram at the next flip; here it is added by hand.
   uint64_t last = at_load(&heap->stop_span_ns);
   uint64_t max = at_load(&heap->flip_max_ns);
+  uint64_t p50 = vm_histogram_at(heap->flip_histogram, 0.5);
   *out = (veil_stats){
       .major_cycles = gc->cycle,
-      .flip_max_ns = last > max && gc->cycle ? last : max,
-      .flip_p50_ns = gc->cycle > 1 ? vm_histogram_at(heap->flip_histogram, 0.5) : last,
+      .flip_max_ns = last > max ? last : max,
+      .flip_p50_ns = p50 ? p50 : last,
       .flip_total_ns = at_load(&heap->flip_total_ns) + last,
       .traps = at_load(&gc->region->traps_count),
       .trap_p50_ns = vm_histogram_at(gc->region->trap_ns, 0.5),
@@ -34,4 +35,19 @@ RT_EXPORT void veil_get_stats(veil_heap *heap, veil_stats *out) {
       .limit_bytes = gc->limit,
       .threads = heap->thread_count,
   };
+}
+
+static void histogram_clear(vm_histogram *histogram) {
+  for (size_t i = 0; i < sizeof histogram->bucket / sizeof histogram->bucket[0]; i++) {
+    at32_store(&histogram->bucket[i], 0);
+  }
+}
+
+RT_EXPORT void veil_reset_stats(veil_heap *heap) {
+  gc_heap *gc = heap->gc;
+  histogram_clear(heap->flip_histogram);
+  histogram_clear(gc->region->trap_ns);
+  at_store(&heap->flip_max_ns, 0);
+  at_store(&heap->stop_span_ns, 0);
+  at_store(&gc->veiled_max_ns, 0);
 }

@@ -38,13 +38,30 @@ static void park(rt_thread *self) {
   span_record(heap);
 }
 
+void rt_signals_block(sigset_t *saved) {
+  sigset_t all;
+  sigfillset(&all);
+  sigdelset(&all, SIGSEGV);
+  sigdelset(&all, SIGBUS);
+  sigdelset(&all, SIGILL);
+  sigdelset(&all, SIGFPE);
+  pthread_sigmask(SIG_BLOCK, &all, saved);
+}
+
+void rt_signals_restore(const sigset_t *saved) { pthread_sigmask(SIG_SETMASK, saved, NULL); }
+
 __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
   if (!at32_load_acquire(&self->heap->stopping)) {
     return;
   }
+  // A handler of the program must not load references in a thread that counts as stopped. Our own must not run either: it
+  // would write what the stopper reads.
+  sigset_t saved;
+  rt_signals_block(&saved);
   self->stopped_sp = rt_registers_save(self->registers);
   self->alt_base = self->alt_limit = NULL;
   park(self);
+  rt_signals_restore(&saved);
 }
 
 __attribute__((noinline)) void rt_leave(rt_thread *self) {
@@ -67,12 +84,18 @@ void rt_block_saved(rt_thread *self, uintptr_t *saved) {
 }
 
 void rt_unblock(rt_thread *self) {
+  // Our handler must not overwrite what a stopper may be reading, so this is a critical section.
+  rt_enter(self);
   at32_store_release(&self->state, RT_RUNNING);
   at_fence_full();
   if (at32_load_acquire(&self->heap->stopping)) {
-    // Registers and stack are as rt_block saved them: nothing was loaded since.
+    // Registers and stack count as rt_block saved them: no reference was loaded since.
+    sigset_t saved;
+    rt_signals_block(&saved);
     park(self);
+    rt_signals_restore(&saved);
   }
+  rt_leave(self);
 }
 
 // Which stack the handler runs on: the thread's own, or an alternate one, whose interrupted owner is then found below.
@@ -152,14 +175,8 @@ static void stop_signal_send(veil_heap *heap, const rt_thread *self) {
 }
 
 void rt_stop_world(veil_heap *heap, rt_thread *self) {
-  sigset_t all;
-  sigfillset(&all);
-  sigdelset(&all, SIGSEGV);
-  sigdelset(&all, SIGBUS);
-  sigdelset(&all, SIGILL);
-  sigdelset(&all, SIGFPE);
   // No handler of the program runs in this thread between two spaces.
-  pthread_sigmask(SIG_BLOCK, &all, &heap->stop_saved_mask);
+  rt_signals_block(&heap->stop_saved_mask);
   pthread_mutex_lock(&heap->threads_lock);
   at_store(&heap->stop_began_ns, vm_now());
   at_store(&heap->stop_span_ns, 0);
@@ -185,7 +202,7 @@ void rt_resume_world(veil_heap *heap, rt_thread *self) {
   os_wake_all(&heap->stopping);
   span_record(heap);
   pthread_mutex_unlock(&heap->threads_lock);
-  pthread_sigmask(SIG_SETMASK, &heap->stop_saved_mask, NULL);
+  rt_signals_restore(&heap->stop_saved_mask);
 }
 
 RT_EXPORT void veil_poll(veil_thread *open) {

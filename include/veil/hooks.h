@@ -25,7 +25,7 @@ typedef enum veil_claim { VEIL_ABSENT = 1, VEIL_UNSAVED = 2 } veil_claim;
 // Callbacks; each may be NULL. `absent` and `unsaved` run in the thread that touches the page, possibly
 // in a signal handler: no locks that a mutator can hold, no malloc, no stdio, no waiting for other
 // pages. The claim is dropped when they return. `discarded` says that claims on these pages are
-// gone because the pages' contents died. `before_flip` and `after_flip` run with the world stopped;
+// gone because the pages' contents died. `cycle` is the number of the cycle, from 1. `before_flip` and `after_flip` run with the world stopped;
 // `cycle_ended` does not.
 typedef struct veil_service_callbacks {
   void (*absent)(void *arg, size_t page);

@@ -140,6 +140,10 @@ typedef struct veil_stats {
 } veil_stats;
 void veil_get_stats(veil_heap *heap, veil_stats *out);
 
+// Begins the maxima and percentiles anew (flip_*, trap_*, veiled_max_ns), so that a program can leave its
+// start-up out. Counters and totals go on. Any thread.
+void veil_reset_stats(veil_heap *heap);
+
 // Walks the heap with the world stopped and checks every invariant; aborts with a description of the
 // first that does not hold. Owning thread.
 void veil_verify(veil_thread *self);
