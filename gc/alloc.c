@@ -97,6 +97,13 @@ bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t need,
   }
 }
 
+void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, bool leaf) {
+  if (lane->block != GC_NONE && lane->cursor < GC_BLOCK) {
+    gc_stack_push(heap, &heap->partial[leaf], lane->block);
+  }
+  lane->block = GC_NONE;
+}
+
 char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t cell_bytes) {
   if (lane->block == GC_NONE || lane->cursor + cell_bytes > GC_BLOCK - 8) {
     if (!lane_block_take(heap, lane, leaf, false)) {

@@ -174,6 +174,15 @@ void gc_block_empty(gc_heap *heap, uint32_t block) {
   gc_stack_push(heap, &heap->empty, block);
 }
 
+bool gc_free_block_empty(gc_heap *heap) {
+  uint32_t block = gc_stack_pop(heap, &heap->open_free);
+  block = block != GC_NONE ? block : gc_stack_pop(heap, &heap->veiled_free);
+  if (block != GC_NONE) {
+    gc_block_empty(heap, block);
+  }
+  return block != GC_NONE;
+}
+
 void gc_claims_settle_slow(gc_heap *heap, const char *alias, size_t bytes, unsigned claims) {
   uintptr_t view = gc_view_of(heap, alias);
   size_t last = gc_page_at(heap, view + bytes - 1);

@@ -21,6 +21,9 @@ void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled);
 // Gives a free block's memory back to the system.
 void gc_block_empty(gc_heap *heap, uint32_t block);
 
+// Gives back one free block's memory, whichever kind. False: there is none.
+bool gc_free_block_empty(gc_heap *heap);
+
 // Counts memory against the limit. False: the limit would be passed.
 bool gc_commit_count(gc_heap *heap, size_t bytes);
 void gc_commit_uncount(gc_heap *heap, size_t bytes);

@@ -22,6 +22,8 @@ typedef struct gc_alloc_lane {
 
 // The next buffer of zeroed memory, [*base, *limit) in the view, at least `need` bytes; false: no block may be had now.
 bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t need, char **base, char **limit);
+// Gives what is left of the lane's block to others: the thread ends. Its buffer is not in it any more.
+void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, bool leaf);
 // A medium cell, zeroed; its header is not written. NULL: no block may be had now.
 char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t cell_bytes);
 // A large cell with `header` and, for an array, `length` in place; its memory is zero. NULL: no memory may be had now.

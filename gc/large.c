@@ -6,6 +6,7 @@
 
 #include <sched.h>
 #include "gc/alloc.h"
+#include "gc/block.h"
 #include "gc/forward.h"
 #include "gc/gc.h"
 
@@ -38,9 +39,14 @@ char *gc_alloc_large(gc_heap *heap, uint64_t header, size_t cell_bytes, size_t l
   size_t page_count = (cell_bytes + 16 + heap->page_size - 1) >> heap->page_shift;
   size_t bytes = page_count << heap->page_shift;
   size_t block_count = (bytes + GC_BLOCK - 1) >> GC_BLOCK_SHIFT;
-  if (block_count > heap->blocks - heap->small_blocks || !gc_may_allocate(heap, bytes) ||
-      !gc_commit_count(heap, bytes)) {
+  if (block_count > heap->blocks - heap->small_blocks || !gc_may_allocate(heap, bytes)) {
     return NULL;
+  }
+  while (!gc_commit_count(heap, bytes)) {
+    // Memory that waits in free blocks, for a cycle to come, makes room.
+    if (!gc_free_block_empty(heap)) {
+      return NULL;
+    }
   }
   large_lock(heap);
   uint32_t head = run_find_locked(heap, (uint32_t)block_count);

@@ -63,7 +63,13 @@ bool gc_wants_assist(const gc_heap *heap) {
   if (gc_phase_now(heap) != GC_SCANNING) {
     return false;
   }
+  if (gc_used_bytes(heap) + copies_bytes(heap) + heap->limit / 8 > heap->limit) {
+    return true; // near the limit
+  }
+  // After the first cycle, or when the data have grown, the last count says little: then half of from-space.
   uint64_t live = at_load(&heap->live_bytes);
+  uint64_t half = at_load(&heap->from_blocks) * GC_BLOCK / 2;
+  live = live > half ? live : half;
   uint64_t budget = live / 5 + heap->config.headroom;
   uint64_t born = at_load(&heap->born_bytes);
   if (born * 4 < budget) {

@@ -8,10 +8,6 @@
 #include "gc/gc.h"
 #include "gc/visitor.h"
 
-static __thread bool in_trace __attribute__((tls_model("initial-exec")));
-
-bool gc_in_trace(void) { return in_trace; }
-
 // Where a word of a slot points, or 0: the inverse of the encoding. `tag` receives the bits to be kept.
 static inline uintptr_t word_decode(const gc_type *type, uint64_t word, uint64_t *tag) {
   if (!type->tagged) {
@@ -99,10 +95,10 @@ static void trace_call(const gc_heap *heap, const gc_type *type, gc_cell cell, u
   gc_visitor visitor = {heap, type, data, base, limit, length * type->size, visit, arg};
   size_t from = base > data ? (size_t)(base - data) : 0;
   size_t to = limit > data ? (size_t)(limit - data) : 0;
-  in_trace = true;
+  vm_view_forbid(true);
   type->trace((const void *)gc_view_of(heap, data), data, length, from, to < visitor.bytes ? to : visitor.bytes,
               &visitor);
-  in_trace = false;
+  vm_view_forbid(false);
 }
 
 void gc_cell_visit(const gc_heap *heap, gc_cell cell, uint64_t header, char *base, char *limit, gc_slot_fn *visit,

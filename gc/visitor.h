@@ -19,7 +19,4 @@ struct gc_visitor {
 // Reports the slot at byte `offset`; aborts if it is outside the object or not aligned.
 void gc_visit(gc_visitor *visitor, size_t offset);
 
-// True in a thread that is in a trace callback: a trap there is a programming error.
-bool gc_in_trace(void);
-
 #endif

@@ -7,7 +7,6 @@
 #include "gc/gc.h"
 #include "gc/scan.h"
 #include "gc/settle.h"
-#include "gc/visitor.h"
 
 enum { RUN = 16 }; // pages opened by one call to the system
 
@@ -115,9 +114,6 @@ void gc_settle(void *arg, size_t page, unsigned claim, bool write) {
     break;
   }
   char *view = vm_page_view(heap->region, page);
-  if (gc_in_trace()) {
-    vm_fatal("a trace callback touched the heap at page %p: it may read its object through the alias only", view);
-  }
   uint32_t block = gc_page_block(heap, page);
   if (at32_load_acquire(&heap->top[page]) == 0 || gc_space(heap, block) == 0) {
     vm_fatal("stale pointer into %p: no object is there; the block was freed at the end of cycle %u "

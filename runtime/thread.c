@@ -103,6 +103,10 @@ static void detach(rt_thread *self) {
   while (self->touch_count) {
     veil_untouch(&self->open, (void *)at_load(&heap->touched[self->touches[0]].base));
   }
+  for (int leaf = 0; leaf < 2; leaf++) {
+    gc_lane_drop(heap->gc, &self->lane[leaf], leaf);
+    gc_lane_drop(heap->gc, &self->medium[leaf], leaf);
+  }
   // Blocked with nothing on its stack: a stop under way need not wait.
   self->stopped_sp = self->stack_base;
   memset(self->registers, 0, sizeof self->registers);

@@ -125,6 +125,7 @@ static void uffd_harvest(vm_region *region, size_t page, size_t count) {
       n = 1;
       from = limit;
     }
+    os_point();
     for (int i = 0; i < n; i++) {
       size_t last = (ranges[i].limit - 1 - base) >> region->page_shift;
       for (size_t p = (ranges[i].base - base) >> region->page_shift; p <= last; p++) {

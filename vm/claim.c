@@ -24,12 +24,16 @@ static _Thread_local unsigned settling __attribute__((tls_model("initial-exec"))
 
 bool vm_claim_settling(void) { return settling != 0; }
 
+void vm_view_forbid(bool forbid) { settling += forbid ? 1u : ~0u; }
+
 // ---- The word.
 
 static inline uint32_t word_load(const vm_region *region, size_t page) { return at32_load_acquire(&region->word[page]); }
 
 static inline bool word_cas(vm_region *region, size_t page, uint32_t old, uint32_t new_value) {
-  return at32_cas_full(&region->word[page], old, new_value);
+  bool done = at32_cas_full(&region->word[page], old, new_value);
+  os_point();
+  return done;
 }
 
 void vm_claim_change(vm_region *region, size_t page, uint32_t off, uint32_t on) {

@@ -127,9 +127,11 @@ static void answer(vm_region *region, uint8_t bit, size_t page, size_t count, vo
   for (size_t i = page; i < page + count; i++) {
     at8_or_full(&region->dirty->clean[i], bit);
   }
+  os_point();
   if (!region->kernel_dirty) {
     vm_prot(region, page, count, VM_CLEAN, 0); // vm.clean-first
   }
+  os_point();
   for (size_t i = page; i < page + count; i++) {
     visit(arg, i);
   }

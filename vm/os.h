@@ -92,6 +92,13 @@ bool os_readable(const void *address);
 void os_fail_at(unsigned n);
 // How many calls that can fail were made so far.
 unsigned os_calls(void);
+
+// ---- Torture: at one in `one_in` of the points where another thread could come between, this thread gives way for up
+// to some tens of microseconds. 0: never.
+void os_torture(unsigned one_in, unsigned seed);
+void os_point(void);
+#else
+static inline void os_point(void) {}
 #endif
 
 #endif

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
@@ -39,6 +40,18 @@ struct scan_arg {
 };
 #define SCAN_IOCTL _IOWR('f', 16, struct scan_arg)
 enum { SCAN_WP_MATCHING = 1, SCAN_CHECK_WPASYNC = 2, SCAN_WRITTEN = 2 };
+
+// The result of a call that returns -1 and sets errno, as a negative errno; the errno of before stays.
+#define RESULT(CALL)                                                                                                   \
+  ({                                                                                                                   \
+    int saved_ = errno;                                                                                                \
+    long value_ = (long)(CALL);                                                                                        \
+    if (value_ == -1) {                                                                                                \
+      value_ = -errno;                                                                                                 \
+    }                                                                                                                  \
+    errno = saved_;                                                                                                    \
+    value_;                                                                                                            \
+  })
 
 // ---- Injected failures.
 
@@ -62,21 +75,29 @@ static bool fails(void) {
     }
   }
 }
+static uint32_t volatile torture, torture_state;
+
+void os_torture(unsigned one_in, unsigned seed) {
+  at32_store(&torture_state, seed);
+  at32_store_release(&torture, one_in);
+}
+
+void os_point(void) {
+  uint32_t one_in = at32_load(&torture);
+  if (one_in == 0) {
+    return;
+  }
+  // Weyl's sequence, mixed: threads share it without a lock.
+  uint64_t x = at32_add(&torture_state, 0x9e3779b9u) * 0xff51afd7ed558ccdu;
+  x ^= x >> 33;
+  if (x % one_in == 0) {
+    struct timespec nap = {0, (long)(x >> 20) % 50000};
+    (void)RESULT(x & 1024 ? sched_yield() : clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, NULL));
+  }
+}
 #else
 static inline bool fails(void) { return false; }
 #endif
-
-// The result of a call that returns -1 and sets errno, as a negative errno; the errno of before stays.
-#define RESULT(CALL)                                                                                                   \
-  ({                                                                                                                   \
-    int saved_ = errno;                                                                                                \
-    long value_ = (long)(CALL);                                                                                        \
-    if (value_ == -1) {                                                                                                \
-      value_ = -errno;                                                                                                 \
-    }                                                                                                                  \
-    errno = saved_;                                                                                                    \
-    value_;                                                                                                            \
-  })
 
 // ---- Mappings.
 

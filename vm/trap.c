@@ -110,7 +110,7 @@ static void on_fault(int signo, siginfo_t *info, void *context) {
   }
   uint64_t start = vm_now();
   if (vm_claim_settling()) {
-    vm_fatal("the view was touched at %p while a claim was being settled: use the alias", info->si_addr);
+    vm_fatal("the view was touched at %p while a claim was being settled or an object traced: use the alias", info->si_addr);
   }
   if (!vm_claim_trap(region, vm_page_of(region, info->si_addr), (error & ERROR_WRITE) != 0)) {
     stray(region, info->si_addr);
