@@ -13,6 +13,8 @@ bool gc_may_allocate(const gc_heap *heap, size_t bytes);
 
 // Settles UNSAVED and discards ABSENT on pages whose contents die.
 void gc_claims_drop(gc_heap *heap, size_t page, size_t count);
+// True in a thread that is doing so: an ABSENT claim is then discarded, not settled.
+bool gc_discarding(void);
 
 static inline size_t gc_large_pages(const gc_heap *heap, gc_cell cell, uint64_t header) {
   return (gc_cell_size(cell, header) + 16 + heap->page_size - 1) >> heap->page_shift;

@@ -126,16 +126,19 @@ uint32_t gc_block_take_open(gc_heap *heap) {
   return block_start(heap, block);
 }
 
+// Set while this thread settles claims on pages whose contents are dead: nobody needs them back.
+static __thread bool discarding __attribute__((tls_model("initial-exec")));
+
+bool gc_discarding(void) { return discarding; }
+
 void gc_claims_drop(gc_heap *heap, size_t page, size_t count) {
   for (size_t i = page; i < page + count; i++) {
-    unsigned claims = vm_claims(heap->region, i);
-    if (claims & VM_UNSAVED) {
-      vm_settle(heap->region, i, VM_UNSAVED, true, false);
-    }
-    if (claims & VM_ABSENT) {
-      // The contents are dead: nobody needs them back.
-      heap->world.discarded(heap->world.arg, i, 1);
-      vm_unprot(heap->region, i, 1, VM_ABSENT);
+    unsigned claims = vm_claims(heap->region, i) & (VM_ABSENT | VM_UNSAVED);
+    if (claims) {
+      // Who wants to save the page wants its contents, dead or not.
+      discarding = !(claims & VM_UNSAVED);
+      vm_settle(heap->region, i, claims, true, false);
+      discarding = false;
     }
   }
 }
@@ -156,6 +159,10 @@ void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled) 
     AO_char_store((unsigned char volatile *)&heap->flags[b], 0);
     AO_char_store_release((unsigned char volatile *)&heap->space[b], 0);
     at32_store(&heap->died[b], heap->cycle);
+  }
+  // Before the veil: whoever looks for grey pages sees UNSCANNED only on a page that he then finds FREE.
+  for (size_t p = page; p < page + pages; p++) {
+    at32_store_release(&heap->top[p], 0);
   }
   at_add(&heap->used_blocks, -(uint64_t)count);
   if (veiled) {

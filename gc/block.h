@@ -43,4 +43,10 @@ static inline void gc_before_write(gc_heap *heap, const char *alias, size_t byte
   }
 }
 
+// A header that may lie on a page which the caller does not hold: a service may have its contents away.
+static inline uint64_t gc_header_read(const gc_heap *heap, gc_cell cell) {
+  gc_before_read((gc_heap *)heap, cell.alias, 16); // the length of an array stands behind it
+  return gc_header_load(cell);
+}
+
 #endif

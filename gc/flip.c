@@ -20,8 +20,7 @@ char *gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit) {
   char *at = start;
   while (at < free) {
     gc_cell cell = {at + heap->delta};
-    gc_before_read(heap, cell.alias, 16);
-    uint64_t header = gc_header_load(cell);
+    uint64_t header = gc_header_read(heap, cell);
     if (header == 0) {
       break;
     }

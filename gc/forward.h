@@ -16,8 +16,7 @@ static inline bool gc_is_from(const gc_heap *heap, uintptr_t view) {
 
 static inline gc_ref gc_forward(gc_heap *heap, gc_copier *copier, gc_ref ref) {
   gc_cell cell = gc_ref_cell(heap, ref);
-  gc_before_read(heap, cell.alias, 8);
-  uint64_t header = gc_header_load(cell);
+  uint64_t header = gc_header_read(heap, cell);
   if (gc_is_done(heap, header)) {
     return gc_cell_ref(heap, gc_peer_cell(heap, header), header);
   }

@@ -58,6 +58,11 @@ static size_t tables_layout(gc_heap *heap, char *base) {
   return at;
 }
 
+static bool page_touched(void *arg, size_t page) {
+  gc_heap *heap = arg;
+  return heap->world.touched(heap->world.arg, page);
+}
+
 vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world, char *why, size_t why_bytes) {
   gc_heap *heap = os_map_private(sizeof *heap);
   if (heap == NULL) {
@@ -76,6 +81,7 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
       .page_shift = config->page_shift,
       .back_end = config->back_end,
       .settle = gc_settle,
+      .touched = page_touched,
       .arg = heap,
   };
   vm_status status = vm_region_open(&region, &heap->region, why, why_bytes);

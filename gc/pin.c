@@ -20,7 +20,7 @@ bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_
   char *wanted = (char *)(address + heap->delta);
   if (gc_is_large(heap, block)) {
     *cell = gc_large_cell(heap, gc_large_head(heap, block));
-    *header = gc_header_load(*cell);
+    *header = gc_header_read(heap, *cell);
     return *header != 0 && wanted < cell->alias + gc_cell_size(*cell, *header) && wanted >= cell->alias;
   }
   size_t page = gc_page_at(heap, address);
@@ -33,8 +33,7 @@ bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_
     }
   }
   while (at.alias <= wanted) {
-    gc_before_read((gc_heap *)heap, at.alias, 16);
-    uint64_t word = gc_header_load(at);
+    uint64_t word = gc_header_read(heap, at);
     size_t bytes = word ? gc_cell_size(at, word) : GC_UNIT;
     if (wanted < at.alias + bytes) {
       *cell = at;
@@ -102,7 +101,7 @@ static void large_touched_scan(gc_heap *heap, gc_copier *copier, gc_cell cell, u
 void gc_pins_scan(gc_heap *heap, gc_copier *copier) {
   for (size_t i = 0; i < heap->pin_count; i++) {
     gc_cell cell = heap->pins[i];
-    uint64_t header = gc_header_load(cell);
+    uint64_t header = gc_header_read(heap, cell);
     if (gc_is_large(heap, gc_block_of(heap, gc_view_of(heap, cell.alias)))) {
       large_touched_scan(heap, copier, cell, header);
       continue;

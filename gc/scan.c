@@ -92,6 +92,7 @@ static void trace_call(const gc_heap *heap, const gc_type *type, gc_cell cell, u
                        gc_slot_fn *visit, void *arg) {
   char *data = cell.alias + gc_header_bytes(header);
   size_t length = header & GC_ARRAY ? gc_cell_length(cell) : 1;
+  gc_before_read((gc_heap *)heap, data, length * type->size + 1); // a callback reads what it likes of its object
   gc_visitor visitor = {heap, type, data, base, limit, length * type->size, visit, arg};
   size_t from = base > data ? (size_t)(base - data) : 0;
   size_t to = limit > data ? (size_t)(limit - data) : 0;
@@ -160,7 +161,7 @@ gc_cell gc_page_first(const gc_heap *heap, size_t page) {
   if (covering.alias == NULL) {
     return (gc_cell){gc_page_alias(heap, page) + 8};
   }
-  return (gc_cell){covering.alias + gc_cell_size(covering, gc_header_load(covering))};
+  return (gc_cell){covering.alias + gc_cell_size(covering, gc_header_read(heap, covering))};
 }
 
 // The pages of from-space that are grey are those of kept blocks; there, what was copied away is a corpse.
@@ -173,7 +174,7 @@ static void slot_check(void *arg, gc_slot slot, uintptr_t view) {
   gc_heap *heap = arg;
   if (gc_is_from(heap, view)) {
     gc_cell cell = gc_ref_cell(heap, (gc_ref){view});
-    uint64_t header = gc_header_load(cell);
+    uint64_t header = gc_header_read(heap, cell);
     VM_CHECK(gc_is_kept_in_place(heap, cell, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL,
              "slot %p of a scanned page holds the from-space pointer %p [gc.grey]",
              (void *)gc_view_of(heap, (void *)slot.alias), (void *)view);
@@ -185,7 +186,7 @@ static void page_check(gc_heap *heap, bool kept, size_t page) {
   char *end = base + gc_top(heap, page);
   for (char *at = gc_page_first(heap, page).alias; at < end;) {
     gc_cell cell = {at};
-    uint64_t header = gc_header_load(cell);
+    uint64_t header = gc_header_read(heap, cell);
     if (header != 0 && !is_corpse(heap, kept, cell, header)) {
       gc_cell_visit(heap, cell, header, base, base + heap->page_size, slot_check, heap);
     }
@@ -205,7 +206,7 @@ void gc_page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   char *base = gc_page_alias(heap, page);
   if (gc_is_large(heap, block)) {
     gc_cell cell = gc_large_cell(heap, gc_large_head(heap, block));
-    gc_cell_scan(heap, copier, cell, gc_header_load(cell), base, base + heap->page_size);
+    gc_cell_scan(heap, copier, cell, gc_header_read(heap, cell), base, base + heap->page_size);
     gc_queue_drain(heap, copier);
     return;
   }
@@ -217,14 +218,14 @@ void gc_page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   }
   gc_cell covering = gc_page_covering(heap, page);
   if (covering.alias != NULL) {
-    page_cell_scan(heap, copier, kept, covering, gc_header_load(covering), base);
+    page_cell_scan(heap, copier, kept, covering, gc_header_read(heap, covering), base);
   }
   char *at = gc_page_first(heap, page).alias;
   for (;;) {
     uint32_t top = at32_load_acquire(&heap->top[page]);
     while (at < base + (top & GC_TOP_MASK)) {
       gc_cell cell = {at};
-      uint64_t header = gc_header_load(cell);
+      uint64_t header = gc_header_read(heap, cell);
       if (header != 0) {
         page_cell_scan(heap, copier, kept, cell, header, base);
       }

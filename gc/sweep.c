@@ -137,8 +137,7 @@ static void large_sweep(gc_heap *heap, gc_copier *copier) {
     }
     gc_copier_enter(copier);
     gc_cell cell = gc_large_cell(heap, b);
-    gc_before_read(heap, cell.alias, 16);
-    uint64_t header = gc_header_load(cell);
+    uint64_t header = gc_header_read(heap, cell);
     if (!gc_is_done(heap, header)) {
       gc_large_free(heap, b);
     } else {

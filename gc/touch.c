@@ -18,7 +18,7 @@ static bool cell_next(const gc_heap *heap, size_t page, char **at, gc_cell *cell
   char *used = gc_page_alias(heap, page) + gc_top(heap, page);
   while (*at < used) {
     *cell = (gc_cell){*at};
-    *header = gc_header_load(*cell);
+    *header = gc_header_read(heap, *cell);
     *at += *header ? gc_cell_size(*cell, *header) : GC_UNIT;
     if (*header != 0 && gc_header_type(*header) != GC_FILLER) {
       return true;
@@ -56,6 +56,7 @@ static void page_pin(gc_heap *heap, gc_copier *copier, size_t page) {
     if (gc_is_done(heap, header) || at > gc_page_alias(heap, page) + heap->page_size + GC_MEDIUM_MAX) {
       continue;
     }
+    gc_before_write(heap, cell.alias, gc_cell_size(cell, header));
     gc_cell_scan(heap, copier, cell, header, cell.alias, cell.alias + gc_cell_size(cell, header));
     gc_queue_drain(heap, copier);
     gc_mark_in_place(heap, cell);
@@ -78,6 +79,6 @@ void gc_touch_range(gc_heap *heap, uintptr_t base, uintptr_t limit, bool write) 
       }
       at_add_full(&heap->cleaned, 1);
     }
-    vm_settle(heap->region, page, VM_ABSENT | VM_UNSCANNED | (write ? VM_UNSAVED : 0), write, true);
+    vm_settle(heap->region, page, VM_ABSENT | VM_UNSCANNED | (write ? VM_UNSAVED | VM_CLEAN : 0), write, true);
   }
 }

@@ -4,13 +4,31 @@
 #include "gc/alloc.h"
 #include "gc/gc.h"
 #include "gc/scan.h"
+#include "vm/os.h"
 
 typedef struct verifier {
   gc_heap *heap;
   const char *when;
-  gc_cell cell; // the object that is being visited
+  uint8_t *starts; // a bit for each unit of the heap where a cell begins; or NULL: no memory for it
+  bool marking;    // the first walk, that fills `starts`
+  gc_cell cell;    // the object that is being visited
   const char *type;
 } verifier;
+
+static bool is_object(const verifier *v, uintptr_t view) {
+  gc_heap *heap = v->heap;
+  gc_cell cell;
+  uint64_t header;
+  if (v->starts == NULL) {
+    return gc_find_cell(heap, view, &cell, &header) && gc_cell_ref(heap, cell, header).view == view;
+  }
+  if (view & 7) {
+    return false;
+  }
+  cell = gc_ref_cell(heap, (gc_ref){view});
+  uint64_t unit = gc_cell_peer(heap, cell);
+  return (v->starts[unit / 8] >> unit % 8 & 1) && gc_cell_ref(heap, cell, gc_header_load(cell)).view == view;
+}
 
 static void slot_verify(void *arg, gc_slot slot, uintptr_t view) {
   verifier *v = arg;
@@ -19,15 +37,13 @@ static void slot_verify(void *arg, gc_slot slot, uintptr_t view) {
     return;
   }
   void *object = (void *)gc_view_of(heap, v->cell.alias);
-  gc_cell cell;
-  uint64_t header;
   uint32_t block = gc_block_of(heap, view);
   if (gc_space(heap, block) != heap->to_space) {
     vm_fatal("verify %s: cell %p (%s) slot %p holds %p, in block %u of %s (freed in cycle %u, now cycle %u) [gc.tospace]",
              v->when, object, v->type, (void *)gc_view_of(heap, (void *)slot.alias), (void *)view, block,
              gc_space(heap, block) ? "from-space" : "free memory", at32_load(&heap->died[block]), heap->cycle);
   }
-  if (!gc_find_cell(heap, view, &cell, &header) || gc_cell_ref(heap, cell, header).view != view) {
+  if (!is_object(v, view)) {
     vm_fatal("verify %s: cell %p (%s) slot %p holds %p, which is not the start of an object", v->when, object, v->type,
              (void *)gc_view_of(heap, (void *)slot.alias), (void *)view);
   }
@@ -37,6 +53,13 @@ static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
   gc_heap *heap = v->heap;
   unsigned id = gc_header_type(header);
   if (id == GC_FILLER) {
+    return;
+  }
+  if (v->marking) {
+    uint64_t unit = gc_cell_peer(heap, cell);
+    if (v->starts != NULL) {
+      v->starts[unit / 8] |= (uint8_t)(1u << unit % 8);
+    }
     return;
   }
   void *at = (void *)gc_view_of(heap, cell.alias);
@@ -69,7 +92,7 @@ static void page_verify(verifier *v, size_t page, bool leaf) {
       continue;
     }
     cell_verify(v, cell, header);
-    if (gc_header_type(header) != GC_FILLER && leaf != ((header & GC_LEAF) != 0)) {
+    if (gc_header_type(header) != GC_FILLER && !v->marking && leaf != ((header & GC_LEAF) != 0)) {
       vm_fatal("verify %s: object %p (%s) is in a block of the wrong kind", v->when,
                (void *)gc_view_of(heap, at), v->type);
     }
@@ -81,11 +104,10 @@ static void page_verify(verifier *v, size_t page, bool leaf) {
   }
 }
 
-void gc_verify_stopped(gc_heap *heap, const char *when) {
-  if (gc_phase_now(heap) != GC_IDLE) {
-    return;
-  }
-  verifier v = {.heap = heap, .when = when};
+static void heap_walk(verifier *walker) {
+  verifier v = *walker;
+  gc_heap *heap = v.heap;
+  const char *when = v.when;
   for (uint32_t b = 0; b < heap->small_blocks && b < at_load(&heap->fresh); b++) {
     if (gc_space(heap, b) == 0) {
       continue;
@@ -112,4 +134,22 @@ void gc_verify_stopped(gc_heap *heap, const char *when) {
       cell_verify(&v, cell, header);
     }
   }
+}
+
+void gc_verify_stopped(gc_heap *heap, const char *when) {
+  if (gc_phase_now(heap) != GC_IDLE) {
+    return;
+  }
+  gc_copier *copier = gc_copier_take(heap, false); // services wait for us, as for any collector thread
+  gc_copier_enter(copier);
+  size_t bytes = heap->span / GC_UNIT / 8 + 1;
+  verifier v = {.heap = heap, .when = when, .starts = os_map_private(bytes), .marking = true};
+  heap_walk(&v);
+  v.marking = false;
+  heap_walk(&v);
+  if (v.starts != NULL) {
+    os_unmap(v.starts, bytes);
+  }
+  gc_copier_leave(copier);
+  gc_copier_give(heap, copier);
 }

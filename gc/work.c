@@ -44,7 +44,9 @@ static size_t large_scan(gc_heap *heap, gc_copier *copier) {
     return 0;
   }
   gc_cell cell = gc_large_cell(heap, head);
-  size_t pages = gc_large_pages(heap, cell, gc_header_load(cell));
+  gc_copier_enter(copier);
+  size_t pages = gc_large_pages(heap, cell, gc_header_read(heap, cell));
+  gc_copier_leave(copier);
   // Ours while it is off the stack: take a run, and let others have the rest.
   uint32_t *next = (uint32_t *)&heap->large_scan[head - heap->small_blocks];
   size_t from = at32_load(next);
@@ -105,7 +107,11 @@ void gc_settle(void *arg, size_t page, unsigned claim, bool write) {
   (void)write;
   switch (claim) {
   case VM_ABSENT:
-    heap->world.absent(heap->world.arg, page);
+    if (gc_discarding()) {
+      heap->world.discarded(heap->world.arg, page, 1);
+    } else {
+      heap->world.absent(heap->world.arg, page);
+    }
     return;
   case VM_UNSAVED:
     heap->world.unsaved(heap->world.arg, page);
@@ -126,5 +132,6 @@ void gc_settle(void *arg, size_t page, unsigned claim, bool write) {
   gc_copier_leave(copier);
   gc_copier_give(heap, copier);
   at_add(&heap->scanned_trap, 1);
+  vm_settled(heap->region, page, VM_UNSCANNED); // first black, then counted (gc.count)
   at_add_full(&heap->cleaned, 1);
 }

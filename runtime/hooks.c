@@ -192,7 +192,7 @@ RT_EXPORT void veil_service_close(veil_service *s) {
     veil_service_settle(s, page, VEIL_UNSAVED);
   }
   if (s->consumer >= 0) {
-    heap->gc->dirty_mask &= ~(1u << s->consumer);
+    at32_store(&heap->gc->dirty_mask, at32_load(&heap->gc->dirty_mask) & ~(1u << s->consumer));
     vm_dirty_close(heap->gc->region, s->consumer);
     at_add_full(&heap->gc->service_claims, (uint64_t)-1);
   }
@@ -269,38 +269,51 @@ RT_EXPORT void veil_service_settle(veil_service *s, size_t page, veil_claim clai
   }
 }
 
-typedef struct dirty_arg {
-  veil_service *service;
-  void (*visit)(void *arg, size_t page);
-  void *arg;
-  size_t count;
-} dirty_arg;
+typedef struct dirty_set {
+  gc_heap *gc;
+  uint8_t *bits; // one per page
+} dirty_set;
 
-static void dirty_visit(void *arg, size_t page) {
-  dirty_arg *dirty = arg;
-  if (gc_page_in_use(dirty->service->heap->gc, page)) {
-    dirty->count++;
-    dirty->visit(dirty->arg, page);
+static void dirty_collect(void *arg, size_t page) {
+  dirty_set *set = arg;
+  if (gc_page_in_use(set->gc, page)) {
+    set->bits[page / 8] |= (uint8_t)(1u << page % 8);
   }
 }
 
 RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, size_t page), void *arg) {
-  gc_heap *gc = s->heap->gc;
+  veil_heap *heap = s->heap;
+  gc_heap *gc = heap->gc;
   if (s->consumer < 0) {
     s->consumer = vm_dirty_open(gc->region);
     if (s->consumer < 0) {
       rt_error_set("veil_service_dirty: %s: all consumers of Dirty are taken", s->name);
       return 0;
     }
-    gc->dirty_mask |= 1u << s->consumer;
+    at32_or_full(&gc->dirty_mask, 1u << s->consumer);
     at_add_full(&gc->service_claims, 1); // the collector tells of its writes from now on
   }
-  dirty_arg dirty = {s, visit, arg, 0};
+  size_t pages = pages_used(gc), count = 0;
+  dirty_set set = {gc, os_map_private(pages / 8 + 1)};
+  if (set.bits == NULL) {
+    rt_error_set("veil_service_dirty: %s: no memory for a bit per page", s->name);
+    return 0;
+  }
+  // Pages are armed under touch_lock, since none may be that a system call writes; the service is called without it.
   sigset_t saved;
-  rt_thread *self = self_enter(s->heap, &saved);
-  vm_dirty(gc->region, s->consumer, 0, pages_used(gc), dirty_visit, &dirty);
+  rt_thread *self = self_enter(heap, &saved);
+  pthread_mutex_lock(&heap->touch_lock);
+  vm_dirty(gc->region, s->consumer, 0, pages, dirty_collect, &set);
+  pthread_mutex_unlock(&heap->touch_lock);
   self_leave(self, &saved);
-  return dirty.count;
+  for (size_t page = 0; page < pages; page++) {
+    if (set.bits[page / 8] >> page % 8 & 1) {
+      count++;
+      visit(arg, page);
+    }
+  }
+  os_unmap(set.bits, pages / 8 + 1);
+  return count;
 }
 
 RT_EXPORT veil_pages veil_heap_pages(veil_heap *heap) {

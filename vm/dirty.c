@@ -122,6 +122,24 @@ static void wait_for_laying(vm_region *region, size_t page) {
   }
 }
 
+// Lays CLEAN, but not where the system may be writing: it would get EFAULT.
+static void arm(vm_region *region, uint8_t bit, size_t page, size_t count) {
+  size_t run = page, limit = page + count;
+  for (size_t i = page; i <= limit; i++) {
+    bool touched = i < limit && region->config.touched != NULL && region->config.touched(region->config.arg, i);
+    if (i < limit && !touched) {
+      continue;
+    }
+    if (run < i) {
+      vm_prot(region, run, i - run, VM_CLEAN, 0);
+    }
+    if (touched) {
+      vm_dirty_note(region, i, bit);
+    }
+    run = i + 1;
+  }
+}
+
 // Takes the consumer's answer for a run of pages that are dirty for it, arms them, and visits them.
 static void answer(vm_region *region, uint8_t bit, size_t page, size_t count, void (*visit)(void *, size_t), void *arg) {
   for (size_t i = page; i < page + count; i++) {
@@ -129,7 +147,7 @@ static void answer(vm_region *region, uint8_t bit, size_t page, size_t count, vo
   }
   os_point();
   if (!region->kernel_dirty) {
-    vm_prot(region, page, count, VM_CLEAN, 0); // vm.clean-first
+    arm(region, bit, page, count); // vm.clean-first
   }
   os_point();
   for (size_t i = page; i < page + count; i++) {
