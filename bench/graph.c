@@ -1,53 +1,53 @@
 // SPDX-License-Identifier: MIT
 // graph.c: a mutator that walks a large graph at random while cycles are forced: the worst case of the storm.
 //
-// Nodes are made cluster by cluster, 32 to a cluster. Each has three edges to nodes of its cluster (near), two to nodes
-// anywhere (far), one to the next node of a ring through all of them in random order, and one to a record of its own, which has
-// no pointers. Far edges and the ring come from random permutations, so neighbours in the graph are not neighbours in memory, and
-// a far walk visits all nodes alike. The ring keeps every node alive.
+// Nodes of 64 bytes are made cluster by cluster, 32 to a cluster. Each has three edges, the first of which leads to the next node of a ring
+// through all of them and keeps every node alive, some words of its own, and perhaps a note, a small object without pointers. In `graph` all
+// edges come from random permutations, so that neighbours in the graph are not neighbours in memory. In `graph_local` nine edges of ten
+// stay in the cluster, and the ring goes through the clusters in random order, but through the nodes of a cluster one after the other.
 //
-// A visit follows an edge; one in 16 also swaps a far edge with that of a node visited some 2000 visits ago, and one in 64 puts
-// a new record in the place of the old one: the only garbage. Swaps keep every node's number of in-edges, and a partner of so long ago
-// keeps the graph random; with a recent one the walk would soon go in small circles. `graph` follows far edges only, `graph_local`
-// near ones in nine visits of ten. A step is 8 visits.
+// A visit follows one of the edges at random; one in 16 also swaps an edge with that of the next node of the ring, and one in 64 puts a new
+// note in the place of the old one: the only garbage. Swaps keep every node's number of in-edges, and leave local edges nearly
+// as local as they were. A step is a visit.
 //
-// The walk holds one node, and an array of the 128 partners, and nothing else does. The table that the building needs is
+// The walk holds one node, and nothing else does. The table that the building needs is
 // dropped, and a full collection run, before the measured phase. Then mutator 0 starts a cycle whenever less than 40 % of
 // the time so far was spent in cycles.
 
 #include "bench/harness.h"
 
-enum { NEAR = 3, FAR = 2, CLUSTER = 32, VISITS_PER_STEP = 8, RECORD_WORDS = 3 };
-enum { SWAP_EVERY = 16, PARTNERS = 128, RENEW_EVERY = 64, LOCAL_PERCENT = 90, IN_CYCLE_PERCENT = 40, PACE_STEPS = 256 };
+enum { EDGES = 3, CLUSTER = 32, VISITS_PER_STEP = 1, NOTE_WORDS = 3, OWN_WORDS = 3 };
+enum { SWAP_EVERY = 16, RENEW_EVERY = 64, LOCAL_PERCENT = 90, IN_CYCLE_PERCENT = 40, PACE_STEPS = 2048 };
 // Steps per MiB of live data, so that a full walk outlasts several cycles.
-enum { STEPS_PER_MIB = 4096, STEPS_LEAST = 1 << 19 };
+enum { STEPS_PER_MIB = 24576, STEPS_LEAST = 1 << 21 };
 
-typedef struct record {
-  uint64_t word[RECORD_WORDS];
-} record;
-BENCH_LEAF(record);
+typedef struct note {
+  uint64_t word[NOTE_WORDS];
+} note;
+BENCH_LEAF(note);
 
 typedef struct node {
-  struct node *near[NEAR], *far[FAR], *ring;
-  record *record;
+  struct node *edge[EDGES]; // [0]: the ring
+  note *note;
   uint32_t id, visits;
+  uint64_t own[OWN_WORDS];
 } node;
-BENCH_TYPE(node, near[0], near[1], near[2], far[0], far[1], ring, record);
+BENCH_TYPE(node, edge[0], edge[1], edge[2], note);
 
 static uint32_t node_count(const bench_options *o) {
-  double bytes = bench_cell(sizeof(node)) + bench_cell(sizeof(record));
+  double bytes = bench_cell(sizeof(node));
   double clusters = o->live_mib * (1 << 20) / bytes / CLUSTER;
   return (uint32_t)(clusters < 1 ? 1 : clusters) * CLUSTER;
 }
 
 static double graph_live_mib(const bench_options *o) {
-  return node_count(o) * (bench_cell(sizeof(node)) + bench_cell(sizeof(record))) / (1 << 20);
+  return node_count(o) * bench_cell(sizeof(node)) / (1 << 20);
 }
 
-static record *record_new(bench_mutator *m, uint64_t value) {
-  record *r = bench_new(m->self, record);
-  r->word[0] = value;
-  return r;
+static note *note_new(bench_mutator *m, uint64_t value) {
+  note *n = bench_new(m->self, note);
+  n->word[0] = value;
+  return n;
 }
 
 static void permutation_shuffle(uint32_t *order, uint32_t count, uint64_t *random) {
@@ -61,37 +61,33 @@ static void permutation_shuffle(uint32_t *order, uint32_t count, uint64_t *rando
   }
 }
 
-static void edges_near(node **table, uint32_t count, uint64_t *random) {
-  for (uint32_t i = 0; i < count; i++) {
-    uint32_t cluster = i - i % CLUSTER;
-    table[i]->near[0] = table[cluster + (i + 1) % CLUSTER]; // A circle, so that the cluster hangs together.
-    for (unsigned e = 1; e < NEAR; e++) {
-      table[i]->near[e] = table[cluster + bench_random_below(random, CLUSTER)];
-    }
-  }
-}
-
 // The table and the permutations live during the building only. Not inlined, so that their pointers leave the stack with it.
-static __attribute__((noinline)) node *graph_build(bench_mutator *m) {
+static __attribute__((noinline)) node *graph_build(bench_mutator *m, unsigned local_percent) {
   uint32_t count = node_count(m->options);
   node **table = (node **)bench_new_pointers(m->self, count);
   for (uint32_t i = 0; i < count; i++) {
     node *n = bench_new(m->self, node);
     n->id = i;
     table[i] = n;
-    n->record = record_new(m, bench_random(&m->random));
+    n->own[0] = bench_random(&m->random);
   }
-  edges_near(table, count, &m->random);
   uint32_t *order = bench_new_bytes(m->self, (size_t)count * sizeof *order);
-  for (unsigned e = 0; e < FAR; e++) {
+  for (unsigned e = 1; e < EDGES; e++) {
     permutation_shuffle(order, count, &m->random);
     for (uint32_t i = 0; i < count; i++) {
-      table[i]->far[e] = table[order[i]];
+      bool local = bench_random_below(&m->random, 100) < local_percent;
+      uint32_t near = i - i % CLUSTER + bench_random_below(&m->random, CLUSTER);
+      table[i]->edge[e] = table[local ? near : order[i]];
     }
   }
-  permutation_shuffle(order, count, &m->random);
+  // The ring: nodes, or whole clusters, in random order.
+  uint32_t unit = local_percent ? CLUSTER : 1, units = count / unit;
+  permutation_shuffle(order, units, &m->random);
+  node *last = table[order[units - 1] * unit + unit - 1];
   for (uint32_t i = 0; i < count; i++) {
-    table[order[i]]->ring = table[order[i + 1 == count ? 0 : i + 1]];
+    node *n = table[order[i / unit] * unit + i % unit];
+    last->edge[0] = n;
+    last = n;
   }
   node *root = table[0];
   bench_free(order);
@@ -102,8 +98,6 @@ static __attribute__((noinline)) node *graph_build(bench_mutator *m) {
 typedef struct walk {
   bench_mutator *m;
   node *at;
-  node **partners; // in the heap; a circular queue
-  unsigned next_partner, local_percent;
 } walk;
 
 static inline void visit(walk *w) {
@@ -111,23 +105,21 @@ static inline void visit(walk *w) {
   node *n = w->at;
   n->visits++;
   w->m->check = bench_check_add(w->m->check, ((uint64_t)n->visits << 32) | n->id);
-  unsigned far = (random >> 32) % FAR;
+  unsigned edge = (random >> 32) % EDGES;
   if (random % SWAP_EVERY == 0) {
-    node **place = &w->partners[w->next_partner++ % PARTNERS];
-    node *partner = *place, *mine = n->far[far];
-    n->far[far] = partner->far[far];
-    partner->far[far] = mine;
-    *place = n;
+    unsigned other = 1 + (random >> 36) % (EDGES - 1); // not the ring
+    node *partner = n->edge[0], *mine = n->edge[other];
+    n->edge[other] = partner->edge[other];
+    partner->edge[other] = mine;
   }
   if ((random >> 8) % RENEW_EVERY == 0) {
-    record *old = n->record;
-    w->m->check = bench_check_add(w->m->check, old->word[0]);
-    record *new_record = record_new(w->m, old->word[0] + 1);
-    n->record = new_record;
+    note *old = n->note;
+    w->m->check = bench_check_add(w->m->check, old ? old->word[0] : n->own[0]);
+    note *new_note = note_new(w->m, n->own[0] + n->visits);
+    n->note = new_note;
     bench_free(old);
   }
-  bool local = (random >> 40) % 100 < w->local_percent;
-  w->at = local ? n->near[(random >> 48) % NEAR] : n->far[far];
+  w->at = n->edge[edge];
 }
 
 // Whether cycles have had too little of the time so far.
@@ -153,7 +145,7 @@ static void walk_steps(walk *w, uint64_t steps, bool measured) {
 }
 
 static void graph_run(bench_mutator *m, unsigned local_percent) {
-  node *root = graph_build(m);
+  node *root = graph_build(m, local_percent);
   bench_clear_stack();
   bench_collect(m->self);
 
@@ -162,10 +154,7 @@ static void graph_run(bench_mutator *m, unsigned local_percent) {
     steps = (uint64_t)(m->options->live_mib * STEPS_PER_MIB);
     steps = steps < STEPS_LEAST ? STEPS_LEAST : steps;
   }
-  walk w = {m, root, (node **)bench_new_pointers(m->self, PARTNERS), 0, local_percent};
-  for (unsigned i = 0; i < PARTNERS; i++) {
-    w.partners[i] = root = root->far[0];
-  }
+  walk w = {m, root};
   root = NULL;
   walk_steps(&w, steps / 16, false); // Caches, page tables and branch predictors.
   bench_measure_begin(m);
@@ -178,6 +167,6 @@ static void graph_local_run(bench_mutator *m) { graph_run(m, LOCAL_PERCENT); }
 
 const bench_workload bench_workloads[] = {
     {"graph", "random walk of a shuffled graph, cycles forced (--live, --steps)", graph_live_mib, graph_far_run},
-    {"graph_local", "the same, nine visits of ten within a cluster", graph_live_mib, graph_local_run},
+    {"graph_local", "the same, nine edges of ten within a cluster", graph_live_mib, graph_local_run},
     {NULL, NULL, NULL, NULL},
 };

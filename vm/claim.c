@@ -15,7 +15,7 @@
 #include "vm/check.h"
 #include "vm/os.h"
 
-enum { SPINS = 200 };  // some microseconds: longer than most pages take, shorter than a sleep
+enum { SPINS = 3000 };  // some 30 us: longer than a page takes; a sleep and its wake-up take longer still
 enum { RUN = 1024 };   // pages held at once in order to change them by one call to the system
 enum { ANY_OPENING = VM_BUSY | VM_SETTLED };
 
@@ -243,9 +243,6 @@ static enum laying lay_one(vm_region *region, size_t page, unsigned claim, uint8
       return SKIPPED;
     }
     if (w & claim) {
-      if (claim == VM_CLEAN && (w & VM_BUSY)) {
-        return MUST_WAIT; // it may just be settled, and the harvester has to know (vm.clean-first)
-      }
       if (with_stamp(w, stamp) == w || word_cas(region, page, w, with_stamp(w, stamp))) {
         return SKIPPED;
       }

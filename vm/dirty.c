@@ -7,7 +7,8 @@
 // vm.dirty        While a consumer's clean bit is on, the page is armed: a write will clear the bit, either before
 //                 it happens (CLEAN), or when the next harvest finds it in the kernel.
 // vm.clean-first  vm_dirty sets the bit first and arms then (CLEAN), or has armed first and visits afterwards (kernel): in both
-//                 a write that is not seen by the visit clears the bit again.
+//                 a write that is not seen by the visit clears the bit again. Who opens a page looks at the bit after the
+//                 claims are settled, so a CLEAN that is just being settled is laid again.
 // vm.veil-dirty   Who revokes a page harvests it while nobody can write it, and other harvesters wait for him (LAYING).
 
 #include "vm/backend.h"
