@@ -41,7 +41,7 @@ static bool gap_find(gc_heap *heap, char *at, char *end, size_t need, char **bas
     }
     if ((size_t)(at - gap) >= need) {
       *base = gap;
-      *limit = at;
+      *limit = at - gap > GC_MEDIUM_MAX ? gap + GC_MEDIUM_MAX : at;
       return true;
     }
     while (at < end && *(uint64_t volatile *)at != 0) {
@@ -65,7 +65,8 @@ static bool page_buffer(gc_heap *heap, gc_alloc_lane *lane, size_t page, size_t 
     memset(view, 0, heap->page_size);
     at32_store_release(&heap->top[page], (uint32_t)heap->page_size);
     *base = view + 8;
-    *limit = end;
+    // No larger than what may move: the inline half puts anything that fits into a buffer.
+    *limit = end - *base > GC_MEDIUM_MAX ? *base + GC_MEDIUM_MAX : end;
     return true;
   }
   if (top & GC_CLOSED) {

@@ -35,6 +35,16 @@ gc_copier *gc_copier_take(gc_heap *heap, bool in_trap) {
   }
 }
 
+void gc_grace_wait(gc_heap *heap) {
+  at_fence_full();
+  for (int i = 0; i < GC_COPIERS; i++) {
+    uint64_t tick = at_load_acquire(&heap->copiers[i].tick);
+    while ((tick & 1) && at_load_acquire(&heap->copiers[i].tick) == tick) {
+      sched_yield();
+    }
+  }
+}
+
 void gc_copier_give(gc_heap *heap, gc_copier *copier) {
   VM_CHECK(copier->queue_count == 0, "a copier is given back with slots in its queue");
   if (copier->copied_objects) {

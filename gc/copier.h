@@ -27,6 +27,9 @@ static inline void gc_cell_fill(gc_cell cell, size_t bytes) {
   at_store_release((AO_t volatile *)cell.alias, gc_header_make(GC_FILLER, false, true) | bytes / GC_UNIT);
 }
 
+// Waits until every copier was outside of objects once: whoever looked at something before the call has acted on it.
+void gc_grace_wait(gc_heap *heap);
+
 void gc_copier_reset(gc_copier *copier);
 void gc_copier_reset_lane(gc_lane *lane);
 

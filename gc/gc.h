@@ -52,6 +52,7 @@ bool gc_provide(gc_heap *heap, unsigned blocks);
 // Gives back memory that pacing does not want, some blocks at a time. False: nothing to do.
 bool gc_trim(gc_heap *heap);
 
+void gc_grace_wait(gc_heap *heap);
 gc_copier *gc_copier_take(gc_heap *heap, bool in_trap);
 void gc_copier_give(gc_heap *heap, gc_copier *copier);
 
@@ -64,8 +65,10 @@ size_t gc_used_bytes(const gc_heap *heap);
 bool gc_page_in_use(const gc_heap *heap, size_t page);
 // The cell that holds `address`, inside or one past its end; false if there is none. World stopped, or caller holds the object.
 bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_t *header);
-// Makes the range's pages open, and sees to it that they need no veil in this cycle. The range is in `world.touched` already.
-void gc_touch_range(gc_heap *heap, uintptr_t base, uintptr_t limit, bool write);
+// For a system call, in this order: gc_touch_pin sees to it that nothing on the range's pages is left to be forwarded in this cycle; then the range goes
+// into `world.touched`, so that nobody veils its pages any more; then gc_touch_open opens them.
+void gc_touch_pin(gc_heap *heap, uintptr_t base, uintptr_t limit);
+void gc_touch_open(gc_heap *heap, uintptr_t base, uintptr_t limit, bool write);
 
 // Aborts with a description of the first invariant that does not hold. World stopped; no mutator in a trap, scanners idle.
 void gc_verify_stopped(gc_heap *heap, const char *when);

@@ -64,7 +64,9 @@ char *gc_alloc_large(gc_heap *heap, uint64_t header, size_t cell_bytes, size_t l
   if (ok) {
     vm_open(heap->region, page, page_count);
     char *alias = gc_block_alias(heap, head) + 8;
-    *(size_t volatile *)(alias + 8) = header & GC_ARRAY ? length : *(size_t volatile *)(alias + 8);
+    if (header & GC_ARRAY) {
+      at_store((AO_t volatile *)(alias + 8), length);
+    }
     at_store_release((AO_t volatile *)alias, header);
     at32_store(&heap->large_scan[head - heap->small_blocks], 0);
     for (uint32_t b = head + (uint32_t)block_count; b > head; b--) {

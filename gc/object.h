@@ -68,7 +68,9 @@ static inline uint64_t gc_header_make(unsigned type, bool array, bool leaf) {
 static inline uint64_t gc_header_load(gc_cell cell) { return at_load_acquire((AO_t volatile *)cell.alias); }
 
 // An array's length stands behind its header.
-static inline size_t gc_cell_length(gc_cell cell) { return *(size_t volatile *)(cell.alias + 8); }
+static inline size_t gc_cell_length(gc_cell cell) {
+  return at_load((AO_t volatile *)(cell.alias + 8));
+}
 
 static inline size_t gc_round_cell(size_t bytes) { return (bytes + GC_UNIT - 1) & ~(size_t)(GC_UNIT - 1); }
 

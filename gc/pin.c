@@ -7,6 +7,27 @@
 #include "gc/alloc.h"
 #include "gc/gc.h"
 
+// A mutator may be allocating in the free space that is walked over: then what comes behind it may be the contents of an object
+// born meanwhile. Objects are born from the start of a free run, header first, so that its first word tells.
+char *gc_cell_next(const gc_heap *heap, gc_cell at, const char *limit, gc_cell *cell, uint64_t *header) {
+  char *run = NULL; // where the free space began
+  while (at.alias < limit) {
+    uint64_t word = gc_header_read(heap, at);
+    if (word == 0) {
+      run = run ? run : at.alias;
+      at.alias += GC_UNIT;
+    } else if (run != NULL && gc_header_read(heap, (gc_cell){run}) != 0) {
+      at.alias = run;
+      run = NULL;
+    } else {
+      *cell = at;
+      *header = word;
+      return at.alias + gc_cell_size(at, word);
+    }
+  }
+  return NULL;
+}
+
 bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_t *header) {
   // Inside, or one past the end: since the next cell begins with its header, the byte before decides both.
   address--;
@@ -33,14 +54,15 @@ bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_
     }
   }
   while (at.alias <= wanted) {
-    uint64_t word = gc_header_read(heap, at);
-    size_t bytes = word ? gc_cell_size(at, word) : GC_UNIT;
-    if (wanted < at.alias + bytes) {
-      *cell = at;
-      *header = word;
-      return word != 0 && gc_header_type(word) != GC_FILLER;
+    *cell = at;
+    char *next = gc_cell_next(heap, at, wanted + 1, cell, header);
+    if (next == NULL || cell->alias > wanted) {
+      return false;
     }
-    at.alias += bytes;
+    if (wanted < next) {
+      return gc_header_type(*header) != GC_FILLER;
+    }
+    at.alias = next;
   }
   return false;
 }

@@ -6,6 +6,9 @@
 
 #include "gc/scan.h"
 
+// The next cell at or behind `at`, in [at, limit): fills it in and returns where it ends, or NULL if there is none. Fillers are cells.
+char *gc_cell_next(const gc_heap *heap, gc_cell at, const char *limit, gc_cell *cell, uint64_t *header);
+
 // Pins what `word` points to, into, or one past the end of, if anything. In the pause, before anything is forwarded.
 void gc_pin_word(gc_heap *heap, uintptr_t word);
 

@@ -125,6 +125,21 @@ typedef struct scan_arg {
   gc_copier *copier;
 } scan_arg;
 
+// For a page that is not held: by CAS, so that nobody's store is lost. If it fails, what stands there is as good.
+static void shared_visit(void *arg, gc_slot slot, uintptr_t view) {
+  scan_arg *scan = arg;
+  uint64_t word = at_load(slot.alias);
+  if (gc_is_from(scan->heap, view) && (word & 0x0000fffffffffff8ull) == view) {
+    gc_ref ref = gc_forward(scan->heap, scan->copier, (gc_ref){view});
+    at_cas_full(slot.alias, word, ref.view | (word & ~0x0000fffffffffff8ull));
+  }
+}
+
+void gc_cell_scan_shared(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t header) {
+  scan_arg arg = {heap, copier};
+  gc_cell_visit(heap, cell, header, cell.alias, cell.alias + gc_cell_size(cell, header), shared_visit, &arg);
+}
+
 static void scan_visit(void *arg, gc_slot slot, uintptr_t view) {
   scan_arg *scan = arg;
   if (gc_is_from(scan->heap, view)) {
@@ -157,10 +172,11 @@ void gc_cell_scan(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t heade
 
 gc_cell gc_page_first(const gc_heap *heap, size_t page) {
   gc_cell covering = gc_page_covering(heap, page);
-  if (covering.alias == NULL) {
+  uint64_t header = covering.alias != NULL ? gc_header_read(heap, covering) : 0;
+  if (header == 0) { // nothing covers the start, or the sweep has just cleared it
     return (gc_cell){gc_page_alias(heap, page) + 8};
   }
-  return (gc_cell){covering.alias + gc_cell_size(covering, gc_header_read(heap, covering))};
+  return (gc_cell){covering.alias + gc_cell_size(covering, header)};
 }
 
 // The pages of from-space that are grey are those of kept blocks; there, what was copied away is a corpse.
@@ -203,6 +219,9 @@ static inline void page_cell_scan(gc_heap *heap, gc_copier *copier, bool kept, g
 void gc_page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   uint32_t block = gc_page_block(heap, page);
   char *base = gc_page_alias(heap, page);
+  if (at32_load(&heap->dirty_mask)) {
+    vm_dirty_note(heap->region, page, at32_load(&heap->dirty_mask)); // slots are written through the alias
+  }
   if (gc_is_large(heap, block)) {
     gc_cell cell = gc_large_cell(heap, gc_large_head(heap, block));
     gc_cell_scan(heap, copier, cell, gc_header_read(heap, cell), base, base + heap->page_size);

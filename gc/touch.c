@@ -13,18 +13,19 @@ static bool page_is_from_small(const gc_heap *heap, size_t page) {
   return !gc_is_large(heap, block) && gc_space(heap, block) == heap->from_space && gc_top(heap, page) != 0;
 }
 
-// The next object at or behind *at that reaches into the page, or false.
-static bool cell_next(const gc_heap *heap, size_t page, char **at, gc_cell *cell, uint64_t *header) {
+// The next object at or behind *at that begins before the end of what the page holds, or false.
+static bool object_next(const gc_heap *heap, size_t page, char **at, gc_cell *cell, uint64_t *header) {
   char *used = gc_page_alias(heap, page) + gc_top(heap, page);
-  while (*at < used) {
-    *cell = (gc_cell){*at};
-    *header = gc_header_read(heap, *cell);
-    *at += *header ? gc_cell_size(*cell, *header) : GC_UNIT;
-    if (*header != 0 && gc_header_type(*header) != GC_FILLER) {
+  for (;;) {
+    char *next = gc_cell_next(heap, (gc_cell){*at}, used, cell, header);
+    if (next == NULL) {
+      return false;
+    }
+    *at = next;
+    if (gc_header_type(*header) != GC_FILLER) {
       return true;
     }
   }
-  return false;
 }
 
 static char *page_start(const gc_heap *heap, size_t page) {
@@ -41,44 +42,51 @@ void gc_pin_touched(gc_heap *heap, uintptr_t base, uintptr_t limit) {
     char *at = page_start(heap, page);
     gc_cell cell;
     uint64_t header;
-    while (page_is_from_small(heap, page) && cell_next(heap, page, &at, &cell, &header)) {
+    while (page_is_from_small(heap, page) && object_next(heap, page, &at, &cell, &header)) {
       gc_pin_word(heap, gc_cell_ref(heap, cell, header).view);
     }
   }
 }
 
-// In mid-cycle: what has not been forwarded is reached by no mutator, so it is scanned in the open page, and then stays.
+// In mid-cycle: what has not been forwarded is reached by no mutator yet; it is scanned where it is, and then stays. Others may be
+// scanning the page (if it is kept), or writing objects that were reached a moment ago: slots are stored by CAS.
 static void page_pin(gc_heap *heap, gc_copier *copier, size_t page) {
   char *at = page_start(heap, page);
   gc_cell cell;
   uint64_t header;
-  while (cell_next(heap, page, &at, &cell, &header)) {
-    if (gc_is_done(heap, header) || at > gc_page_alias(heap, page) + heap->page_size + GC_MEDIUM_MAX) {
+  while (object_next(heap, page, &at, &cell, &header)) {
+    if (gc_is_done(heap, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL) {
       continue;
     }
     gc_before_write(heap, cell.alias, gc_cell_size(cell, header));
-    gc_cell_scan(heap, copier, cell, header, cell.alias, cell.alias + gc_cell_size(cell, header));
-    gc_queue_drain(heap, copier);
+    gc_cell_scan_shared(heap, copier, cell, header);
     gc_mark_in_place(heap, cell);
   }
   gc_flags_set(heap, gc_page_block(heap, page), GC_BLOCK_RETAIN);
 }
 
-void gc_touch_range(gc_heap *heap, uintptr_t base, uintptr_t limit, bool write) {
+void gc_touch_pin(gc_heap *heap, uintptr_t base, uintptr_t limit) {
   for (size_t page = gc_page_at(heap, base); page <= gc_page_at(heap, limit - 1); page++) {
-    if (gc_phase_now(heap) == GC_SCANNING && page_is_from_small(heap, page) &&
-        !(gc_flags(heap, gc_page_block(heap, page)) & GC_BLOCK_LEAF)) {
-      // Counted like a grey page, so that the cycle does not end under it (gc.count).
-      at_add_full(&heap->opened, 1);
-      if (gc_phase_now(heap) == GC_SCANNING) {
-        gc_copier *copier = gc_copier_take(heap, false);
-        gc_copier_enter(copier);
-        page_pin(heap, copier, page);
-        gc_copier_leave(copier);
-        gc_copier_give(heap, copier);
-      }
-      at_add_full(&heap->cleaned, 1);
+    if (gc_phase_now(heap) != GC_SCANNING || !page_is_from_small(heap, page) ||
+        (gc_flags(heap, gc_page_block(heap, page)) & GC_BLOCK_LEAF)) {
+      continue;
     }
+    // Counted like a grey page, so that the cycle does not end under it (gc.count).
+    at_add_full(&heap->opened, 1);
+    if (gc_phase_now(heap) == GC_SCANNING) {
+      gc_copier *copier = gc_copier_take(heap, false);
+      gc_copier_enter(copier);
+      page_pin(heap, copier, page);
+      gc_copier_leave(copier);
+      gc_copier_give(heap, copier);
+    }
+    at_add_full(&heap->cleaned, 1);
+  }
+}
+
+void gc_touch_open(gc_heap *heap, uintptr_t base, uintptr_t limit, bool write) {
+  gc_grace_wait(heap); // whoever was about to veil the range had not seen it in world.touched
+  for (size_t page = gc_page_at(heap, base); page <= gc_page_at(heap, limit - 1); page++) {
     vm_settle(heap->region, page, VM_ABSENT | VM_UNSCANNED | (write ? VM_UNSAVED | VM_CLEAN : 0), write, true);
   }
 }

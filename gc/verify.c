@@ -49,6 +49,14 @@ static void slot_verify(void *arg, gc_slot slot, uintptr_t view) {
   }
 }
 
+// Before anything else is asked of a header.
+static void type_verify(const verifier *v, gc_cell cell, uint64_t header) {
+  if (gc_header_type(header) != GC_FILLER && gc_types[gc_header_type(header)] == NULL) {
+    vm_fatal("verify %s: the header %lx at %p names no type", v->when, (unsigned long)header,
+             (void *)gc_view_of(v->heap, cell.alias));
+  }
+}
+
 static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
   gc_heap *heap = v->heap;
   unsigned id = gc_header_type(header);
@@ -63,9 +71,6 @@ static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
     return;
   }
   void *at = (void *)gc_view_of(heap, cell.alias);
-  if (gc_types[id] == NULL) {
-    vm_fatal("verify %s: the header %lx at %p names no type", v->when, (unsigned long)header, at);
-  }
   if (((header & GC_LEAF) != 0) != (gc_types[id]->layout == GC_LAYOUT_LEAF)) {
     vm_fatal("verify %s: the header %lx at %p and its type %s differ on being a leaf", v->when, (unsigned long)header,
              at, gc_types[id]->name);
@@ -91,6 +96,7 @@ static void page_verify(verifier *v, size_t page, bool leaf) {
       at += GC_UNIT;
       continue;
     }
+    type_verify(v, cell, header);
     cell_verify(v, cell, header);
     if (gc_header_type(header) != GC_FILLER && !v->marking && leaf != ((header & GC_LEAF) != 0)) {
       vm_fatal("verify %s: object %p (%s) is in a block of the wrong kind", v->when,
@@ -130,6 +136,7 @@ static void heap_walk(verifier *walker) {
       if (header == 0) {
         vm_fatal("verify %s: the large object at block %u has no header", when, b);
       }
+      type_verify(&v, cell, header);
       gc_before_read(heap, cell.alias, gc_cell_size(cell, header));
       cell_verify(&v, cell, header);
     }

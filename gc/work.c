@@ -70,8 +70,9 @@ bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
   uint32_t block = gc_stack_pop(heap, &heap->grey);
   size_t scanned = block != GC_NONE ? block_scan(heap, copier, block) : large_scan(heap, copier);
   // Then what nobody has filled yet: our own block first, where the OPEN page is scanned without closing it.
-  if (block == GC_NONE && scanned == 0 && at32_load(&copier->lane[0].block) != GC_NONE) {
-    scanned = block_scan(heap, copier, copier->lane[0].block);
+  uint32_t own = at32_load_acquire(&copier->lane[0].block); // read once: the sweep may take it away
+  if (block == GC_NONE && scanned == 0 && own != GC_NONE) {
+    scanned = block_scan(heap, copier, own);
   }
   for (unsigned i = 0; block == GC_NONE && scanned == 0 && i < GC_COPIERS; i++) {
     uint32_t other = at32_load_acquire(&heap->copiers[i].lane[0].block);

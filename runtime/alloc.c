@@ -63,7 +63,7 @@ static char *cell_try(rt_thread *self, const request *want) {
     tlab->free = cell + want->cell;
   }
   if (want->header & GC_ARRAY) {
-    *(size_t volatile *)(cell + 8) = want->length;
+    at_store((AO_t volatile *)(cell + 8), want->length);
   }
   at_store_release((AO_t volatile *)cell, want->header);
   return cell;
@@ -104,7 +104,7 @@ static void *allocate(rt_thread *self, const request *want) {
 
 RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {
   rt_thread *self = rt_self_check(open, "veil_new");
-  if (type->header == 0) {
+  if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
     rt_type_register(type);
   }
   request want = {type->header, type->leaf, gc_round_cell(8 + type->size), 1};
@@ -113,7 +113,7 @@ RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {
 
 RT_EXPORT void *veil_alloc_array(veil_thread *open, veil_type *type, size_t length) {
   rt_thread *self = rt_self_check(open, "veil_new_array");
-  if (type->header == 0) {
+  if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
     rt_type_register(type);
   }
   size_t bytes;

@@ -210,17 +210,6 @@ RT_EXPORT void veil_service_close(veil_service *s) {
   free(s);
 }
 
-// Until every copier was outside of objects once.
-static void grace_wait(gc_heap *gc) {
-  at_fence_full();
-  for (int i = 0; i < GC_COPIERS; i++) {
-    uint64_t tick = at_load_acquire(&gc->copiers[i].tick);
-    while ((tick & 1) && at_load_acquire(&gc->copiers[i].tick) == tick) {
-      sched_yield();
-    }
-  }
-}
-
 RT_EXPORT veil_status veil_service_claim(veil_service *s, size_t page, veil_claim claim) {
   veil_heap *heap = s->heap;
   gc_heap *gc = heap->gc;
@@ -245,7 +234,7 @@ RT_EXPORT veil_status veil_service_claim(veil_service *s, size_t page, veil_clai
   pthread_mutex_unlock(&heap->touch_lock);
   bool stood = false;
   if (free) {
-    grace_wait(gc);
+    gc_grace_wait(gc);
     if (!gc_page_in_use(gc, page)) {
       // The block was freed after we looked, and before the claim could be seen: its contents are dead. Settled while it
       // is pending, it goes without a word.
@@ -271,6 +260,7 @@ RT_EXPORT void veil_service_settle(veil_service *s, size_t page, veil_claim clai
 
 typedef struct dirty_set {
   gc_heap *gc;
+  int consumer;
   uint8_t *bits; // one per page
 } dirty_set;
 
@@ -278,6 +268,8 @@ static void dirty_collect(void *arg, size_t page) {
   dirty_set *set = arg;
   if (gc_page_in_use(set->gc, page)) {
     set->bits[page / 8] |= (uint8_t)(1u << page % 8);
+  } else {
+    vm_dirty_note(set->gc->region, page, 1u << set->consumer); // it may just be coming into use
   }
 }
 
@@ -294,7 +286,7 @@ RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, si
     at_add_full(&gc->service_claims, 1); // the collector tells of its writes from now on
   }
   size_t pages = pages_used(gc), count = 0;
-  dirty_set set = {gc, os_map_private(pages / 8 + 1)};
+  dirty_set set = {gc, s->consumer, os_map_private(pages / 8 + 1)};
   if (set.bits == NULL) {
     rt_error_set("veil_service_dirty: %s: no memory for a bit per page", s->name);
     return 0;
@@ -305,6 +297,7 @@ RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, si
   pthread_mutex_lock(&heap->touch_lock);
   vm_dirty(gc->region, s->consumer, 0, pages, dirty_collect, &set);
   pthread_mutex_unlock(&heap->touch_lock);
+  gc_grace_wait(gc); // the collector notes a page first and writes it then: now it is written
   self_leave(self, &saved);
   for (size_t page = 0; page < pages; page++) {
     if (set.bits[page / 8] >> page % 8 & 1) {

@@ -59,13 +59,14 @@ RT_EXPORT veil_status veil_touch(veil_thread *open, void *address, size_t bytes,
                    RT_TOUCH_SLOTS);
       status = VEIL_BUSY;
     } else {
+      gc_touch_pin(heap->gc, base, base + bytes);
       at_store(&heap->touched[slot].limit, base + bytes);
       at_store_release(&heap->touched[slot].base, base);
       if ((uint64_t)slot >= at_load(&heap->touch_high)) {
         at_store_release(&heap->touch_high, (uint64_t)slot + 1);
       }
       self->touches[self->touch_count++] = (uint16_t)slot;
-      gc_touch_range(heap->gc, base, base + bytes, write);
+      gc_touch_open(heap->gc, base, base + bytes, write);
     }
   }
   pthread_mutex_unlock(&heap->touch_lock);

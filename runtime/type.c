@@ -70,7 +70,9 @@ static unsigned type_id_locked(const gc_type *type) {
     vm_fatal("type %s: no memory to register it", type->name);
   }
   known = more;
-  memcpy(offsets, type->offsets, type->count * sizeof *offsets);
+  for (uint32_t i = 0; i < type->count; i++) {
+    offsets[i] = type->offsets[i];
+  }
   gc_type copy = *type;
   copy.offsets = offsets;
   copy.name = name;
@@ -102,10 +104,11 @@ void rt_type_register(veil_type *type) {
       made.high_max = type->encoding->high_max;
     }
     unsigned id = type_id_locked(&made);
-    type->leaf = made.layout == GC_LAYOUT_LEAF;
-    type->array_header = gc_header_make(id, true, type->leaf);
+    bool leaf = made.layout == GC_LAYOUT_LEAF;
+    at32_store(&type->leaf, leaf);
+    type->array_header = gc_header_make(id, true, leaf);
     // Last: a thread that sees the header sees the rest.
-    at_store_release((AO_t volatile *)&type->header, gc_header_make(id, false, type->leaf));
+    at_store_release((AO_t volatile *)&type->header, gc_header_make(id, false, leaf));
   }
   pthread_mutex_unlock(&types_lock);
 }

@@ -163,7 +163,7 @@ void vm_open(vm_region *region, size_t page, size_t count);
 void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool open);
 
 static inline unsigned vm_claims(const vm_region *region, size_t page) {
-  return region->word[page] & VM_CLAIMS;
+  return at32_load_acquire(&region->word[page]) & VM_CLAIMS;
 }
 
 // For background scanners: vm_take, settle it yourself, vm_settled, vm_give; a trap does the same by itself.

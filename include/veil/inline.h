@@ -29,8 +29,8 @@ void *veil_alloc_slow_(veil_thread *self, veil_type *type);
 // One zeroed object of `type`; see veil_new.
 static inline void *veil_alloc(veil_thread *self, veil_type *type, size_t size) {
   // The header is written last when a type registers, so it is read first: then `leaf` is right.
-  uint64_t header = *(volatile uint64_t *)&type->header;
-  veil_tlab *tlab = &self->tlab[*(volatile uint32_t *)&type->leaf];
+  uint64_t header = __atomic_load_n(&type->header, __ATOMIC_ACQUIRE);
+  veil_tlab *tlab = &self->tlab[__atomic_load_n(&type->leaf, __ATOMIC_RELAXED)];
   char *cell = tlab->free;
   if (__builtin_expect((size_t)(tlab->limit - cell) < VEIL_CELL_(size) || header == 0, 0)) {
     return veil_alloc_slow_(self, type);
