@@ -90,5 +90,7 @@ uint64_t gc_pace_keep(const gc_heap *heap) {
   uint64_t used = gc_used_bytes(heap);
   uint64_t trigger = at_load(&heap->trigger_bytes);
   uint64_t born = trigger > used ? (trigger - used) / GC_BLOCK : 0;
-  return gc_pace_reserve(heap) + born + 16;
+  // And what is born in mid-cycle, before mutators have to help: giving it back would only mean to ask for it again.
+  uint64_t mid_cycle = (used / 5 + heap->config.headroom) / GC_BLOCK;
+  return gc_pace_reserve(heap) + born + mid_cycle + 16;
 }
