@@ -5,6 +5,7 @@
 
 #include "gc/block.h"
 #include "gc/alloc.h"
+#include "gc/pace.h"
 
 void gc_stack_reset(gc_stack *stack) {
   at_store(&stack->head, GC_NONE);
@@ -112,7 +113,9 @@ uint32_t gc_block_take_veiled(gc_heap *heap) {
 uint32_t gc_block_take_open(gc_heap *heap) {
   uint32_t block = gc_stack_pop(heap, &heap->open_free);
   if (block == GC_NONE) {
-    block = gc_block_commit(heap);
+    // Of the veiled ones only what the next cycle does not need, unless there is nothing else.
+    bool spare = at_load(&heap->veiled_free.count) > gc_pace_reserve(heap);
+    block = spare ? gc_stack_pop(heap, &heap->veiled_free) : gc_block_commit(heap);
     if (block == GC_NONE) {
       block = gc_stack_pop(heap, &heap->veiled_free);
     }
@@ -146,6 +149,12 @@ void gc_claims_drop(gc_heap *heap, size_t page, size_t count) {
 void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled) {
   size_t page = gc_block_page(heap, block);
   size_t pages = (size_t)count * heap->block_pages;
+  // First: no service may claim the pages from here on, and whoever looks for grey pages sees UNSCANNED only on a page that
+  // he then finds FREE.
+  for (size_t p = page; p < page + pages; p++) {
+    at32_store_release(&heap->top[p], 0);
+  }
+  at_fence_full();
   if (at_load(&heap->service_claims) != 0) {
     gc_claims_drop(heap, page, pages);
   }
@@ -159,10 +168,6 @@ void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled) 
     AO_char_store((unsigned char volatile *)&heap->flags[b], 0);
     AO_char_store_release((unsigned char volatile *)&heap->space[b], 0);
     at32_store(&heap->died[b], heap->cycle);
-  }
-  // Before the veil: whoever looks for grey pages sees UNSCANNED only on a page that he then finds FREE.
-  for (size_t p = page; p < page + pages; p++) {
-    at32_store_release(&heap->top[p], 0);
   }
   at_add(&heap->used_blocks, -(uint64_t)count);
   if (veiled) {

@@ -95,13 +95,14 @@ void gc_large_free(gc_heap *heap, uint32_t head) {
   size_t block_count = (bytes + GC_BLOCK - 1) >> GC_BLOCK_SHIFT;
   size_t page = gc_block_page(heap, head);
   size_t page_count = bytes >> heap->page_shift;
+  for (size_t p = page; p < page + page_count; p++) {
+    at32_store_release(&heap->top[p], 0); // from here on no service may claim the page
+  }
+  at_fence_full();
   if (at_load(&heap->service_claims) != 0) {
     gc_claims_drop(heap, page, page_count);
   }
   vm_release(heap->region, page, page_count);
-  for (size_t p = page; p < page + page_count; p++) {
-    at32_store(&heap->top[p], 0);
-  }
   for (uint32_t b = head; b < head + block_count; b++) {
     at32_store(&heap->died[b], heap->cycle);
     AO_char_store((unsigned char volatile *)&heap->flags[b], 0);

@@ -103,7 +103,7 @@ static void *allocate(rt_thread *self, const request *want) {
 }
 
 RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {
-  rt_thread *self = rt_self_check(open, "veil_new");
+  rt_thread *self = rt_self_use(open, "veil_new");
   if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
     rt_type_register(type);
   }
@@ -112,7 +112,7 @@ RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {
 }
 
 RT_EXPORT void *veil_alloc_array(veil_thread *open, veil_type *type, size_t length) {
-  rt_thread *self = rt_self_check(open, "veil_new_array");
+  rt_thread *self = rt_self_use(open, "veil_new_array");
   if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
     rt_type_register(type);
   }

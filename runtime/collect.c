@@ -53,6 +53,9 @@ static void flip(veil_heap *heap, rt_thread *self) {
     rt_post(&heap->work);
   } else {
     rt_services_tell(heap, RT_CYCLE_ENDED);
+    while (gc_trim(heap->gc)) {
+      // nobody else does
+    }
     rt_post(&heap->ended);
   }
 }
@@ -200,14 +203,14 @@ void rt_scanners_stop(veil_heap *heap) {
 }
 
 RT_EXPORT void veil_collect_start(veil_thread *open) {
-  rt_thread *self = rt_self_check(open, "veil_collect_start");
+  rt_thread *self = rt_self_use(open, "veil_collect_start");
   rt_enter(self);
   rt_cycle_start(self);
   rt_leave(self);
 }
 
 RT_EXPORT void veil_collect(veil_thread *open) {
-  rt_thread *self = rt_self_check(open, "veil_collect");
+  rt_thread *self = rt_self_use(open, "veil_collect");
   rt_enter(self);
   rt_cycle_wait(self);
   // Another thread may be quicker: any cycle whose flip comes after this point will do.
@@ -222,7 +225,7 @@ RT_EXPORT void veil_collect(veil_thread *open) {
 RT_EXPORT bool veil_collecting(veil_heap *heap) { return gc_phase_now(heap->gc) != GC_IDLE; }
 
 RT_EXPORT void veil_verify(veil_thread *open) {
-  rt_thread *self = rt_self_check(open, "veil_verify");
+  rt_thread *self = rt_self_use(open, "veil_verify");
   veil_heap *heap = self->heap;
   rt_enter(self);
   for (bool done = false; !done;) {

@@ -241,6 +241,11 @@ RT_EXPORT veil_status veil_service_claim(veil_service *s, size_t page, veil_clai
       vm_settle(gc->region, page, bit, true, false);
     }
     stood = at_cas_full(&s->pending, (page + 1) * 4 + claim, 0);
+    if (stood && !(vm_claims(gc->region, page) & bit)) {
+      // Wiped by the release of the page's memory, which had looked for claims before this one was laid.
+      claim_forget(heap, page, claim);
+      stood = false;
+    }
   }
   pthread_mutex_unlock(&s->lock);
   self_leave(self, &saved);

@@ -112,6 +112,7 @@ bool rt_options_read(veil_options *out, const veil_options *given);
 
 // ---- thread.c
 rt_thread *rt_self_check(veil_thread *self, const char *function); // aborts if it is not this thread's
+rt_thread *rt_self_use(veil_thread *self, const char *function);   // nor if it is between brackets
 extern __thread rt_thread *rt_here;                                // this thread's attachments
 
 // ---- stop.c

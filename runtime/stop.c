@@ -144,6 +144,10 @@ bool rt_stop_install(int signo) {
   sigdelset(&action.sa_mask, SIGSEGV);
   sigdelset(&action.sa_mask, SIGBUS);
   struct sigaction old;
+  if (signo == SIGKILL || signo == SIGSTOP || signo == SIGSEGV || signo == SIGBUS || signo == SIGABRT) {
+    rt_error_set("option stop_signal: signal %d cannot be used", signo);
+    return false;
+  }
   if (sigaction(signo, NULL, &old) != 0) {
     rt_error_set("option stop_signal: signal %d cannot be handled", signo);
     return false;
@@ -152,7 +156,11 @@ bool rt_stop_install(int signo) {
     rt_error_set("option stop_signal: signal %d has a handler already", signo);
     return false;
   }
-  return sigaction(signo, &action, NULL) == 0;
+  if (sigaction(signo, &action, NULL) != 0) {
+    rt_error_set("option stop_signal: signal %d cannot be handled", signo);
+    return false;
+  }
+  return true;
 }
 
 void rt_stop_begin(veil_heap *heap, rt_thread *self) {

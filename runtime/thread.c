@@ -103,6 +103,9 @@ static void detach(rt_thread *self) {
   while (self->touch_count) {
     veil_untouch(&self->open, (void *)at_load(&heap->touched[self->touches[0]].base));
   }
+  // The buffers first: they would count as ours at a flip, while others allocate in them already.
+  memset(&self->open, 0, sizeof self->open);
+  self->tlab_start[0] = self->tlab_start[1] = NULL;
   for (int leaf = 0; leaf < 2; leaf++) {
     gc_lane_drop(heap->gc, &self->lane[leaf], leaf);
     gc_lane_drop(heap->gc, &self->medium[leaf], leaf);
@@ -127,8 +130,7 @@ static void detach(rt_thread *self) {
     }
   }
   heap->thread_count--;
-  // The structure stays for a while, empty: the first allocation after this goes the slow way and is seen.
-  memset(&self->open, 0, sizeof self->open);
+  // The structure stays for a while, without a buffer: the first allocation after this goes the slow way and is seen.
   self->signature = SIGNATURE_DEAD;
   self->next = heap->dead;
   heap->dead = self;
@@ -155,12 +157,16 @@ rt_thread *rt_self_check(veil_thread *open, const char *function) {
   return self;
 }
 
-RT_EXPORT void veil_detach(veil_thread *open) {
-  rt_thread *self = rt_self_check(open, "veil_detach");
+rt_thread *rt_self_use(veil_thread *open, const char *function) {
+  rt_thread *self = rt_self_check(open, function);
   if (self->bracketed) {
-    vm_fatal("veil_detach: between veil_block_begin and veil_block_end");
+    vm_fatal("%s: between veil_block_begin and veil_block_end", function);
   }
-  detach(self);
+  return self;
+}
+
+RT_EXPORT void veil_detach(veil_thread *open) {
+  detach(rt_self_use(open, "veil_detach"));
 }
 
 RT_EXPORT veil_heap *veil_thread_heap(veil_thread *open) { return ((rt_thread *)open)->heap; }

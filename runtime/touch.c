@@ -37,7 +37,7 @@ static int slot_find_locked(veil_heap *heap) {
 }
 
 RT_EXPORT veil_status veil_touch(veil_thread *open, void *address, size_t bytes, bool write) {
-  rt_thread *self = rt_self_check(open, "veil_touch");
+  rt_thread *self = rt_self_use(open, "veil_touch");
   veil_heap *heap = self->heap;
   uintptr_t base = (uintptr_t)address;
   gc_cell cell;
@@ -76,7 +76,7 @@ RT_EXPORT veil_status veil_touch(veil_thread *open, void *address, size_t bytes,
 }
 
 RT_EXPORT void veil_untouch(veil_thread *open, void *address) {
-  rt_thread *self = rt_self_check(open, "veil_untouch");
+  rt_thread *self = rt_self_use(open, "veil_untouch");
   veil_heap *heap = self->heap;
   for (unsigned i = 0; i < self->touch_count; i++) {
     rt_touch *touch = &heap->touched[self->touches[i]];

@@ -25,7 +25,7 @@ static void type_check(const veil_type *type) {
     vm_fatal("type %s: %zu bytes is no size for an object", type->name ? type->name : "(no name)", type->size);
   }
   for (size_t i = 0; i < type->pointer_count; i++) {
-    if (type->pointers[i] % 8 != 0 || type->pointers[i] + 8 > type->size) {
+    if (type->pointers[i] % 8 != 0 || type->size % 8 != 0 || type->size < 8 || type->pointers[i] > type->size - 8) {
       vm_fatal("type %s: pointer field %zu at offset %zu is not an aligned word inside the object's %zu bytes", type->name, i,
                type->pointers[i], type->size);
     }
