@@ -16,13 +16,14 @@ gc_type *gc_types[GC_TYPES];
 static AO_t type_count = GC_FIRST_TYPE;
 
 unsigned gc_type_register(const gc_type *type) {
+  gc_type *copy = malloc(sizeof *copy);
+  if (copy == NULL) {
+    vm_fatal("type %s: no memory to register it", type->name);
+  }
   uint64_t id = at_add_full(&type_count, 1);
   if (id >= GC_TYPES) {
     at_add_full(&type_count, (uint64_t)-1);
-    return 0;
-  }
-  gc_type *copy = malloc(sizeof *copy);
-  if (copy == NULL) {
+    free(copy);
     return 0;
   }
   *copy = *type;
@@ -58,6 +59,9 @@ static size_t tables_layout(gc_heap *heap, char *base) {
   return at;
 }
 
+// A veiled page without objects waits to be used: there is nothing to scan.
+static bool page_settles(void *arg, size_t page) { return gc_page_in_use(arg, page); }
+
 static bool page_touched(void *arg, size_t page) {
   gc_heap *heap = arg;
   return heap->world.touched(heap->world.arg, page);
@@ -82,6 +86,7 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
       .back_end = config->back_end,
       .settle = gc_settle,
       .touched = page_touched,
+      .settles = page_settles,
       .arg = heap,
   };
   vm_status status = vm_region_open(&region, &heap->region, why, why_bytes);

@@ -140,7 +140,8 @@ typedef struct gc_heap {
 
   // Large objects: under `large_lock` (never taken in a trap, nor while stopped).
   AO_t large_lock;
-  uint32_t large_cursor, large_high; // next fit; blocks ever used
+  uint32_t large_cursor;        // next fit
+  uint32_t volatile large_high; // blocks ever used; read without the lock
   // Large objects marked in this cycle, to be scanned; atomic.
   gc_stack large_grey;
   uint32_t volatile *large_head;  // per block of the large zone: the object's first block

@@ -56,7 +56,9 @@ char *gc_alloc_large(gc_heap *heap, uint64_t header, size_t cell_bytes, size_t l
     return NULL;
   }
   heap->large_size[head - heap->small_blocks] = bytes;
-  heap->large_high = head + block_count > heap->large_high ? head + (uint32_t)block_count : heap->large_high;
+  if (head + block_count > at32_load(&heap->large_high)) {
+    at32_store(&heap->large_high, head + (uint32_t)block_count);
+  }
   // The blocks are ours from here on, but they hold nothing yet: link first, then the space, the head last, so that
   // nobody finds an object without its header. The sweeper takes the lock too.
   size_t page = gc_block_page(heap, head);

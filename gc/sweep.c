@@ -134,7 +134,7 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
 }
 
 static void large_sweep(gc_heap *heap, gc_copier *copier) {
-  for (uint32_t b = heap->small_blocks; b < heap->large_high; b++) {
+  for (uint32_t b = heap->small_blocks; b < at32_load(&heap->large_high); b++) {
     if (gc_space(heap, b) != heap->from_space || gc_large_head(heap, b) != b) {
       continue;
     }

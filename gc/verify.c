@@ -128,7 +128,7 @@ static void heap_walk(verifier *walker) {
       }
     }
   }
-  for (uint32_t b = heap->small_blocks; b < heap->large_high; b++) {
+  for (uint32_t b = heap->small_blocks; b < at32_load(&heap->large_high); b++) {
     if (gc_space(heap, b) != 0 && gc_large_head(heap, b) == b) {
       gc_cell cell = gc_large_cell(heap, b);
       gc_before_read(heap, gc_block_alias(heap, b), GC_BLOCK);

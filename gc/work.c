@@ -86,7 +86,7 @@ bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
 
 bool gc_scan_anything(gc_heap *heap, gc_copier *copier) {
   size_t scanned = 0;
-  for (uint32_t b = 0; b < heap->large_high; b++) {
+  for (uint32_t b = 0; b < at32_load(&heap->large_high); b++) {
     b = b == at_load(&heap->fresh) ? heap->small_blocks : b;
     if (gc_space(heap, b) != 0) {
       scanned += block_scan(heap, copier, b);

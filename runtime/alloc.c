@@ -3,8 +3,10 @@
 //
 // Runs in the mutator, in a critical section: a stop waits for its end.
 
+#include "gc/alloc.h"
 #include "runtime/runtime.h"
 
+enum { SPARE = 64 };      // a full cycle has to leave this part of the limit, or memory counts as exhausted
 enum { OOM_CYCLES = 2 }; // full cycles without success before memory counts as exhausted
 
 // What is wanted: once more after each cycle, until it is had.
@@ -92,6 +94,9 @@ static void *allocate(rt_thread *self, const request *want) {
       rt_cycle_start(self);
     }
     rt_cycle_wait(self);
+    if (cycles > 0 && !gc_may_allocate(heap->gc, heap->options.limit / SPARE)) {
+      break; // a buffer may be had, and then a cycle for each: that is a hang in all but name
+    }
     cell = cell_try(self, want);
   }
   char *object = cell ? cell + gc_header_bytes(want->header) : NULL;

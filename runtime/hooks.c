@@ -181,7 +181,7 @@ RT_EXPORT veil_service *veil_service_open(veil_heap *heap, const char *name, con
   return s;
 }
 
-static size_t pages_used(const gc_heap *gc) { return gc_block_page(gc, gc->large_high); }
+static size_t pages_used(const gc_heap *gc) { return gc_block_page(gc, at32_load(&gc->large_high)); }
 
 RT_EXPORT void veil_service_close(veil_service *s) {
   veil_heap *heap = s->heap;

@@ -14,9 +14,9 @@ struct vm_backend_state {
   // uffd
   int uffd, pagemap;
   // mprotect
-  size_t limit;     // mappings the process may have
-  AO_t mappings;    // of the view, when last counted
-  AO_t changes;     // calls that may have made two more each, since then
+  size_t limit;  // mappings the process may have
+  AO_t mappings; // of the view, when last counted
+  AO_t changes;  // calls that may have made two more each, since then
 };
 
 struct vm_dirty {
@@ -91,7 +91,8 @@ bool vm_claim_settling(void);
 void vm_claim_wait(vm_region *region, size_t page, uint32_t seen);
 // Clears `off` and sets `on`, and wakes whoever sleeps on the word. For a holder of BUSY or a helper.
 void vm_claim_change(vm_region *region, size_t page, uint32_t off, uint32_t on);
-// Takes the pages' memory out of use: revokes, drops claims and COMMITTED; `give` gives up the memory of a run in between.
+// Takes the pages' memory out of use: revokes, drops claims and COMMITTED; `give` gives up the memory of a run in
+// between.
 void vm_claim_release(vm_region *region, size_t page, size_t count, void (*give)(vm_region *, size_t, size_t));
 // Opens what can be of the range without waiting for anybody. False if there are no mappings left for it.
 bool vm_claim_open_some(vm_region *region, size_t page, size_t count);
@@ -103,14 +104,21 @@ void vm_claim_fold(vm_region *region);
 // Opens what can be of a range for which there was no mapping left, by folding whole regions. The caller holds
 // none of the range.
 void vm_crowd_open(vm_region *region, size_t page, size_t count);
-// The same for a trap on a page, whose thread holds nothing: first by settling and opening larger and larger windows around it.
+// The same for a trap on a page, whose thread holds nothing: first by settling and opening larger and larger windows
+// around it.
 void vm_crowd_trap(vm_region *region, size_t page);
+
+// The system may be writing the page for a thread now, so its access must not be lowered.
+static inline bool vm_touched(const vm_region *region, size_t page) {
+  return region->config.touched != NULL && region->config.touched(region->config.arg, page);
+}
 
 // ---- dirty.c
 
 // Writes to the page must be noticed by CLEAN.
 static inline bool vm_dirty_watches(const vm_region *region, size_t page) {
-  return !region->kernel_dirty && (at32_load_acquire(&region->dirty->consumers) & at8_load(&region->dirty->clean[page])) != 0;
+  return !region->kernel_dirty &&
+         (at32_load_acquire(&region->dirty->consumers) & at8_load(&region->dirty->clean[page])) != 0;
 }
 static inline bool vm_dirty_tracked(const vm_region *region) {
   return at32_load_acquire(&region->dirty->consumers) != 0;

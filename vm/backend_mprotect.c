@@ -30,6 +30,19 @@ static bool mprotect_protect(vm_region *region, size_t page, size_t count, enum 
   return result == 0;
 }
 
+// Takes all access from [base, limit) around the run of pages that is to lose it, but for pages outside the run that
+// the system may be using. False if there was no mapping left.
+static bool lower_around(vm_region *region, size_t page, size_t count, size_t base, size_t limit) {
+  for (size_t from = base, to; from < limit; from = to + 1) {
+    for (to = from; to < limit && ((to >= page && to < page + count) || !vm_touched(region, to)); to++) {
+    }
+    if (from < to && !mprotect_protect(region, from, to - from, OS_NONE)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 static void mprotect_revoke(vm_region *region, size_t page, size_t count, unsigned access) {
   if (mprotect_protect(region, page, count, access == 0 ? OS_NONE : OS_READ)) {
     return;
@@ -39,9 +52,12 @@ static void mprotect_revoke(vm_region *region, size_t page, size_t count, unsign
   for (size_t size = 16; size < region->pages; size *= 4) {
     size_t base = page & ~(size - 1), limit = (page + count + size - 1) & ~(size - 1);
     limit = limit < region->pages ? limit : region->pages;
-    if (mprotect_protect(region, base, limit - base, OS_NONE)) {
+    if (lower_around(region, page, count, base, limit)) {
       return;
     }
+  }
+  if (lower_around(region, page, count, 0, region->pages)) {
+    return;
   }
   while (!mprotect_protect(region, 0, region->pages, OS_NONE)) {
     os_yield(); // the view is one mapping afterwards, so this is a shortage of another kind: it passes
@@ -52,9 +68,7 @@ static bool mprotect_open(vm_region *region, size_t page, size_t count, unsigned
   return mprotect_protect(region, page, count, access & VM_ACCESS_WRITE ? OS_READ_WRITE : OS_READ);
 }
 
-static void mprotect_release(vm_region *region, size_t page, size_t count) {
-  mprotect_revoke(region, page, count, 0);
-}
+static void mprotect_release(vm_region *region, size_t page, size_t count) { mprotect_revoke(region, page, count, 0); }
 
 static void mprotect_disarm(vm_region *region, size_t page, size_t count) {
   for (size_t i = page; i < page + count; i++) {

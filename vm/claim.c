@@ -4,18 +4,13 @@
 // Neighbours: vm.h has the contract, README.md the table of states and the invariants; trap.c calls
 // vm_claim_trap, backend_*.c change the view. Any thread, signal handlers too: no allocation, no locks but the words.
 //
-// vm.derive  The view of a page changes only by a holder of BUSY or by a helper counted in HELPERS, to what the claims
-//            in the word allow.
-// vm.access  ACCESS in the word is at least what the view gives, whenever neither BUSY nor HELPERS is set.
-// vm.help    BUSY is taken only while HELPERS is 0. So no claim is added while a helper is at work, and claims that are
-//            dropped meanwhile are none that its access depends on.
-// vm.empty   Nobody waits for a word while holding pages LAYING, or pages taken in order to open them.
+// Keeps vm.word, vm.derive, vm.access, vm.help, vm.empty and vm.touched.
 
 #include "vm/backend.h"
 #include "vm/check.h"
 #include "vm/os.h"
 
-enum { SPINS = 3000 };  // some 30 us: longer than a page takes; a sleep and its wake-up take longer still
+enum { SPINS = 3000 }; // some 30 us: longer than a page takes; a sleep and its wake-up take longer still
 enum { RUN = 1024 };   // pages held at once in order to change them by one call to the system
 enum { ANY_OPENING = VM_BUSY | VM_SETTLED };
 
@@ -28,7 +23,9 @@ void vm_view_forbid(bool forbid) { settling += forbid ? 1u : ~0u; }
 
 // ---- The word.
 
-static inline uint32_t word_load(const vm_region *region, size_t page) { return at32_load_acquire(&region->word[page]); }
+static inline uint32_t word_load(const vm_region *region, size_t page) {
+  return at32_load_acquire(&region->word[page]);
+}
 
 static inline bool word_cas(vm_region *region, size_t page, uint32_t old, uint32_t new_value) {
   bool done = at32_cas_full(&region->word[page], old, new_value);
@@ -231,8 +228,8 @@ bool vm_claim_trap(vm_region *region, size_t page, bool write) {
 
 enum laying { SKIPPED, LAID, LAID_HELD, MUST_WAIT };
 
-// Lays the claim on one page. LAID_HELD: the page is LAYING, and the caller has to revoke its access. MUST_WAIT: for the
-// word to change from *seen.
+// Lays the claim on one page. LAID_HELD: the page is LAYING, and the caller has to revoke its access. MUST_WAIT: for
+// the word to change from *seen.
 static enum laying lay_one(vm_region *region, size_t page, unsigned claim, uint8_t stamp, uint32_t *seen) {
   for (;;) {
     uint32_t w = *seen = word_load(region, page);
@@ -254,6 +251,11 @@ static enum laying lay_one(vm_region *region, size_t page, unsigned claim, uint8
     uint32_t n = with_stamp(w | claim, stamp);
     bool revoke = (w & VM_ACCESS & ~vm_claim_allows(region, n)) != 0;
     if (word_cas(region, page, w, revoke ? n | VM_BUSY | VM_LAYING : n)) {
+      if (revoke && claim == VM_CLEAN && vm_touched(region, page)) {
+        vm_dirty_note(region, page, ~0u); // it stays open, so it counts as written
+        vm_claim_change(region, page, VM_BUSY | VM_LAYING | VM_CLEAN, 0);
+        return SKIPPED;
+      }
       return revoke ? LAID_HELD : LAID;
     }
   }
@@ -328,7 +330,8 @@ void vm_stamp_clear(vm_region *region, size_t page, size_t count) {
 
 // ---- Opening runs.
 
-// Takes pages of [page, limit) as long as `take` says so, opens them run by run. BLOCKED: until the word changes from *seen.
+// Takes pages of [page, limit) as long as `take` says so, opens them run by run. BLOCKED: until the word changes from
+// *seen.
 enum taken { TAKEN, PASSED, BLOCKED };
 typedef enum taken taker(vm_region *region, size_t page, unsigned claim, uint32_t *seen);
 
@@ -431,6 +434,10 @@ bool vm_claim_open_some(vm_region *region, size_t page, size_t count) {
 void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool open) {
   range_check(region, page, 1);
   bool opened = true;
+  if (open && region->config.touched != NULL) {
+    at32_add_full(&region->word[page],
+                  0); // vm.touched: what the caller has said before is seen before the word is read
+  }
   for (;;) {
     uint32_t w = word_load(region, page);
     uint32_t due = w & claims & VM_CLAIMS;
@@ -478,8 +485,8 @@ bool vm_take(vm_region *region, size_t page, unsigned claim) {
 
 void vm_settled(vm_region *region, size_t page, unsigned claim) {
   uint32_t w = word_load(region, page);
-  VM_CHECK((w & VM_BUSY) && !(w & VM_LAYING) && (w & claim), "page %zu is not held, or claim %x is not on it: word %x", page,
-           claim, w);
+  VM_CHECK((w & VM_BUSY) && !(w & VM_LAYING) && (w & claim), "page %zu is not held, or claim %x is not on it: word %x",
+           page, claim, w);
   mark_settled(region, page, claim);
 }
 
@@ -532,11 +539,17 @@ void vm_claim_fold(vm_region *region) {
     uint64_t held[CHUNK / 64] = {0};
     for (size_t i = 0; i < count; i++) {
       uint32_t w = word_load(region, base + i);
-      if (is_free(w) && word_cas(region, base + i, w, w | VM_BUSY | VM_LAYING)) {
+      if (is_free(w) && !vm_touched(region, base + i) && word_cas(region, base + i, w, w | VM_BUSY | VM_LAYING)) {
         held[i / 64] |= (uint64_t)1 << (i % 64);
       }
     }
-    region->back_end->revoke(region, base, count, 0);
+    for (size_t from = 0, to; from < count; from = to + 1) {
+      for (to = from; to < count && !vm_touched(region, base + to); to++) {
+      }
+      if (from < to) {
+        region->back_end->revoke(region, base + from, to - from, 0);
+      }
+    }
     for (size_t i = 0; i < count; i++) {
       if (held[i / 64] >> (i % 64) & 1) {
         vm_claim_change(region, base + i, VM_BUSY | VM_LAYING | VM_ACCESS, 0);

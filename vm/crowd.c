@@ -4,11 +4,10 @@
 // Neighbours: claim.c calls when a back end could not open a page; backend_mprotect.c counts mappings. Only
 // mprotect gets here. Any thread, signal handlers too.
 //
-// vm.crowd  Never fails: first opens larger and larger aligned windows around the page, settling what is claimed in
-//           them page by page: seams go away for good, by work that had to be done anyway. Then folds
-//           a whole region into one mapping without access, like a TLB that is flushed: its pages open again by a
-//           trap each. That takes no claim to be settled, so it works always. Only traps settle neighbours: other
-//           callers may hold pages, and would wait for themselves.
+// vm.crowd  Windows first: seams go away for good, by work that had to be done anyway. Folding, like the flush of a
+// TLB,
+//           takes no claim to be settled, so it works always. Only traps settle neighbours: other callers may
+//           hold pages, and would wait for themselves.
 
 #include "vm/backend.h"
 #include "vm/check.h"
@@ -22,7 +21,8 @@ static bool open_window(vm_region *region, size_t page, size_t window) {
   size_t base = page & ~(window - 1), limit = base + window < region->pages ? base + window : region->pages;
   for (size_t i = base; i < limit; i++) {
     uint32_t w = at32_load_acquire(&region->word[i]);
-    if ((w & VM_COMMITTED) && !(w & VM_ABSENT)) {
+    bool settles = region->config.settles == NULL || region->config.settles(region->config.arg, i);
+    if ((w & VM_COMMITTED) && !(w & VM_ABSENT) && (settles || !(w & VM_UNSCANNED))) {
       vm_settle(region, i, WORTH_SETTLING, true, false);
     }
   }

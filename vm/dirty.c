@@ -4,12 +4,7 @@
 // Neighbours: the back end's harvest finds writes where the kernel tracks them, else claim.c notes them when it settles
 // CLEAN; both by vm_dirty_note. vm_dirty: the thread of a consumer, not in traps. vm_dirty_note: any thread, in traps.
 //
-// vm.dirty        While a consumer's clean bit is on, the page is armed: a write will clear the bit, either before
-//                 it happens (CLEAN), or when the next harvest finds it in the kernel.
-// vm.clean-first  vm_dirty sets the bit first and arms then (CLEAN), or has armed first and visits afterwards (kernel): in both
-//                 a write that is not seen by the visit clears the bit again. Who opens a page looks at the bit after the
-//                 claims are settled, so a CLEAN that is just being settled is laid again.
-// vm.veil-dirty   Who revokes a page harvests it while nobody can write it, and other harvesters wait for him (LAYING).
+// Keeps vm.dirty, vm.clean-first and vm.veil-dirty.
 
 #include "vm/backend.h"
 #include "vm/check.h"
@@ -123,32 +118,15 @@ static void wait_for_laying(vm_region *region, size_t page) {
   }
 }
 
-// Lays CLEAN, but not where the system may be writing: it would get EFAULT.
-static void arm(vm_region *region, uint8_t bit, size_t page, size_t count) {
-  size_t run = page, limit = page + count;
-  for (size_t i = page; i <= limit; i++) {
-    bool touched = i < limit && region->config.touched != NULL && region->config.touched(region->config.arg, i);
-    if (i < limit && !touched) {
-      continue;
-    }
-    if (run < i) {
-      vm_prot(region, run, i - run, VM_CLEAN, 0);
-    }
-    if (touched) {
-      vm_dirty_note(region, i, bit);
-    }
-    run = i + 1;
-  }
-}
-
 // Takes the consumer's answer for a run of pages that are dirty for it, arms them, and visits them.
-static void answer(vm_region *region, uint8_t bit, size_t page, size_t count, void (*visit)(void *, size_t), void *arg) {
+static void answer(vm_region *region, uint8_t bit, size_t page, size_t count, void (*visit)(void *, size_t),
+                   void *arg) {
   for (size_t i = page; i < page + count; i++) {
     at8_or_full(&region->dirty->clean[i], bit);
   }
   os_point();
   if (!region->kernel_dirty) {
-    arm(region, bit, page, count); // vm.clean-first
+    vm_prot(region, page, count, VM_CLEAN, 0); // vm.clean-first
   }
   os_point();
   for (size_t i = page; i < page + count; i++) {
@@ -158,7 +136,7 @@ static void answer(vm_region *region, uint8_t bit, size_t page, size_t count, vo
 
 static size_t answer_run(vm_region *region, uint8_t bit, size_t page, size_t limit, void (*visit)(void *, size_t),
                          void *arg) {
-  enum { BATCH = 256 }; // pages armed by one call
+  enum { BATCH = 256 };          // pages armed by one call
   size_t visited = 0, dirty = 0; // [i - dirty, i) is dirty
   for (size_t i = page; i < limit; i++) {
     wait_for_laying(region, i);
@@ -184,7 +162,8 @@ size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count, void
                 void *arg) {
   struct vm_dirty *dirty = region->dirty;
   uint8_t bit = (uint8_t)(1u << consumer);
-  VM_CHECK(consumer >= 0 && consumer < VM_DIRTY_CONSUMERS && (at32_load(&dirty->consumers) & bit), "no consumer %d", consumer);
+  VM_CHECK(consumer >= 0 && consumer < VM_DIRTY_CONSUMERS && (at32_load(&dirty->consumers) & bit), "no consumer %d",
+           consumer);
   size_t top = at_load_acquire(&region->top), visited = 0;
   size_t limit = page + count < top ? page + count : top;
   if (region->back_end->harvest != NULL) {

@@ -283,9 +283,7 @@ int os_uffd_disarm(int uffd, void *address, size_t bytes) {
   return result;
 }
 
-int os_pagemap_open(void) {
-  return fails() ? -EMFILE : (int)RESULT(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
-}
+int os_pagemap_open(void) { return fails() ? -EMFILE : (int)RESULT(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)); }
 
 int os_pagemap_harvest(int pagemap, uintptr_t *from, uintptr_t limit, struct os_range *ranges, int max) {
   enum { STEP = 64 };

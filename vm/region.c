@@ -25,11 +25,9 @@ struct body {
 
 // ---- The table.
 
-// vm.table  `region` is 0 while the other fields change. A reader who finds an address in a slot touches
-//           that region, so it is not being closed; one who does not never looks into the region.
-static struct slot {
-  AO_t region, base, limit;
-} table[TABLE];
+// vm.table: a reader who finds an address in a slot touches that region, so it is not being closed; one who does
+// not never looks into the region.
+static struct slot { AO_t region, base, limit; } table[TABLE];
 static AO_t table_used;              // no slot from here on was ever used
 static uint32_t volatile table_lock; // taken by opening and closing alone
 
@@ -227,7 +225,9 @@ static void give_up(vm_region *region, size_t page, size_t count) {
   at_add(&region->committed, -(uint64_t)offset_of(region, count));
 }
 
-static bool committed(const vm_region *region, size_t page) { return (at32_load(&region->word[page]) & VM_COMMITTED) != 0; }
+static bool committed(const vm_region *region, size_t page) {
+  return (at32_load(&region->word[page]) & VM_COMMITTED) != 0;
+}
 
 // The first page in [page, limit) that is committed, or is not, as `value` says.
 static size_t next_with(const vm_region *region, size_t page, size_t limit, bool value) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // trap.c: the signal handler: finds out whose fault it is, and hands ours to claim.c.
 //
-// Neighbours: region.c installs when a region opens; vm_claim_trap does the work. The handler runs in the thread that touched the
-// page, on its alternate stack if it has one, with every signal blocked but those of faults.
+// Neighbours: region.c installs when a region opens; vm_claim_trap does the work. The handler runs in the thread that
+// touched the page, on its alternate stack if it has one, with every signal blocked but those of faults.
 //
 // A fault that is not ours goes to whoever handled the signal before, as if we were not there.
 
@@ -58,10 +58,9 @@ static void call_handler(const struct sigaction *action, int signo, siginfo_t *i
   os_mask(SIG_SETMASK, &ours, NULL);
 }
 
-// trap.chain  A handler that chains to ours, and to which ours chains, would pass a fault to and fro. So a signal is marked
-//             when it is passed on, in the one field of its context that the kernel sets to zero and does not read: a
-//             handler may leave by longjmp, so nothing that has to be undone would do. Marked once, it goes to who was there before
-//             veil; marked twice, to nobody.
+// trap.chain: the mark is in the one field of the context that the kernel sets to zero and does not read. A handler may
+// leave by longjmp, so nothing that has to be undone would do. Marked once, a signal goes to who was there before
+// veil; marked twice, to nobody.
 static ucontext_t passed_once, passed_twice;
 
 static void pass_on(struct handled *h, int signo, siginfo_t *info, ucontext_t *context) {
@@ -110,7 +109,8 @@ static void on_fault(int signo, siginfo_t *info, void *context) {
   }
   uint64_t start = vm_now();
   if (vm_claim_settling()) {
-    vm_fatal("the view was touched at %p while a claim was being settled or an object traced: use the alias", info->si_addr);
+    vm_fatal("the view was touched at %p while a claim was being settled or an object traced: use the alias",
+             info->si_addr);
   }
   if (!vm_claim_trap(region, vm_page_of(region, info->si_addr), (error & ERROR_WRITE) != 0)) {
     stray(region, info->si_addr);

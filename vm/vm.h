@@ -67,6 +67,8 @@ typedef struct vm_region_config {
   // A touch of a page of the region that was never committed or was released: a bug of the program or of the
   // collector. Speaks and aborts; NULL: vm does.
   void (*stray)(void *arg, void *address);
+  // Whether UNSCANNED of a page may be settled before anybody touches it, so that larger runs can be opened. NULL: always.
+  bool (*settles)(void *arg, size_t page);
   // True for a page that the system may be writing for a thread now: it is not armed, and counts as written each time. NULL: none.
   bool (*touched)(void *arg, size_t page);
   void *arg;

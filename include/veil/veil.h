@@ -83,7 +83,8 @@ void veil_poll(veil_thread *self);
 
 // Brackets a call that may block: between the two the thread touches no object and is not
 // woken by stops. Not nested. What the kernel is to read or write meanwhile
-// needs veil_touch. Owning thread.
+// needs veil_touch. Owning thread. The function that calls veil_block_begin must be active until veil_block_end: a wrapper that
+// returns in between has to be inline or a macro, or what its caller holds in registers is not seen.
 void veil_block_begin(veil_thread *self);
 void veil_block_end(veil_thread *self);
 
