@@ -59,6 +59,10 @@ void gc_copier_give(gc_heap *heap, gc_copier *copier);
 // ---- Pacing: numbers in, decision out.
 bool gc_wants_cycle(const gc_heap *heap);  // enough has been born
 bool gc_wants_assist(const gc_heap *heap); // scanners do not keep up
+// Everything is scanned, but the sweeper does not get the processor, and far more was born than planned: a mutator had better wait.
+bool gc_wants_wait(const gc_heap *heap);
+// After the last full cycle, so much had survived that `bytes` more, and the next cycle's copies, do not fit.
+bool gc_exhausted(const gc_heap *heap, size_t bytes);
 size_t gc_used_bytes(const gc_heap *heap);
 
 // ---- Pages, for services and system calls.

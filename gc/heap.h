@@ -150,6 +150,7 @@ typedef struct gc_heap {
 
   // Written by the thread that flips or sweeps; read for pacing (atomic words).
   AO_t live_bytes;           // after the last sweep
+  AO_t survived_bytes;       // of it, what was there at the flip
   AO_t trigger_bytes;        // used bytes at which the next cycle starts
   AO_t from_blocks;          // small blocks that the last flip put into from-space
   AO_t copied_blocks;        // small blocks copiers took since the flip

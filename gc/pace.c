@@ -53,6 +53,22 @@ static uint64_t copies_bytes(const gc_heap *heap) {
   }
 }
 
+bool gc_exhausted(const gc_heap *heap, size_t bytes) {
+  uint64_t survived = at_load(&heap->survived_bytes);
+  uint64_t large = at_load(&heap->large_bytes);
+  uint64_t small = survived > large ? survived - large : 0;
+  return survived + small + small / 16 + heap->limit / 64 + bytes > heap->limit;
+}
+
+// What may be born in a cycle before mutators have to help.
+static uint64_t mid_cycle_budget(const gc_heap *heap, uint64_t live) { return live / 5 + heap->config.headroom; }
+
+bool gc_wants_wait(const gc_heap *heap) {
+  gc_phase phase = gc_phase_now(heap);
+  return (phase == GC_SWEEPING || (phase == GC_SCANNING && gc_scan_finished(heap))) &&
+         at_load(&heap->born_bytes) > 2 * mid_cycle_budget(heap, at_load(&heap->live_bytes));
+}
+
 bool gc_may_allocate(const gc_heap *heap, size_t bytes) {
   return gc_used_bytes(heap) + copies_bytes(heap) + bytes <= heap->limit;
 }
@@ -70,7 +86,7 @@ bool gc_wants_assist(const gc_heap *heap) {
   uint64_t live = at_load(&heap->live_bytes);
   uint64_t half = at_load(&heap->from_blocks) * GC_BLOCK / 2;
   live = live > half ? live : half;
-  uint64_t budget = live / 5 + heap->config.headroom;
+  uint64_t budget = mid_cycle_budget(heap, live);
   uint64_t born = at_load(&heap->born_bytes);
   if (born * 4 < budget) {
     return false;
@@ -91,6 +107,6 @@ uint64_t gc_pace_keep(const gc_heap *heap) {
   uint64_t trigger = at_load(&heap->trigger_bytes);
   uint64_t born = trigger > used ? (trigger - used) / GC_BLOCK : 0;
   // And what is born in mid-cycle, before mutators have to help: giving it back would only mean to ask for it again.
-  uint64_t mid_cycle = (used / 5 + heap->config.headroom) / GC_BLOCK;
+  uint64_t mid_cycle = mid_cycle_budget(heap, used) / GC_BLOCK;
   return gc_pace_reserve(heap) + born + mid_cycle + 16;
 }

@@ -3,11 +3,9 @@
 //
 // Runs in the mutator, in a critical section: a stop waits for its end.
 
-#include "gc/alloc.h"
 #include "runtime/runtime.h"
 
-enum { SPARE = 64 };      // a full cycle has to leave this part of the limit, or memory counts as exhausted
-enum { OOM_CYCLES = 2 }; // full cycles without success before memory counts as exhausted
+enum { OOM_CYCLES = 100 }; // full cycles in which other threads are always quicker
 
 // What is wanted: once more after each cycle, until it is had.
 typedef struct request {
@@ -33,6 +31,9 @@ static void pace(rt_thread *self) {
   }
   if (heap->options.torture && random_next(self) % heap->options.torture == 0) {
     rt_cycle_start(self);
+  }
+  if (gc_wants_wait(heap->gc)) {
+    rt_nap(self);
   }
   // At most a few units per buffer, so that no allocation takes long.
   for (int i = 0; i < 2 && gc_wants_assist(heap->gc); i++) {
@@ -88,16 +89,18 @@ static void *allocate(rt_thread *self, const request *want) {
   rt_enter(self);
   pace(self);
   char *cell = cell_try(self, want);
-  for (int cycles = 0; cell == NULL && cycles <= OOM_CYCLES; cycles++) {
-    // Whatever is under way may free enough; then a cycle of our own.
+  for (int cycles = 0; cell == NULL && cycles < OOM_CYCLES; cycles++) {
+    // Whatever is under way may free enough; then a cycle of our own. Other threads may take what it frees: then again.
     if (gc_phase_now(heap->gc) == GC_IDLE && cycles > 0) {
       rt_cycle_start(self);
     }
     rt_cycle_wait(self);
-    if (cycles > 0 && !gc_may_allocate(heap->gc, heap->options.limit / SPARE)) {
-      break; // a buffer may be had, and then a cycle for each: that is a hang in all but name
+    // Crumbs would do for this buffer, and then a cycle for each: a hang in all but name.
+    bool exhausted = gc_exhausted(heap->gc, want->cell);
+    if (exhausted && cycles > 0) {
+      break;
     }
-    cell = cell_try(self, want);
+    cell = exhausted ? NULL : cell_try(self, want);
   }
   char *object = cell ? cell + gc_header_bytes(want->header) : NULL;
   // A stop may come in rt_leave: what the stack holds then has to be the object.

@@ -86,6 +86,17 @@ void rt_assist(rt_thread *self) {
   rt_signals_restore(&saved);
 }
 
+// Makes sure that a scanner is awake, and waits for the end of its cycle.
+static void ended_wait(rt_thread *self, uint32_t ended, unsigned ms) {
+  sigset_t saved;
+  rt_post(&self->heap->work);
+  rt_signals_block(&saved);
+  rt_block(self);
+  rt_wait(&self->heap->ended, ended, ms);
+  rt_unblock(self);
+  rt_signals_restore(&saved);
+}
+
 void rt_cycle_wait(rt_thread *self) {
   veil_heap *heap = self->heap;
   uint64_t began = vm_now();
@@ -96,15 +107,15 @@ void rt_cycle_wait(rt_thread *self) {
       rt_safepoint(self);
       continue;
     }
-    rt_post(&heap->work);
-    sigset_t saved;
-    rt_signals_block(&saved);
-    rt_block(self);
-    rt_wait(&heap->ended, ended, 10);
-    rt_unblock(self);
-    rt_signals_restore(&saved);
+    ended_wait(self, ended, 10);
   }
   at_add(&heap->stall_ns, vm_now() - began);
+}
+
+void rt_nap(rt_thread *self) {
+  uint64_t began = vm_now();
+  ended_wait(self, at32_load_acquire(&self->heap->ended), NAP_MS);
+  at_add(&self->heap->stall_ns, vm_now() - began);
 }
 
 static void verify_ended(veil_heap *heap) {

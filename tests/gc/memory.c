@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: MIT
+// memory.c: the limit, pacing, the reserve, memory given back, and what happens without memory for to-space (gc.memory).
+
+#include <criterion/criterion.h>
+#include "tests/gc/fake.h"
+
+enum { MIB = 1 << 20 };
+
+ON_ALL_BACK_ENDS(memory, allocation_stops_where_the_limit_leaves_no_room_for_copies) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 8 * MIB);
+  size_t count = 0;
+  for (pair *p; (p = fake_new(f, &type_pair)) != NULL; count++) {
+    p->key = (long)count;
+    p->right = f->root[0];
+    f->root[0] = p;
+  }
+  cr_assert_geq(gc_used_bytes(f->gc), 3 * MIB, "%zu bytes", gc_used_bytes(f->gc));
+  cr_assert_leq(gc_used_bytes(f->gc), 4 * MIB + MIB / 4, "%zu bytes", gc_used_bytes(f->gc));
+  for (int cycle = 0; cycle < 3; cycle++) {
+    fake_cycle(f);
+    cr_assert_leq(f->gc->committed_max, 8 * MIB);
+    long key = (long)count;
+    for (pair *p = f->root[0]; p != NULL; p = p->right) {
+      cr_assert_eq(p->key, --key);
+    }
+    cr_assert_eq(key, 0);
+  }
+  cr_assert_eq(f->gc->kept_blocks, 0, "the reserve was not enough for %lu blocks", (unsigned long)f->gc->kept_blocks);
+  fake_close(f);
+}
+
+// ---- Copying without memory. What the heap may hold is taken away in mid-cycle, as if others had it.
+
+static void copies_without_memory(const char *back_end, size_t spare_blocks, bool medium, bool leaf) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 16 * MIB);
+  enum { COUNT = 3000 };
+  void **table = f->root[0] = fake_array(f, &type_pointer, COUNT);
+  for (size_t i = 0; i < COUNT; i++) {
+    size_t bytes = medium ? 520 + i % 1500 : 40;
+    if (leaf) {
+      table[i] = fake_array(f, &type_byte, bytes);
+      fake_fill(table[i], bytes, (unsigned)i);
+    } else {
+      void **object = table[i] = fake_array(f, &type_pointer, bytes / 8);
+      object[0] = i > 0 ? table[i - 1] : NULL;
+      object[bytes / 8 - 1] = object;
+      fake_array(f, &type_pointer, bytes / 8); // its neighbour is garbage
+    }
+    EXPECT(table[i] != NULL);
+  }
+  for (int cycle = 0; cycle < 6; cycle++) {
+    fake_flip(f);
+    fake_memory_take(f, cycle % 2 ? spare_blocks : 0);
+    for (size_t i = 0; i < COUNT && cycle % 3 == 1; i += 100) { // some of it by traps
+      void **object = ((void ***)f->root[0])[i];
+      cr_assert(leaf || i == 0 || object[0] == ((void **)f->root[0])[i - 1]);
+    }
+    fake_finish(f);
+    f->gc->limit = f->gc->config.limit;
+    table = f->root[0];
+    for (size_t i = 0; i < COUNT; i++) {
+      size_t bytes = medium ? 520 + i % 1500 : 40;
+      if (leaf) {
+        cr_assert(fake_filled(table[i], bytes, (unsigned)i));
+      } else {
+        void **object = table[i];
+        cr_assert(object[0] == (i > 0 ? table[i - 1] : NULL));
+        cr_assert(object[bytes / 8 - 1] == object);
+        cr_assert_eq(gc_cell_length(fake_cell(f, object)), bytes / 8);
+      }
+    }
+  }
+  fake_cycle(f);
+  fake_cycle(f);
+  fake_close(f);
+}
+
+ON_TRAPPING_BACK_ENDS(memory, objects_stay_where_they_are_when_there_is_no_memory_for_copies) {
+  copies_without_memory(back_end, 0, false, false);
+}
+ON_TRAPPING_BACK_ENDS(memory, objects_stay_when_memory_runs_out_half_way) { copies_without_memory(back_end, 2, false, false); }
+ON_TRAPPING_BACK_ENDS(memory, medium_objects_stay_when_memory_runs_out) { copies_without_memory(back_end, 3, true, false); }
+ON_TRAPPING_BACK_ENDS(memory, leaf_objects_stay_when_memory_runs_out) { copies_without_memory(back_end, 0, false, true); }
+ON_TRAPPING_BACK_ENDS(memory, medium_leaf_objects_stay_when_memory_runs_out) { copies_without_memory(back_end, 1, true, true); }
+
+// With the limit lowered before the flip, so that the back end without traps has to do with it too.
+ON_ALL_BACK_ENDS(memory, nothing_is_lost_when_the_limit_leaves_nothing_for_copies) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 16 * MIB);
+  fake_list(f, 0, 20000);
+  for (int i = 0; i < 1000; i++) {
+    f->root[10 + i] = fake_array(f, &type_byte, (size_t)i);
+    fake_fill(f->root[10 + i], (size_t)i, (unsigned)i);
+  }
+  pair *pinned = f->root[1] = fake_new(f, &type_pair);
+  f->word[0] = (uintptr_t)pinned;
+  pinned->left = f->root[0];
+  for (int cycle = 0; cycle < 5; cycle++) {
+    f->gc->limit = f->gc->committed_bytes + (size_t)cycle * GC_BLOCK;
+    fake_flip(f);
+    fake_finish(f);
+    f->gc->limit = 16 * MIB;
+    cr_assert_eq(fake_list_length(f, 0), 20000);
+    cr_assert_eq((void *)pinned->left, f->root[0]);
+    for (int i = 0; i < 1000; i++) {
+      cr_assert(fake_filled(f->root[10 + i], (size_t)i, (unsigned)i));
+    }
+    while (gc_trim(f->gc)) {
+    }
+  }
+  cr_assert_gt(f->gc->kept_blocks, 0);
+  // With memory again, garbage goes and the heap is as small as it was.
+  f->root[0] = NULL;
+  pinned->left = NULL;
+  fake_buffers_drop(f);
+  fake_cycle(f);
+  cr_assert_lt(gc_used_bytes(f->gc), 2 * MIB, "%zu bytes", gc_used_bytes(f->gc));
+  fake_close(f);
+}
+
+ON_ALL_BACK_ENDS(memory, the_gaps_of_kept_blocks_are_used_again) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 16 * MIB);
+  for (int i = 0; i < 40000; i++) {
+    pair *p = fake_new(f, &type_pair);
+    if (i % 20 == 0) {
+      p->right = f->root[0];
+      f->root[0] = p;
+    }
+  }
+  fake_buffers_drop(f);
+  f->gc->limit = f->gc->committed_bytes;
+  fake_cycle(f);
+  f->gc->limit = 16 * MIB;
+  cr_assert_gt(f->gc->kept_blocks, 0);
+  size_t used = gc_used_bytes(f->gc);
+  for (int i = 0; i < 20000; i++) {
+    pair *p = fake_new(f, &type_pair);
+    EXPECT(p != NULL && p->left == NULL && p->right == NULL && p->key == 0);
+    p->key = 1;
+  }
+  cr_assert_leq(gc_used_bytes(f->gc), used + 2 * GC_BLOCK, "%zu before, %zu after", used, gc_used_bytes(f->gc));
+  size_t count = 0;
+  for (pair *p = f->root[0]; p != NULL; p = p->right) {
+    cr_assert_eq(p->key, 0);
+    count++;
+  }
+  cr_assert_eq(count, 2000);
+  fake_close(f);
+}
+
+// ---- Pacing.
+
+ON_ALL_BACK_ENDS(memory, a_cycle_is_wanted_after_growth_and_headroom) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 64 * MIB, .growth = 100, .headroom = 2 * MIB);
+  cr_assert_not(gc_wants_cycle(f->gc));
+  size_t count = 0;
+  while (!gc_wants_cycle(f->gc)) {
+    EXPECT(fake_new(f, &type_pair) != NULL);
+    cr_assert_lt(++count, 100000);
+  }
+  cr_assert_geq(gc_used_bytes(f->gc), 2 * MIB);
+  cr_assert_leq(gc_used_bytes(f->gc), 2 * MIB + 2 * GC_BLOCK);
+  fake_list(f, 0, 80000); // about 4 MiB
+  fake_buffers_drop(f);
+  fake_cycle(f);
+  size_t live = gc_used_bytes(f->gc);
+  cr_assert(live >= 80000 * 48 && live <= 80000 * 48 * 5 / 4, "%zu", live);
+  cr_assert_not(gc_wants_cycle(f->gc));
+  while (!gc_wants_cycle(f->gc)) {
+    EXPECT(fake_new(f, &type_pair) != NULL);
+  }
+  cr_assert_geq(gc_used_bytes(f->gc), 2 * live + 2 * MIB);
+  cr_assert_leq(gc_used_bytes(f->gc), 2 * live + 2 * MIB + 2 * GC_BLOCK);
+  fake_close(f);
+}
+
+ON_ALL_BACK_ENDS(memory, near_the_limit_a_cycle_is_wanted_earlier) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 8 * MIB, .growth = 1000, .headroom = 64 * MIB);
+  while (!gc_wants_cycle(f->gc)) {
+    EXPECT(fake_new(f, &type_pair) != NULL); // wanted before it fails
+  }
+  cr_assert_lt(gc_used_bytes(f->gc), 4 * MIB);
+  fake_close(f);
+}
+
+ON_TRAPPING_BACK_ENDS(memory, while_a_cycle_runs_no_other_is_wanted) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 16 * MIB, .headroom = MIB);
+  fake_list(f, 0, 40000);
+  cr_assert(gc_wants_cycle(f->gc));
+  fake_flip(f);
+  cr_assert_not(gc_wants_cycle(f->gc));
+  fake_finish(f);
+  fake_close(f);
+}
+
+ON_TRAPPING_BACK_ENDS(memory, a_mutator_that_runs_ahead_of_the_scanners_is_asked_to_help) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 64 * MIB, .headroom = MIB);
+  fake_list(f, 0, 100000);
+  fake_cycle(f);
+  cr_assert_not(gc_wants_assist(f->gc));
+  fake_flip(f);
+  cr_assert_not(gc_wants_assist(f->gc), "nothing is born yet");
+  size_t born = 0;
+  while (!gc_wants_assist(f->gc)) {
+    EXPECT(fake_new(f, &type_pair) != NULL);
+    cr_assert_lt(++born, 200000);
+  }
+  while (fake_step(f)) {
+  }
+  cr_assert_not(gc_wants_assist(f->gc), "all is scanned");
+  fake_finish(f);
+  cr_assert_not(gc_wants_assist(f->gc));
+  fake_close(f);
+}
+
+ON_ALL_BACK_ENDS(memory, a_mutator_that_helps_as_asked_never_runs_out_of_memory) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 16 * MIB, .headroom = MIB);
+  fake_list(f, 0, 60000); // some 2.9 MiB live of 16
+  size_t cycles = 0;
+  for (int i = 0; i < 600000; i++) {
+    if (gc_phase_now(f->gc) == GC_IDLE && gc_wants_cycle(f->gc)) {
+      fake_flip(f);
+      cycles++;
+    }
+    while (gc_wants_assist(f->gc) && fake_step(f)) {
+    }
+    if (gc_phase_now(f->gc) == GC_SCANNING && gc_scan_finished(f->gc)) {
+      fake_finish(f);
+    }
+    EXPECT(fake_new(f, &type_pair) != NULL);
+  }
+  if (gc_phase_now(f->gc) != GC_IDLE) {
+    fake_finish(f);
+  }
+  cr_assert_eq(fake_list_length(f, 0), 60000);
+  cr_assert_gt(cycles, 3);
+  cr_assert_eq(f->gc->kept_blocks, 0);
+  fake_close(f);
+}
+
+ON_ALL_BACK_ENDS(memory, free_blocks_make_room_for_large_objects) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 32 * MIB);
+  for (int round = 0; round < 3; round++) {
+    fake_list(f, 0, 250000); // some 12 MiB of small objects
+    f->root[0] = NULL;
+    fake_buffers_drop(f);
+    fake_cycle(f);
+    f->root[1] = fake_array(f, &type_byte, 28 * MIB);
+    cr_assert_not_null(f->root[1], "%zu bytes in use, %zu committed", gc_used_bytes(f->gc), (size_t)f->gc->committed_bytes);
+    f->root[1] = NULL;
+    fake_cycle(f);
+  }
+  fake_close(f);
+}
+
+// ---- Giving back.
+
+ON_ALL_BACK_ENDS(memory, memory_that_pacing_does_not_want_is_given_back) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 64 * MIB, .headroom = MIB);
+  fake_list(f, 0, 500000); // some 24 MiB
+  size_t most = vm_held(f->gc->region);
+  cr_assert_gt(most, 20 * MIB);
+  f->root[0] = NULL;
+  fake_buffers_drop(f);
+  fake_cycle(f);
+  while (gc_trim(f->gc)) {
+  }
+  cr_assert_lt(f->gc->committed_bytes, 8 * MIB, "%zu", (size_t)f->gc->committed_bytes);
+  cr_assert_lt(vm_held(f->gc->region), 8 * MIB, "%zu", vm_held(f->gc->region));
+  cr_assert_not(gc_trim(f->gc));
+  fake_list(f, 0, 500000); // and can be had again
+  cr_assert_eq(fake_list_length(f, 0), 500000);
+  fake_close(f);
+}
+
+ON_TRAPPING_BACK_ENDS(memory, blocks_are_made_ready_ahead_of_need) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 8 * MIB);
+  while (gc_provide(f->gc, 8)) {
+  }
+  cr_assert_eq(f->gc->veiled_free.count, 8);
+  cr_assert_eq(f->gc->committed_bytes, 8 * GC_BLOCK);
+  cr_assert_not(gc_provide(f->gc, 8));
+  while (gc_provide(f->gc, 1000)) {
+  }
+  cr_assert_leq(f->gc->committed_bytes, 8 * MIB);
+  fake_list(f, 0, 1000); // they serve allocation too
+  fake_cycle(f);
+  cr_assert_eq(fake_list_length(f, 0), 1000);
+  fake_close(f);
+}
+
+ON_ALL_BACK_ENDS(memory, every_byte_counted_is_uncounted_in_the_end) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 32 * MIB);
+  for (int round = 0; round < 10; round++) {
+    fake_list(f, 0, 20000);
+    for (int i = 0; i < 10; i++) {
+      f->root[i + 1] = fake_array(f, i % 2 ? &type_byte : &type_pointer, 10000u * (unsigned)i);
+    }
+    f->word[0] = (uintptr_t)f->root[0];
+    fake_cycle(f);
+    memset(f->root, 0, sizeof f->root);
+    f->word[0] = 0;
+    fake_buffers_drop(f);
+    fake_cycle(f);
+    cr_assert_eq(f->gc->used_blocks, 0);
+    cr_assert_eq(f->gc->large_bytes, 0);
+    size_t free = f->gc->open_free.count + f->gc->veiled_free.count;
+    cr_assert_eq(f->gc->committed_bytes, free * GC_BLOCK);
+    cr_assert_eq(f->gc->region->committed, free * GC_BLOCK);
+  }
+  fake_close(f);
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// test.h: what the tests of the runtime share.
+
+#ifndef TESTS_RUNTIME_TEST_H
+#define TESTS_RUNTIME_TEST_H
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "tests/gc/death.h"
+#include "veil/veil.h"
+
+enum { MIB = 1 << 20 };
+
+// Aborts with the condition: for threads, children and plain programs.
+#define EXPECT(CONDITION)                                                                                              \
+  ((CONDITION) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #CONDITION), abort()))
+
+typedef struct node {
+  struct node *left, *right;
+  long key, more;
+} node;
+VEIL_TYPE(node, left, right);
+
+// NULL where the system forbids the back end; aborts if opening fails otherwise.
+static inline veil_heap *heap_open(veil_options options) {
+  options.limit = options.limit ? options.limit : 32 * MIB;
+  options.headroom = options.headroom ? options.headroom : 2 * MIB;
+  veil_heap *heap = veil_open(&options);
+  if (heap == NULL) {
+    fprintf(stderr, "%s\n", veil_error());
+    EXPECT(options.back_end != NULL && strcmp(options.back_end, "uffd") == 0);
+  }
+  return heap;
+}
+
+#define OPEN_OR_SKIP(HEAP, ...)                                                                                        \
+  veil_heap *HEAP = heap_open((veil_options){__VA_ARGS__});                                                            \
+  if (HEAP == NULL) {                                                                                                  \
+    cr_skip_test("the back end does not work here");                                                                   \
+  }
+
+// A list of keys from 0, newest last: built from its end. Garbage beside it, if wanted.
+static inline node *list_make(veil_thread *self, long length) {
+  node *list = NULL;
+  for (long i = length; i-- > 0;) {
+    node *n = veil_new(self, node);
+    EXPECT(n != NULL && n->left == NULL && n->right == NULL && n->key == 0 && n->more == 0);
+    n->right = list;
+    n->key = i;
+    list = n;
+  }
+  return list;
+}
+
+static inline long list_check(const node *list) {
+  long length = 0;
+  for (; list != NULL; list = list->right) {
+    EXPECT(list->key == length);
+    length++;
+  }
+  return length;
+}
+
+static inline void sleep_ms(long ms) {
+  struct timespec left = {ms / 1000, ms % 1000 * 1000000};
+  while (nanosleep(&left, &left) != 0) {
+  }
+}
+
+static inline veil_stats stats_of(veil_heap *heap) {
+  veil_stats stats;
+  veil_get_stats(heap, &stats);
+  return stats;
+}
+
+// What a function left on the stack must not count as a root of the test.
+static __attribute__((noinline, unused)) void stack_clear(void) {
+  char volatile junk[16384];
+  for (size_t i = 0; i < sizeof junk; i++) {
+    junk[i] = 0;
+  }
+}
+
+static inline pthread_t thread_start(void *(*fn)(void *), void *arg) {
+  pthread_t thread;
+  EXPECT(pthread_create(&thread, NULL, fn, arg) == 0);
+  return thread;
+}
+
+#define ON_BACK_END(SUITE, NAME, BACK_END)                                                                             \
+  Test(SUITE, NAME##_on_##BACK_END, .timeout = 120) { NAME(#BACK_END); }
+#define ON_TRAPPING_BACK_ENDS(SUITE, NAME)                                                                             \
+  static void NAME(const char *back_end);                                                                              \
+  ON_BACK_END(SUITE, NAME, uffd)                                                                                       \
+  ON_BACK_END(SUITE, NAME, mprotect)                                                                                   \
+  static void NAME(const char *back_end)
+#define ON_ALL_BACK_ENDS(SUITE, NAME)                                                                                  \
+  static void NAME(const char *back_end);                                                                              \
+  ON_BACK_END(SUITE, NAME, uffd)                                                                                       \
+  ON_BACK_END(SUITE, NAME, mprotect)                                                                                   \
+  ON_BACK_END(SUITE, NAME, none)                                                                                       \
+  static void NAME(const char *back_end)
+
+// A child that has to be aborted with `text` in its message.
+#define DIES(SUITE, NAME, TEXT)                                                                                        \
+  static void NAME(void *unused);                                                                                      \
+  Test(SUITE, NAME, .timeout = 120) {                                                                                  \
+    death d = death_of(NAME, NULL);                                                                                    \
+    cr_assert(death_says(&d, TEXT));                                                                                   \
+  }                                                                                                                    \
+  static void NAME(void *unused)
+
+#endif
