@@ -41,11 +41,15 @@ void gc_flip_touched(gc_flip *flip, uintptr_t base, uintptr_t limit) { gc_pin_to
 __attribute__((no_sanitize("address", "thread"))) void gc_flip_range(gc_flip *flip, const void *base,
                                                                      const void *limit) {
   gc_heap *heap = flip->heap;
+  // A program that boxes its references may hold nothing else. (Low-bit tags make interior pointers, which are seen anyway.)
+  bool boxed = at_load(&gc_types_boxed) != 0;
   const uintptr_t *at = (const uintptr_t *)(((uintptr_t)base + 7) & ~(uintptr_t)7);
   for (; (const void *)(at + 1) <= limit; at++) {
     uintptr_t word = *at;
     if (gc_in_heap(heap, word - 1)) {
       gc_pin_word(heap, word);
+    } else if (boxed && gc_in_heap(heap, (word & GC_ADDRESS_MASK) - 1)) {
+      gc_pin_word(heap, word & GC_ADDRESS_MASK);
     }
   }
 }

@@ -13,6 +13,7 @@
 #include "vm/os.h"
 
 gc_type *gc_types[GC_TYPES];
+AO_t gc_types_boxed;
 static AO_t type_count = GC_FIRST_TYPE;
 
 unsigned gc_type_register(const gc_type *type) {
@@ -27,6 +28,9 @@ unsigned gc_type_register(const gc_type *type) {
     return 0;
   }
   *copy = *type;
+  if (copy->tagged && copy->high_max != 0) {
+    at_store_release(&gc_types_boxed, 1);
+  }
   gc_types[id] = copy; // before any header names it: the id is published by the caller
   return (unsigned)id;
 }

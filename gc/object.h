@@ -21,6 +21,8 @@ enum {
   GC_FIRST_TYPE = 2,
   GC_UNIT = 16,       // cells are multiples of it
 };
+// What of a slot's word is address; the rest is tag.
+#define GC_ADDRESS_MASK 0x0000fffffffffff8ull
 #define GC_PEER_MASK 0xffffffffull
 #define GC_EPOCH_MASK (3ull << GC_EPOCH_SHIFT)
 #define GC_ARRAY (1ull << 50)
@@ -57,6 +59,7 @@ typedef struct gc_type {
   const size_t *offsets;
 } gc_type;
 
+extern AO_t gc_types_boxed;         // 1: some type has references with tags in the high 16 bits
 extern gc_type *gc_types[GC_TYPES]; // written once each, before a header names it
 
 static inline unsigned gc_header_type(uint64_t header) { return (header >> GC_TYPE_SHIFT) & (GC_TYPES - 1); }

@@ -18,15 +18,15 @@ static inline uintptr_t word_decode(const gc_type *type, uint64_t word, uint64_t
   if (!((type->low_tags >> (word & 7)) & 1) || high < type->high_min || high > type->high_max) {
     return 0;
   }
-  *tag = word & ~0x0000fffffffffff8ull;
-  return word & 0x0000fffffffffff8ull;
+  *tag = word & ~GC_ADDRESS_MASK;
+  return word & GC_ADDRESS_MASK;
 }
 
 // Forwards one slot. The tag bits are what does not belong to the reference: its low three bits, and the high 16.
 static inline void slot_forward(gc_heap *heap, gc_copier *copier, gc_slot slot) {
   uint64_t word = at_load(slot.alias);
-  uint64_t tag = word & ~0x0000fffffffffff8ull;
-  gc_ref ref = gc_forward(heap, copier, (gc_ref){word & 0x0000fffffffffff8ull});
+  uint64_t tag = word & ~GC_ADDRESS_MASK;
+  gc_ref ref = gc_forward(heap, copier, (gc_ref){word & GC_ADDRESS_MASK});
   if ((ref.view | tag) != word) {
     at_store(slot.alias, ref.view | tag);
   }
@@ -129,9 +129,9 @@ typedef struct scan_arg {
 static void shared_visit(void *arg, gc_slot slot, uintptr_t view) {
   scan_arg *scan = arg;
   uint64_t word = at_load(slot.alias);
-  if (gc_is_from(scan->heap, view) && (word & 0x0000fffffffffff8ull) == view) {
+  if (gc_is_from(scan->heap, view) && (word & GC_ADDRESS_MASK) == view) {
     gc_ref ref = gc_forward(scan->heap, scan->copier, (gc_ref){view});
-    at_cas_full(slot.alias, word, ref.view | (word & ~0x0000fffffffffff8ull));
+    at_cas_full(slot.alias, word, ref.view | (word & ~GC_ADDRESS_MASK));
   }
 }
 
