@@ -92,8 +92,8 @@ ON_ALL_BACK_ENDS(collect, cycles_start_by_themselves_and_memory_stays_bounded) {
   }
   veil_stats stats = stats_of(heap);
   cr_assert_gt(stats.major_cycles, 5);
-  // How far the mutator runs ahead depends on when the scanner gets a processor; it is not for ever.
-  cr_assert_lt(stats.held_max_bytes, stats.allocated_bytes / 2, "%lu bytes held at most", (unsigned long)stats.held_max_bytes);
+  // Also when the scanner does not get a processor: then the mutator helps, and waits for the sweep.
+  cr_assert_lt(stats.held_max_bytes, 100 * MIB, "%lu bytes held at most", (unsigned long)stats.held_max_bytes);
   cr_assert_eq(list_check(list), 20000);
   end();
 }

@@ -76,8 +76,8 @@ static __attribute__((noinline)) void *hold_vector(void *obj, uint64_t spins) {
                    "jnz 1b\n\t"
                    "movq %%xmm9, %[out]\n\t"
                    "pxor %%xmm9, %%xmm9\n\t"
-                   : [out] "=a"(out), [n] "+c"(spins), "+S"(obj)
-                   : [obj] "2"(obj)
+                   : [out] "=a"(out), [n] "+c"(spins), [obj] "+S"(obj)
+                   :
                    : "xmm9", "cc");
   return out;
 }
@@ -95,8 +95,8 @@ static __attribute__((noinline, target("avx"))) void *hold_upper(void *obj, uint
                    "vextractf128 $1, %%ymm10, %%xmm9\n\t"
                    "movq %%xmm9, %[out]\n\t"
                    "vzeroupper\n\t"
-                   : [out] "=a"(out), [n] "+c"(spins), "+S"(obj)
-                   : [obj] "2"(obj)
+                   : [out] "=a"(out), [n] "+c"(spins), [obj] "+S"(obj)
+                   :
                    : "xmm9", "xmm10", "cc");
   return out;
 }
