@@ -32,12 +32,22 @@ static inline void slot_forward(gc_heap *heap, gc_copier *copier, gc_slot slot) 
   }
 }
 
+// The header has arrived by now: if the object is still to be copied, its second line is wanted, too.
+static inline void body_prefetch(gc_heap *heap, gc_slot slot) {
+  gc_cell cell = gc_ref_cell(heap, (gc_ref){at_load(slot.alias) & GC_ADDRESS_MASK});
+  if (!gc_is_done(heap, at_load((AO_t volatile *)cell.alias))) {
+    __builtin_prefetch(cell.alias + 64);
+  }
+}
+
 // The queue gives the header of the referent time to arrive: 16 slots (facts: 72 to 26 ns per object on a shuffled heap).
 static inline void slot_enqueue(gc_heap *heap, gc_copier *copier, gc_slot slot, uintptr_t view) {
   char *cell = gc_ref_cell(heap, (gc_ref){view}).alias;
-  __builtin_prefetch(cell); // one line, for reading: asking for more, or for ownership, fills the miss buffers and made it slower by half
+  // One line, for reading: asking for more at once, or for ownership, fills the miss buffers, and made it slower by half.
+  __builtin_prefetch(cell);
   unsigned at = copier->queue_head % GC_QUEUE;
   if (copier->queue_count == GC_QUEUE) {
+    body_prefetch(heap, copier->queue[(at + GC_QUEUE / 4) % GC_QUEUE]);
     slot_forward(heap, copier, copier->queue[at]);
     // Forwarding runs no other scan, so the queue is as it was.
     copier->queue[at] = slot;
