@@ -110,6 +110,10 @@ typedef struct gc_heap {
   uint32_t volatile *top;    // per page: bytes used, GC_CLOSED
   uint16_t volatile *cover;  // per page: 0, or (distance back to the cell that covers the page's start + 8) / 16
 
+  // Atomic, read for every object and hardly ever written: so not beside the counters below.
+  AO_t service_claims;          // claims of services on pages now, and services that watch writes
+  uint32_t volatile dirty_mask; // consumers of Dirty who want to know of the collector's writes
+
   // Changed by gc_flip with the world stopped.
   uint8_t to_space, from_space; // from_space is 0 when no cycle is under way
   unsigned epoch;
@@ -132,8 +136,6 @@ typedef struct gc_heap {
   AO_t committed_max;
   AO_t born_bytes;           // handed to mutators since the last flip
   AO_t allocated_bytes;      // ever
-  AO_t service_claims;       // claims of services on pages now, and services that watch writes
-  uint32_t volatile dirty_mask; // consumers of Dirty who want to know of the collector's writes
   AO_t scanned_trap, scanned_background;
   AO_t copied_bytes, copied_objects, kept_blocks;
   gc_copier copiers[GC_COPIERS];
