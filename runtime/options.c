@@ -97,12 +97,15 @@ static int choice_find(const char *choices, const char *value) {
 static bool value_read(veil_options *options, const option *o, const char *value, const char *where) {
   uint64_t number = 0;
   if (o->kind == STRING) {
-    const char *copy = strdup(value); // lives as long as the heap's options: for good
-    *(const char **)((char *)options + o->offset) = copy;
-    if (copy == NULL) {
-      rt_error_set("%s: option %s: no memory", where, o->name);
+    // Needed until the heap is open, by this thread.
+    static __thread char text[64];
+    if (strlen(value) >= sizeof text) {
+      rt_error_set("%s: option %s: '%s' is too long", where, o->name, value);
+      return false;
     }
-    return copy != NULL;
+    strcpy(text, value);
+    *(const char **)((char *)options + o->offset) = text;
+    return true;
   }
   if (o->kind == CHOICE) {
     int index = choice_find(o->choices, value);

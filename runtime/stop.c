@@ -99,7 +99,7 @@ void rt_unblock(rt_thread *self) {
 }
 
 // Which stack the handler runs on: the thread's own, or an alternate one, whose interrupted owner is then found below.
-static void stack_note(rt_thread *self, char *sp) {
+__attribute__((no_sanitize("address", "thread"))) static void stack_note(rt_thread *self, char *sp) {
   self->stopped_sp = sp;
   self->alt_base = self->alt_limit = NULL;
   if (sp >= self->stack_low && sp < self->stack_base) {
