@@ -13,7 +13,7 @@ GC_descr bench_libgc_describe(const size_t *offsets, size_t count, size_t size);
 
 #define BENCH_TYPE(T, ...) \
   static GC_descr bench_descr_##T; \
-  static inline T *bench_new_##T(void) { \
+  static inline __attribute__((unused)) T *bench_new_##T(void) { \
     if (__builtin_expect(bench_descr_##T == 0, 0)) { \
       static const size_t offsets[] = {VEIL_EACH_(VEIL_OFFSET_, T, __VA_ARGS__)}; \
       bench_descr_##T = bench_libgc_describe(offsets, sizeof offsets / sizeof offsets[0], sizeof(T)); \

@@ -9,6 +9,6 @@
 #include "bench/libgc_common.h"
 
 #define BENCH_TYPE(T, ...) \
-  static inline T *bench_new_##T(void) { return bench_checked(GC_malloc(sizeof(T))); }
+  static inline __attribute__((unused)) T *bench_new_##T(void) { return bench_checked(GC_malloc(sizeof(T))); }
 
 #endif

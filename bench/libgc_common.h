@@ -19,7 +19,7 @@ static inline void *bench_libgc_leaf(size_t bytes) { // Atomic memory is not zer
 }
 
 #define BENCH_LEAF(T) \
-  static inline T *bench_new_##T(void) { return bench_libgc_leaf(sizeof(T)); }
+  static inline __attribute__((unused)) T *bench_new_##T(void) { return bench_libgc_leaf(sizeof(T)); }
 #define bench_new(self, T) ((void)(self), bench_new_##T())
 #define bench_new_raw(self, T) bench_new(self, T)
 #define bench_new_pointers(self, n) ((void)(self), (void **)bench_checked(GC_malloc((size_t)(n) * sizeof(void *))))

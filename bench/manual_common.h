@@ -15,7 +15,7 @@ typedef struct bench_thread {
 #define BENCH_FREES 1
 #define BENCH_TYPE(T, ...) BENCH_LEAF(T)
 #define BENCH_LEAF(T) \
-  static inline T *bench_new_##T(void) { return memset(bench_checked(bench_manual_malloc(sizeof(T))), 0, sizeof(T)); }
+  static inline __attribute__((unused)) T *bench_new_##T(void) { return memset(bench_checked(bench_manual_malloc(sizeof(T))), 0, sizeof(T)); }
 #define bench_new(self, T) ((void)(self), bench_new_##T())
 #define bench_new_raw(self, T) ((void)(self), (T *)bench_checked(bench_manual_malloc(sizeof(T))))
 #define bench_new_pointers(self, n) ((void)(self), (void **)bench_checked(bench_manual_calloc(n, sizeof(void *))))

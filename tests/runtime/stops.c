@@ -72,8 +72,6 @@ ON_ALL_BACK_ENDS(stops, a_loop_that_never_polls_does_not_hang_a_heap_that_stops_
 
 // ---- Polls.
 
-static long volatile signals_seen;
-
 static void *polls(void *unused) {
   veil_thread *me = veil_attach(heap);
   node *list = list_make(me, 300);

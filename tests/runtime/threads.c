@@ -242,7 +242,7 @@ Test(threads, a_thread_attaches_while_a_cycle_is_under_way, .timeout = 60) {
 }
 
 // The structs of threads that are gone do not pile up.
-static long held_kib(void) {
+static __attribute__((unused)) long held_kib(void) {
   FILE *file = fopen("/proc/self/statm", "r");
   long pages = 0, resident = 0;
   EXPECT(file != NULL && fscanf(file, "%ld %ld", &pages, &resident) == 2);
