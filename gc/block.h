@@ -33,12 +33,13 @@ void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags);
 // A service's claims: contents present before the collector reads, saved before it writes (gc.alias).
 void gc_claims_settle_slow(gc_heap *heap, const char *alias, size_t bytes, unsigned claims);
 static inline void gc_before_read(gc_heap *heap, const char *alias, size_t bytes) {
-  if (__builtin_expect(at_load(&heap->service_claims) != 0, 0)) {
+  // Acquire: when the last claim is gone, its service has put the contents back.
+  if (__builtin_expect(at_load_acquire(&heap->service_claims) != 0, 0)) {
     gc_claims_settle_slow(heap, alias, bytes, VM_ABSENT);
   }
 }
 static inline void gc_before_write(gc_heap *heap, const char *alias, size_t bytes) {
-  if (__builtin_expect(at_load(&heap->service_claims) != 0, 0)) {
+  if (__builtin_expect(at_load_acquire(&heap->service_claims) != 0, 0)) {
     gc_claims_settle_slow(heap, alias, bytes, VM_ABSENT | VM_UNSAVED);
   }
 }
