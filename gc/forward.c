@@ -85,7 +85,7 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref) {
     // Another thread was quicker since gc_forward looked: a CAS that expects this header would replace his peer (gc.onecopy).
     return gc_cell_ref(heap, gc_peer_cell(heap, header), header);
   }
-  VM_CHECK(header != 0 && gc_header_type(header) >= GC_FIRST_TYPE && gc_types[gc_header_type(header)] != NULL,
+  VM_CHECK(header != 0 && gc_header_type(header) >= GC_FIRST_TYPE && gc_type_at(gc_header_type(header)) != NULL,
            "%p is no object: its header is %lx", (void *)ref.view, (unsigned long)header);
   if (gc_is_large(heap, block)) {
     gc_large_mark(heap, cell, header);

@@ -31,7 +31,7 @@ unsigned gc_type_register(const gc_type *type) {
   if (copy->tagged && copy->high_max != 0) {
     at_store_release(&gc_types_boxed, 1);
   }
-  gc_types[id] = copy; // before any header names it: the id is published by the caller
+  at_store_release((AO_t volatile *)&gc_types[id], (uint64_t)copy); // before any header names it: the id is published by the caller
   return (unsigned)id;
 }
 

@@ -61,6 +61,7 @@ typedef struct gc_type {
 
 extern AO_t gc_types_boxed;         // 1: some type has references with tags in the high 16 bits
 extern gc_type *gc_types[GC_TYPES]; // written once each, before a header names it
+static inline const gc_type *gc_type_at(unsigned id) { return (const gc_type *)at_load_acquire((AO_t volatile *)&gc_types[id]); }
 
 static inline unsigned gc_header_type(uint64_t header) { return (header >> GC_TYPE_SHIFT) & (GC_TYPES - 1); }
 static inline unsigned gc_header_epoch(uint64_t header) { return (header >> GC_EPOCH_SHIFT) & 3; }
@@ -86,7 +87,7 @@ static inline size_t gc_cell_size(gc_cell cell, uint64_t header) {
   if (id == GC_FILLER) {
     return (header & GC_PEER_MASK) * GC_UNIT;
   }
-  const gc_type *type = gc_types[id];
+  const gc_type *type = gc_type_at(id);
   return header & GC_ARRAY ? gc_round_cell(16 + gc_cell_length(cell) * type->size) : type->cell;
 }
 

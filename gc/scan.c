@@ -114,7 +114,7 @@ static void trace_call(const gc_heap *heap, const gc_type *type, gc_cell cell, u
 
 void gc_cell_visit(const gc_heap *heap, gc_cell cell, uint64_t header, char *base, char *limit, gc_slot_fn *visit,
                    void *arg) {
-  const gc_type *type = gc_types[gc_header_type(header)];
+  const gc_type *type = gc_type_at(gc_header_type(header));
   if ((header & GC_LEAF) || type == NULL) {
     return;
   }
@@ -159,7 +159,7 @@ static void scan_visit(void *arg, gc_slot slot, uintptr_t view) {
 }
 
 void gc_cell_scan(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t header, char *base, char *limit) {
-  const gc_type *type = gc_types[gc_header_type(header)];
+  const gc_type *type = gc_type_at(gc_header_type(header));
   if (header & GC_LEAF) {
     return;
   }

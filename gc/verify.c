@@ -51,7 +51,7 @@ static void slot_verify(void *arg, gc_slot slot, uintptr_t view) {
 
 // Before anything else is asked of a header.
 static void type_verify(const verifier *v, gc_cell cell, uint64_t header) {
-  if (gc_header_type(header) != GC_FILLER && gc_types[gc_header_type(header)] == NULL) {
+  if (gc_header_type(header) != GC_FILLER && gc_type_at(gc_header_type(header)) == NULL) {
     vm_fatal("verify %s: the header %lx at %p names no type", v->when, (unsigned long)header,
              (void *)gc_view_of(v->heap, cell.alias));
   }
@@ -71,12 +71,12 @@ static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
     return;
   }
   void *at = (void *)gc_view_of(heap, cell.alias);
-  if (((header & GC_LEAF) != 0) != (gc_types[id]->layout == GC_LAYOUT_LEAF)) {
+  if (((header & GC_LEAF) != 0) != (gc_type_at(id)->layout == GC_LAYOUT_LEAF)) {
     vm_fatal("verify %s: the header %lx at %p and its type %s differ on being a leaf", v->when, (unsigned long)header,
-             at, gc_types[id]->name);
+             at, gc_type_at(id)->name);
   }
   v->cell = cell;
-  v->type = gc_types[id]->name;
+  v->type = gc_type_at(id)->name;
   size_t bytes = gc_cell_size(cell, header);
   gc_cell_visit(heap, cell, header, cell.alias, cell.alias + bytes, slot_verify, v);
 }

@@ -80,7 +80,7 @@ static unsigned type_id_locked(const gc_type *type) {
   if (id == 0) {
     vm_fatal("type %s: all of %d types are taken", type->name, (int)GC_TYPES);
   }
-  known[known_count++] = (struct known){gc_types[id], id};
+  known[known_count++] = (struct known){gc_type_at(id), id};
   return id;
 }
 
