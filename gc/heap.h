@@ -75,7 +75,6 @@ typedef struct gc_world {
   void (*unsaved)(void *arg, size_t page);
   void (*discarded)(void *arg, size_t page, size_t count);
   bool (*touched)(void *arg, size_t page);     // a system call uses the page: never veil it
-  void (*work)(void *arg);                     // there is something to scan
   void *arg;
 } gc_world;
 

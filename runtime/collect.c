@@ -15,11 +15,6 @@ enum {
   NAP_MS = 1,
 };
 
-void rt_world_work(void *arg) {
-  veil_heap *heap = arg;
-  rt_post(&heap->work);
-}
-
 static void flip_record(veil_heap *heap) {
   uint64_t span = at_load(&heap->stop_span_ns);
   if (span == 0) {

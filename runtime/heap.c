@@ -26,7 +26,6 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
       .unsaved = rt_world_unsaved,
       .discarded = rt_world_discarded,
       .touched = rt_world_touched,
-      .work = rt_world_work,
       .arg = heap,
   };
   for (;;) {

@@ -101,7 +101,6 @@ struct veil_heap {
   rt_touch touched[RT_TOUCH_SLOTS];
   AO_t touch_high;
   AO_t stall_ns, assists;
-  AO_t buffers; // handed out, for the torture mode
 };
 
 // ---- error.c
@@ -149,7 +148,6 @@ void rt_nap(rt_thread *self);                          // waits for the end of a
 void rt_assist(rt_thread *self);
 bool rt_scanners_start(veil_heap *heap);
 void rt_scanners_stop(veil_heap *heap);
-void rt_world_work(void *arg);
 
 // ---- touch.c
 bool rt_world_touched(void *arg, size_t page);

@@ -70,7 +70,6 @@ static bool world_touched(void *arg, size_t page) {
   return false;
 }
 
-static void world_work(void *arg) { (void)arg; }
 
 static unsigned log2_of(size_t value) { return (unsigned)__builtin_ctzl(value); }
 
@@ -97,7 +96,6 @@ fake *fake_open(fake_options options) {
       .unsaved = world_unsaved,
       .discarded = world_discarded,
       .touched = world_touched,
-      .work = world_work,
       .arg = f,
   };
   vm_status status = gc_open(&f->gc, &config, &world, f->why, sizeof f->why);
