@@ -52,6 +52,19 @@ static bool gap_find(gc_heap *heap, char *at, char *end, size_t need, char **bas
   return false;
 }
 
+// As gc_page_first, but through the view: a mutator is in no copier, so a service may take the page away while it reads the alias.
+static char *view_first(const gc_heap *heap, size_t page) {
+  gc_cell covering = gc_page_covering(heap, page);
+  if (covering.alias != NULL) {
+    char *at = (char *)gc_view_of(heap, covering.alias);
+    uint64_t header = *(uint64_t volatile *)at;
+    if (header != 0) { // or the sweep has just cleared it
+      return at + gc_cell_size((gc_cell){at}, header);
+    }
+  }
+  return vm_page_view(heap->region, page) + 8;
+}
+
 // The rest of the page at the lane's cursor, if it has room.
 static bool page_buffer(gc_heap *heap, gc_alloc_lane *lane, size_t page, size_t need, char **base, char **limit) {
   size_t in_page = lane->cursor & (heap->page_size - 1);
@@ -72,7 +85,7 @@ static bool page_buffer(gc_heap *heap, gc_alloc_lane *lane, size_t page, size_t 
   if (top & GC_CLOSED) {
     return false;
   }
-  char *first = (char *)gc_view_of(heap, gc_page_first(heap, page).alias);
+  char *first = view_first(heap, page);
   char *from = view + in_page > first ? view + in_page : first;
   return gap_find(heap, from, end, need, base, limit);
 }

@@ -140,5 +140,5 @@ void gc_close(gc_heap *heap) {
 
 bool gc_page_in_use(const gc_heap *heap, size_t page) {
   return page < heap->region->pages && gc_space(heap, gc_page_block(heap, page)) != 0 &&
-         at32_load(&heap->top[page]) != 0;
+         at32_load_acquire(&heap->top[page]) != 0;
 }

@@ -77,7 +77,7 @@ char *gc_alloc_large(gc_heap *heap, uint64_t header, size_t cell_bytes, size_t l
       AO_char_store_release((unsigned char volatile *)&heap->space[b - 1], heap->to_space);
     }
     for (size_t p = page; p < page + page_count; p++) {
-      at32_store(&heap->top[p], (uint32_t)heap->page_size);
+      at32_store_release(&heap->top[p], (uint32_t)heap->page_size);
     }
   }
   large_unlock(heap);

@@ -113,7 +113,7 @@ static void *allocate(rt_thread *self, const request *want) {
 RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {
   rt_thread *self = rt_self_use(open, "veil_new");
   if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
-    rt_type_register(type);
+    rt_type_register(self, type);
   }
   request want = {type->header, type->leaf, gc_round_cell(8 + type->size), 1};
   return allocate(self, &want);
@@ -122,7 +122,7 @@ RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {
 RT_EXPORT void *veil_alloc_array(veil_thread *open, veil_type *type, size_t length) {
   rt_thread *self = rt_self_use(open, "veil_new_array");
   if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
-    rt_type_register(type);
+    rt_type_register(self, type);
   }
   size_t bytes;
   if (__builtin_mul_overflow(length, type->size, &bytes) || bytes > SIZE_MAX / 4) {

@@ -163,6 +163,6 @@ bool rt_services_open(veil_heap *heap);
 void rt_services_close(veil_heap *heap);
 
 // ---- type.c
-void rt_type_register(veil_type *type);
+void rt_type_register(rt_thread *self, veil_type *type);
 
 #endif

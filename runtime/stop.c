@@ -3,7 +3,8 @@
 //
 // The protocol: the stopper sets `stopping`, then reads each thread's state; a thread that starts to run mutator code sets its
 // state to RUNNING, then reads `stopping`. With a full fence on both sides one of them sees the other. A thread in a critical
-// section is not stopped: its handler returns at once, and it parks when it leaves. The trap handler of vm blocks the stop signal.
+// section is not stopped: its handler returns at once, and it parks when it leaves. Nor is one in a trap: the trap handler of
+// vm blocks the stop signal.
 
 #include <errno.h>
 #include <sched.h>
@@ -57,10 +58,12 @@ __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
   // A handler of the program must not load references in a thread that counts as stopped. Our own must not run either: it
   // would write what the stopper reads.
   sigset_t saved;
+  rt_enter(self);
   rt_signals_block(&saved);
   self->stopped_sp = rt_registers_save(self->registers);
   self->alt_base = self->alt_limit = NULL;
   park(self);
+  self->critical--; // before a signal that waits comes: refused, it would not come again
   rt_signals_restore(&saved);
 }
 
@@ -75,12 +78,14 @@ __attribute__((noinline)) void rt_leave(rt_thread *self) {
 
 // The rest of rt_block: the registers are saved.
 void rt_block_saved(rt_thread *self, uintptr_t *saved) {
+  rt_enter(self); // stopped half-way, our handler would leave the registers of its own moment here
   memcpy(self->registers, saved + 1, 6 * sizeof *saved);
   self->stopped_sp = saved + 7;
   self->alt_base = self->alt_limit = NULL;
   at32_store_release(&self->state, RT_BLOCKED);
   at_fence_full();
   os_wake_all(&self->state);
+  self->critical--;
 }
 
 void rt_unblock(rt_thread *self) {
@@ -126,6 +131,9 @@ __attribute__((no_sanitize("address", "thread"))) static void stack_note(rt_thre
 static void stop_handler(int signo, siginfo_t *info, void *context) {
   (void)signo, (void)info, (void)context;
   int saved = errno;
+  if (vm_trapping()) {
+    return; // it may hold a page. The mask says so too, but not to a signal that a sanitizer kept back
+  }
   for (rt_thread *self = rt_here; self != NULL; self = self->next_here) {
     if (self->critical == 0 && self->state == RT_RUNNING && at32_load_acquire(&self->heap->stopping)) {
       stack_note(self, rt_registers_save(self->registers));

@@ -84,7 +84,8 @@ static unsigned type_id_locked(const gc_type *type) {
   return id;
 }
 
-void rt_type_register(veil_type *type) {
+void rt_type_register(rt_thread *self, veil_type *type) {
+  rt_enter(self); // stopped here, we would keep others from allocating
   pthread_mutex_lock(&types_lock);
   if (*(volatile uint64_t *)&type->header == 0) {
     type_check(type);
@@ -111,4 +112,5 @@ void rt_type_register(veil_type *type) {
     at_store_release((AO_t volatile *)&type->header, gc_header_make(id, false, leaf));
   }
   pthread_mutex_unlock(&types_lock);
+  rt_leave(self);
 }

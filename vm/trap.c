@@ -85,6 +85,10 @@ static void pass_on(struct handled *h, int signo, siginfo_t *info, ucontext_t *c
 
 // ---- The handler.
 
+static _Thread_local volatile unsigned trapping __attribute__((tls_model("initial-exec")));
+
+bool vm_trapping(void) { return trapping != 0; }
+
 static _Noreturn void stray(vm_region *region, void *address) {
   if (region->config.stray != NULL) {
     region->config.stray(region->config.arg, address);
@@ -112,7 +116,10 @@ static void on_fault(int signo, siginfo_t *info, void *context) {
     vm_fatal("the view was touched at %p while a claim was being settled or an object traced: use the alias",
              info->si_addr);
   }
-  if (!vm_claim_trap(region, vm_page_of(region, info->si_addr), (error & ERROR_WRITE) != 0)) {
+  trapping++;
+  bool has_memory = vm_claim_trap(region, vm_page_of(region, info->si_addr), (error & ERROR_WRITE) != 0);
+  trapping--;
+  if (!has_memory) {
     stray(region, info->si_addr);
   }
   at_add(&region->traps_count, 1);

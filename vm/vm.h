@@ -217,6 +217,9 @@ void vm_dirty_forget(vm_region *region, size_t page, size_t count, unsigned cons
 // stopped. All signals but those of faults are blocked then anyway; this call is for one that is not. Any thread.
 void vm_trap_block_signal(int signo);
 
+// Whether this thread is in a trap, and may hold a page. Signal handlers.
+bool vm_trapping(void);
+
 // Puts our handlers back where other code has replaced them, chained to what is there now. How many
 // there were. Async-signal-safe.
 int vm_trap_restore(void);

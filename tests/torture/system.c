@@ -45,8 +45,9 @@ static void *feeder_main(void *unused) {
   return NULL;
 }
 
-static bool feed(int fd, const char *bytes, size_t count, unsigned delay_us) {
+static bool feed(worker *t, int fd, const char *bytes, size_t count, unsigned delay_us) {
   bool put = false;
+  veil_block_begin(t->self);
   pthread_mutex_lock(&jobs_lock);
   if (jobs_put - jobs_got < JOBS) {
     char *copy = malloc(count);
@@ -56,6 +57,7 @@ static bool feed(int fd, const char *bytes, size_t count, unsigned delay_us) {
     pthread_cond_signal(&jobs_some);
   }
   pthread_mutex_unlock(&jobs_lock);
+  veil_block_end(t->self);
   return put;
 }
 
@@ -159,7 +161,7 @@ static void step_read(worker *t, world *w, void *obj, const shadow *sh, size_t b
   if (one_in(&t->random, 2)) {
     veil_collect_start(t->self);
   }
-  bool block = one_in(&t->random, 2) && feed(fds[1], wanted, count, (unsigned)below(&t->random, 3000));
+  bool block = one_in(&t->random, 2) && feed(t, fds[1], wanted, count, (unsigned)below(&t->random, 3000));
   if (block) {
     bracket_begin(t);
     drain_read(fds[0], at, count);
