@@ -20,11 +20,10 @@ void gc_copier_reset(gc_copier *copier) {
   gc_copier_reset_lane(&copier->lane[1]);
 }
 
-gc_copier *gc_copier_take(gc_heap *heap, bool in_trap) {
+gc_copier *gc_copier_take(gc_heap *heap) {
   for (unsigned tries = 0;; tries++) {
     gc_copier *copier = &heap->copiers[copier_hint];
     if (at_load(&copier->taken) == 0 && at_cas_full(&copier->taken, 0, 1)) {
-      copier->in_trap = in_trap;
       return copier;
     }
     copier_hint = (copier_hint + 1) % GC_COPIERS;
@@ -46,7 +45,7 @@ void gc_grace_wait(gc_heap *heap) {
 }
 
 void gc_copier_give(gc_heap *heap, gc_copier *copier) {
-  VM_CHECK(copier->queue_count == 0, "a copier is given back with slots in its queue");
+  VM_CHECK(copier->batch[0].count + copier->batch[1].count == 0, "a copier is given back with slots in its queue");
   if (copier->copied_objects) {
     at_add(&heap->copied_bytes, copier->copied_bytes);
     at_add(&heap->copied_objects, copier->copied_objects);

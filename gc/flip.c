@@ -77,7 +77,9 @@ static void spaces_swap(gc_heap *heap) {
   gc_stack_reset(&heap->grey);
   gc_stack_reset(&heap->large_grey);
   at_store(&heap->from_blocks, at_load(&heap->used_blocks));
+  at_store(&heap->from_left, at_load(&heap->used_blocks));
   at_store(&heap->copied_blocks, 0);
+  at_store(&heap->kept_before, at_load(&heap->kept_blocks));
   at_store(&heap->born_bytes, 0);
   at_store(&heap->pinned_objects, 0);
 }
@@ -86,7 +88,7 @@ void gc_flip_stopped(gc_heap *heap) {
   VM_CHECK(gc_phase_now(heap) == GC_IDLE, "a flip in phase %d", (int)gc_phase_now(heap));
   at_store_release(&heap->phase, GC_FLIPPING);
   spaces_swap(heap);
-  gc_copier *copier = gc_copier_take(heap, false);
+  gc_copier *copier = gc_copier_take(heap);
   gc_copier_enter(copier);
   gc_flip flip = {heap, copier};
   heap->world.buffers(heap->world.arg, &flip);

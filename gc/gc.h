@@ -53,7 +53,7 @@ bool gc_provide(gc_heap *heap, unsigned blocks);
 bool gc_trim(gc_heap *heap);
 
 void gc_grace_wait(gc_heap *heap);
-gc_copier *gc_copier_take(gc_heap *heap, bool in_trap);
+gc_copier *gc_copier_take(gc_heap *heap);
 void gc_copier_give(gc_heap *heap, gc_copier *copier);
 
 // ---- Pacing: numbers in, decision out.
@@ -63,6 +63,8 @@ bool gc_wants_assist(const gc_heap *heap); // scanners do not keep up
 bool gc_wants_wait(const gc_heap *heap);
 // After the last full cycle, so much had survived that `bytes` more, and the next cycle's copies, do not fit.
 bool gc_exhausted(const gc_heap *heap, size_t bytes);
+// The last cycle had not room for all its copies: what survived it counts whole blocks that are kept for a few objects.
+bool gc_kept_some(const gc_heap *heap);
 size_t gc_used_bytes(const gc_heap *heap);
 
 // ---- Pages, for services and system calls.

@@ -11,7 +11,7 @@ enum {
   GC_BLOCK_SHIFT = 16,
   GC_BLOCK = 1 << GC_BLOCK_SHIFT,
   GC_COPIERS = 64,
-  GC_QUEUE = 16,          // prefetch queue: slots between their discovery and their forwarding
+  GC_BATCH = 16,          // slots whose referents are fetched at once; 8, 24 and 32 are slower
   GC_FLOORS = 4096,
   GC_NONE = 0xffffffffu,  // no block, no page
   GC_CLOSED = 1u << 31,   // in a page's top: no object enters any more
@@ -38,15 +38,20 @@ typedef struct gc_lane {
   uint32_t volatile page;  // the OPEN page
 } gc_lane;
 
+// Slots between their discovery and their forwarding (scan.c).
+typedef struct gc_batch {
+  unsigned count;
+  gc_slot slot[GC_BATCH];
+} gc_batch;
+
 // What a thread needs to copy. Taken for one trap, or for good by a scanner.
 typedef struct gc_copier {
   AO_t taken;
   // The holder's.
   gc_lane lane[2]; // [1]: leaf objects
-  gc_slot queue[GC_QUEUE];
-  unsigned queue_head, queue_count;
+  gc_batch batch[2]; // one is being filled; the referents of the other's slots are on their way
+  unsigned finding;  // which of the two is being filled
   uint64_t copied_bytes, copied_objects; // flushed to the heap when the copier is given back
-  bool in_trap;
   // Odd while the holder reads or writes objects. A service that has laid a claim waits until every copier
   // was even once: whoever looked for claims before it was laid is out then.
   AO_t tick;
@@ -137,6 +142,7 @@ typedef struct gc_heap {
   AO_t allocated_bytes;      // ever
   AO_t scanned_trap, scanned_background;
   AO_t copied_bytes, copied_objects, kept_blocks;
+  AO_t kept_before; // kept_blocks at the last flip
   gc_copier copiers[GC_COPIERS];
 
   // Large objects: under `large_lock` (never taken in a trap, nor while stopped).
@@ -154,6 +160,7 @@ typedef struct gc_heap {
   AO_t survived_bytes;       // of it, what was there at the flip
   AO_t trigger_bytes;        // used bytes at which the next cycle starts
   AO_t from_blocks;          // small blocks that the last flip put into from-space
+  AO_t from_left;            // those of them that the sweep has not come to
   AO_t copied_blocks;        // small blocks copiers took since the flip
   AO_t pinned_objects;
   AO_t flip_ns;              // when the last flip ended

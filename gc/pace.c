@@ -33,24 +33,32 @@ bool gc_wants_cycle(const gc_heap *heap) {
   return gc_phase_now(heap) == GC_IDLE && gc_used_bytes(heap) >= at_load(&heap->trigger_bytes);
 }
 
-// What copying may still take in this cycle, or in the next if none is under way.
+// Copies fill pages a little less well than allocation does, and each copier has a block of its own.
+static uint64_t with_slack(uint64_t blocks) { return blocks + blocks / 16 + 2; }
+
+// What has to stay free of what is in use and what is born: for the copies of this cycle and, since what is born in a cycle has to be copied
+// by the next one, for those.
 static uint64_t copies_bytes(const gc_heap *heap) {
+  // In this order: while the sweep counts blocks from one to the other, rather too much.
+  uint64_t used = at_load_acquire(&heap->used_blocks), from = at_load(&heap->from_left);
+  uint64_t rest = 0; // copies still to be made
   switch (gc_phase_now(heap)) {
   case GC_SCANNING:
   case GC_FLIPPING: {
-    uint64_t from = at_load(&heap->from_blocks);
-    uint64_t copied = at_load(&heap->copied_blocks);
-    // Copies fill pages a little less well than allocation does.
-    from += from / 16 + 2;
-    return copied < from ? (from - copied) * GC_BLOCK : 0;
+    uint64_t all = with_slack(from), copied = at_load(&heap->copied_blocks);
+    rest = copied < all ? all - copied : 0;
+    break;
   }
   case GC_SWEEPING:
-    return 0;
-  default: {
-    uint64_t used = at_load(&heap->used_blocks);
-    return (used + used / 16 + 2) * GC_BLOCK;
+    break;
+  default:
+    from = 0;
+    break;
   }
-  }
+  uint64_t to = (used > from ? used - from : 0) + rest; // in use when this cycle is over
+  uint64_t next = to + with_slack(to);
+  uint64_t extra = next > used ? next - used : 0;
+  return (extra > rest ? extra : rest) * GC_BLOCK;
 }
 
 bool gc_exhausted(const gc_heap *heap, size_t bytes) {
@@ -59,6 +67,8 @@ bool gc_exhausted(const gc_heap *heap, size_t bytes) {
   uint64_t small = survived > large ? survived - large : 0;
   return survived + small + small / 16 + heap->limit / 64 + bytes > heap->limit;
 }
+
+bool gc_kept_some(const gc_heap *heap) { return at_load(&heap->kept_blocks) != at_load(&heap->kept_before); }
 
 // What may be born in a cycle before mutators have to help.
 static uint64_t mid_cycle_budget(const gc_heap *heap, uint64_t live) { return live / 5 + heap->config.headroom; }

@@ -182,6 +182,7 @@ static void run_free(gc_heap *heap, uint32_t block, uint32_t count, int64_t *res
   // As many as the next cycle will copy into are veiled now, in few calls; the rest stays accessible for allocation.
   uint32_t veiled = *reserve <= 0 ? 0 : (*reserve < count ? (uint32_t)*reserve : count);
   *reserve -= veiled;
+  at_add_full(&heap->from_left, -(uint64_t)count); // before they count as free
   if (veiled) {
     gc_blocks_free(heap, block, veiled, true);
   }
@@ -196,7 +197,7 @@ void gc_sweep(gc_heap *heap) {
   if (veiled_ns > at_load(&heap->veiled_max_ns)) {
     at_store(&heap->veiled_max_ns, veiled_ns);
   }
-  gc_copier *copier = gc_copier_take(heap, false);
+  gc_copier *copier = gc_copier_take(heap);
   copiers_sweep(heap);
   uint64_t used = at_load(&heap->used_blocks), from = at_load(&heap->from_blocks);
   uint64_t live = used > from ? used - from : 0;
@@ -218,6 +219,7 @@ void gc_sweep(gc_heap *heap) {
       gc_copier_enter(copier);
       block_sweep(heap, b);
       gc_copier_leave(copier);
+      at_add_full(&heap->from_left, (uint64_t)-1);
     } else if (from_space) {
       run++;
     }

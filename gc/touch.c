@@ -74,7 +74,7 @@ void gc_touch_pin(gc_heap *heap, uintptr_t base, uintptr_t limit) {
     // Counted like a grey page, so that the cycle does not end under it (gc.count).
     at_add_full(&heap->opened, 1);
     if (gc_phase_now(heap) == GC_SCANNING) {
-      gc_copier *copier = gc_copier_take(heap, false);
+      gc_copier *copier = gc_copier_take(heap);
       gc_copier_enter(copier);
       page_pin(heap, copier, page);
       gc_copier_leave(copier);

@@ -147,7 +147,7 @@ void gc_verify_stopped(gc_heap *heap, const char *when) {
   if (gc_phase_now(heap) != GC_IDLE) {
     return;
   }
-  gc_copier *copier = gc_copier_take(heap, false); // services wait for us, as for any collector thread
+  gc_copier *copier = gc_copier_take(heap); // services wait for us, as for any collector thread
   gc_copier_enter(copier);
   size_t bytes = heap->span / GC_UNIT / 8 + 1;
   verifier v = {.heap = heap, .when = when, .starts = os_map_private(bytes), .marking = true};

@@ -127,7 +127,7 @@ void gc_settle(void *arg, size_t page, unsigned claim, bool write) {
              "(a pointer kept where veil does not look, or used after detaching)",
              view, at32_load(&heap->died[block]));
   }
-  gc_copier *copier = gc_copier_take(heap, true);
+  gc_copier *copier = gc_copier_take(heap);
   gc_copier_enter(copier);
   gc_page_scan(heap, copier, page);
   gc_copier_leave(copier);

@@ -5,7 +5,10 @@
 
 #include "runtime/runtime.h"
 
-enum { OOM_CYCLES = 100 }; // full cycles in which other threads are always quicker
+enum {
+  OOM_CYCLES = 100, // full cycles in which other threads are always quicker
+  KEPT_CYCLES = 8,  // full cycles in which there was not room for all copies: each makes more of it
+};
 
 // What is wanted: once more after each cycle, until it is had.
 typedef struct request {
@@ -97,7 +100,7 @@ static void *allocate(rt_thread *self, const request *want) {
     rt_cycle_wait(self);
     // Crumbs would do for this buffer, and then a cycle for each: a hang in all but name.
     bool exhausted = gc_exhausted(heap->gc, want->cell);
-    if (exhausted && cycles > 0) {
+    if (exhausted && cycles > 0 && (cycles >= KEPT_CYCLES || !gc_kept_some(heap->gc))) {
       break;
     }
     cell = exhausted ? NULL : cell_try(self, want);

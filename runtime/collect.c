@@ -72,7 +72,7 @@ void rt_assist(rt_thread *self) {
   // No handler of the program may run while this thread holds a page: it might touch it, and wait for itself.
   sigset_t saved;
   rt_signals_block(&saved);
-  gc_copier *copier = gc_copier_take(heap->gc, false);
+  gc_copier *copier = gc_copier_take(heap->gc);
   if (gc_phase_now(heap->gc) == GC_SCANNING) {
     gc_scan_some(heap->gc, copier, false);
   }
@@ -124,7 +124,7 @@ static void verify_ended(veil_heap *heap) {
 // One cycle, from the scanner's side: until nothing is left to scan, by anybody.
 static void cycle_scan(veil_heap *heap) {
   gc_heap *gc = heap->gc;
-  gc_copier *copier = gc_copier_take(gc, false);
+  gc_copier *copier = gc_copier_take(gc);
   bool swept = false;
   unsigned idle = 0;
   while (gc_phase_now(gc) == GC_SCANNING) {

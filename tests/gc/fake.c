@@ -189,7 +189,7 @@ void fake_flip(fake *f) {
 }
 
 bool fake_step(fake *f) {
-  gc_copier *copier = gc_copier_take(f->gc, false);
+  gc_copier *copier = gc_copier_take(f->gc);
   bool found = gc_scan_some(f->gc, copier, true);
   gc_copier_give(f->gc, copier);
   return found;
@@ -200,7 +200,7 @@ void fake_finish(fake *f) {
   for (int idle = 0; gc_phase_now(f->gc) == GC_SCANNING && !gc_scan_finished(f->gc);) {
     idle = fake_step(f) ? 0 : idle + 1;
     if (idle > 3) {
-      gc_copier *copier = gc_copier_take(f->gc, false);
+      gc_copier *copier = gc_copier_take(f->gc);
       gc_scan_anything(f->gc, copier);
       gc_copier_give(f->gc, copier);
     }

@@ -106,7 +106,7 @@ static void *thread_main(void *arg) {
       return NULL;
     }
     if (me < SCANNERS) {
-      gc_copier *copier = gc_copier_take(f->gc, false);
+      gc_copier *copier = gc_copier_take(f->gc);
       while (gc_phase_now(f->gc) == GC_SCANNING && !gc_scan_finished(f->gc)) {
         if (!gc_scan_some(f->gc, copier, true)) {
           sched_yield();

@@ -157,8 +157,8 @@ static void flip_during_a_cycle(void *arg) {
 
 static void copier_is_given_back_with_slots(void *arg) {
   fake *f = heap_with_objects();
-  gc_copier *copier = gc_copier_take(f->gc, false);
-  copier->queue_count = 1;
+  gc_copier *copier = gc_copier_take(f->gc);
+  copier->batch[0].count = 1;
   gc_copier_give(f->gc, copier);
 }
 

@@ -191,9 +191,6 @@ static uint64_t immediate_for(const kind *k, rng *r) {
   }
 }
 
-// What a stack or register holds in boxed form only is not found there: the plain reference has to outlive the store.
-static inline void keep(const void *reference) { __asm__ volatile("" : : "r"(reference) : "memory"); }
-
 void object_link(void *obj, shadow *sh, size_t slot, void *to, shadow *to_sh, rng *r) {
   uint64_t word;
   if (to == NULL) {
@@ -205,7 +202,6 @@ void object_link(void *obj, shadow *sh, size_t slot, void *to, shadow *to_sh, rn
     sh->edges[slot] = (edge){to_sh, tag};
   }
   ((volatile uint64_t *)obj)[slot_word(sh->kind, slot)] = word;
-  keep(to);
 }
 
 // Both slots are of kinds that decode alike.
@@ -213,10 +209,8 @@ void object_swap(void *a, shadow *a_sh, size_t a_slot, void *b, shadow *b_sh, si
   volatile uint64_t *x = (volatile uint64_t *)a + slot_word(a_sh->kind, a_slot);
   volatile uint64_t *y = (volatile uint64_t *)b + slot_word(b_sh->kind, b_slot);
   uint64_t word = *x;
-  void *from_x = (void *)(word & REFERENCE);
   *x = *y;
   *y = word;
-  keep(from_x);
   edge e = a_sh->edges[a_slot];
   a_sh->edges[a_slot] = b_sh->edges[b_slot];
   b_sh->edges[b_slot] = e;
