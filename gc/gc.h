@@ -59,8 +59,9 @@ void gc_copier_give(gc_heap *heap, gc_copier *copier);
 // ---- Pacing: numbers in, decision out.
 bool gc_wants_cycle(const gc_heap *heap);  // enough has been born
 bool gc_wants_assist(const gc_heap *heap); // scanners do not keep up
-// Everything is scanned, but the sweeper does not get the processor, and far more was born than planned: a mutator had better wait.
-bool gc_wants_wait(const gc_heap *heap);
+// Far more was born than planned, and there is nothing to help with (`idle`: an assist found none): those who scan the last pages, or sweep, do
+// not get the processor. A mutator had better wait.
+bool gc_wants_wait(const gc_heap *heap, bool idle);
 // After the last full cycle, so much had survived that `bytes` more, and the next cycle's copies, do not fit.
 bool gc_exhausted(const gc_heap *heap, size_t bytes);
 // The last cycle had not room for all its copies: what survived it counts whole blocks that are kept for a few objects.

@@ -73,9 +73,9 @@ bool gc_kept_some(const gc_heap *heap) { return at_load(&heap->kept_blocks) != a
 // What may be born in a cycle before mutators have to help.
 static uint64_t mid_cycle_budget(const gc_heap *heap, uint64_t live) { return live / 5 + heap->config.headroom; }
 
-bool gc_wants_wait(const gc_heap *heap) {
+bool gc_wants_wait(const gc_heap *heap, bool idle) {
   gc_phase phase = gc_phase_now(heap);
-  return (phase == GC_SWEEPING || (phase == GC_SCANNING && gc_scan_finished(heap))) &&
+  return (phase == GC_SWEEPING || (phase == GC_SCANNING && (idle || gc_scan_finished(heap)))) &&
          at_load(&heap->born_bytes) > 2 * mid_cycle_budget(heap, at_load(&heap->live_bytes));
 }
 

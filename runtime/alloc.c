@@ -35,12 +35,13 @@ static void pace(rt_thread *self) {
   if (heap->options.torture && random_next(self) % heap->options.torture == 0) {
     rt_cycle_start(self);
   }
-  if (gc_wants_wait(heap->gc)) {
-    rt_nap(self);
-  }
   // At most a few units per buffer, so that no allocation takes long.
-  for (int i = 0; i < 2 && gc_wants_assist(heap->gc); i++) {
-    rt_assist(self);
+  bool idle = false;
+  for (int i = 0; i < 2 && !idle && gc_wants_assist(heap->gc); i++) {
+    idle = !rt_assist(self);
+  }
+  if (gc_wants_wait(heap->gc, idle)) {
+    rt_nap(self);
   }
 }
 

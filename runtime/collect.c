@@ -67,18 +67,17 @@ void rt_cycle_start(rt_thread *self) {
   rt_stop_end(heap);
 }
 
-void rt_assist(rt_thread *self) {
+bool rt_assist(rt_thread *self) {
   veil_heap *heap = self->heap;
   // No handler of the program may run while this thread holds a page: it might touch it, and wait for itself.
   sigset_t saved;
   rt_signals_block(&saved);
   gc_copier *copier = gc_copier_take(heap->gc);
-  if (gc_phase_now(heap->gc) == GC_SCANNING) {
-    gc_scan_some(heap->gc, copier, false);
-  }
+  bool found = gc_phase_now(heap->gc) == GC_SCANNING && gc_scan_some(heap->gc, copier, false);
   gc_copier_give(heap->gc, copier);
   at_add(&heap->assists, 1);
   rt_signals_restore(&saved);
+  return found;
 }
 
 // Makes sure that a scanner is awake, and waits for the end of its cycle.

@@ -145,7 +145,7 @@ void rt_world_precise(void *arg, gc_flip *flip);
 void rt_cycle_start(rt_thread *self);                  // in a critical section; a no-op if a cycle is under way
 void rt_cycle_wait(rt_thread *self);                   // helps and waits until no cycle is under way
 void rt_nap(rt_thread *self);                          // waits for the end of a cycle, a millisecond at most
-void rt_assist(rt_thread *self);
+bool rt_assist(rt_thread *self);                       // scans a little; false: there was nothing to scan
 bool rt_scanners_start(veil_heap *heap);
 void rt_scanners_stop(veil_heap *heap);
 
