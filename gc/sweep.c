@@ -126,6 +126,10 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
   if (flags & GC_BLOCK_KEPT) {
     vm_stamp_clear(heap->region, first, heap->block_pages);
   }
+  if (sweep.free == GC_BLOCK && !floors) {
+    gc_blocks_free(heap, block, 1, false); // kept for want of memory, and nothing on it was reached
+    return;
+  }
   AO_char_store((unsigned char volatile *)&heap->flags[block], flags & GC_BLOCK_LEAF);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
   if (sweep.free >= GC_BLOCK / 8) {
@@ -216,10 +220,10 @@ void gc_sweep(gc_heap *heap) {
       run = 0;
     }
     if (retain) {
+      at_add_full(&heap->from_left, (uint64_t)-1);
       gc_copier_enter(copier);
       block_sweep(heap, b);
       gc_copier_leave(copier);
-      at_add_full(&heap->from_left, (uint64_t)-1);
     } else if (from_space) {
       run++;
     }

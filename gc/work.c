@@ -74,9 +74,10 @@ bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
   if (block == GC_NONE && scanned == 0 && own != GC_NONE) {
     scanned = block_scan(heap, copier, own);
   }
+  // Of the others only what nobody is filling: two threads that scan along one list would close each other's page after every object.
   for (unsigned i = 0; block == GC_NONE && scanned == 0 && i < GC_COPIERS; i++) {
     uint32_t other = at32_load_acquire(&heap->copiers[i].lane[0].block);
-    if (other != GC_NONE) {
+    if (other != GC_NONE && at_load(&heap->copiers[i].taken) == 0) {
       scanned = block_scan(heap, copier, other);
     }
   }

@@ -97,8 +97,11 @@ void rt_cycle_wait(rt_thread *self) {
   while (gc_phase_now(heap->gc) != GC_IDLE) {
     uint32_t ended = at32_load_acquire(&heap->ended);
     if (gc_phase_now(heap->gc) == GC_SCANNING && !gc_scan_finished(heap->gc)) {
-      rt_assist(self);
-      rt_safepoint(self);
+      if (rt_assist(self)) {
+        rt_safepoint(self);
+      } else {
+        ended_wait(self, ended, NAP_MS); // the rest is in the hands of others, who may want the processor
+      }
       continue;
     }
     ended_wait(self, ended, 10);
