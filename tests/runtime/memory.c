@@ -156,6 +156,19 @@ ON_ALL_BACK_ENDS(memory, the_smallest_limit_works) {
   end();
 }
 
+// Of a list one object can be copied at a time, and everybody who has nothing else to do is after it.
+ON_ALL_BACK_ENDS(memory, a_list_scanned_by_several_threads_fills_its_pages) {
+  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .scanners = 3);
+  node *list = list_make(self, 20000); // 1 MiB
+  for (int i = 0; i < 40; i++) {
+    veil_collect(self);
+    uint64_t live = stats_of(heap).live_bytes;
+    cr_assert_leq(live, 3 * MIB, "cycle %d: %lu bytes", i, (unsigned long)live);
+  }
+  cr_assert_eq(list_check(list), 20000);
+  end();
+}
+
 static void *fills_and_forgets(void *unused) {
   veil_thread *me = veil_attach(heap);
   for (int i = 0; i < 400; i++) {
