@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // copier.c: where copies are written. A copier fills one OPEN page after the other of its block.
 //
-// The holder of the copier runs this: scanner, trap, assist, flip. Scanners without work look into
-// other copiers' blocks and close the OPEN page there, so `top` is the only thing both sides write.
+// The holder of the copier runs this: scanner, trap, assist, flip. Traps, and scanners without work if nobody holds the copier, scan its OPEN
+// page and close it for that, so `top` is the only thing both sides write.
 
 #include "gc/copier.h"
 #include <sched.h>

@@ -34,7 +34,7 @@ typedef struct gc_stack {
 
 // Where objects are born one behind the other: in a copier, or in a mutator.
 typedef struct gc_lane {
-  uint32_t volatile block; // GC_NONE: none. Owner writes; stealing scanners read
+  uint32_t volatile block; // GC_NONE: none. Owner writes; scanners without work read
   uint32_t volatile page;  // the OPEN page
 } gc_lane;
 
