@@ -112,7 +112,7 @@ int main(int argc, char **argv) {
     thread[i] = thread_start(worker, (void *)(i + 1));
   }
   time_t end = time(NULL) + seconds;
-  while (time(NULL) < end) {
+  while (time(NULL) < end || stats_of(heap).major_cycles <= 3) { // longer on a busy machine
     for (size_t i = 0; i < TABLE; i++) {
       slot_enter(self, i);
       list_check(table[i]);
@@ -132,7 +132,7 @@ int main(int argc, char **argv) {
   veil_collect(self);
   veil_stats stats = stats_of(heap);
   printf("%ld rounds, %lu cycles, %lu traps\n", (long)rounds, (unsigned long)stats.major_cycles, (unsigned long)stats.traps);
-  EXPECT(stats.threads == 1 && stats.major_cycles > 3);
+  EXPECT(stats.threads == 1);
   veil_remove_roots(heap, &table);
   veil_detach(self);
   veil_close(heap);

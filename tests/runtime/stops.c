@@ -247,15 +247,13 @@ static void storm_rages(const char *back_end, int flags) {
     veil_collect(self);
     cycles++;
     clock_gettime(CLOCK_MONOTONIC, &now);
-  } while (now.tv_sec - began.tv_sec < 3);
+  } while (now.tv_sec - began.tv_sec < 3 || cycles <= 3 || storm <= 200); // more on a busy machine
   over = 1;
   join(thread[0]);
   join(thread[1]);
   struct itimerval never = {{0, 0}, {0, 0}};
   setitimer(ITIMER_PROF, &never, NULL);
   setitimer(ITIMER_REAL, &never, NULL);
-  cr_assert_gt(cycles, 3);
-  cr_assert_gt(storm, 200);
   cr_assert(stats_of(heap).traps > 0 || strcmp(back_end, "none") == 0);
   end();
 }
