@@ -115,9 +115,19 @@ static void large_touched_scan(gc_heap *heap, gc_copier *copier, gc_cell cell, u
     if (heap->world.touched(heap->world.arg, page + i)) {
       char *base = gc_page_alias(heap, page + i);
       gc_before_write(heap, base, heap->page_size);
-      gc_cell_scan(heap, copier, cell, header, base, base + heap->page_size);
+      gc_cell_scan_shared(heap, copier, cell, header, base, base + heap->page_size);
     }
   }
+}
+
+static bool is_touched(const gc_heap *heap, gc_cell cell, size_t bytes) {
+  uintptr_t view = gc_view_of(heap, cell.alias);
+  for (size_t page = gc_page_at(heap, view); page <= gc_page_at(heap, view + bytes - 1); page++) {
+    if (heap->world.touched(heap->world.arg, page)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 void gc_pins_scan(gc_heap *heap, gc_copier *copier) {
@@ -130,7 +140,8 @@ void gc_pins_scan(gc_heap *heap, gc_copier *copier) {
     }
     size_t bytes = gc_cell_size(cell, header);
     gc_before_write(heap, cell.alias, bytes);
-    gc_cell_scan(heap, copier, cell, header, cell.alias, cell.alias + bytes);
+    (is_touched(heap, cell, bytes) ? gc_cell_scan_shared
+                                   : gc_cell_scan)(heap, copier, cell, header, cell.alias, cell.alias + bytes);
   }
   gc_queue_drain(heap, copier);
   heap->pin_count = 0;

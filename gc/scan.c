@@ -156,9 +156,9 @@ static void shared_visit(void *arg, gc_slot slot, uintptr_t view) {
   }
 }
 
-void gc_cell_scan_shared(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t header) {
+void gc_cell_scan_shared(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t header, char *base, char *limit) {
   scan_arg arg = {heap, copier};
-  gc_cell_visit(heap, cell, header, cell.alias, cell.alias + gc_cell_size(cell, header), shared_visit, &arg);
+  gc_cell_visit(heap, cell, header, base, limit, shared_visit, &arg);
 }
 
 static void scan_visit(void *arg, gc_slot slot, uintptr_t view) {

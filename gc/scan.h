@@ -12,8 +12,9 @@ void gc_page_scan(gc_heap *heap, gc_copier *copier, size_t page);
 // Scans the slots of one object that lie in [base, limit) of the alias.
 void gc_cell_scan(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t header, char *base, char *limit);
 
-// Scans an object on a page that the caller does not hold, and that others may be scanning or, once it is reached, writing.
-void gc_cell_scan_shared(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t header);
+// The same on pages that the caller does not hold: others may be scanning or, once the object is reached, writing them; a system call may be
+// writing a touched page even while the world is stopped. No slot stays in the queue: what is read once is what is forwarded, by CAS.
+void gc_cell_scan_shared(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t header, char *base, char *limit);
 
 // Forwards what is left in the prefetch queue.
 void gc_queue_drain(gc_heap *heap, gc_copier *copier);

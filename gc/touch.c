@@ -58,8 +58,9 @@ static void page_pin(gc_heap *heap, gc_copier *copier, size_t page) {
     if (gc_is_done(heap, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL) {
       continue;
     }
-    gc_before_write(heap, cell.alias, gc_cell_size(cell, header));
-    gc_cell_scan_shared(heap, copier, cell, header);
+    size_t bytes = gc_cell_size(cell, header);
+    gc_before_write(heap, cell.alias, bytes);
+    gc_cell_scan_shared(heap, copier, cell, header, cell.alias, cell.alias + bytes);
     gc_mark_in_place(heap, cell);
   }
   gc_flags_set(heap, gc_page_block(heap, page), GC_BLOCK_RETAIN);
