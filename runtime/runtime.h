@@ -77,7 +77,7 @@ struct veil_heap {
   pthread_mutex_t threads_lock;
   rt_thread *threads;
   rt_thread *dead; // detached; kept so that use after detaching is seen
-  unsigned thread_count;
+  uint32_t volatile thread_count; // changes under threads_lock; statistics read it without
   // Whoever stops the world or flips.
   AO_t stop_lock;
   sigset_t stop_saved_mask;

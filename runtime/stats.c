@@ -33,7 +33,7 @@ RT_EXPORT void veil_get_stats(veil_heap *heap, veil_stats *out) {
       .held_bytes = at_load(&gc->committed_bytes),
       .held_max_bytes = at_load(&gc->committed_max),
       .limit_bytes = gc->limit,
-      .threads = heap->thread_count,
+      .threads = at32_load(&heap->thread_count),
   };
 }
 

@@ -84,7 +84,7 @@ RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
   if (!full) {
     self->next = heap->threads;
     heap->threads = self;
-    heap->thread_count++;
+    at32_store(&heap->thread_count, heap->thread_count + 1);
     self->next_here = rt_here;
     rt_here = self; // before the lock goes: a stop signal has to find it
   }
@@ -129,7 +129,7 @@ static void detach(rt_thread *self) {
       break;
     }
   }
-  heap->thread_count--;
+  at32_store(&heap->thread_count, heap->thread_count - 1);
   // The structure stays for a while, without a buffer: the first allocation after this goes the slow way and is seen.
   self->signature = SIGNATURE_DEAD;
   self->next = heap->dead;
