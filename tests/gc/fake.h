@@ -7,6 +7,7 @@
 #ifndef TESTS_GC_FAKE_H
 #define TESTS_GC_FAKE_H
 
+#include "tests/back_ends.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,21 +99,6 @@ extern fake_type type_byte;
 void fake_list(fake *f, size_t slot, size_t length);
 // Walks the list in root[slot]: how long it is; aborts if a key is wrong.
 size_t fake_list_length(fake *f, size_t slot);
-
-// One test per back end: sentence_on_uffd, and so on. The body is a function of the back end's name.
-#define ON_BACK_END(SUITE, NAME, BACK_END)                                                                             \
-  Test(SUITE, NAME##_on_##BACK_END, .timeout = 120) { NAME(#BACK_END); }
-#define ON_TRAPPING_BACK_ENDS(SUITE, NAME)                                                                             \
-  static void NAME(const char *back_end);                                                                              \
-  ON_BACK_END(SUITE, NAME, uffd)                                                                                       \
-  ON_BACK_END(SUITE, NAME, mprotect)                                                                                   \
-  static void NAME(const char *back_end)
-#define ON_ALL_BACK_ENDS(SUITE, NAME)                                                                                  \
-  static void NAME(const char *back_end);                                                                              \
-  ON_BACK_END(SUITE, NAME, uffd)                                                                                       \
-  ON_BACK_END(SUITE, NAME, mprotect)                                                                                   \
-  ON_BACK_END(SUITE, NAME, none)                                                                                       \
-  static void NAME(const char *back_end)
 
 // The usual beginning of a test's body.
 #define OPEN_OR_SKIP(F, ...)                                                                                           \

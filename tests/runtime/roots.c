@@ -232,15 +232,13 @@ static int volatile ready, over;
 static void *builds_all_the_time(void *arg) {
   veil_thread *me = veil_attach(heap);
   EXPECT(me != NULL);
-  long sum = 0;
   do { // once at least, however late the thread gets to run
     node *a = list_make(me, 300), *b = list_make(me, 200);
     a->left = b;
     EXPECT(list_check(a) == 300 && list_check(a->left) == 200);
-    sum++;
   } while (!over);
   veil_detach(me);
-  return (void *)sum;
+  return NULL;
 }
 
 ON_ALL_BACK_ENDS(roots, stacks_of_several_threads_are_found_whereever_they_are_stopped) {
@@ -257,11 +255,9 @@ ON_ALL_BACK_ENDS(roots, stacks_of_several_threads_are_found_whereever_they_are_s
   }
   over = 1;
   for (int i = 0; i < 3; i++) {
-    void *sum;
     veil_block_begin(self);
-    pthread_join(thread[i], &sum);
+    pthread_join(thread[i], NULL);
     veil_block_end(self);
-    cr_assert_gt((long)sum, 0);
   }
   end();
 }

@@ -4,6 +4,7 @@
 #ifndef TESTS_RUNTIME_TEST_H
 #define TESTS_RUNTIME_TEST_H
 
+#include "tests/back_ends.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,20 +91,6 @@ static inline pthread_t thread_start(void *(*fn)(void *), void *arg) {
   EXPECT(pthread_create(&thread, NULL, fn, arg) == 0);
   return thread;
 }
-
-#define ON_BACK_END(SUITE, NAME, BACK_END)                                                                             \
-  Test(SUITE, NAME##_on_##BACK_END, .timeout = 120) { NAME(#BACK_END); }
-#define ON_TRAPPING_BACK_ENDS(SUITE, NAME)                                                                             \
-  static void NAME(const char *back_end);                                                                              \
-  ON_BACK_END(SUITE, NAME, uffd)                                                                                       \
-  ON_BACK_END(SUITE, NAME, mprotect)                                                                                   \
-  static void NAME(const char *back_end)
-#define ON_ALL_BACK_ENDS(SUITE, NAME)                                                                                  \
-  static void NAME(const char *back_end);                                                                              \
-  ON_BACK_END(SUITE, NAME, uffd)                                                                                       \
-  ON_BACK_END(SUITE, NAME, mprotect)                                                                                   \
-  ON_BACK_END(SUITE, NAME, none)                                                                                       \
-  static void NAME(const char *back_end)
 
 // A child that has to be aborted with `text` in its message.
 #define DIES(SUITE, NAME, TEXT)                                                                                        \

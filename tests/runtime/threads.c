@@ -190,7 +190,7 @@ static void *comes_and_goes(void *arg) {
     veil_detach(self);
     rounds++;
   }
-  return (void *)rounds;
+  return NULL;
 }
 
 ON_ALL_BACK_ENDS(threads, threads_come_and_go_during_cycles) {
@@ -211,15 +211,11 @@ ON_ALL_BACK_ENDS(threads, threads_come_and_go_during_cycles) {
     veil_collect(main_self);
   }
   over = 1;
-  long rounds = 0;
   veil_block_begin(main_self);
   for (int i = 0; i < 4; i++) {
-    void *result;
-    pthread_join(thread[i], &result);
-    rounds += (long)result;
+    pthread_join(thread[i], NULL);
   }
   veil_block_end(main_self);
-  cr_assert_gt(rounds, 4);
   cr_assert_eq(stats_of(heap).threads, 1);
   veil_detach(main_self);
   veil_close(heap);

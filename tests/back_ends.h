@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+// back_ends.h: one test per back end: sentence_on_uffd, and so on. The body is a function of the back end's name.
+
+#ifndef TESTS_BACK_ENDS_H
+#define TESTS_BACK_ENDS_H
+
+#define ON_BACK_END(SUITE, NAME, BACK_END)                                                                             \
+  Test(SUITE, NAME##_on_##BACK_END, .timeout = 120) { NAME(#BACK_END); }
+#define ON_TRAPPING_BACK_ENDS(SUITE, NAME)                                                                             \
+  static void NAME(const char *back_end);                                                                              \
+  ON_BACK_END(SUITE, NAME, uffd)                                                                                       \
+  ON_BACK_END(SUITE, NAME, mprotect)                                                                                   \
+  static void NAME(const char *back_end)
+#define ON_ALL_BACK_ENDS(SUITE, NAME)                                                                                  \
+  static void NAME(const char *back_end);                                                                              \
+  ON_BACK_END(SUITE, NAME, uffd)                                                                                       \
+  ON_BACK_END(SUITE, NAME, mprotect)                                                                                   \
+  ON_BACK_END(SUITE, NAME, none)                                                                                       \
+  static void NAME(const char *back_end)
+
+#endif
