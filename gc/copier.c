@@ -7,6 +7,8 @@
 #include "gc/copier.h"
 #include <sched.h>
 #include "gc/gc.h"
+#include "gc/near.h"
+#include "gc/queue.h"
 
 static __thread unsigned copier_hint __attribute__((tls_model("initial-exec")));
 
@@ -45,7 +47,7 @@ void gc_grace_wait(gc_heap *heap) {
 }
 
 void gc_copier_give(gc_heap *heap, gc_copier *copier) {
-  VM_CHECK(copier->batch[0].count + copier->batch[1].count == 0, "a copier is given back with slots in its queue");
+  VM_CHECK(gc_queue_is_empty(copier) && !gc_near_any(copier), "a copier is given back with slots in its queue");
   if (copier->copied_objects) {
     at_add(&heap->copied_bytes, copier->copied_bytes);
     at_add(&heap->copied_objects, copier->copied_objects);

@@ -3,7 +3,7 @@
 //
 // Run by whoever scans: background scanners, traps, assists, the flip. Waits for nobody.
 
-#include "gc/forward.h"
+#include "gc/near.h"
 #include "gc/alloc.h"
 
 // From-space is not written any more but for headers, and for slots of kept pages that are being scanned: a copy that takes
@@ -118,6 +118,9 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref) {
     if (at_cas_full((AO_t volatile *)cell.alias, header, header_with_peer(heap, header, place.cell))) {
       copier->copied_bytes += bytes;
       copier->copied_objects++;
+      if (!leaf) {
+        gc_near_note(heap, copier, cell, place.cell, header, bytes);
+      }
       return gc_cell_ref(heap, place.cell, header);
     }
     gc_cell_return(heap, leaf, &place, bytes);

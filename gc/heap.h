@@ -12,6 +12,7 @@ enum {
   GC_BLOCK = 1 << GC_BLOCK_SHIFT,
   GC_COPIERS = 64,
   GC_BATCH = 16,          // slots whose referents are fetched at once; 8, 24 and 32 are slower
+  GC_NEAR = 64,           // slots of neighbours, a power of two
   GC_FLOORS = 4096,
   GC_NONE = 0xffffffffu,  // no block, no page
   GC_CLOSED = 1u << 31,   // in a page's top: no object enters any more
@@ -38,10 +39,15 @@ typedef struct gc_lane {
   uint32_t volatile page;  // the OPEN page
 } gc_lane;
 
-// Slots between their discovery and their forwarding (scan.c).
+// A slot between its discovery and its forwarding, and the word it held: read once, since another thread may forward it meanwhile (near.h).
+typedef struct gc_seen {
+  gc_slot slot;
+  uint64_t word;
+} gc_seen;
+
 typedef struct gc_batch {
   unsigned count;
-  gc_slot slot[GC_BATCH];
+  gc_seen seen[GC_BATCH];
 } gc_batch;
 
 // What a thread needs to copy. Taken for one trap, or for good by a scanner.
@@ -51,6 +57,9 @@ typedef struct gc_copier {
   gc_lane lane[2]; // [1]: leaf objects
   gc_batch batch[2]; // one is being filled; the referents of the other's slots are on their way
   unsigned finding;  // which of the two is being filled
+  gc_seen near[GC_NEAR]; // slots of copies whose referents lie beside the originals: a ring
+  unsigned near_first, near_last;
+  ptrdiff_t near_left; // bytes that may still be copied before no more neighbours are looked for
   uint64_t copied_bytes, copied_objects; // flushed to the heap when the copier is given back
   // Odd while the holder reads or writes objects. A service that has laid a claim waits until every copier
   // was even once: whoever looked for claims before it was laid is out then.

@@ -69,6 +69,20 @@ static inline uint64_t gc_header_make(unsigned type, bool array, bool leaf) {
   return ((uint64_t)type << GC_TYPE_SHIFT) | (array ? GC_ARRAY : 0) | (leaf ? GC_LEAF : 0);
 }
 
+// Where a word of a slot points, or 0: the inverse of the encoding. `tag` receives the bits to be kept.
+static inline uintptr_t gc_word_decode(const gc_type *type, uint64_t word, uint64_t *tag) {
+  if (!type->tagged) {
+    *tag = 0;
+    return word;
+  }
+  uint64_t high = word >> 48;
+  if (!((type->low_tags >> (word & 7)) & 1) || high < type->high_min || high > type->high_max) {
+    return 0;
+  }
+  *tag = word & ~GC_ADDRESS_MASK;
+  return word & GC_ADDRESS_MASK;
+}
+
 static inline uint64_t gc_header_load(gc_cell cell) { return at_load_acquire((AO_t volatile *)cell.alias); }
 
 // An array's length stands behind its header.

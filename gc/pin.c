@@ -6,6 +6,7 @@
 #include "gc/pin.h"
 #include "gc/alloc.h"
 #include "gc/gc.h"
+#include "gc/queue.h"
 
 // A mutator may be allocating in the free space that is walked over: then what comes behind it may be the contents of an object
 // born meanwhile. Objects are born from the start of a free run, header first, so that its first word tells.

@@ -1,87 +1,26 @@
 // SPDX-License-Identifier: MIT
-// scan.c: every slot of a page or object, by layout; the prefetch queue between finding and forwarding.
+// scan.c: every slot of a page or object, by layout.
 //
 // Run by whoever holds the page BUSY: background scanner, trap, assist; and by the flip on pinned objects.
 
 #include "gc/scan.h"
 #include "gc/alloc.h"
 #include "gc/gc.h"
+#include "gc/near.h"
+#include "gc/queue.h"
 #include "gc/visitor.h"
-
-// Where a word of a slot points, or 0: the inverse of the encoding. `tag` receives the bits to be kept.
-static inline uintptr_t word_decode(const gc_type *type, uint64_t word, uint64_t *tag) {
-  if (!type->tagged) {
-    *tag = 0;
-    return word;
-  }
-  uint64_t high = word >> 48;
-  if (!((type->low_tags >> (word & 7)) & 1) || high < type->high_min || high > type->high_max) {
-    return 0;
-  }
-  *tag = word & ~GC_ADDRESS_MASK;
-  return word & GC_ADDRESS_MASK;
-}
-
-// Forwards one slot. The tag bits are what does not belong to the reference: its low three bits, and the high 16.
-static inline void slot_forward(gc_heap *heap, gc_copier *copier, gc_slot slot) {
-  uint64_t word = at_load(slot.alias);
-  uint64_t tag = word & ~GC_ADDRESS_MASK;
-  gc_ref ref = gc_forward(heap, copier, (gc_ref){word & GC_ADDRESS_MASK});
-  if ((ref.view | tag) != word) {
-    at_store(slot.alias, ref.view | tag);
-  }
-}
-
-// Only hints: a service may have a referent's page away, and then what is there is no header. So TSan need not look.
-__attribute__((no_sanitize("thread"))) static inline gc_cell referent(const gc_heap *heap, gc_slot slot) {
-  return gc_ref_cell(heap, (gc_ref){*slot.alias & GC_ADDRESS_MASK});
-}
-
-// The header has arrived by now: if the object is still to be copied, its second line is wanted, too.
-__attribute__((no_sanitize("thread"))) static inline void body_prefetch(const gc_heap *heap, gc_cell cell) {
-  if (!gc_is_done(heap, *(uint64_t volatile *)cell.alias)) {
-    __builtin_prefetch(cell.alias + 64);
-  }
-}
-
-// The referents of the slots just found are asked for; those that were asked for before have had time to arrive, and are forwarded.
-// In batches, not one by one: a prefetch stays in the processor's window until its address is translated, which takes as long as the work on
-// many slots, so only prefetches that stand close together overlap (two random accesses in a GiB, with that work between them: 35-67 ns one by
-// one, 20-34 in batches). One line, for reading: asking for ownership made it slower by half.
-static __attribute__((noinline)) void batch_turn(gc_heap *heap, gc_copier *copier) {
-  gc_batch *found = &copier->batch[copier->finding], *fetched = &copier->batch[!copier->finding];
-  for (unsigned i = 0; i < found->count; i++) {
-    __builtin_prefetch(referent(heap, found->slot[i]).alias);
-  }
-  for (unsigned i = 0; i < fetched->count; i++) {
-    body_prefetch(heap, referent(heap, fetched->slot[i]));
-  }
-  for (unsigned i = 0; i < fetched->count; i++) {
-    slot_forward(heap, copier, fetched->slot[i]);
-  }
-  fetched->count = 0;
-  copier->finding = !copier->finding;
-}
-
-static inline void slot_enqueue(gc_heap *heap, gc_copier *copier, gc_slot slot) {
-  gc_batch *found = &copier->batch[copier->finding];
-  found->slot[found->count++] = slot;
-  if (found->count == GC_BATCH) {
-    batch_turn(heap, copier);
-  }
-}
-
-void gc_queue_drain(gc_heap *heap, gc_copier *copier) {
-  while (copier->batch[0].count + copier->batch[1].count != 0) {
-    batch_turn(heap, copier);
-  }
-}
 
 static inline void plain_scan(gc_heap *heap, gc_copier *copier, AO_t volatile *word) {
   uintptr_t view = at_load(word);
   if (gc_is_from(heap, view)) {
-    slot_enqueue(heap, copier, (gc_slot){word});
+    gc_queue_add(heap, copier, (gc_slot){word}, view);
   }
+}
+
+static inline void slot_visit(const gc_type *type, char *at, gc_slot_fn *visit, void *arg) {
+  gc_slot slot = {(AO_t volatile *)at};
+  uint64_t word = at_load(slot.alias), tag;
+  visit(arg, (gc_seen){slot, word}, gc_word_decode(type, word, &tag));
 }
 
 void gc_visit(gc_visitor *visitor, size_t offset) {
@@ -92,9 +31,7 @@ void gc_visit(gc_visitor *visitor, size_t offset) {
   if (at < visitor->base || at >= visitor->limit) {
     return;
   }
-  uint64_t tag;
-  uintptr_t view = word_decode(visitor->type, at_load((AO_t volatile *)at), &tag);
-  visitor->visit(visitor->arg, (gc_slot){(AO_t volatile *)at}, view);
+  slot_visit(visitor->type, at, visitor->visit, visitor->arg);
 }
 
 // Slots of one object or element at `data`, within [base, limit).
@@ -102,8 +39,7 @@ static inline void map_visit(const gc_type *type, char *data, char *base, char *
   for (uint32_t i = 0; i < type->count; i++) {
     char *at = data + type->offsets[i];
     if (at >= base && at < limit) {
-      uint64_t tag;
-      visit(arg, (gc_slot){(AO_t volatile *)at}, word_decode(type, at_load((AO_t volatile *)at), &tag));
+      slot_visit(type, at, visit, arg);
     }
   }
 }
@@ -147,12 +83,11 @@ typedef struct scan_arg {
 } scan_arg;
 
 // For a page that is not held: by CAS, so that nobody's store is lost. If it fails, what stands there is as good.
-static void shared_visit(void *arg, gc_slot slot, uintptr_t view) {
+static void shared_visit(void *arg, gc_seen seen, uintptr_t view) {
   scan_arg *scan = arg;
-  uint64_t word = at_load(slot.alias);
-  if (gc_is_from(scan->heap, view) && (word & GC_ADDRESS_MASK) == view) {
+  if (gc_is_from(scan->heap, view)) {
     gc_ref ref = gc_forward(scan->heap, scan->copier, (gc_ref){view});
-    at_cas_full(slot.alias, word, ref.view | (word & ~GC_ADDRESS_MASK));
+    at_cas_full(seen.slot.alias, seen.word, ref.view | (seen.word & ~GC_ADDRESS_MASK));
   }
 }
 
@@ -161,10 +96,10 @@ void gc_cell_scan_shared(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_
   gc_cell_visit(heap, cell, header, base, limit, shared_visit, &arg);
 }
 
-static void scan_visit(void *arg, gc_slot slot, uintptr_t view) {
+static void scan_visit(void *arg, gc_seen seen, uintptr_t view) {
   scan_arg *scan = arg;
   if (gc_is_from(scan->heap, view)) {
-    slot_enqueue(scan->heap, scan->copier, slot);
+    gc_queue_add(scan->heap, scan->copier, seen.slot, seen.word);
   }
 }
 
@@ -206,14 +141,14 @@ static inline bool is_corpse(const gc_heap *heap, bool kept, gc_cell cell, uint6
 }
 
 // gc.grey, in debug builds: a page that has been scanned holds no from-space pointer.
-static void slot_check(void *arg, gc_slot slot, uintptr_t view) {
+static void slot_check(void *arg, gc_seen seen, uintptr_t view) {
   gc_heap *heap = arg;
   if (gc_is_from(heap, view)) {
     gc_cell cell = gc_ref_cell(heap, (gc_ref){view});
     uint64_t header = gc_header_read(heap, cell);
     VM_CHECK(gc_is_kept_in_place(heap, cell, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL,
              "slot %p of a scanned page holds the from-space pointer %p [gc.grey]",
-             (void *)gc_view_of(heap, (void *)slot.alias), (void *)view);
+             (void *)gc_view_of(heap, (void *)seen.slot.alias), (void *)view);
   }
 }
 
@@ -237,7 +172,7 @@ static inline void page_cell_scan(gc_heap *heap, gc_copier *copier, bool kept, g
   }
 }
 
-void gc_page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
+static void page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   uint32_t block = gc_page_block(heap, page);
   char *base = gc_page_alias(heap, page);
   if (at32_load(&heap->dirty_mask)) {
@@ -281,4 +216,10 @@ void gc_page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   if (VM_FULL_CHECKS) {
     page_check(heap, kept, page);
   }
+}
+
+void gc_page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
+  copier->near_left = NEAR_BYTES;
+  page_scan(heap, copier, page);
+  copier->near_left = 0; // others, a flip above all, forward single objects
 }

@@ -16,11 +16,8 @@ void gc_cell_scan(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t heade
 // writing a touched page even while the world is stopped. No slot stays in the queue: what is read once is what is forwarded, by CAS.
 void gc_cell_scan_shared(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t header, char *base, char *limit);
 
-// Forwards what is left in the prefetch queue.
-void gc_queue_drain(gc_heap *heap, gc_copier *copier);
-
 // Calls `visit` for each slot of the object in [base, limit) of the alias, with the address that it decodes to.
-typedef void gc_slot_fn(void *arg, gc_slot slot, uintptr_t view);
+typedef void gc_slot_fn(void *arg, gc_seen seen, uintptr_t view);
 void gc_cell_visit(const gc_heap *heap, gc_cell cell, uint64_t header, char *base, char *limit, gc_slot_fn *visit,
                    void *arg);
 

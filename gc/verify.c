@@ -30,7 +30,7 @@ static bool is_object(const verifier *v, uintptr_t view) {
   return (v->starts[unit / 8] >> unit % 8 & 1) && gc_cell_ref(heap, cell, gc_header_load(cell)).view == view;
 }
 
-static void slot_verify(void *arg, gc_slot slot, uintptr_t view) {
+static void slot_verify(void *arg, gc_seen seen, uintptr_t view) {
   verifier *v = arg;
   gc_heap *heap = v->heap;
   if (!gc_in_heap(heap, view)) {
@@ -40,12 +40,12 @@ static void slot_verify(void *arg, gc_slot slot, uintptr_t view) {
   uint32_t block = gc_block_of(heap, view);
   if (gc_space(heap, block) != heap->to_space) {
     vm_fatal("verify %s: cell %p (%s) slot %p holds %p, in block %u of %s (freed in cycle %u, now cycle %u) [gc.tospace]",
-             v->when, object, v->type, (void *)gc_view_of(heap, (void *)slot.alias), (void *)view, block,
+             v->when, object, v->type, (void *)gc_view_of(heap, (void *)seen.slot.alias), (void *)view, block,
              gc_space(heap, block) ? "from-space" : "free memory", at32_load(&heap->died[block]), heap->cycle);
   }
   if (!is_object(v, view)) {
     vm_fatal("verify %s: cell %p (%s) slot %p holds %p, which is not the start of an object", v->when, object, v->type,
-             (void *)gc_view_of(heap, (void *)slot.alias), (void *)view);
+             (void *)gc_view_of(heap, (void *)seen.slot.alias), (void *)view);
   }
 }
 
