@@ -5,7 +5,7 @@
 // and SCANNERS background scanners do the rest; the finisher declares the end and frees from-space.
 // Neighbours: claims.pml has the page's word and its helpers, flip.pml what comes before, minor.pml the generations.
 // README.md maps the names to the code. Configurations (-D): NT pages of to-space, SCANNERS, STEPS of the mutator;
-// LARGE: C is large and has two pages. CROSS: C crosses pages. PIN: a pinned object shares C's page.
+// NEAR: a scan goes on with slots of the copies it makes. LARGE: C is large and has two pages. CROSS: C crosses pages. PIN: a pinned object shares C's page.
 
 #ifndef NT
 #define NT 4
@@ -265,6 +265,36 @@ forwarded:
   skip
 }
 
+// A slot of the copy that was just published may be the next to be forwarded (near.h); nobody holds its page for that.
+inline near_note() {
+#ifdef NEAR
+  if
+  :: ok && v == place && STALE(SLOT(place, 0)) -> near = (place - 1) * 2 + 1; word = slot[near - 1]
+  :: ok && v == place && STALE(SLOT(place, 1)) -> near = (place - 1) * 2 + 2; word = slot[near - 1]
+  :: true
+  fi
+#else
+  skip
+#endif
+}
+
+// The CAS on that slot: what a mutator has stored there since stays.
+inline near_store() {
+  if
+#ifdef FAULT_NEAR_STORED_BLINDLY
+  :: true ->
+#else
+  :: slot[near - 1] == word ->
+#endif
+     assert(slot[near - 1] == word || slot[near - 1] == v);
+     slot[near - 1] = v
+#ifndef FAULT_NEAR_STORED_BLINDLY
+  :: else
+#endif
+  fi;
+  near = 0; word = 0
+}
+
 // ---- Scanning: the caller holds `page` BUSY. GREY → BUSY → BLACK.
 
 inline scan(page) {
@@ -284,13 +314,17 @@ inline scan(page) {
   }
   k = 0;
   do
-  :: atomic { k < 2 * limit ->
-       i = k % 2;
-       k++;
-       assert(k <= 2 * (top[page] - 1)); // gc.top
+  :: atomic { near != 0 || k < 2 * limit ->
        if
-       :: SCANNED(PTR(page, (k - 1) / 2)) -> v = SLOT(PTR(page, (k - 1) / 2), i)
-       :: else -> v = 0
+       :: near != 0 -> v = word
+       :: else ->
+          i = k % 2;
+          k++;
+          assert(k <= 2 * (top[page] - 1)); // gc.top
+          if
+          :: SCANNED(PTR(page, (k - 1) / 2)) -> v = SLOT(PTR(page, (k - 1) / 2), i)
+          :: else -> v = 0
+          fi
        fi;
        if :: v == 0 -> goto next :: else fi
      }
@@ -302,10 +336,14 @@ inline scan(page) {
        // gc.onecopy: what is stored is the copy that counts. (It may have been copied in an earlier scan.)
        assert(!STALE(v));
        assert(v == 0 || IS_FROM(v) || PAGE_OF(v) == BORN || peer[original[v]] == v);
-       SLOT(PTR(page, (k - 1) / 2), i) = v;
+       if
+       :: near != 0 -> near_store()
+       :: else -> SLOT(PTR(page, (k - 1) / 2), i) = v
+       fi;
+       near_note()
      }
 next: atomic { v = 0; place = 0; ok = 0; laid = 0; i = 0 }
-  :: atomic { k == 2 * limit ->
+  :: atomic { near == 0 && k == 2 * limit ->
        if
 #if !defined(FAULT_OWN_PAGE_SCANNED_ONCE) && !defined(FAULT_SCAN_WITHOUT_CLOSING)
        :: !closed[page] && limit != top[page] - 1 -> limit = top[page] - 1
@@ -346,7 +384,7 @@ next: atomic { v = 0; place = 0; ok = 0; laid = 0; i = 0 }
 #define TAKE(p) :: atomic { TAKEABLE(p) -> busy[p] = 1; page = p }
 
 proctype scanner() {
-  byte page, lane = NONE, v, place, limit, k, i;
+  byte page, lane = NONE, v, place, limit, k, i, near, word;
   bool ok, laid;
 take:
   if
@@ -379,7 +417,7 @@ out:
 #define LOAD(reg) reg = SLOT(base, way); assert(!STALE(reg)); assert(!freed || reg == 0 || !IS_FROM(reg) || STAYS(reg))
 
 proctype mutator() {
-  byte r = PTR(0, 0), s = 0, base, page, lane = LANE, v, place, limit, k, i, way, steps, born;
+  byte r = PTR(0, 0), s = 0, base, page, lane = LANE, v, place, limit, k, i, near, word, way, steps, born;
   bool ok, laid;
 #ifdef PIN
   s = P;
