@@ -10,7 +10,7 @@
 vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world, char *why, size_t why_bytes);
 void gc_close(gc_heap *heap); // no cycle, no mutator
 
-// ---- Types. Returns the id that headers carry, or 0 when all are taken. Any thread; takes a lock.
+// ---- Types. Returns the id that headers carry, or 0 when all are taken. Any thread. The description stays for as long as the process.
 unsigned gc_type_register(const gc_type *type);
 
 // ---- Allocation, for the slow half. The caller is not stopped while in here.

@@ -3,7 +3,6 @@
 
 #include "gc/heap.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include "gc/block.h"
 #include "gc/copier.h"
@@ -17,21 +16,15 @@ AO_t gc_types_boxed;
 static AO_t type_count = GC_FIRST_TYPE;
 
 unsigned gc_type_register(const gc_type *type) {
-  gc_type *copy = malloc(sizeof *copy);
-  if (copy == NULL) {
-    vm_fatal("type %s: no memory to register it", type->name);
-  }
   uint64_t id = at_add_full(&type_count, 1);
   if (id >= GC_TYPES) {
     at_add_full(&type_count, (uint64_t)-1);
-    free(copy);
     return 0;
   }
-  *copy = *type;
-  if (copy->tagged && copy->high_max != 0) {
+  if (type->tagged && type->high_max != 0) {
     at_store_release(&gc_types_boxed, 1);
   }
-  at_store_release((AO_t volatile *)&gc_types[id], (uint64_t)copy); // before any header names it: the id is published by the caller
+  at_store_release((AO_t volatile *)&gc_types[id], (uint64_t)type); // before any header names it: the id is published by the caller
   return (unsigned)id;
 }
 

@@ -138,11 +138,13 @@ static void detach(rt_thread *self) {
   for (int i = 0; last != NULL && i < DEAD_KEPT; i++) {
     last = last->next;
   }
-  if (last != NULL && last->next != NULL) {
-    free(last->next);
+  rt_thread *oldest = NULL;
+  if (last != NULL) {
+    oldest = last->next;
     last->next = NULL;
   }
   pthread_mutex_unlock(&heap->threads_lock);
+  free(oldest);
 }
 
 rt_thread *rt_self_check(veil_thread *open, const char *function) {

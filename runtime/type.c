@@ -13,10 +13,11 @@ RT_EXPORT veil_type veil_type_byte_ = {"byte", 1, NULL, 0, NULL, NULL, 0, 0, 0};
 
 static pthread_mutex_t types_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct known {
-  const gc_type *type;
+  struct known *next;
   unsigned id;
+  gc_type type;
+  size_t offsets[]; // then the name
 } *known;
-static size_t known_count;
 
 RT_EXPORT void veil_visit(veil_visitor *visitor, size_t offset) { gc_visit((gc_visitor *)visitor, offset); }
 
@@ -56,61 +57,67 @@ static bool same_layout(const gc_type *a, const gc_type *b) {
          (a->count == 0 || memcmp(a->offsets, b->offsets, a->count * sizeof *a->offsets) == 0);
 }
 
-static unsigned type_id_locked(const gc_type *type) {
-  for (size_t i = 0; i < known_count; i++) {
-    if (same_layout(known[i].type, type)) {
-      return known[i].id;
-    }
-  }
-  struct known *more = realloc(known, (known_count + 1) * sizeof *known);
-  // A copy of our own: the description may lie in a library that is unloaded later.
-  size_t *offsets = malloc((type->count + 1) * sizeof *offsets);
-  char *name = strdup(type->name);
-  if (more == NULL || offsets == NULL || name == NULL) {
+// A copy of our own: the description may lie in a library that is unloaded later. Made before the critical section: malloc's locks may be
+// held by a thread that a stop has caught (rt.critical).
+static struct known *known_make(const veil_type *type) {
+  size_t count = type->pointer_count, name_bytes = strlen(type->name) + 1;
+  struct known *made = calloc(1, sizeof *made + count * sizeof made->offsets[0] + name_bytes);
+  if (made == NULL) {
     vm_fatal("type %s: no memory to register it", type->name);
   }
-  known = more;
-  for (uint32_t i = 0; i < type->count; i++) {
-    offsets[i] = type->offsets[i];
+  made->type = (gc_type){
+      .name = memcpy(made->offsets + count, type->name, name_bytes),
+      .size = (uint32_t)type->size,
+      .cell = (uint32_t)gc_round_cell(8 + type->size),
+      .layout = layout_of(type),
+      .trace = (gc_trace_fn *)type->trace,
+      .count = (uint32_t)count,
+      .offsets = made->offsets,
+  };
+  for (size_t i = 0; i < count; i++) {
+    made->offsets[i] = type->pointers[i];
   }
-  gc_type copy = *type;
-  copy.offsets = offsets;
-  copy.name = name;
-  unsigned id = gc_type_register(&copy);
-  if (id == 0) {
-    vm_fatal("type %s: all of %d types are taken", type->name, (int)GC_TYPES);
+  if (type->encoding != NULL) {
+    made->type.tagged = true;
+    made->type.low_tags = type->encoding->low_tags;
+    made->type.high_min = type->encoding->high_min;
+    made->type.high_max = type->encoding->high_max;
   }
-  known[known_count++] = (struct known){gc_type_at(id), id};
-  return id;
+  return made;
+}
+
+// The entry of this layout: another, or now this one.
+static struct known *known_find_or_add(struct known *made) {
+  for (struct known *k = known; k != NULL; k = k->next) {
+    if (same_layout(&k->type, &made->type)) {
+      return k;
+    }
+  }
+  made->id = gc_type_register(&made->type);
+  if (made->id == 0) {
+    vm_fatal("type %s: all of %d types are taken", made->type.name, (int)GC_TYPES);
+  }
+  made->next = known;
+  known = made;
+  return made;
 }
 
 void rt_type_register(rt_thread *self, veil_type *type) {
+  type_check(type);
+  struct known *made = known_make(type);
   rt_enter(self); // stopped here, we would keep others from allocating
   pthread_mutex_lock(&types_lock);
+  struct known *found = known_find_or_add(made);
   if (*(volatile uint64_t *)&type->header == 0) {
-    type_check(type);
-    gc_type made = {
-        .name = type->name,
-        .size = (uint32_t)type->size,
-        .cell = (uint32_t)gc_round_cell(8 + type->size),
-        .layout = layout_of(type),
-        .trace = (gc_trace_fn *)type->trace,
-        .count = (uint32_t)type->pointer_count,
-        .offsets = type->pointers,
-    };
-    if (type->encoding != NULL) {
-      made.tagged = true;
-      made.low_tags = type->encoding->low_tags;
-      made.high_min = type->encoding->high_min;
-      made.high_max = type->encoding->high_max;
-    }
-    unsigned id = type_id_locked(&made);
-    bool leaf = made.layout == GC_LAYOUT_LEAF;
+    bool leaf = found->type.layout == GC_LAYOUT_LEAF;
     at32_store(&type->leaf, leaf);
-    type->array_header = gc_header_make(id, true, leaf);
+    type->array_header = gc_header_make(found->id, true, leaf);
     // Last: a thread that sees the header sees the rest.
-    at_store_release((AO_t volatile *)&type->header, gc_header_make(id, false, leaf));
+    at_store_release((AO_t volatile *)&type->header, gc_header_make(found->id, false, leaf));
   }
   pthread_mutex_unlock(&types_lock);
   rt_leave(self);
+  if (found != made) {
+    free(made);
+  }
 }
