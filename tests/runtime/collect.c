@@ -2,29 +2,7 @@
 // collect.c: what collections do, as a program sees it: garbage goes, memory comes back, figures add up.
 
 #include <criterion/criterion.h>
-#include "tests/runtime/test.h"
-
-static veil_heap *heap;
-static veil_thread *self;
-
-static bool start(veil_options options) {
-  heap = heap_open(options);
-  if (heap == NULL) {
-    return false;
-  }
-  self = veil_attach(heap);
-  return true;
-}
-
-#define START_OR_SKIP(...)                                                                                             \
-  if (!start((veil_options){__VA_ARGS__})) {                                                                           \
-    cr_skip_test("the back end does not work here");                                                                   \
-  }
-
-static void end(void) {
-  veil_detach(self);
-  veil_close(heap);
-}
+#include "tests/runtime/world.h"
 
 static __attribute__((noinline)) void garbage_make(void) {
   for (int i = 0; i < 100; i++) {

@@ -2,32 +2,22 @@
 // hooks.c: services: claims on pages, and what a service is told.
 
 #include <criterion/criterion.h>
-#include "tests/runtime/test.h"
+#include "tests/runtime/world.h"
 #include "veil/hooks.h"
 
-static veil_heap *heap;
-static veil_thread *self;
 static veil_pages pages;
 
-static bool start(const char *back_end) {
-  heap = heap_open((veil_options){.back_end = back_end}); // verification would fetch what is absent
-  if (heap == NULL) {
-    return false;
-  }
-  self = veil_attach(heap);
-  pages = veil_heap_pages(heap);
-  return true;
+// No verification: it would fetch what is absent.
+static bool heap_with_pages(const char *back_end) {
+  bool works = start((veil_options){.back_end = back_end});
+  pages = works ? veil_heap_pages(heap) : pages;
+  return works;
 }
 
-#define START_OR_SKIP()                                                                                                \
-  if (!start(back_end)) {                                                                                              \
+#define HOOKS_START_OR_SKIP()                                                                                          \
+  if (!heap_with_pages(back_end)) {                                                                                    \
     cr_skip_test("the back end does not work here");                                                                   \
   }
-
-static void end(void) {
-  veil_detach(self);
-  veil_close(heap);
-}
 
 static size_t page_of(const void *object) { return (size_t)((const char *)object - pages.base) / pages.page_size; }
 static char *alias_of(size_t page) { return pages.base + pages.delta + page * pages.page_size; }
@@ -90,7 +80,7 @@ static veil_service *service_start(void) {
 // ---- Opening and closing.
 
 Test(hooks, up_to_eight_services_are_open_at_a_time) {
-  start(NULL);
+  heap_with_pages(NULL);
   veil_service *service[9];
   for (int i = 0; i < 9; i++) {
     service[i] = veil_service_open(heap, "one of many", &callbacks, &pages);
@@ -107,7 +97,7 @@ Test(hooks, up_to_eight_services_are_open_at_a_time) {
 }
 
 Test(hooks, a_service_needs_a_name_and_callbacks) {
-  start(NULL);
+  heap_with_pages(NULL);
   cr_assert_null(veil_service_open(heap, NULL, &callbacks, NULL));
   cr_assert_null(veil_service_open(heap, "test", NULL, NULL));
   cr_assert(strstr(veil_error(), "veil_service_open") != NULL, "%s", veil_error());
@@ -124,13 +114,13 @@ Test(hooks, a_service_needs_a_name_and_callbacks) {
 }
 
 DIES(hooks, closing_a_heap_with_a_service_open_is_noticed, "service forgotten is still open") {
-  start(NULL);
+  heap_with_pages(NULL);
   veil_service_open(heap, "forgotten", &callbacks, &pages);
   end();
 }
 
 ON_ALL_BACK_ENDS(hooks, the_geometry_is_that_of_the_heap) {
-  START_OR_SKIP();
+  HOOKS_START_OR_SKIP();
   node *n = veil_new(self, node);
   cr_assert_eq(pages.page_size, 4096);
   cr_assert_lt(page_of(n), pages.count);
@@ -146,7 +136,7 @@ ON_ALL_BACK_ENDS(hooks, the_geometry_is_that_of_the_heap) {
 // ---- Claims.
 
 ON_TRAPPING_BACK_ENDS(hooks, a_write_to_an_unsaved_page_is_told_once_and_before_it_happens) {
-  START_OR_SKIP();
+  HOOKS_START_OR_SKIP();
   veil_service *service = service_start();
   node *n = veil_new(self, node);
   n->key = 1;
@@ -163,7 +153,7 @@ ON_TRAPPING_BACK_ENDS(hooks, a_write_to_an_unsaved_page_is_told_once_and_before_
 }
 
 ON_TRAPPING_BACK_ENDS(hooks, the_contents_of_an_absent_page_come_back_when_it_is_touched) {
-  START_OR_SKIP();
+  HOOKS_START_OR_SKIP();
   veil_service *service = service_start();
   node *n = veil_new(self, node);
   n->key = 77;
@@ -182,7 +172,7 @@ ON_TRAPPING_BACK_ENDS(hooks, the_contents_of_an_absent_page_come_back_when_it_is
 }
 
 ON_TRAPPING_BACK_ENDS(hooks, the_collector_has_absent_contents_fetched) {
-  START_OR_SKIP();
+  HOOKS_START_OR_SKIP();
   veil_service *service = service_start();
   static node *root;
   veil_add_roots(heap, &root, 1);
@@ -202,7 +192,7 @@ ON_TRAPPING_BACK_ENDS(hooks, the_collector_has_absent_contents_fetched) {
 }
 
 ON_TRAPPING_BACK_ENDS(hooks, claims_that_cannot_be_laid_are_refused) {
-  START_OR_SKIP();
+  HOOKS_START_OR_SKIP();
   veil_service *service = service_start(), *other = veil_service_open(heap, "other", &callbacks, &pages);
   node *n = veil_new(self, node);
   size_t page = page_of(n);
@@ -233,7 +223,7 @@ ON_TRAPPING_BACK_ENDS(hooks, claims_that_cannot_be_laid_are_refused) {
 }
 
 ON_TRAPPING_BACK_ENDS(hooks, touching_a_claimed_range_settles_it_for_the_system_call) {
-  START_OR_SKIP();
+  HOOKS_START_OR_SKIP();
   veil_service *service = service_start();
   char *bytes = veil_new_bytes(self, 3000);
   cr_assert_eq(veil_service_claim(service, page_of(bytes), VEIL_UNSAVED), VEIL_OK);
@@ -256,7 +246,7 @@ static __attribute__((noinline)) void claims_on_garbage(veil_service *service) {
 }
 
 ON_TRAPPING_BACK_ENDS(hooks, absent_claims_on_pages_that_die_are_discarded) {
-  START_OR_SKIP();
+  HOOKS_START_OR_SKIP();
   veil_service *service = service_start();
   away_any = true; // nothing was put away: any contents will do
   claims_on_garbage(service);
@@ -272,7 +262,7 @@ ON_TRAPPING_BACK_ENDS(hooks, absent_claims_on_pages_that_die_are_discarded) {
 // ---- Events.
 
 ON_ALL_BACK_ENDS(hooks, flips_and_ends_of_cycles_are_told_in_their_order) {
-  START_OR_SKIP();
+  HOOKS_START_OR_SKIP();
   veil_service *service = service_start();
   for (int i = 0; i < 5; i++) {
     veil_collect(self);
@@ -315,7 +305,7 @@ static size_t ask(veil_service *service) {
 }
 
 ON_TRAPPING_BACK_ENDS(hooks, dirty_pages_are_those_written_since_the_service_last_asked) {
-  START_OR_SKIP();
+  HOOKS_START_OR_SKIP();
   veil_service *service = service_start();
   char *bytes = veil_new_bytes(self, 100000);
   node *n = veil_new(self, node);
@@ -336,7 +326,7 @@ ON_TRAPPING_BACK_ENDS(hooks, dirty_pages_are_those_written_since_the_service_las
 }
 
 ON_TRAPPING_BACK_ENDS(hooks, two_services_are_each_told_of_a_write) {
-  START_OR_SKIP();
+  HOOKS_START_OR_SKIP();
   veil_service *one = service_start(), *two = veil_service_open(heap, "two", &callbacks, &pages);
   node *n = veil_new(self, node);
   ask(one);
@@ -354,7 +344,7 @@ ON_TRAPPING_BACK_ENDS(hooks, two_services_are_each_told_of_a_write) {
 }
 
 ON_TRAPPING_BACK_ENDS(hooks, what_the_collector_writes_counts_as_written) {
-  START_OR_SKIP();
+  HOOKS_START_OR_SKIP();
   veil_service *service = service_start();
   static node *root;
   veil_add_roots(heap, &root, 1);
@@ -372,7 +362,7 @@ ON_TRAPPING_BACK_ENDS(hooks, what_the_collector_writes_counts_as_written) {
 }
 
 ON_TRAPPING_BACK_ENDS(hooks, no_write_is_lost_over_cycles) {
-  START_OR_SKIP();
+  HOOKS_START_OR_SKIP();
   veil_service *service = service_start();
   char *bytes = veil_new_bytes(self, 400000);
   ask(service);
@@ -397,7 +387,7 @@ ON_TRAPPING_BACK_ENDS(hooks, no_write_is_lost_over_cycles) {
 
 // The back end without traps cannot keep a claim, and says so.
 Test(hooks, without_traps_a_claim_is_refused) {
-  start("none");
+  heap_with_pages("none");
   veil_service *service = service_start();
   node *n = veil_new(self, node);
   cr_assert_neq(veil_service_claim(service, page_of(n), VEIL_UNSAVED), VEIL_OK);

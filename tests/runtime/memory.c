@@ -3,29 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <sys/resource.h>
-#include "tests/runtime/test.h"
-
-static veil_heap *heap;
-static veil_thread *self;
-
-static bool start(veil_options options) {
-  heap = heap_open(options);
-  if (heap == NULL) {
-    return false;
-  }
-  self = veil_attach(heap);
-  return true;
-}
-
-#define START_OR_SKIP(...)                                                                                             \
-  if (!start((veil_options){__VA_ARGS__})) {                                                                           \
-    cr_skip_test("the back end does not work here");                                                                   \
-  }
-
-static void end(void) {
-  veil_detach(self);
-  veil_close(heap);
-}
+#include "tests/runtime/world.h"
 
 typedef struct wide {
   char bytes[4096];

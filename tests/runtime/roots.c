@@ -3,29 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <signal.h>
-#include "tests/runtime/test.h"
-
-static veil_heap *heap;
-static veil_thread *self;
-
-static bool start(const char *back_end) {
-  heap = heap_open((veil_options){.back_end = back_end, .limit = 64 * MIB, .verify = 1});
-  if (heap == NULL) {
-    return false;
-  }
-  self = veil_attach(heap);
-  return true;
-}
-
-static void end(void) {
-  veil_detach(self);
-  veil_close(heap);
-}
-
-#define START_OR_SKIP()                                                                                                \
-  if (!start(back_end)) {                                                                                              \
-    cr_skip_test("the back end does not work here");                                                                   \
-  }
+#include "tests/runtime/world.h"
 
 // ---- Registered slots.
 
@@ -39,7 +17,7 @@ static __attribute__((noinline)) void slots_fill(void) {
 }
 
 ON_ALL_BACK_ENDS(roots, registered_slots_keep_their_objects_and_follow_them) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .verify = 1);
   memset(slots, 0, sizeof slots);
   cr_assert_eq(veil_add_roots(heap, slots, 100), VEIL_OK);
   slots_fill();
@@ -64,7 +42,7 @@ ON_ALL_BACK_ENDS(roots, registered_slots_keep_their_objects_and_follow_them) {
 }
 
 ON_ALL_BACK_ENDS(roots, objects_die_when_their_roots_are_removed) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .verify = 1);
   static void *big;
   cr_assert_eq(veil_add_roots(heap, &big, 1), VEIL_OK);
   big = veil_new_bytes(self, 10 * MIB);
@@ -79,7 +57,7 @@ ON_ALL_BACK_ENDS(roots, objects_die_when_their_roots_are_removed) {
 }
 
 ON_TRAPPING_BACK_ENDS(roots, slots_registered_in_mid_cycle_hold_their_objects) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .verify = 1);
   node *list = list_make(self, 20000);
   veil_collect_start(self);
   memset(slots, 0, sizeof slots);
@@ -95,7 +73,7 @@ ON_TRAPPING_BACK_ENDS(roots, slots_registered_in_mid_cycle_hold_their_objects) {
 }
 
 Test(roots, what_is_no_array_of_slots_is_refused) {
-  start(NULL);
+  start((veil_options){.verify = 1});
   cr_assert_eq(veil_add_roots(heap, NULL, 1), VEIL_INVALID);
   cr_assert_eq(veil_add_roots(heap, (char *)slots + 3, 1), VEIL_INVALID);
   cr_assert_eq(veil_add_roots(heap, slots, SIZE_MAX / 2), VEIL_INVALID);
@@ -106,20 +84,20 @@ Test(roots, what_is_no_array_of_slots_is_refused) {
 }
 
 DIES(roots, removing_unknown_slots_is_noticed, "veil_remove_roots: these roots are not registered") {
-  start(NULL);
+  start((veil_options){.verify = 1});
   veil_remove_roots(heap, slots);
 }
 
 static void callback_nothing(void *arg, veil_root_visitor *visitor) {}
 
 DIES(roots, removing_an_unknown_callback_is_noticed, "veil_remove_roots_callback: these roots are not registered") {
-  start(NULL);
+  start((veil_options){.verify = 1});
   veil_add_roots_callback(heap, callback_nothing, NULL);
   veil_remove_roots_callback(heap, callback_nothing, (void *)1);
 }
 
 DIES(roots, registering_roots_in_a_thread_that_is_not_attached_is_noticed, "not attached") {
-  start(NULL);
+  start((veil_options){.verify = 1});
   veil_detach(self);
   veil_add_roots(heap, slots, 100);
 }
@@ -144,7 +122,7 @@ static __attribute__((noinline)) void called_fill(void) {
 }
 
 ON_ALL_BACK_ENDS(roots, a_callback_reports_slots_that_move_and_words_that_pin) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .verify = 1);
   calls = 0;
   called_slot = NULL;
   memset(called_range, 0, sizeof called_range);
@@ -171,7 +149,7 @@ ON_ALL_BACK_ENDS(roots, a_callback_reports_slots_that_move_and_words_that_pin) {
 // ---- Stacks.
 
 ON_ALL_BACK_ENDS(roots, a_local_variable_holds_its_object_in_place) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .verify = 1);
   node *list = list_make(self, 1000);
   node *volatile held = list;
   for (int cycle = 0; cycle < 5; cycle++) {
@@ -183,7 +161,7 @@ ON_ALL_BACK_ENDS(roots, a_local_variable_holds_its_object_in_place) {
 }
 
 ON_ALL_BACK_ENDS(roots, a_pointer_into_an_object_or_one_past_its_end_holds_it) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .verify = 1);
   static const size_t lengths[] = {8, 100, 2000, 30000, 200000};
   for (size_t k = 0; k < sizeof lengths / sizeof lengths[0]; k++) {
     char *volatile middle = (char *)veil_new_bytes(self, lengths[k]) + lengths[k] / 2;
@@ -218,7 +196,7 @@ static __attribute__((noinline)) long deep(int depth) {
 }
 
 ON_ALL_BACK_ENDS(roots, a_deep_stack_is_scanned_to_its_base) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .verify = 1);
   for (int i = 0; i < 5; i++) {
     cr_assert_eq(deep(3000), 3000);
   }
@@ -242,7 +220,7 @@ static void *builds_all_the_time(void *arg) {
 }
 
 ON_ALL_BACK_ENDS(roots, stacks_of_several_threads_are_found_whereever_they_are_stopped) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .verify = 1);
   over = 0;
   pthread_t thread[3];
   for (int i = 0; i < 3; i++) {
@@ -294,7 +272,7 @@ static void *spins_with_a_pointer_in(void *which) {
 }
 
 static void registers_hold(const char *back_end, void *which) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .verify = 1);
   ready = over = 0;
   pthread_t thread = thread_start(spins_with_a_pointer_in, which);
   while (!ready) {
@@ -345,7 +323,7 @@ static void *is_stopped_in_a_handler(void *unused) {
 }
 
 ON_ALL_BACK_ENDS(roots, a_thread_stopped_in_a_handler_on_an_alternate_stack_has_both_stacks_scanned) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .verify = 1);
   ready = over = 0;
   pthread_t thread = thread_start(is_stopped_in_a_handler, NULL);
   while (!ready) {

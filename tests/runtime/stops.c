@@ -5,36 +5,14 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/time.h>
-#include "tests/runtime/test.h"
+#include "tests/runtime/world.h"
 
-static veil_heap *heap;
-static veil_thread *self;
 static int volatile ready, over;
-
-static bool start(veil_options options) {
-  heap = heap_open(options);
-  if (heap == NULL) {
-    return false;
-  }
-  self = veil_attach(heap);
-  ready = over = 0;
-  return true;
-}
-
-#define START_OR_SKIP(...)                                                                                             \
-  if (!start((veil_options){__VA_ARGS__})) {                                                                           \
-    cr_skip_test("the back end does not work here");                                                                   \
-  }
 
 static void join(pthread_t thread) {
   veil_block_begin(self);
   pthread_join(thread, NULL);
   veil_block_end(self);
-}
-
-static void end(void) {
-  veil_detach(self);
-  veil_close(heap);
 }
 
 // ---- Mutators that never poll.

@@ -4,31 +4,9 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <sys/socket.h>
-#include "tests/runtime/test.h"
+#include "tests/runtime/world.h"
 
-static veil_heap *heap;
-static veil_thread *self;
 static int volatile over;
-
-static bool start(const char *back_end) {
-  heap = heap_open((veil_options){.back_end = back_end, .verify = 1});
-  if (heap == NULL) {
-    return false;
-  }
-  self = veil_attach(heap);
-  over = 0;
-  return true;
-}
-
-#define START_OR_SKIP()                                                                                                \
-  if (!start(back_end)) {                                                                                              \
-    cr_skip_test("the back end does not work here");                                                                   \
-  }
-
-static void end(void) {
-  veil_detach(self);
-  veil_close(heap);
-}
 
 static void *collects_all_the_time(void *unused) {
   veil_thread *me = veil_attach(heap);
@@ -61,7 +39,7 @@ static bool words_check(const long *words, size_t count, long round) {
 }
 
 ON_ALL_BACK_ENDS(system_calls, read_and_write_on_touched_objects_with_pointers_succeed_during_cycles) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .verify = 1);
   int ends[2];
   cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
   pthread_t thread = thread_start(collects_all_the_time, NULL);
@@ -109,7 +87,7 @@ static void *sends_late(void *fd) {
 }
 
 ON_ALL_BACK_ENDS(system_calls, a_read_that_blocks_through_many_cycles_arrives) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .verify = 1);
   int ends[2];
   cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
   pthread_t collector = thread_start(collects_all_the_time, NULL);
@@ -144,7 +122,7 @@ ON_ALL_BACK_ENDS(system_calls, a_read_that_blocks_through_many_cycles_arrives) {
 }
 
 ON_ALL_BACK_ENDS(system_calls, byte_buffers_need_no_touch) {
-  START_OR_SKIP();
+  START_OR_SKIP(.back_end = back_end, .verify = 1);
   int ends[2];
   cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
   pthread_t thread = thread_start(collects_all_the_time, NULL);
@@ -171,7 +149,7 @@ ON_ALL_BACK_ENDS(system_calls, byte_buffers_need_no_touch) {
 }
 
 Test(system_calls, a_range_has_to_lie_within_one_object) {
-  start(NULL);
+  start((veil_options){.verify = 1});
   char outside[100];
   void **object = veil_new_pointers(self, 100);
   static const struct {
@@ -192,7 +170,7 @@ Test(system_calls, a_range_has_to_lie_within_one_object) {
 }
 
 Test(system_calls, sixteen_ranges_at_a_time_per_thread) {
-  start(NULL);
+  start((veil_options){.verify = 1});
   void **objects[17];
   for (int i = 0; i < 17; i++) {
     objects[i] = veil_new_pointers(self, 10);
@@ -207,12 +185,12 @@ Test(system_calls, sixteen_ranges_at_a_time_per_thread) {
 }
 
 DIES(system_calls, ending_a_touch_that_was_not_begun_is_noticed, "veil_untouch") {
-  start(NULL);
+  start((veil_options){.verify = 1});
   veil_untouch(self, veil_new(self, node));
 }
 
 Test(system_calls, a_thread_that_ends_gives_its_touches_up) {
-  start(NULL);
+  start((veil_options){.verify = 1});
   for (int i = 0; i < 2000; i++) { // more than a heap has
     veil_thread *me = self;
     cr_assert_eq(veil_touch(me, veil_new(me, node), 16, true), VEIL_OK, "%s", veil_error());

@@ -2,23 +2,10 @@
 // types.c: descriptions of types, good and bad; lengths.
 
 #include <criterion/criterion.h>
-#include "tests/runtime/test.h"
-
-static veil_heap *heap;
-static veil_thread *self;
-
-static void start(void) {
-  heap = heap_open((veil_options){.verify = 1});
-  self = veil_attach(heap);
-}
-
-static void end(void) {
-  veil_detach(self);
-  veil_close(heap);
-}
+#include "tests/runtime/world.h"
 
 static void allocate_of(veil_type type) {
-  start();
+  start((veil_options){.verify = 1});
   static veil_type kept;
   kept = type;
   veil_alloc_slow_(self, &kept);
@@ -69,7 +56,7 @@ static void bag_trace(const void *object, const void *alias, size_t length, size
 VEIL_TYPE_TRACE(bag, bag_trace);
 
 Test(types, objects_with_a_trace_callback_live_through_cycles, .timeout = 60) {
-  start();
+  start((veil_options){.verify = 1});
   bag *bags = veil_new_array(self, bag, 300);
   bag *single = veil_new(self, bag);
   single->count = 6;
@@ -136,7 +123,7 @@ typedef struct tagged {
 VEIL_TYPE_TAGGED(tagged, &low, car, cdr);
 
 Test(types, tagged_words_live_through_cycles, .timeout = 60) {
-  start();
+  start((veil_options){.verify = 1});
   uintptr_t list = 0;
   for (uintptr_t i = 0; i < 5000; i++) {
     tagged *t = veil_new(self, tagged);
@@ -168,7 +155,7 @@ typedef struct three {
 VEIL_LEAF(three);
 
 Test(types, objects_of_no_or_few_bytes_are_distinct_and_survive, .timeout = 60) {
-  start();
+  start((veil_options){.verify = 1});
   void **table = veil_new_pointers(self, 2000);
   for (int i = 0; i < 1000; i++) {
     table[2 * i] = veil_new(self, empty);
@@ -215,14 +202,14 @@ ON_ALL_BACK_ENDS(types, the_length_of_an_array_is_known_at_any_time) {
 }
 
 DIES(types, the_length_of_what_is_not_in_the_heap_is_noticed, "veil_length") {
-  start();
+  start((veil_options){.verify = 1});
   veil_length(heap, &heap);
 }
 
 // The same description in two translation units is one type; a different layout of the same name is another.
 static const size_t first_word[] = {0};
 Test(types, descriptions_of_the_same_name_and_layout_share_an_id) {
-  start();
+  start((veil_options){.verify = 1});
   static veil_type a = {.name = "twin", .size = 16, .pointers = first_word, .pointer_count = 1};
   static veil_type b = {.name = "twin", .size = 16, .pointers = first_word, .pointer_count = 1};
   static veil_type c = {.name = "twin", .size = 24, .pointers = first_word, .pointer_count = 1};
@@ -244,7 +231,7 @@ static void *registers_types(void *types) {
 }
 
 Test(types, types_are_registered_by_several_threads_at_once, .timeout = 60) {
-  start();
+  start((veil_options){.verify = 1});
   static veil_type types[200];
   static char names[200][16];
   for (int i = 0; i < 200; i++) {
