@@ -43,14 +43,16 @@ void gc_veil_once(gc_heap *heap, size_t page, size_t count) {
       if (!heap->world.touched(heap->world.arg, page)) {
         continue;
       }
-      vm_stamp_clear(heap->region, page, 1); // stamps come again after 255 cycles
+      // All that is on it was scanned when it was pinned: it needs no veil in this cycle, when it is untouched either. Nor could one be laid if the
+      // caller itself holds the page, in a run that it has not opened yet.
+      vm_stamp(heap->region, page, 1, gc_stamp(heap));
     }
     if (run < page) {
       at_add_full(&heap->opened, page - run); // before a page can be seen grey (gc.count)
       size_t laid = vm_prot(heap->region, run, page - run, VM_UNSCANNED, gc_stamp(heap));
       at_add_full(&heap->cleaned, page - run - laid);
     }
-    run = page + 1; // a touched page: all that is on it was scanned when it was pinned
+    run = page + 1;
   }
 }
 

@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: MIT
 // near.c: what lies beside an object goes with it.
 //
-// Referents that lie close to the original in from-space are copied right behind the copy, and their slots forwarded, before the scan goes on.
-// So objects that were born together, or were brought together by an earlier cycle, stay together, in whatever order pages are scanned.
-// Breadth first, as Cheney has it, tears a cluster apart in one cycle. Moon (1984) and Wilson, Lam and Moher (1991) copy some levels of what an
-// object refers to; here its address tells what belongs to it, so strangers do not get in between and a random graph pays only the comparison.
-// A page of such copies has few slots left to look up when its own turn comes, which is what makes a trap short.
+// Referents that lie close to the original in from-space are copied right behind the copy, and their slots forwarded,
+// before the scan goes on. So objects that were born together, or were brought together by an earlier cycle, stay
+// together, in whatever order pages are scanned. Breadth first, as Cheney has it, tears a cluster apart in one cycle.
+// Moon (1984) and Wilson, Lam and Moher (1991) copy some levels of what an object refers to; here its address tells
+// what belongs to it, so strangers do not get in between and a random graph pays only the comparison. A page of such
+// copies has few slots left to look up when its own turn comes, which is what makes a trap short.
 //
-// The seed and its cluster have to be neighbours again: no other copy may come between, and a cluster that is cut off half-way stays cut.
+// The seed and its cluster have to be neighbours again: no other copy may come between, and a cluster that is cut off
+// half-way stays cut.
 //
 // Run by whoever scans. Waits for nobody.
 
 #include "gc/near.h"
 
-void gc_near_note_rest(const gc_heap *heap, gc_copier *copier, const gc_type *type, uintptr_t from, char *data, size_t bytes) {
-  size_t count = type->layout == GC_LAYOUT_DENSE ? bytes / 8 : type->layout == GC_LAYOUT_TAGGED ? type->count : 0;
-  for (size_t i = 0; i < count && i < NEAR_SLOTS; i++) {
+void gc_near_note_rest(const gc_heap *heap, gc_copier *copier, const gc_type *type, uintptr_t from, char *data,
+                       size_t slots) {
+  if (type->layout == GC_LAYOUT_TRACE) {
+    return; // only its callback knows
+  }
+  for (size_t i = 0; i < slots && i < NEAR_SLOTS; i++) {
     AO_t volatile *at = (AO_t volatile *)(data + (type->layout == GC_LAYOUT_DENSE ? i * 8 : type->offsets[i]));
     uint64_t word = at_load(at), tag;
     gc_near_slot(heap, copier, from, at, word, gc_word_decode(type, word, &tag));

@@ -10,12 +10,14 @@
 enum {
   NEAR_DISTANCE = 4096, // bytes, in either direction
   NEAR_SLOTS = 16,      // the first so many of an object
-  // Bytes that the scan of a page copies this way: a list whose nodes lie one behind the other would have no end. With 16 KiB, clusters of 2.5 KiB
-  // fell apart over some cycles, because pages that refer to many of them are frequent after a flip.
+  // Bytes that the scan of a page copies this way: a list whose nodes lie one behind the other would have no end. With
+  // 16 KiB, clusters of 2.5 KiB fell apart over some cycles, because pages that refer to many of them are frequent
+  // after a flip.
   NEAR_BYTES = 64 << 10,
 };
 
-static inline void gc_near_slot(const gc_heap *heap, gc_copier *copier, uintptr_t from, AO_t volatile *at, uint64_t word, uintptr_t view) {
+static inline void gc_near_slot(const gc_heap *heap, gc_copier *copier, uintptr_t from, AO_t volatile *at,
+                                uint64_t word, uintptr_t view) {
   if (view - from + NEAR_DISTANCE < 2 * NEAR_DISTANCE && copier->near_last - copier->near_first < GC_NEAR) {
     const char *cell = gc_ref_cell(heap, (gc_ref){view}).alias;
     __builtin_prefetch(cell);
@@ -25,10 +27,13 @@ static inline void gc_near_slot(const gc_heap *heap, gc_copier *copier, uintptr_
 }
 
 // For other layouts than the usual one.
-void gc_near_note_rest(const gc_heap *heap, gc_copier *copier, const gc_type *type, uintptr_t from, char *data, size_t bytes);
+void gc_near_note_rest(const gc_heap *heap, gc_copier *copier, const gc_type *type, uintptr_t from, char *data,
+                       size_t slots);
 
-// Notes the slots of a copy whose referents lie beside the original, if the copier's near_left allows. The copy has been published.
-static inline void gc_near_note(const gc_heap *heap, gc_copier *copier, gc_cell original, gc_cell copy, uint64_t header, size_t bytes) {
+// Notes the slots of a copy whose referents lie beside the original, if the copier's near_left allows. The copy has
+// been published.
+static inline void gc_near_note(const gc_heap *heap, gc_copier *copier, gc_cell original, gc_cell copy, uint64_t header,
+                                size_t bytes) {
   if (copier->near_left <= 0) {
     return;
   }
@@ -43,7 +48,8 @@ static inline void gc_near_note(const gc_heap *heap, gc_copier *copier, gc_cell 
       gc_near_slot(heap, copier, from, at, word, word);
     }
   } else if (type->layout == GC_LAYOUT_DENSE || !(header & GC_ARRAY)) {
-    gc_near_note_rest(heap, copier, type, from, data, bytes - gc_header_bytes(header)); // what a cell has behind its object is zero
+    gc_near_note_rest(heap, copier, type, from, data,
+                      type->layout == GC_LAYOUT_DENSE ? gc_data_bytes(copy, header) / 8 : type->count);
   }
 }
 
@@ -54,7 +60,8 @@ static inline void gc_near_forward(gc_heap *heap, gc_copier *copier) {
   while (gc_near_any(copier)) {
     gc_seen near = copier->near[copier->near_first++ % GC_NEAR];
     uintptr_t view = near.word & GC_ADDRESS_MASK;
-    // Somebody may have closed and scanned the copy's page, and mutators written there: only the word that was noted may go.
+    // Somebody may have closed and scanned the copy's page, and mutators written there: only the word that was noted
+    // may go.
     if (gc_is_from(heap, view) && at_load(near.slot.alias) == near.word) {
       gc_ref ref = gc_forward(heap, copier, (gc_ref){view});
       gc_before_write(heap, (const char *)near.slot.alias, 8);

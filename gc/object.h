@@ -95,6 +95,12 @@ static inline size_t gc_round_cell(size_t bytes) { return (bytes + GC_UNIT - 1) 
 // Bytes that the object's data stand behind its header word.
 static inline size_t gc_header_bytes(uint64_t header) { return header & GC_ARRAY ? 16 : 8; }
 
+// Bytes of the object itself. `header` is that of an object.
+static inline size_t gc_data_bytes(gc_cell cell, uint64_t header) {
+  size_t size = gc_type_at(gc_header_type(header))->size;
+  return header & GC_ARRAY ? gc_cell_length(cell) * size : size;
+}
+
 // The cell's size in bytes. `header` is not zero.
 static inline size_t gc_cell_size(gc_cell cell, uint64_t header) {
   unsigned id = gc_header_type(header);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // queue.c: the prefetch queue.
 //
-// In batches, not one by one: a prefetch stays in the processor's window until its address is translated, which takes as long as the work on
-// many slots, so only prefetches that stand close together overlap (two random accesses in a GiB, with that work between them: 35-67 ns one by
-// one, 20-34 in batches). One line, for reading: asking for ownership made it slower by half.
+// In batches, not one by one: a prefetch stays in the processor's window until its address is translated, which takes
+// as long as the work on many slots, so only prefetches that stand close together overlap (two random accesses in a
+// GiB, with that work between them: 35-67 ns one by one, 20-34 in batches). One line, for reading: asking for ownership
+// made it slower by half.
 //
 // Run by whoever scans.
 

@@ -9,8 +9,8 @@
 // Asks for the referents of the slots just found; forwards those that were asked for before.
 void gc_queue_turn(gc_heap *heap, gc_copier *copier);
 
-// `word` is what the slot held: a reference to from-space, perhaps with tags. The slot belongs to a page that the caller holds, or to an object that
-// no mutator writes.
+// `word` is what the slot held: a reference to from-space, perhaps with tags. The slot belongs to a page that the
+// caller holds, or to an object that no mutator writes.
 static inline void gc_queue_add(gc_heap *heap, gc_copier *copier, gc_slot slot, uint64_t word) {
   gc_batch *found = &copier->batch[copier->finding];
   found->seen[found->count++] = (gc_seen){slot, word};

@@ -86,7 +86,7 @@ typedef struct scan_arg {
 static void shared_visit(void *arg, gc_seen seen, uintptr_t view) {
   scan_arg *scan = arg;
   if (gc_is_from(scan->heap, view)) {
-    gc_ref ref = gc_forward(scan->heap, scan->copier, (gc_ref){view});
+    gc_ref ref = gc_forward(scan->heap, scan->copier, (gc_ref){view & GC_ADDRESS_MASK});
     at_cas_full(seen.slot.alias, seen.word, ref.view | (seen.word & ~GC_ADDRESS_MASK));
   }
 }

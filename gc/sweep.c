@@ -124,7 +124,7 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
     at32_store_release(&heap->top[page], (uint32_t)heap->page_size | (sweep.floors ? GC_CLOSED : 0));
   }
   if (flags & GC_BLOCK_KEPT) {
-    vm_stamp_clear(heap->region, first, heap->block_pages);
+    vm_stamp(heap->region, first, heap->block_pages, 0);
   }
   if (sweep.free == GC_BLOCK && !floors) {
     gc_blocks_free(heap, block, 1, false); // kept for want of memory, and nothing on it was reached

@@ -49,7 +49,7 @@ RT_EXPORT veil_status veil_touch(veil_thread *open, void *address, size_t bytes,
   pthread_mutex_lock(&heap->touch_lock); // no claim is laid from here on
   if (bytes == 0 || bytes > heap->gc->span || !gc_in_heap(heap->gc, base) ||
       !gc_find_cell(heap->gc, base + 1, &cell, &header) || gc_cell_ref(heap->gc, cell, header).view > base ||
-      base + bytes > gc_view_of(heap->gc, cell.alias) + gc_cell_size(cell, header)) {
+      base + bytes > gc_cell_ref(heap->gc, cell, header).view + gc_data_bytes(cell, header)) {
     rt_error_set("veil_touch: [%p, +%zu) is not within one object", address, bytes);
     status = VEIL_INVALID;
   } else {

@@ -318,11 +318,11 @@ size_t vm_prot(vm_region *region, size_t page, size_t count, unsigned claim, uin
   return laid;
 }
 
-void vm_stamp_clear(vm_region *region, size_t page, size_t count) {
+void vm_stamp(vm_region *region, size_t page, size_t count, uint8_t stamp) {
   range_check(region, page, count);
   for (size_t i = page; i < page + count; i++) {
     uint32_t w = word_load(region, i);
-    while ((w & VM_STAMPS) != 0 && !word_cas(region, i, w, w & ~(uint32_t)VM_STAMPS)) {
+    while (stamp_of(w) != stamp && !word_cas(region, i, w, (w & ~(uint32_t)VM_STAMPS) | (uint32_t)stamp << 16)) {
       w = word_load(region, i);
     }
   }

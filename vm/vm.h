@@ -149,8 +149,9 @@ size_t vm_held(const vm_region *region);
 // nothing traps. Async-signal-safe.
 size_t vm_prot(vm_region *region, size_t page, size_t count, unsigned claim, uint8_t stamp);
 
-// Forgets the stamps of a range, so that no later stamp of the same value is taken for this one.
-void vm_stamp_clear(vm_region *region, size_t page, size_t count);
+// Stamps the pages of a range without laying a claim: vm_prot with that stamp leaves them alone. 0 forgets their stamps, so that no later one of
+// the same value is taken for them. Async-signal-safe.
+void vm_stamp(vm_region *region, size_t page, size_t count, uint8_t stamp);
 
 // Drops `claim` without settling it, and opens the pages that no other claim forbids. Async-signal-safe.
 void vm_unprot(vm_region *region, size_t page, size_t count, unsigned claim);

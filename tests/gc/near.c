@@ -14,10 +14,18 @@ typedef struct node {
   long key;
 } node;
 static const size_t node_offsets[] = {offsetof(node, next), offsetof(node, other)};
-static fake_type type_map = {{.name = "map", .size = sizeof(node), .layout = GC_LAYOUT_MAP, .count = 2, .offsets = node_offsets}, 0};
-static fake_type type_tagged = {{.name = "tagged", .size = sizeof(node), .layout = GC_LAYOUT_TAGGED, .tagged = true, .low_tags = 1 << 3,
-                                 .count = 2, .offsets = node_offsets}, 0};
-static fake_type type_dense = {{.name = "dense", .size = 8, .layout = GC_LAYOUT_DENSE, .count = 1, .offsets = node_offsets}, 0};
+static fake_type type_map = {
+    {.name = "map", .size = sizeof(node), .layout = GC_LAYOUT_MAP, .count = 2, .offsets = node_offsets}, 0};
+static fake_type type_tagged = {{.name = "tagged",
+                                 .size = sizeof(node),
+                                 .layout = GC_LAYOUT_TAGGED,
+                                 .tagged = true,
+                                 .low_tags = 1 << 3,
+                                 .count = 2,
+                                 .offsets = node_offsets},
+                                0};
+static fake_type type_dense = {
+    {.name = "dense", .size = 8, .layout = GC_LAYOUT_DENSE, .count = 1, .offsets = node_offsets}, 0};
 
 typedef enum kind { MAP, TAGGED, DENSE } kind;
 static uintptr_t tag_of(kind k) { return k == TAGGED ? 3 : 0; }
@@ -30,8 +38,8 @@ static node *node_make(fake *f, kind k) {
   return n;
 }
 
-// Rings, each made in one go. Some nodes of each lead to clusters far away, and only root[0] holds a node: a cycle that goes breadth first comes to a
-// cluster by several ways.
+// Rings, each made in one go. Some nodes of each lead to clusters far away, and only root[0] holds a node: a cycle that
+// goes breadth first comes to a cluster by several ways.
 static void clusters_make(fake *f, kind k) {
   static node *made[CLUSTERS][SIZE]; // no cycle before they are all linked
   for (unsigned c = 0; c < CLUSTERS; c++) {
@@ -115,5 +123,16 @@ ON_TRAPPING_BACK_ENDS(near, a_trap_copies_no_more_than_a_bounded_part_of_a_long_
   cr_assert(most < (128 << 10), "%lu bytes", (unsigned long)most);
   fake_finish(f);
   cr_assert_eq(fake_list_length(f, 0), LENGTH);
+  fake_close(f);
+}
+
+// What a cell has behind its object is nobody's slot, whatever stands there.
+ON_ALL_BACK_ENDS(near, the_padding_behind_a_small_array_is_no_slot) {
+  OPEN_OR_SKIP(f, .back_end = back_end);
+  void **holder = f->root[0] = fake_array(f, &type_pointer, 3);
+  void **array = holder[0] = fake_array(f, &type_pointer, 1); // 24 bytes in a cell of 32
+  array[1] = fake_new(f, &type_pair);
+  fake_cycle(f);
+  cr_assert_eq(f->gc->copied_objects, 2, "%lu objects copied", (unsigned long)f->gc->copied_objects);
   fake_close(f);
 }

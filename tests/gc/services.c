@@ -287,11 +287,14 @@ ON_TRAPPING_BACK_ENDS(services, a_touched_page_of_a_kept_block_is_not_veiled_eit
   do {
     cr_assert(open_to_the_system(p));
   } while (fake_step(f));
-  fake_finish(f);
   cr_assert_gt(f->gc->kept_blocks, 0);
+  // When the call has ended, somebody who has just found no memory keeps the block once more. The scanner may hold the page in a run then.
+  f->touch_base[0] = 0;
+  gc_block_keep(f->gc, gc_block_of(f->gc, (uintptr_t)p), false);
+  cr_assert(open_to_the_system(p));
+  fake_finish(f);
   cr_assert_eq(f->root[1], (void *)p);
   f->gc->limit = (size_t)8 << 20;
-  f->touch_base[0] = 0;
   cr_assert_eq(fake_list_length(f, 0), 5000);
   fake_cycle(f);
   cr_assert_eq(fake_list_length(f, 0), 5000);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // malloc_guard.c: no critical section calls malloc or its like (rt.critical).
 //
-// A stop may catch another thread inside malloc, and that thread keeps malloc's lock until the world goes on, for which the stop waits for the
-// critical section. It takes luck to see that happen; so the linker leads the library's calls here (--wrap), whatever test makes them.
+// A stop may catch another thread inside malloc, and that thread keeps malloc's lock until the world goes on, for which
+// the stop waits for the critical section. It takes luck to see that happen; so the linker leads the library's calls
+// here (--wrap), whatever test makes them.
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -151,21 +151,21 @@ ON_ALL_BACK_ENDS(system_calls, byte_buffers_need_no_touch) {
 Test(system_calls, a_range_has_to_lie_within_one_object) {
   start((veil_options){.verify = 1});
   char outside[100];
-  void **object = veil_new_pointers(self, 100);
+  void **object = veil_new_pointers(self, 101); // 808 bytes, and 8 of padding
   static const struct {
     long offset;
     size_t bytes;
-  } bad[] = {{0, 0}, {0, 1 << 20}, {-8, 8}, {-16, 32}, {0, SIZE_MAX}, {400, SIZE_MAX - 200}};
+  } bad[] = {{0, 0}, {0, 816}, {0, 1 << 20}, {-8, 8}, {-16, 32}, {0, SIZE_MAX}, {400, SIZE_MAX - 200}};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     cr_assert_eq(veil_touch(self, (char *)object + bad[i].offset, bad[i].bytes, true), VEIL_INVALID, "case %zu", i);
     cr_assert(strstr(veil_error(), "veil_touch") != NULL);
   }
   cr_assert_eq(veil_touch(self, outside, 10, true), VEIL_INVALID);
   cr_assert_eq(veil_touch(self, NULL, 10, true), VEIL_INVALID);
-  cr_assert_eq(veil_touch(self, object, 800, true), VEIL_OK);
-  cr_assert_eq(veil_touch(self, object + 99, 8, false), VEIL_OK); // overlapping is fine
+  cr_assert_eq(veil_touch(self, object, 808, true), VEIL_OK);
+  cr_assert_eq(veil_touch(self, object + 100, 8, false), VEIL_OK); // overlapping is fine
   veil_untouch(self, object);
-  veil_untouch(self, object + 99);
+  veil_untouch(self, object + 100);
   end();
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// world.h: a heap, and the test's own thread attached to it. For one file of tests; each test runs in a process of its own.
+// world.h: a heap, and the test's own thread attached to it. For one file of tests; each test runs in a process of its
+// own.
 
 #ifndef TESTS_RUNTIME_WORLD_H
 #define TESTS_RUNTIME_WORLD_H

@@ -121,7 +121,7 @@ ON_ALL_BACK_ENDS(claims, a_page_is_laid_once_per_stamp) {
   cr_assert_eq(vm_claims(w.region, 1), 0);
   cr_assert_eq(vm_prot(w.region, 0, 8, VM_UNSCANNED, 6), 1, "the next stamp lays it");
   vm_settle(w.region, 2, VM_UNSCANNED, false, true);
-  vm_stamp_clear(w.region, 0, 8);
+  vm_stamp(w.region, 0, 8, 0);
   cr_assert_eq(vm_prot(w.region, 0, 8, VM_UNSCANNED, 6), 1, "a cleared stamp lays again");
   world_close(&w);
 }
