@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// block.c: blocks of 64 KiB: stacks of free ones, memory counted against the limit.
+// block.c: blocks of 64 KiB: stacks of free ones.
 //
-// Runs in every thread, traps included: lock-free. Neighbours: copier.c and alloc.c take, sweep.c frees.
+// Runs in every thread, traps included: lock-free. Neighbours: copier.c and alloc.c take, sweep.c frees, memory.c gives them memory.
 
 #include "gc/block.h"
 #include "gc/alloc.h"
@@ -40,46 +40,8 @@ uint32_t gc_stack_pop(gc_heap *heap, gc_stack *stack) {
   }
 }
 
-bool gc_commit_count(gc_heap *heap, size_t bytes) {
-  size_t now = at_add_full(&heap->committed_bytes, bytes) + bytes;
-  if (now > heap->limit) {
-    at_add_full(&heap->committed_bytes, -bytes);
-    return false;
-  }
-  for (;;) {
-    size_t max = at_load(&heap->committed_max);
-    if (now <= max || at_cas_full(&heap->committed_max, max, now)) {
-      return true;
-    }
-  }
-}
-
-void gc_commit_uncount(gc_heap *heap, size_t bytes) { at_add_full(&heap->committed_bytes, -bytes); }
-
 void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags) {
   AO_char_or_full((unsigned char volatile *)&heap->flags[block], flags);
-}
-
-// A block that has no memory yet gets some. Its pages are never mapped in the view: veiled at no cost.
-uint32_t gc_block_commit(gc_heap *heap) {
-  if (!gc_commit_count(heap, GC_BLOCK)) {
-    return GC_NONE;
-  }
-  uint32_t block = gc_stack_pop(heap, &heap->empty);
-  if (block == GC_NONE) {
-    uint64_t fresh = at_load(&heap->fresh) < heap->small_blocks ? at_add_full(&heap->fresh, 1) : heap->small_blocks;
-    if (fresh >= heap->small_blocks) {
-      gc_commit_uncount(heap, GC_BLOCK);
-      return GC_NONE;
-    }
-    block = (uint32_t)fresh;
-  }
-  if (!vm_commit(heap->region, gc_block_page(heap, block), heap->block_pages)) {
-    gc_stack_push(heap, &heap->empty, block);
-    gc_commit_uncount(heap, GC_BLOCK);
-    return GC_NONE;
-  }
-  return block;
 }
 
 // Every page FREE; the block belongs to to-space from here on.
@@ -178,21 +140,6 @@ void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled) 
   for (uint32_t b = block + count; b > block; b--) {
     gc_stack_push(heap, veiled ? &heap->veiled_free : &heap->open_free, b - 1);
   }
-}
-
-void gc_block_empty(gc_heap *heap, uint32_t block) {
-  vm_release(heap->region, gc_block_page(heap, block), heap->block_pages);
-  gc_commit_uncount(heap, GC_BLOCK);
-  gc_stack_push(heap, &heap->empty, block);
-}
-
-bool gc_free_block_empty(gc_heap *heap) {
-  uint32_t block = gc_stack_pop(heap, &heap->open_free);
-  block = block != GC_NONE ? block : gc_stack_pop(heap, &heap->veiled_free);
-  if (block != GC_NONE) {
-    gc_block_empty(heap, block);
-  }
-  return block != GC_NONE;
 }
 
 void gc_claims_settle_slow(gc_heap *heap, const char *alias, size_t bytes, unsigned claims) {

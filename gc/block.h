@@ -18,11 +18,8 @@ uint32_t gc_block_take_open(gc_heap *heap);
 uint32_t gc_block_commit(gc_heap *heap);
 // Puts a run of blocks back, veiled or not. Claims of services on them are settled or discarded first.
 void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled);
-// Gives a free block's memory back to the system.
-void gc_block_empty(gc_heap *heap, uint32_t block);
-
-// Gives back one free block's memory, whichever kind. False: there is none.
-bool gc_free_block_empty(gc_heap *heap);
+// Gives back the memory of free blocks, `bytes` if there are so many. False: none can be given back. Not in traps.
+bool gc_free_memory(gc_heap *heap, size_t bytes);
 
 // Counts memory against the limit. False: the limit would be passed.
 bool gc_commit_count(gc_heap *heap, size_t bytes);

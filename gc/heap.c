@@ -28,6 +28,8 @@ unsigned gc_type_register(const gc_type *type) {
   return (unsigned)id;
 }
 
+enum { HUGE_LIMIT = 32 << 20 }; // bytes: with less, memory is had page by page
+
 // One reservation holds all side tables; the system gives memory where they are written.
 typedef struct table {
   void *where; // address of the pointer
@@ -44,6 +46,7 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->top, pages * 4},             {&heap->cover, pages * 2},
       {&heap->large_head, large * 4ull},   {&heap->large_scan, large * 4ull},
       {&heap->large_size, large * 8ull},   {&heap->pins, heap->pin_limit * sizeof(gc_cell)},
+      {&heap->trim, heap->small_blocks / (VM_HUGE / GC_BLOCK) * 4ull},
   };
   size_t at = 0;
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
@@ -79,6 +82,7 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   heap->blocks = heap->small_blocks * 3;
   vm_region_config region = {
       .bytes = (size_t)heap->blocks << GC_BLOCK_SHIFT,
+      .huge = config->limit >= HUGE_LIMIT ? zone : 0,
       .page_shift = config->page_shift,
       .back_end = config->back_end,
       .settle = gc_settle,
@@ -112,8 +116,8 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   heap->from_space = 2;
   heap->epoch = 3; // the first cycle's is 1
   heap->large_cursor = heap->large_high = heap->small_blocks;
-  gc_stack *stacks[] = {&heap->empty,      &heap->open_free, &heap->veiled_free, &heap->partial[0],
-                        &heap->partial[1], &heap->grey,      &heap->large_grey};
+  gc_stack *stacks[] = {&heap->empty,      &heap->ready,      &heap->open_free, &heap->veiled_free,
+                        &heap->partial[0], &heap->partial[1], &heap->grey,      &heap->large_grey};
   for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
     gc_stack_reset(stacks[i]);
   }

@@ -137,8 +137,9 @@ typedef struct gc_heap {
   // Atomic.
   AO_t phase;
   AO_t opened, cleaned;      // gc.count
-  AO_t fresh;                // blocks never used start here
+  AO_t fresh;                // chunks that never had memory start at this block
   gc_stack empty;            // without memory
+  gc_stack ready;            // with memory, never used: neither claimed nor open
   gc_stack open_free;        // with memory, accessible
   gc_stack veiled_free;      // with memory, veiled
   gc_stack partial[2];       // with gaps, for allocation; [1] leaf
@@ -174,6 +175,8 @@ typedef struct gc_heap {
   AO_t pinned_objects;
   AO_t flip_ns;              // when the last flip ended
   AO_t veiled_max_ns, veiled_total_ns;
+  AO_t trim_lock;            // held while free blocks are given back
+  uint32_t *trim;            // per chunk: blocks that are being given back; under trim_lock
   void *tables;              // all side tables; constant
   size_t tables_bytes;
   gc_cell *pins;             // pinned objects to be scanned in the pause

@@ -44,7 +44,7 @@ char *gc_alloc_large(gc_heap *heap, uint64_t header, size_t cell_bytes, size_t l
   }
   while (!gc_commit_count(heap, bytes)) {
     // Memory that waits in free blocks, for a cycle to come, makes room.
-    if (!gc_free_block_empty(heap)) {
+    if (!gc_free_memory(heap, bytes)) {
       return NULL;
     }
   }

@@ -172,6 +172,57 @@ static inline void page_cell_scan(gc_heap *heap, gc_copier *copier, bool kept, g
   }
 }
 
+// What is asked for every slot, in registers: the heap's fields would be read anew after each store.
+typedef struct from_test {
+  uintptr_t base;
+  size_t span;
+  uint8_t volatile *space;
+  uint8_t from;
+} from_test;
+
+static inline bool is_from(from_test test, uintptr_t view) {
+  size_t offset = view - test.base;
+  return offset < test.span &&
+         AO_char_load((unsigned char volatile *)&test.space[offset >> GC_BLOCK_SHIFT]) == test.from;
+}
+
+// The cells that begin in [at, end) of a page at `base`. Returns where the last of them ends.
+static char *cells_scan(gc_heap *heap, gc_copier *copier, bool kept, char *at, char *end, char *base) {
+  const from_test test = {heap->base, heap->span, heap->space, heap->from_space};
+  char *limit = base + heap->page_size;
+  unsigned last = 0; // the type that `type` is
+  const gc_type *type = NULL;
+  while (at < end) {
+    gc_cell cell = {at};
+    uint64_t header = gc_header_read(heap, cell);
+    unsigned id = gc_header_type(header);
+    if (id != last) {
+      last = id;
+      type = gc_type_at(id);
+      if (type != NULL && type->layout != GC_LAYOUT_MAP && type->layout != GC_LAYOUT_DENSE) {
+        type = NULL;
+      }
+    }
+    if (type != NULL && !kept && !(header & GC_ARRAY) && at + type->cell <= limit) { // the usual case
+      char *data = at + 8;
+      for (uint32_t i = 0; i < type->count; i++) {
+        AO_t volatile *word = (AO_t volatile *)(data + type->offsets[i]);
+        uintptr_t view = at_load(word);
+        if (is_from(test, view)) {
+          gc_queue_add(heap, copier, (gc_slot){word}, view);
+        }
+      }
+      at += type->cell;
+    } else if (header != 0) {
+      page_cell_scan(heap, copier, kept, cell, header, base);
+      at += gc_cell_size(cell, header);
+    } else {
+      at += GC_UNIT;
+    }
+  }
+  return at;
+}
+
 static void page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   uint32_t block = gc_page_block(heap, page);
   char *base = gc_page_alias(heap, page);
@@ -197,14 +248,7 @@ static void page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   char *at = gc_page_first(heap, page).alias;
   for (;;) {
     uint32_t top = at32_load_acquire(&heap->top[page]);
-    while (at < base + (top & GC_TOP_MASK)) {
-      gc_cell cell = {at};
-      uint64_t header = gc_header_read(heap, cell);
-      if (header != 0) {
-        page_cell_scan(heap, copier, kept, cell, header, base);
-      }
-      at += header ? gc_cell_size(cell, header) : GC_UNIT;
-    }
+    at = cells_scan(heap, copier, kept, at, base + (top & GC_TOP_MASK), base);
     gc_queue_drain(heap, copier);
     if (top & GC_CLOSED) {
       break;

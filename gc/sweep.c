@@ -236,32 +236,3 @@ void gc_sweep(gc_heap *heap) {
   gc_pace_swept(heap);
   at_store_release(&heap->phase, GC_IDLE);
 }
-
-bool gc_trim(gc_heap *heap) {
-  if (gc_phase_now(heap) != GC_IDLE ||
-      at_load(&heap->open_free.count) + at_load(&heap->veiled_free.count) <= gc_pace_keep(heap)) {
-    return false;
-  }
-  gc_stack *from = at_load(&heap->veiled_free.count) > gc_pace_reserve(heap) || at_load(&heap->open_free.count) == 0
-                       ? &heap->veiled_free
-                       : &heap->open_free;
-  uint32_t block = gc_stack_pop(heap, from);
-  if (block == GC_NONE) {
-    return false;
-  }
-  gc_block_empty(heap, block);
-  return true;
-}
-
-bool gc_provide(gc_heap *heap, unsigned blocks) {
-  if (at_load(&heap->veiled_free.count) >= blocks) {
-    return false;
-  }
-  uint32_t block = gc_block_commit(heap);
-  if (block == GC_NONE) {
-    return false;
-  }
-  vm_prot(heap->region, gc_block_page(heap, block), heap->block_pages, VM_UNSCANNED, 0);
-  gc_stack_push(heap, &heap->veiled_free, block);
-  return true;
-}

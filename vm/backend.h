@@ -37,6 +37,10 @@ struct vm_backend {
   vm_status (*open_state)(vm_region *region, char *why, size_t why_bytes);
   void (*close_state)(vm_region *region);
 
+  // Makes a chunk of the view that may be had in huge pages ready to be opened, when it first gets memory; the rest of
+  // the view is made so by open_state. May be asked twice. False: the system is short of something. NULL: nothing to do.
+  bool (*adopt)(vm_region *region, size_t page, size_t count);
+
   // Lowers the access of the range to `access`, 0 or VM_ACCESS_READ. Cannot fail. May lower it further and in
   // more pages than asked: the words then say more than the view gives, and the next touch traps and mends that.
   void (*revoke)(vm_region *region, size_t page, size_t count, unsigned access);
@@ -70,6 +74,18 @@ vm_status vm_region_build(const vm_region_config *config, const vm_backend *back
                           size_t why_bytes);
 // Calls `visit` for each region that is open. No region may be closed meanwhile.
 void vm_region_each(void (*visit)(void *arg, vm_region *region), void *arg);
+
+// [page, limit) has memory from now on.
+void vm_region_committed(vm_region *region, size_t page, size_t limit);
+// Gives up the memory of a run of pages that nobody can reach through the view.
+void vm_region_punch(vm_region *region, size_t page, size_t count);
+
+// ---- huge.c
+
+// Before any page of the range gets memory. False: the system is short of something.
+bool vm_huge_adopt(vm_region *region, size_t page, size_t count);
+// The memory of the range goes: whole huge pages only.
+void vm_huge_release(vm_region *region, size_t page, size_t count);
 
 // ---- claim.c
 

@@ -49,9 +49,17 @@ static vm_status refuse(vm_region *region, const char *what, int error, char *wh
   return error == -ENOMEM || error == -EMFILE || error == -ENFILE ? VM_NO_MEMORY : VM_UNSUPPORTED;
 }
 
+// Registered before it is opened, so that no touch can fill it with zero pages.
+static int prepare(vm_region *region, char *base, char *limit) {
+  if (base == limit) {
+    return 0;
+  }
+  int result = os_uffd_register(region->state->uffd, base, (size_t)(limit - base));
+  return result < 0 ? result : os_protect(base, (size_t)(limit - base), OS_READ_WRITE);
+}
+
 static vm_status uffd_open_state(vm_region *region, char *why, size_t why_bytes) {
   struct vm_backend_state *state = region->state;
-  size_t bytes = (size_t)(region->limit - region->base);
   state->uffd = state->pagemap = -1;
   state->uffd = os_uffd_open(FEATURES);
   if (state->uffd < 0) {
@@ -61,16 +69,12 @@ static vm_status uffd_open_state(vm_region *region, char *why, size_t why_bytes)
   if (state->pagemap < 0) {
     return refuse(region, "/proc/self/pagemap", state->pagemap, why, why_bytes);
   }
-  // Registered before it is opened, so that no touch can fill it with zero pages.
-  int result = os_uffd_register(state->uffd, region->base, bytes);
-  if (result < 0) {
-    return refuse(region, "registering the view", result, why, why_bytes);
-  }
-  result = os_protect(region->base, bytes, OS_READ_WRITE);
-  if (result < 0) {
-    return refuse(region, "mprotect", result, why, why_bytes);
-  }
-  return VM_OK;
+  int result = prepare(region, region->base + region->config.huge, region->limit);
+  return result < 0 ? refuse(region, "registering the view", result, why, why_bytes) : VM_OK;
+}
+
+static bool uffd_adopt(vm_region *region, size_t page, size_t count) {
+  return prepare(region, vm_page_view(region, page), vm_page_view(region, page + count)) == 0;
 }
 
 // Calls that cannot fail but for a passing shortage in the kernel: a trap has nobody to report it to.
@@ -145,6 +149,7 @@ const vm_backend vm_backend_uffd = {
     .forbid_read = VM_ABSENT | VM_UNSCANNED | VM_UNSAVED,
     .open_state = uffd_open_state,
     .close_state = uffd_close_state,
+    .adopt = uffd_adopt,
     .revoke = uffd_revoke,
     .open = uffd_open,
     .release = uffd_release,

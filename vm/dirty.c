@@ -62,13 +62,34 @@ int vm_dirty_open(vm_region *region) {
   return consumer;
 }
 
+static bool committed(const vm_region *region, size_t page) {
+  return (at32_load_acquire(&region->word[page]) & VM_COMMITTED) != 0;
+}
+
+// The next run of committed pages in [*page, limit): its length, 0 if there is none; *page is where it starts.
+static size_t next_run(const vm_region *region, size_t *page, size_t limit) {
+  size_t base = *page;
+  while (base < limit && !committed(region, base)) {
+    base++;
+  }
+  size_t end = base;
+  while (end < limit && committed(region, end)) {
+    end++;
+  }
+  *page = base;
+  return end - base;
+}
+
 void vm_dirty_close(vm_region *region, int consumer) {
   struct vm_dirty *dirty = region->dirty;
   harvest_enter(dirty);
   uint32_t open = at32_load(&dirty->consumers) & ~(1u << consumer);
   at32_store_release(&dirty->consumers, open);
   if (open == 0) {
-    region->back_end->disarm(region, 0, at_load_acquire(&region->top));
+    size_t limit = at_load_acquire(&region->top), n; // what is released is disarmed already
+    for (size_t at = 0; at < limit && (n = next_run(region, &at, limit)) != 0; at += n) {
+      region->back_end->disarm(region, at, n);
+    }
   }
   harvest_leave(dirty);
 }
@@ -88,24 +109,6 @@ void vm_dirty_forget(vm_region *region, size_t page, size_t count, unsigned cons
 }
 
 // ---- Harvest.
-
-static bool committed(const vm_region *region, size_t page) {
-  return (at32_load_acquire(&region->word[page]) & VM_COMMITTED) != 0;
-}
-
-// The next run of committed pages in [*page, limit): its length, 0 if there is none; *page is where it starts.
-static size_t next_run(const vm_region *region, size_t *page, size_t limit) {
-  size_t base = *page;
-  while (base < limit && !committed(region, base)) {
-    base++;
-  }
-  size_t end = base;
-  while (end < limit && committed(region, end)) {
-    end++;
-  }
-  *page = base;
-  return end - base;
-}
 
 // A page that is being revoked was perhaps harvested by whoever revokes it, and not yet noted.
 static void wait_for_laying(vm_region *region, size_t page) {

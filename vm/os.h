@@ -31,6 +31,9 @@ int os_protect(void *address, size_t bytes, enum os_access access);
 // Gives the range memory, mapped for writing, and zero where it had none. A negative errno, and no
 // signal, when there is none; a part of the range may have memory then.
 int os_populate(void *address, size_t bytes);
+// Gives a range that is one huge page long, and aligned to that, memory in one huge page, mapped. -EINVAL: the system does
+// not do that; the range may have some memory when it fails.
+int os_huge(void *address, size_t bytes);
 // Drops the range from the page tables; the file behind it keeps the contents.
 int os_drop(void *address, size_t bytes);
 // Asks that the range be mapped by small pages only. A wish: nothing depends on the result.

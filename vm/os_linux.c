@@ -26,6 +26,9 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 #ifndef UFFDIO_CONTINUE_MODE_WP
 #define UFFDIO_CONTINUE_MODE_WP ((__u64)1 << 1)
 #endif
@@ -151,6 +154,14 @@ int os_populate(void *address, size_t bytes) {
   do {
     result = (int)RESULT(madvise(address, bytes, MADV_POPULATE_WRITE));
   } while (result == -EINTR || result == -EAGAIN);
+  return result;
+}
+
+int os_huge(void *address, size_t bytes) {
+  int result = os_populate(address, 4096); // what there is to collapse
+  if (result == 0) {
+    result = fails() ? -ENOMEM : (int)RESULT(madvise(address, bytes, MADV_COLLAPSE));
+  }
   return result;
 }
 

@@ -93,7 +93,10 @@ void vm_region_each(void (*visit)(void *arg, vm_region *region), void *arg) {
 
 // ---- Opening and closing.
 
-static size_t body_bytes(size_t pages) { return sizeof(struct body) + pages * (sizeof(uint32_t) + 1); }
+// Words, clean bytes, and a byte per chunk.
+static size_t body_bytes(size_t pages, size_t chunks) {
+  return sizeof(struct body) + pages * (sizeof(uint32_t) + 1) + chunks;
+}
 
 // View, a gap that nothing may touch, alias, and room to align them.
 static size_t space_bytes(size_t bytes) { return 2 * bytes + 2 * (size_t)ALIGNMENT; }
@@ -105,6 +108,10 @@ static vm_status config_check(const vm_region_config *config, char *why, size_t 
   }
   if (config->page_shift < 12 || config->page_shift > 16) {
     snprintf(why, why_bytes, "the page shift must be from 12 to 16, not %u", config->page_shift);
+    return VM_INVALID;
+  }
+  if (config->huge % VM_HUGE != 0 || config->huge > config->bytes) {
+    snprintf(why, why_bytes, "huge pages for %zu of %zu bytes: not a multiple of 2 MiB within them", config->huge, config->bytes);
     return VM_INVALID;
   }
   return VM_OK;
@@ -140,7 +147,7 @@ static void unbuild(vm_region *region) {
   if (region->memory >= 0) {
     os_close(region->memory);
   }
-  os_unmap(region, body_bytes(pages));
+  os_unmap(region, body_bytes(pages, region->huge_chunks));
 }
 
 vm_status vm_region_build(const vm_region_config *config, const vm_backend *back_end, vm_region **out, char *why,
@@ -150,7 +157,7 @@ vm_status vm_region_build(const vm_region_config *config, const vm_backend *back
     return status;
   }
   size_t pages = config->bytes >> config->page_shift;
-  struct body *body = os_map_private(body_bytes(pages));
+  struct body *body = os_map_private(body_bytes(pages, config->huge / VM_HUGE));
   if (body == NULL) {
     snprintf(why, why_bytes, "no memory for the page words of %zu pages", pages);
     return VM_NO_MEMORY;
@@ -169,6 +176,8 @@ vm_status vm_region_build(const vm_region_config *config, const vm_backend *back
   region->trap_ns = &body->trap_ns;
   region->word = (uint32_t volatile *)(body + 1);
   region->dirty->clean = (uint8_t volatile *)(region->word + pages);
+  region->chunk = region->dirty->clean + pages;
+  region->huge_chunks = config->huge / VM_HUGE;
 
   int result = map_twice(region, config->bytes);
   if (result < 0) {
@@ -212,8 +221,7 @@ static void raise_top(vm_region *region, size_t limit) {
 
 static size_t offset_of(const vm_region *region, size_t page) { return page << region->page_shift; }
 
-// Gives up the memory of a run of pages that nobody can reach through the view.
-static void punch(vm_region *region, size_t page, size_t count) {
+void vm_region_punch(vm_region *region, size_t page, size_t count) {
   if (os_punch(region->memory, offset_of(region, page), offset_of(region, count)) < 0) {
     // The system keeps it, so at least it must read zero.
     memset(vm_page_alias(region, page), 0, offset_of(region, count));
@@ -221,7 +229,7 @@ static void punch(vm_region *region, size_t page, size_t count) {
 }
 
 static void give_up(vm_region *region, size_t page, size_t count) {
-  punch(region, page, count);
+  vm_region_punch(region, page, count);
   at_add(&region->committed, -(uint64_t)offset_of(region, count));
 }
 
@@ -237,24 +245,8 @@ static size_t next_with(const vm_region *region, size_t page, size_t limit, bool
   return page;
 }
 
-bool vm_commit(vm_region *region, size_t page, size_t count) {
-  VM_CHECK(page <= region->pages && count <= region->pages - page, "pages [%zu, +%zu) of a region of %zu", page, count,
-           region->pages);
-  size_t limit = page + count;
+void vm_region_committed(vm_region *region, size_t page, size_t limit) {
   raise_top(region, limit);
-  for (size_t from = next_with(region, page, limit, false); from < limit;) {
-    size_t to = next_with(region, from, limit, true);
-    if (os_populate(vm_page_alias(region, from), offset_of(region, to - from)) < 0) {
-      // Words are not changed before all runs have memory, so that those that are still off are ours to give back.
-      for (size_t i = next_with(region, page, to, false); i < to;) {
-        size_t end = next_with(region, i, to, true);
-        punch(region, i, end - i);
-        i = next_with(region, end, to, false);
-      }
-      return false;
-    }
-    from = next_with(region, to, limit, false);
-  }
   for (size_t i = page; i < limit; i++) {
     if (committed(region, i)) {
       continue;
@@ -264,10 +256,36 @@ bool vm_commit(vm_region *region, size_t page, size_t count) {
       at_add(&region->committed, region->page_size);
     }
   }
+}
+
+bool vm_commit(vm_region *region, size_t page, size_t count) {
+  VM_CHECK(page <= region->pages && count <= region->pages - page, "pages [%zu, +%zu) of a region of %zu", page, count,
+           region->pages);
+  size_t limit = page + count;
+  if (!vm_huge_adopt(region, page, count)) {
+    return false;
+  }
+  for (size_t from = next_with(region, page, limit, false); from < limit;) {
+    size_t to = next_with(region, from, limit, true);
+    if (os_populate(vm_page_alias(region, from), offset_of(region, to - from)) < 0) {
+      // Words are not changed before all runs have memory, so that those that are still off are ours to give back.
+      for (size_t i = next_with(region, page, to, false); i < to;) {
+        size_t end = next_with(region, i, to, true);
+        vm_region_punch(region, i, end - i);
+        i = next_with(region, end, to, false);
+      }
+      return false;
+    }
+    from = next_with(region, to, limit, false);
+  }
+  vm_region_committed(region, page, limit);
   return true;
 }
 
-void vm_release(vm_region *region, size_t page, size_t count) { vm_claim_release(region, page, count, give_up); }
+void vm_release(vm_region *region, size_t page, size_t count) {
+  vm_huge_release(region, page, count);
+  vm_claim_release(region, page, count, give_up);
+}
 
 size_t vm_held(const vm_region *region) { return os_memory_held(region->memory); }
 

@@ -44,6 +44,8 @@ enum {
   VM_LAYING = 1 << 24, // BUSY, to take access away: the holder waits for nobody, so anybody may wait for it
 };
 
+enum { VM_HUGE = 2 << 20 }; // bytes of a huge page
+
 typedef enum vm_status {
   VM_OK = 0,
   VM_NO_MEMORY,     // address space, memory or mappings
@@ -57,6 +59,7 @@ typedef struct vm_region vm_region;
 typedef struct vm_region_config {
   size_t bytes;            // to reserve; a multiple of 2 MiB
   unsigned page_shift;     // a vm page is 2^shift bytes, [12, 16]: the unit of claims and traps
+  size_t huge;             // memory of so many bytes from the base on may be had in huge pages (vm_commit_huge); a multiple of VM_HUGE
   const char *back_end;    // "uffd", "mprotect", "none", or "auto"/NULL: VEIL_VM, else the best that works
 
   // Settles one claim (VM_ABSENT, VM_UNSCANNED or VM_UNSAVED) of `page`, which the caller holds BUSY.
@@ -86,12 +89,15 @@ struct vm_region {
   int memory;              // the memfd
   char *space;             // all that is reserved: view, gap and alias
   vm_region_config config;
+  size_t huge_chunks;      // of VM_HUGE bytes, from the base on: huge.c's
   struct vm_backend_state *state; // the back end's own
   // Atomic.
   uint32_t volatile *word; // one per page; see the enums above. Changed by claim.c only
   AO_t traps_count;        // traps taken
   AO_t committed;          // bytes committed now
   AO_t top;                // no page from here on was ever committed
+  uint8_t volatile *chunk; // per chunk: whether the back end's `adopt` made it ready to be opened, and whether it is a huge page
+  uint32_t volatile huge_failures; // in a row
   struct vm_dirty *dirty;  // dirty.c's
   struct vm_histogram *trap_ns; // time in the handler
 };
@@ -129,8 +135,17 @@ static inline void *vm_alias(const vm_region *region, const void *view) {
 // False if the system has none to give (what was committed by this call is released). Claims and access are unchanged.
 bool vm_commit(vm_region *region, size_t page, size_t count);
 
+// The same for the VM_HUGE bytes from `page` on, none of which ever had memory, in one huge page of the system's: through the alias
+// that takes one entry of a TLB instead of 512. False: nothing has changed, and they can be committed page by page.
+bool vm_commit_huge(vm_region *region, size_t page);
+
+// Whether the page belongs to a chunk that is one huge page: such a chunk is released as a whole.
+bool vm_is_huge(const vm_region *region, size_t page);
+// Whether that is worth trying: it did not fail time and again.
+bool vm_huge_works(const vm_region *region);
+
 // Gives the memory back to the system. The pages must not be BUSY; their claims are dropped without being
-// settled, access revoked, write tracking lifted, and contents become zero and uncommitted.
+// settled, access revoked, write tracking lifted, and contents become zero and uncommitted. No part of a huge page (vm_is_huge).
 void vm_release(vm_region *region, size_t page, size_t count);
 
 // Bytes of memory the region really holds (a doubly mapped page counts once).
@@ -165,6 +180,10 @@ void vm_open(vm_region *region, size_t page, size_t count);
 // moment during the call. Must not be called for a page that the caller holds. Async-signal-safe.
 void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool open);
 
+// Whether the view gives any access to the page, as far as its word says.
+static inline bool vm_is_open(const vm_region *region, size_t page) {
+  return (at32_load_acquire(&region->word[page]) & VM_ACCESS_READ) != 0;
+}
 static inline unsigned vm_claims(const vm_region *region, size_t page) {
   return at32_load_acquire(&region->word[page]) & VM_CLAIMS;
 }

@@ -223,6 +223,11 @@ void fake_memory_take(fake *f, size_t spare_blocks) {
   while (gc_block_take_veiled(f->gc) != GC_NONE) {
     // It belongs to nobody: an empty block of to-space until it dies in the next cycle.
   }
+  fake_limit(f, spare_blocks);
+}
+
+void fake_limit(fake *f, size_t spare_blocks) {
+  EXPECT(f->gc->ready.count == 0); // in a heap with a larger limit they would count as memory that is there
   f->gc->limit = f->gc->committed_bytes + spare_blocks * GC_BLOCK;
 }
 

@@ -77,6 +77,9 @@ void fake_buffers_drop(fake *f);
 // f->gc->limit back to config.limit after the cycle.
 void fake_memory_take(fake *f, size_t spare_blocks);
 
+// No more memory than there is, and so many blocks.
+void fake_limit(fake *f, size_t spare_blocks);
+
 // What the collector knows of an object of which the mutator has the address.
 gc_cell fake_cell(const fake *f, const void *object);
 uint64_t fake_object_header(const fake *f, const void *object);

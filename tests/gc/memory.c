@@ -95,7 +95,7 @@ ON_ALL_BACK_ENDS(memory, nothing_is_lost_when_the_limit_leaves_nothing_for_copie
   f->word[0] = (uintptr_t)pinned;
   pinned->left = f->root[0];
   for (int cycle = 0; cycle < 5; cycle++) {
-    f->gc->limit = f->gc->committed_bytes + (size_t)cycle * GC_BLOCK;
+    fake_limit(f, (size_t)cycle);
     fake_flip(f);
     fake_finish(f);
     f->gc->limit = 16 * MIB;
@@ -127,7 +127,7 @@ ON_ALL_BACK_ENDS(memory, the_gaps_of_kept_blocks_are_used_again) {
     }
   }
   fake_buffers_drop(f);
-  f->gc->limit = f->gc->committed_bytes;
+  fake_limit(f, 0);
   fake_cycle(f);
   f->gc->limit = 16 * MIB;
   cr_assert_gt(f->gc->kept_blocks, 0);
@@ -252,7 +252,33 @@ ON_ALL_BACK_ENDS(memory, free_blocks_make_room_for_large_objects) {
   fake_close(f);
 }
 
-// ---- Giving back.
+// ---- Huge pages, and giving back.
+
+ON_ALL_BACK_ENDS(memory, memory_comes_by_chunks_of_2_mib_and_a_trim_gives_whole_ones_back) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 128 * MIB, .headroom = MIB);
+  fake_list(f, 0, 400000);
+  if (!vm_huge_works(f->gc->region) || f->gc->committed_bytes % VM_HUGE != 0) {
+    fake_close(f);
+    cr_skip_test("the system gives no huge pages");
+  }
+  cr_assert_eq(f->gc->fresh % (VM_HUGE / GC_BLOCK), 0);
+  cr_assert_eq(vm_held(f->gc->region), f->gc->committed_bytes);
+  pair *held = f->root[0];
+  f->word[0] = (uintptr_t)held; // its block stays, and so its chunk is no whole one
+  f->root[0] = NULL;
+  held->right = NULL;
+  fake_buffers_drop(f);
+  fake_cycle(f);
+  while (gc_trim(f->gc)) {
+  }
+  cr_assert_eq(f->gc->committed_bytes % VM_HUGE, 0, "%zu", (size_t)f->gc->committed_bytes);
+  cr_assert_eq(vm_held(f->gc->region), f->gc->committed_bytes);
+  cr_assert_leq(f->gc->committed_bytes, (gc_pace_keep(f->gc) + 2 * VM_HUGE / GC_BLOCK) * GC_BLOCK);
+  cr_assert_eq(held->key, 0);
+  fake_list(f, 1, 400000);
+  cr_assert_eq(fake_list_length(f, 1), 400000);
+  fake_close(f);
+}
 
 ON_ALL_BACK_ENDS(memory, memory_that_pacing_does_not_want_is_given_back) {
   OPEN_OR_SKIP(f, .back_end = back_end, .limit = 64 * MIB, .headroom = MIB);
@@ -277,7 +303,7 @@ ON_TRAPPING_BACK_ENDS(memory, blocks_are_made_ready_ahead_of_need) {
   while (gc_provide(f->gc, 8)) {
   }
   cr_assert_eq(f->gc->veiled_free.count, 8);
-  cr_assert_eq(f->gc->committed_bytes, 8 * GC_BLOCK);
+  cr_assert_eq(f->gc->committed_bytes, (8 + f->gc->ready.count) * GC_BLOCK);
   cr_assert_not(gc_provide(f->gc, 8));
   while (gc_provide(f->gc, 1000)) {
   }
@@ -303,7 +329,7 @@ ON_ALL_BACK_ENDS(memory, every_byte_counted_is_uncounted_in_the_end) {
     fake_cycle(f);
     cr_assert_eq(f->gc->used_blocks, 0);
     cr_assert_eq(f->gc->large_bytes, 0);
-    size_t free = f->gc->open_free.count + f->gc->veiled_free.count;
+    size_t free = f->gc->open_free.count + f->gc->veiled_free.count + f->gc->ready.count;
     cr_assert_eq(f->gc->committed_bytes, free * GC_BLOCK);
     cr_assert_eq(f->gc->region->committed, free * GC_BLOCK);
   }

@@ -282,7 +282,7 @@ ON_TRAPPING_BACK_ENDS(services, a_touched_page_of_a_kept_block_is_not_veiled_eit
   }
   f->root[1] = p;
   touch(f, 0, p, sizeof *p);
-  f->gc->limit = f->gc->committed_bytes;
+  fake_limit(f, 0);
   fake_flip(f);
   do {
     cr_assert(open_to_the_system(p));

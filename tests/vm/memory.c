@@ -45,6 +45,101 @@ ON_ALL_BACK_ENDS(memory, committed_memory_is_zero_and_is_given_back_whole) {
   world_close(&w);
 }
 
+static bool huge_open(const char *back_end) {
+  memset(&w, 0, sizeof w);
+  vm_region_config config = {
+      .bytes = WORLD_BYTES, .huge = WORLD_BYTES / 2, .page_shift = 12, .back_end = back_end, .settle = world_settle, .arg = &w};
+  char why[256];
+  EXPECT(vm_region_open(&config, &w.region, why, sizeof why) == VM_OK);
+  if (!vm_commit_huge(w.region, 0)) {
+    fprintf(stderr, "the system gives no huge pages\n");
+    return false;
+  }
+  return true;
+}
+
+enum { HUGE_PAGES = VM_HUGE / 4096 };
+
+ON_ALL_BACK_ENDS(memory, a_huge_page_is_veiled_and_opened_by_small_ones) {
+  if (!huge_open(back_end)) {
+    cr_skip_test("no huge pages here");
+  }
+  cr_assert_eq(vm_held(w.region), VM_HUGE);
+  cr_assert_eq(at_load(&w.region->committed), VM_HUGE);
+  vm_prot(w.region, 0, HUGE_PAGES, VM_UNSCANNED, 0);
+  for (size_t i = 0; i < HUGE_PAGES; i++) {
+    cr_assert_eq(*alias_word(&w, i), 0);
+    *alias_word(&w, i) = (long)i + 1;
+  }
+  for (size_t i = 0; i < HUGE_PAGES; i += 7) {
+    cr_assert_eq(*view_word(&w, i), (long)i + 1);
+    cr_assert_eq(world_settled(&w, VM_UNSCANNED), w.region->traps ? i / 7 + 1 : 0);
+  }
+  int consumer = vm_dirty_open(w.region);
+  static struct pages dirty;
+  vm_dirty(w.region, consumer, 0, HUGE_PAGES, pages_add, &dirty);
+  *view_word(&w, 14) = 5;
+  dirty.n = 0;
+  vm_dirty(w.region, consumer, 0, HUGE_PAGES, pages_add, &dirty);
+  cr_assert(w.region->traps ? dirty.n == 1 && dirty.page[0] == 14 : dirty.n == HUGE_PAGES);
+  vm_dirty_close(w.region, consumer);
+  cr_assert(vm_is_huge(w.region, 0) && vm_is_huge(w.region, HUGE_PAGES - 1) && !vm_is_huge(w.region, HUGE_PAGES));
+  vm_release(w.region, 0, HUGE_PAGES);
+  cr_assert_eq(vm_held(w.region), 0);
+  // It comes back zero, by small pages, and may go in parts.
+  cr_assert(!vm_is_huge(w.region, 0));
+  cr_assert(vm_commit(w.region, 0, HUGE_PAGES));
+  for (size_t i = 0; i < HUGE_PAGES; i++) {
+    cr_assert_eq(*view_word(&w, i), 0);
+  }
+  vm_release(w.region, 32, 16);
+  cr_assert_eq(vm_held(w.region), VM_HUGE - 16 * 4096);
+  world_close(&w);
+}
+
+ON_ALL_BACK_ENDS(memory, a_part_of_a_huge_page_cannot_be_released, .signal = SIGABRT) {
+  if (!huge_open(back_end)) {
+    abort();
+  }
+  vm_release(w.region, 32, 16);
+}
+
+ON_ALL_BACK_ENDS(memory, what_cannot_be_had_in_a_huge_page_is_had_by_small_ones) {
+  bool works = huge_open(back_end);
+  cr_assert_not(vm_commit_huge(w.region, 0), "it has had memory");
+  cr_assert_not(vm_commit_huge(w.region, WORLD_BYTES / 2 / 4096), "not in this part of the region");
+  cr_assert(vm_commit(w.region, HUGE_PAGES, HUGE_PAGES));
+  cr_assert(vm_commit(w.region, WORLD_BYTES / 2 / 4096 - 8, 16), "across the end of that part");
+  for (size_t i = HUGE_PAGES; i < 2 * HUGE_PAGES; i++) {
+    cr_assert_eq(*view_word(&w, i), 0);
+  }
+  *view_word(&w, WORLD_BYTES / 2 / 4096) = 1;
+  cr_assert_eq(vm_held(w.region), (works ? VM_HUGE : 0) + VM_HUGE + 16 * 4096);
+  world_close(&w);
+}
+
+#ifdef VEIL_FULL_CHECKS
+ON_ALL_BACK_ENDS(memory, a_failing_huge_page_leaves_nothing_behind) {
+  world_open(&w, back_end);
+  world_close(&w);
+  for (unsigned n = 1; n <= 4; n++) {
+    memset(&w, 0, sizeof w);
+    vm_region_config config = {
+        .bytes = WORLD_BYTES, .huge = WORLD_BYTES, .page_shift = 12, .back_end = back_end, .settle = world_settle, .arg = &w};
+    char why[256];
+    EXPECT(vm_region_open(&config, &w.region, why, sizeof why) == VM_OK);
+    os_fail_at(n);
+    bool done = vm_commit_huge(w.region, 0);
+    os_fail_at(0);
+    cr_assert_eq(vm_held(w.region), done ? VM_HUGE : 0);
+    cr_assert_eq(at_load(&w.region->committed), done ? VM_HUGE : 0);
+    cr_assert(done || vm_commit(w.region, 0, HUGE_PAGES));
+    cr_assert_eq(*view_word(&w, 3), 0);
+    world_close(&w);
+  }
+}
+#endif
+
 ON_ALL_BACK_ENDS(memory, a_region_is_found_by_the_addresses_of_its_view) {
   static struct world other;
   world_open(&w, back_end);

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+// memory.c: memory for blocks: counted against the limit, had from the system, given back.
+//
+// It comes and goes by chunks of 2 MiB where that is possible, in one huge page each (vm.huge): `fresh` chunks, which never had
+// memory, first. Blocks of a chunk that wait for their first use are in `ready`; blocks without memory, left from chunks that could not be had
+// whole or were given back, in `empty`. A heap with a small limit does without: it may need each block.
+//
+// Runs in every thread, traps included: lock-free; but giving back, which one thread at a time does, in a scanner or in a mutator's slow half.
+
+#include <sched.h>
+#include "gc/alloc.h"
+#include "gc/block.h"
+#include "gc/gc.h"
+#include "gc/pace.h"
+
+enum { CHUNK_BLOCKS = VM_HUGE / GC_BLOCK };
+
+bool gc_commit_count(gc_heap *heap, size_t bytes) {
+  size_t now = at_add_full(&heap->committed_bytes, bytes) + bytes;
+  if (now > heap->limit) {
+    at_add_full(&heap->committed_bytes, -bytes);
+    return false;
+  }
+  for (;;) {
+    size_t max = at_load(&heap->committed_max);
+    if (now <= max || at_cas_full(&heap->committed_max, max, now)) {
+      return true;
+    }
+  }
+}
+
+void gc_commit_uncount(gc_heap *heap, size_t bytes) { at_add_full(&heap->committed_bytes, -bytes); }
+
+static void blocks_push(gc_heap *heap, gc_stack *stack, uint32_t block, uint32_t count) {
+  for (uint32_t b = block + count; b > block; b--) { // so that they are popped in order
+    gc_stack_push(heap, stack, b - 1);
+  }
+}
+
+// The first block of a chunk that never had memory, now the caller's; GC_NONE: all have been taken.
+static uint32_t chunk_take(gc_heap *heap) {
+  for (;;) {
+    uint64_t fresh = at_load(&heap->fresh);
+    if (fresh + CHUNK_BLOCKS > heap->small_blocks) {
+      return GC_NONE;
+    }
+    if (at_cas_full(&heap->fresh, fresh, fresh + CHUNK_BLOCKS)) {
+      return (uint32_t)fresh;
+    }
+  }
+}
+
+// A block of a chunk that has got memory in one piece; GC_NONE: there is none to be had so.
+static uint32_t chunk_commit(gc_heap *heap) {
+  if (!vm_huge_works(heap->region) || !gc_commit_count(heap, VM_HUGE)) {
+    return GC_NONE;
+  }
+  uint32_t block = chunk_take(heap);
+  if (block != GC_NONE && vm_commit_huge(heap->region, gc_block_page(heap, block))) {
+    blocks_push(heap, &heap->ready, block + 1, CHUNK_BLOCKS - 1);
+    return block;
+  }
+  gc_commit_uncount(heap, VM_HUGE);
+  if (block != GC_NONE) {
+    blocks_push(heap, &heap->empty, block, CHUNK_BLOCKS);
+  }
+  return GC_NONE;
+}
+
+// A block that has no memory yet gets some, alone.
+static uint32_t block_commit(gc_heap *heap) {
+  if (!gc_commit_count(heap, GC_BLOCK)) {
+    return GC_NONE;
+  }
+  uint32_t block = gc_stack_pop(heap, &heap->empty);
+  if (block == GC_NONE) {
+    block = chunk_take(heap);
+    if (block == GC_NONE) {
+      gc_commit_uncount(heap, GC_BLOCK);
+      return GC_NONE;
+    }
+    blocks_push(heap, &heap->empty, block + 1, CHUNK_BLOCKS - 1);
+  }
+  if (!vm_commit(heap->region, gc_block_page(heap, block), heap->block_pages)) {
+    gc_stack_push(heap, &heap->empty, block);
+    gc_commit_uncount(heap, GC_BLOCK);
+    return GC_NONE;
+  }
+  return block;
+}
+
+// Its pages are never mapped in the view: veiled at no cost.
+uint32_t gc_block_commit(gc_heap *heap) {
+  uint32_t block = gc_stack_pop(heap, &heap->ready);
+  block = block != GC_NONE ? block : chunk_commit(heap);
+  return block != GC_NONE ? block : block_commit(heap);
+}
+
+static void blocks_empty(gc_heap *heap, uint32_t block, uint32_t count) {
+  vm_release(heap->region, gc_block_page(heap, block), (size_t)count * heap->block_pages);
+  gc_commit_uncount(heap, (size_t)count * GC_BLOCK);
+  blocks_push(heap, &heap->empty, block, count);
+}
+
+static uint64_t free_count(const gc_heap *heap) {
+  return at_load(&heap->open_free.count) + at_load(&heap->veiled_free.count) + at_load(&heap->ready.count);
+}
+
+static void block_put_back(gc_heap *heap, uint32_t block) {
+  // Blocks of `ready` count as veiled from here on; so do those that are.
+  size_t page = gc_block_page(heap, block);
+  bool open = !(vm_claims(heap->region, page) & VM_UNSCANNED) && vm_is_open(heap->region, page);
+  if (!open) {
+    vm_prot(heap->region, page, heap->block_pages, VM_UNSCANNED, 0);
+  }
+  gc_stack_push(heap, open ? &heap->open_free : &heap->veiled_free, block);
+}
+
+// Takes all free blocks and marks them in heap->trim. One past the last chunk that has any.
+static size_t free_mark(gc_heap *heap) {
+  gc_stack *stacks[] = {&heap->open_free, &heap->veiled_free, &heap->ready};
+  size_t chunks = 0;
+  for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
+    for (uint32_t block; (block = gc_stack_pop(heap, stacks[i])) != GC_NONE;) {
+      size_t chunk = block / CHUNK_BLOCKS;
+      heap->trim[chunk] |= 1u << block % CHUNK_BLOCKS;
+      chunks = chunk < chunks ? chunks : chunk + 1;
+    }
+  }
+  return chunks;
+}
+
+// Gives up to `wanted` free blocks back, and up to a chunk more: whole chunks, and single blocks of those that are no huge page (vm.huge). From
+// high addresses on, so that the heap is compact. How many.
+static uint64_t free_give_back_locked(gc_heap *heap, uint64_t wanted) {
+  size_t chunks = free_mark(heap);
+  uint64_t freed = 0;
+  for (size_t chunk = chunks; chunk-- > 0;) {
+    uint32_t first = (uint32_t)chunk * CHUNK_BLOCKS, rest = heap->trim[chunk];
+    heap->trim[chunk] = 0;
+    bool whole = rest == ~(uint32_t)0, small = !vm_is_huge(heap->region, gc_block_page(heap, first));
+    if (whole && freed < wanted) {
+      blocks_empty(heap, first, CHUNK_BLOCKS);
+      freed += CHUNK_BLOCKS;
+      continue;
+    }
+    for (; rest != 0; rest &= rest - 1) {
+      uint32_t block = first + (uint32_t)__builtin_ctz(rest);
+      if (small && freed < wanted) {
+        blocks_empty(heap, block, 1);
+        freed++;
+      } else {
+        block_put_back(heap, block);
+      }
+    }
+  }
+  return freed;
+}
+
+bool gc_free_memory(gc_heap *heap, size_t bytes) {
+  while (!at_cas_full(&heap->trim_lock, 0, 1)) {
+    sched_yield(); // whoever has it waits for nobody
+  }
+  uint64_t freed = free_give_back_locked(heap, bytes / GC_BLOCK + 1);
+  at_store_release(&heap->trim_lock, 0);
+  return freed != 0;
+}
+
+bool gc_trim(gc_heap *heap) {
+  if (gc_phase_now(heap) != GC_IDLE || !at_cas_full(&heap->trim_lock, 0, 1)) {
+    return false;
+  }
+  uint64_t keep = gc_pace_keep(heap), there = free_count(heap), freed = 0;
+  if (there >= keep + (vm_huge_works(heap->region) ? CHUNK_BLOCKS : 1)) {
+    freed = free_give_back_locked(heap, there - keep);
+  }
+  at_store_release(&heap->trim_lock, 0);
+  return freed != 0;
+}
+
+bool gc_provide(gc_heap *heap, unsigned blocks) {
+  if (at_load(&heap->veiled_free.count) >= blocks) {
+    return false;
+  }
+  uint32_t block = gc_block_commit(heap);
+  if (block == GC_NONE) {
+    return false;
+  }
+  vm_prot(heap->region, gc_block_page(heap, block), heap->block_pages, VM_UNSCANNED, 0);
+  gc_stack_push(heap, &heap->veiled_free, block);
+  return true;
+}
