@@ -83,7 +83,7 @@ static bool page_open(gc_heap *heap, gc_lane *lane, bool leaf, bool new_block) {
   return true;
 }
 
-bool gc_place_find(gc_heap *heap, gc_copier *copier, bool leaf, size_t bytes, gc_place *place) {
+bool gc_place_find_slow(gc_heap *heap, gc_copier *copier, bool leaf, size_t bytes, gc_place *place) {
   gc_lane *lane = &copier->lane[leaf];
   bool new_block = false;
   for (;;) {
@@ -117,11 +117,9 @@ bool gc_place_find(gc_heap *heap, gc_copier *copier, bool leaf, size_t bytes, gc
   return true;
 }
 
-bool gc_cell_claim(gc_heap *heap, gc_copier *copier, bool leaf, const gc_place *place, size_t bytes) {
+// It crosses pages.
+bool gc_cell_claim_slow(gc_heap *heap, gc_copier *copier, bool leaf, const gc_place *place, size_t bytes) {
   size_t end = place->offset + bytes;
-  if (end <= heap->page_size - 8) {
-    return at32_cas_full(&heap->top[place->page], place->offset, (uint32_t)end);
-  }
   // The further pages first: nothing points to the cell yet, and who scans them meanwhile finds it whole.
   size_t last = place->page + (end >> heap->page_shift);
   for (size_t page = place->page + 1; page <= last; page++) {

@@ -19,9 +19,9 @@ __attribute__((no_sanitize("thread"))) static void contents_copy(char *to, const
   *(uint64_t *)t = *(const uint64_t *)f;
 }
 
-static inline uint64_t header_with_peer(const gc_heap *heap, uint64_t header, gc_cell peer) {
-  return (header & ~(GC_PEER_MASK | GC_EPOCH_MASK)) | (uint64_t)heap->epoch << GC_EPOCH_SHIFT |
-         gc_cell_peer(heap, peer);
+// A header of this cycle, but for the peer.
+static inline uint64_t header_bare(const gc_heap *heap, uint64_t header) {
+  return (header & ~(GC_PEER_MASK | GC_EPOCH_MASK)) | (uint64_t)heap->epoch << GC_EPOCH_SHIFT;
 }
 
 bool gc_mark_in_place(gc_heap *heap, gc_cell cell) {
@@ -31,7 +31,7 @@ bool gc_mark_in_place(gc_heap *heap, gc_cell cell) {
     if (gc_is_done(heap, header)) {
       return false;
     }
-    if (at_cas_full((AO_t volatile *)cell.alias, header, header_with_peer(heap, header, cell))) {
+    if (at_cas_full((AO_t volatile *)cell.alias, header, header_bare(heap, header) | gc_cell_peer(heap, cell))) {
       return true;
     }
   }
@@ -81,14 +81,22 @@ void gc_block_keep(gc_heap *heap, uint32_t block, bool leaf) {
   }
 }
 
-gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref) {
-  gc_cell cell = gc_ref_cell(heap, ref);
-  uint32_t block = gc_block_of(heap, ref.view);
+// Where the object is that somebody has marked, copied or kept.
+static inline gc_ref done_ref(const gc_heap *heap, gc_cell cell) {
   uint64_t header = gc_header_load(cell);
-  if (gc_is_done(heap, header)) {
-    // Another thread was quicker since gc_forward looked: a CAS that expects this header would replace his peer (gc.onecopy).
-    return gc_cell_ref(heap, gc_peer_cell(heap, header), header);
-  }
+  return gc_cell_ref(heap, gc_peer_cell(heap, header), header);
+}
+
+// No memory: it stays (gc.memory).
+static __attribute__((noinline)) gc_ref stay(gc_heap *heap, gc_cell cell, uint32_t block, bool leaf) {
+  gc_block_keep(heap, block, leaf);
+  gc_mark_in_place(heap, cell);
+  return done_ref(heap, cell);
+}
+
+// The CAS expects the header that the caller read: had somebody been quicker since then, it fails, and his peer is not replaced (gc.onecopy).
+gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cell, uint64_t header) {
+  uint32_t block = gc_block_of(heap, ref.view);
   VM_CHECK(header != 0 && gc_header_type(header) >= GC_FIRST_TYPE && gc_type_at(gc_header_type(header)) != NULL,
            "%p is no object: its header is %lx", (void *)ref.view, (unsigned long)header);
   if (gc_is_large(heap, block)) {
@@ -101,25 +109,22 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref) {
     return ref;
   }
   size_t bytes = gc_cell_size(cell, header);
+  uint64_t bare = header_bare(heap, header);
   gc_before_read(heap, cell.alias, bytes);
   for (;;) {
     gc_place place;
     if (!gc_place_find(heap, copier, leaf, bytes, &place)) {
-      // No memory: it stays (gc.memory).
-      gc_block_keep(heap, block, leaf);
-      gc_mark_in_place(heap, cell);
-      header = gc_header_load(cell);
-      return gc_cell_ref(heap, gc_peer_cell(heap, header), header);
+      return stay(heap, cell, block, leaf);
     }
     gc_before_write(heap, place.cell.alias, bytes);
-    at_store((AO_t volatile *)place.cell.alias, header_with_peer(heap, header, cell));
+    at_store((AO_t volatile *)place.cell.alias, bare | gc_cell_peer(heap, cell));
     contents_copy(place.cell.alias, cell.alias, bytes);
     if (!gc_cell_claim(heap, copier, leaf, &place, bytes)) {
       continue;
     }
     gc_before_write(heap, cell.alias, 8);
     // Release: who reads the peer sees the copy and the page's top.
-    if (at_cas_full((AO_t volatile *)cell.alias, header, header_with_peer(heap, header, place.cell))) {
+    if (at_cas_full((AO_t volatile *)cell.alias, header, bare | gc_cell_peer(heap, place.cell))) {
       copier->copied_bytes += bytes;
       copier->copied_objects++;
       if (!leaf) {
@@ -131,7 +136,7 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref) {
     copier->near_left = 0; // another thread is at these neighbours: side by side both would be slower than one
     header = gc_header_load(cell);
     if (gc_is_done(heap, header)) {
-      return gc_cell_ref(heap, gc_peer_cell(heap, header), header);
+      return done_ref(heap, cell);
     }
   }
 }

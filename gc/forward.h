@@ -6,8 +6,8 @@
 
 #include "gc/copier.h"
 
-// The to-space reference for `ref`, which points to the start of an object of from-space.
-gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref);
+// The to-space reference for `ref`, which points to the start of an object of from-space. `header` is what was read at its cell: not done.
+gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cell, uint64_t header);
 
 // Whether the object is to be forwarded at all: the first question of every scan.
 static inline bool gc_is_from(const gc_heap *heap, uintptr_t view) {
@@ -20,7 +20,7 @@ static inline gc_ref gc_forward(gc_heap *heap, gc_copier *copier, gc_ref ref) {
   if (gc_is_done(heap, header)) {
     return gc_cell_ref(heap, gc_peer_cell(heap, header), header);
   }
-  return gc_forward_slow(heap, copier, ref);
+  return gc_forward_slow(heap, copier, ref, cell, header);
 }
 
 // Marks an object that stays where it is: CAS its header to itself. True if this call did it.
