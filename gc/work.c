@@ -19,9 +19,27 @@ static inline void page_prefetch(const gc_heap *heap, size_t page, size_t limit)
   }
 }
 
+// A page whose scan is begun: at most one at a time, so that nobody waits long for it.
+typedef struct ahead {
+  size_t page; // GC_NONE: none
+  uint64_t turns;
+} ahead;
+
+static void ahead_finish(gc_heap *heap, gc_copier *copier, ahead *begun) {
+  if (begun->page == GC_NONE) {
+    return;
+  }
+  gc_copier_enter(copier);
+  gc_page_scan_finish(heap, copier, begun->page, begun->turns);
+  gc_copier_leave(copier);
+  vm_settled(heap->region, begun->page, VM_UNSCANNED);
+  begun->page = GC_NONE;
+}
+
 // Scans the grey pages of [page, limit). Those found are opened in runs. Returns how many there were.
 static size_t range_scan(gc_heap *heap, gc_copier *copier, size_t page, size_t limit) {
   size_t scanned = 0;
+  ahead begun = {GC_NONE, 0};
   size_t run = 0; // pages just before `page` that are settled but not given
   for (; page < limit; page++) {
     bool took = (vm_claims(heap->region, page) & VM_UNSCANNED) && at32_load_acquire(&heap->top[page]) != 0 &&
@@ -29,19 +47,22 @@ static size_t range_scan(gc_heap *heap, gc_copier *copier, size_t page, size_t l
     if (took) {
       page_prefetch(heap, page + 1, limit);
       gc_copier_enter(copier);
-      gc_page_scan(heap, copier, page);
+      uint64_t turns = gc_page_scan_ahead(heap, copier, page);
       gc_copier_leave(copier);
-      vm_settled(heap->region, page, VM_UNSCANNED);
+      ahead_finish(heap, copier, &begun);
+      begun = (ahead){page, turns};
       run++;
       scanned++;
     }
     if (run && (!took || run == RUN)) {
+      ahead_finish(heap, copier, &begun);
       vm_give(heap->region, page + took - run, run);
       at_add_full(&heap->cleaned, run); // after the pages are given: who sees the end finds none of them held
       run = 0;
     }
   }
   if (run) {
+    ahead_finish(heap, copier, &begun);
     vm_give(heap->region, limit - run, run);
     at_add_full(&heap->cleaned, run);
   }
