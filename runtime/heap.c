@@ -105,6 +105,7 @@ RT_EXPORT void veil_close(veil_heap *heap) {
     }
   }
   rt_scanners_stop(heap);
+  vm_quiesce(heap->gc->region); // a pager may have a fault in its hands that is over
   rt_services_close(heap);
   gc_close(heap->gc);
   while (heap->dead != NULL) {

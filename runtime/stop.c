@@ -210,10 +210,12 @@ void rt_stop_world(veil_heap *heap, rt_thread *self) {
       }
     }
   }
+  vm_quiesce(heap->gc->region); // not before: a thread in a system call may need a pager in order to stop
 }
 
 void rt_resume_world(veil_heap *heap, rt_thread *self) {
   (void)self;
+  vm_resume(heap->gc->region);
   at32_store_release(&heap->stopping, 0);
   os_wake_all(&heap->stopping);
   span_record(heap);

@@ -89,7 +89,7 @@ static _Thread_local volatile unsigned trapping __attribute__((tls_model("initia
 
 bool vm_trapping(void) { return trapping != 0; }
 
-static _Noreturn void stray(vm_region *region, void *address) {
+void vm_stray(vm_region *region, void *address) {
   if (region->config.stray != NULL) {
     region->config.stray(region->config.arg, address);
   }
@@ -113,14 +113,13 @@ static void on_fault(int signo, siginfo_t *info, void *context) {
   }
   uint64_t start = vm_now();
   if (vm_claim_settling()) {
-    vm_fatal("the view was touched at %p while a claim was being settled or an object traced: use the alias",
-             info->si_addr);
+    vm_fatal(VM_VIEW_TOUCHED, info->si_addr);
   }
   trapping++;
   bool has_memory = vm_claim_trap(region, vm_page_of(region, info->si_addr), (error & ERROR_WRITE) != 0);
   trapping--;
   if (!has_memory) {
-    stray(region, info->si_addr);
+    vm_stray(region, info->si_addr);
   }
   at_add(&region->traps_count, 1);
   vm_histogram_add(region->trap_ns, vm_now() - start);

@@ -60,10 +60,10 @@ typedef struct vm_region_config {
   size_t bytes;            // to reserve; a multiple of 2 MiB
   unsigned page_shift;     // a vm page is 2^shift bytes, [12, 16]: the unit of claims and traps
   size_t huge;             // memory of so many bytes from the base on may be had in huge pages (vm_commit_huge); a multiple of VM_HUGE
-  const char *back_end;    // "uffd", "mprotect", "none", or "auto"/NULL: VEIL_VM, else the best that works
+  const char *back_end;    // "uffd", "guard", "mprotect", "uffd-kernel", "none", or "auto"/NULL: VEIL_VM, else the best that works
 
   // Settles one claim (VM_ABSENT, VM_UNSCANNED or VM_UNSAVED) of `page`, which the caller holds BUSY.
-  // Called in the touching thread, in a signal handler, or from vm_settle. `write` as far as
+  // Called in the touching thread, in a signal handler, or (uffd-kernel) in a thread of the back end's own, or from vm_settle. `write` as far as
   // the system tells. Reads and writes contents through the alias only. Cannot fail.
   // The page's claim is dropped when it returns, before the next one is settled.
   void (*settle)(void *arg, size_t page, unsigned claim, bool write);
@@ -89,7 +89,8 @@ struct vm_region {
   int memory;              // the memfd
   char *space;             // all that is reserved: view, gap and alias
   vm_region_config config;
-  size_t huge_chunks;      // of VM_HUGE bytes, from the base on: huge.c's
+  size_t chunks;           // of VM_HUGE bytes: huge.c's
+  size_t huge_chunks;      // those from the base on whose memory may be had in huge pages
   struct vm_backend_state *state; // the back end's own
   // Atomic.
   uint32_t volatile *word; // one per page; see the enums above. Changed by claim.c only
@@ -243,6 +244,12 @@ bool vm_trapping(void);
 // Puts our handlers back where other code has replaced them, chained to what is there now. How many
 // there were. Async-signal-safe.
 int vm_trap_restore(void);
+
+// For whoever stops the threads that touch the region, once they all stand: from when vm_quiesce returns until vm_resume
+// no trap is being handled, by threads of the back end's own either (uffd-kernel); touches by others than the caller wait so long.
+// One caller at a time, who holds no page. Any thread.
+void vm_quiesce(vm_region *region);
+void vm_resume(vm_region *region);
 
 // ---- Figures.
 
