@@ -17,7 +17,7 @@ import time
 WORKLOADS = ["gcbench", "graph", "graph_local", "alloc32", "primitives"]
 COLLECTORS = ["veil", "libgc", "malloc", "mimalloc"]
 ON_REQUEST = ["libgc_plain"]
-BACK_ENDS = ["auto", "uffd", "mprotect", "none"]
+BACK_ENDS = ["auto", "uffd", "guard", "mprotect", "uffd-kernel", "none"]
 BY_HAND = ["malloc", "mimalloc"]  # They have no heap to size.
 PAGE_SIZES_KIB = [4, 16, 64]
 TIMEOUT_S = 1200

@@ -64,8 +64,8 @@ int os_uffd_open(uint64_t features, bool kernel);
 // Registers a range for missing pages, minor faults and write protection.
 int os_uffd_register(int uffd, void *address, size_t bytes);
 // Maps what the file holds, armed for write tracking if `armed`. Pages that are mapped stay as they are.
-// -EFAULT: a page of the range has no contents. `wake`: threads that sleep on a fault in the range go on.
-int os_uffd_continue(int uffd, void *address, size_t bytes, bool armed, bool wake);
+// -EFAULT: a page of the range has no contents.
+int os_uffd_continue(int uffd, void *address, size_t bytes, bool armed);
 // Threads that sleep on a fault in the range try again.
 void os_uffd_wake(int uffd, void *address, size_t bytes);
 // Lifts write protection, and the markers of it, from a range.

@@ -287,7 +287,7 @@ void os_uffd_wake(int uffd, void *address, size_t bytes) {
   (void)RESULT(ioctl(uffd, UFFDIO_WAKE, &range));
 }
 
-int os_uffd_continue(int uffd, void *address, size_t bytes, bool armed, bool wake) {
+int os_uffd_continue(int uffd, void *address, size_t bytes, bool armed) {
   if (fails()) {
     return -ENOMEM;
   }
@@ -295,7 +295,8 @@ int os_uffd_continue(int uffd, void *address, size_t bytes, bool armed, bool wak
   while (from < limit) {
     struct uffdio_continue c = {
         .range = {.start = from, .len = limit - from},
-        .mode = (wake ? 0 : UFFDIO_CONTINUE_MODE_DONTWAKE) | (armed ? UFFDIO_CONTINUE_MODE_WP : 0),
+        // With SIGBUS nobody sleeps on a fault; else a pager wakes whoever does.
+        .mode = UFFDIO_CONTINUE_MODE_DONTWAKE | (armed ? UFFDIO_CONTINUE_MODE_WP : 0),
     };
     int result = (int)RESULT(ioctl(uffd, UFFDIO_CONTINUE, &c));
     if (result == 0) {
@@ -305,9 +306,6 @@ int os_uffd_continue(int uffd, void *address, size_t bytes, bool armed, bool wak
     if (c.mapped > 0) {
       from += (uintptr_t)c.mapped;
     } else if (result == -EEXIST) {
-      if (wake) {
-        os_uffd_wake(uffd, (void *)from, 4096);
-      }
       from += 4096; // another thread was first
     } else if (result != -EAGAIN) {
       return result;

@@ -6,8 +6,9 @@
 //
 // vm.pager   A pager holds nothing when it reads the next fault or waits for vm_resume, and waits for pages like any toucher. So a
 //            toucher that no signal can stop, because the kernel is in the midst of a copy for it, is waited for by a stop and always goes on.
-// vm.late    A fault that was read may be no more: its thread was interrupted, or woken by whoever else opened the page, and has gone on.
-//            To handle it once more does no harm. But before a pager says that a touch was wrong, it wakes the thread and waits for it to
+//            It wakes the toucher when the page is let go and the figures are in, whoever has opened it.
+// vm.late    A fault that was read may be no more: its thread was interrupted, or woken by another pager, and has gone on. To handle it
+//            once more does no harm. But before a pager says that a touch was wrong, it wakes the thread and waits for it to
 //            try again, more often than there are pagers: each can have but one late fault in its hands, and none comes anew.
 
 #include "vm/pager.h"
@@ -127,20 +128,13 @@ static void fault_handle(vm_region *region, const struct os_fault *fault) {
     if (at32_add_full(&settler->touches, 1) >= TRIES) {
       vm_fatal(VM_VIEW_TOUCHED, (void *)fault->address);
     }
-    os_uffd_wake(region->state->uffd, vm_page_view(region, page), region->page_size);
-    return;
+  } else if (vm_claim_trap(region, page, fault->write)) {
+    at_add(&region->traps_count, 1);
+    vm_histogram_add(region->trap_ns, vm_now() - start);
+  } else if (is_sure(&pager->strays[page])) {
+    vm_stray(region, fault->address);
   }
-  // Before the page opens: its toucher may read the figure next.
-  at_add(&region->traps_count, 1);
-  if (!vm_claim_trap(region, page, fault->write)) {
-    at_add(&region->traps_count, ~(uint64_t)0);
-    if (is_sure(&pager->strays[page])) {
-      vm_stray(region, fault->address);
-    }
-    os_uffd_wake(region->state->uffd, vm_page_view(region, page), region->page_size);
-    return;
-  }
-  vm_histogram_add(region->trap_ns, vm_now() - start);
+  os_uffd_wake(region->state->uffd, vm_page_view(region, page), region->page_size);
 }
 
 static void *run(void *arg) {

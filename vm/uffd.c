@@ -100,7 +100,7 @@ bool vm_uffd_raise(vm_region *region, size_t page, size_t count, unsigned access
   int result;
   INSIST(result,
          os_uffd_continue(region->state->uffd, vm_page_view(region, page), bytes_of(region, count),
-                          vm_dirty_tracked(region), region->back_end->pager),
+                          vm_dirty_tracked(region)),
          "UFFDIO_CONTINUE", page);
   return true;
 }

@@ -25,7 +25,7 @@ typedef enum veil_oom { VEIL_OOM_ABORT = 0, VEIL_OOM_NULL = 1 } veil_oom;
 // Zero in a field means its default. Start from `veil_options o = {0};`.
 typedef struct veil_options {
   size_t limit;          // limit: bytes of memory that the heap may hold, [2m, 20g]; default: 3/4 of the machine's
-  const char *back_end;  // back_end: "uffd", "mprotect", "none" or "auto" (also VEIL_VM=)
+  const char *back_end;  // back_end: "uffd", "guard", "mprotect", "uffd-kernel", "none" or "auto" (also VEIL_VM=)
   size_t granule;        // granule: bytes that one trap scans, a power of 2 in [4k, 64k]; default 4k
   unsigned scanners;     // scanners: background scanner threads, [1, 64]; default 1
   veil_stop stop;        // stop: signal or poll

@@ -33,7 +33,7 @@ static inline veil_heap *heap_open(veil_options options) {
   veil_heap *heap = veil_open(&options);
   if (heap == NULL) {
     fprintf(stderr, "%s\n", veil_error());
-    EXPECT(options.back_end != NULL && strcmp(options.back_end, "uffd") == 0);
+    EXPECT(!back_end_is_everywhere(options.back_end));
   }
   return heap;
 }
