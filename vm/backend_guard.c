@@ -14,11 +14,19 @@
 #include "vm/check.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 enum { RETRIES = 8, PATIENCE = 1000 }; // of calls that fail only when the kernel is short of memory for a moment
 
+// A guard that is left where nothing is open yet does no harm.
 static vm_status guard_open_state(vm_region *region, char *why, size_t why_bytes) {
   region->state->limit = os_limit_mappings();
+  int result = os_guard(region->base, region->page_size);
+  if (result < 0) {
+    snprintf(why, why_bytes, "guard: MADV_GUARD_INSTALL: %s", strerror(-result));
+    return result == -ENOMEM ? VM_NO_MEMORY : VM_UNSUPPORTED;
+  }
   return VM_OK;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // options.c: every option, from the struct and from the environment; every bad value is an error that names it.
 
+#include "tests/forbid.h"
 #include <criterion/criterion.h>
 #include "tests/runtime/test.h"
 
@@ -165,4 +166,37 @@ Test(options, a_seed_of_the_torture_mode_is_printed_when_it_is_not_given) {
   death d = death_of(torture_open, NULL);
   cr_assert(death_none(&d));
   cr_assert(strstr(d.said, "seed=") != NULL, "%s", d.said);
+}
+
+// What container runtimes do. The heap works, and says what it is on and why.
+static void falls_back(void *arg) {
+  int how = (int)(uintptr_t)arg;
+  unsetenv("VEIL_VM");
+  EXPECT(how != 2 || become_nobody());
+  EXPECT(forbid_userfaultfd() && (how != 1 || forbid_guards()));
+  veil_heap *heap = veil_open(&(veil_options){.limit = 16 * MIB});
+  EXPECT(heap != NULL);
+  const char *said = veil_back_end(heap);
+  printf("%s\n", said);
+  EXPECT(strncmp(said, "mprotect", 8) == 0 || (how != 1 && strncmp(said, "guard", 5) == 0));
+  EXPECT(strstr(said, "userfaultfd: Operation not permitted") != NULL);
+  EXPECT(how != 1 || strstr(said, "guard: ") != NULL);
+  veil_thread *self = veil_attach(heap);
+  node *list = list_make(self, 5000);
+  for (int i = 0; i < 3; i++) {
+    veil_collect_start(self);
+    EXPECT(list_check(list) == 5000);
+    veil_collect(self);
+  }
+  veil_detach(self);
+  veil_close(heap);
+  fflush(NULL);
+  _exit(0);
+}
+
+Test(options, a_heap_falls_back_where_userfaultfd_is_forbidden, .timeout = 60) {
+  for (int how = 0; how < (getuid() == 0 ? 3 : 2); how++) {
+    death d = death_of(falls_back, (void *)(uintptr_t)how);
+    cr_assert(d.signal == 0 && d.code == 0, "case %d: signal %d, code %d: %s", how, d.signal, d.code, d.said);
+  }
 }
