@@ -85,8 +85,8 @@ static bool guard_open(vm_region *region, size_t page, size_t count, unsigned ac
     os_yield();
   }
   VM_CHECK(result == 0, "MADV_GUARD_REMOVE of page %zu failed with error %d", page, -result);
-  if (write && count > 1) {
-    (void)os_populate(base, bytes); // half of what its pages cost by faults; of a single one it would be more
+  if (count > 1) {
+    os_map_ahead(base, bytes); // a fifth of what its pages cost by faults; for a single one it does not pay
   }
   return true;
 }

@@ -37,6 +37,8 @@ int os_populate(void *address, size_t bytes);
 int os_huge(void *address, size_t bytes);
 // Drops the range from the page tables; the file behind it keeps the contents.
 int os_drop(void *address, size_t bytes);
+// Maps what the file holds, so that the first touches need no fault. A wish: nothing depends on the result.
+void os_map_ahead(void *address, size_t bytes);
 // Asks that the range be mapped by small pages only. A wish: nothing depends on the result.
 void os_small_pages(void *address, size_t bytes);
 // Makes every touch of the range fault, mapped or not, until os_unguard; the file behind it keeps the contents. -EINVAL: the

@@ -25,6 +25,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -177,6 +180,9 @@ int os_huge(void *address, size_t bytes) {
 int os_drop(void *address, size_t bytes) {
   return fails() ? -ENOMEM : (int)RESULT(madvise(address, bytes, MADV_DONTNEED));
 }
+
+// For reading: the kernel maps many pages by one fault then, and those of a file in memory writable all the same.
+void os_map_ahead(void *address, size_t bytes) { (void)RESULT(madvise(address, bytes, MADV_POPULATE_READ)); }
 
 void os_small_pages(void *address, size_t bytes) { (void)RESULT(madvise(address, bytes, MADV_NOHUGEPAGE)); }
 

@@ -22,7 +22,7 @@ typedef struct veil_service veil_service;
 // is called. On back ends that cannot tell, a read may have the same effect.
 typedef enum veil_claim { VEIL_ABSENT = 1, VEIL_UNSAVED = 2 } veil_claim;
 
-// Callbacks; each may be NULL. `absent` and `unsaved` run in the thread that touches the page, possibly
+// Callbacks; each may be NULL. `absent` and `unsaved` run in the thread that touches the page (with uffd-kernel, in one of veil's own), possibly
 // in a signal handler: no locks that a mutator can hold, no malloc, no stdio, no waiting for other
 // pages. The claim is dropped when they return. `discarded` says that claims on these pages are
 // gone because the pages' contents died. `cycle` is the number of the cycle, from 1. `before_flip` and `after_flip` run with the world stopped;
