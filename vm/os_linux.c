@@ -418,6 +418,8 @@ unsigned os_processors(void) {
   return n > 0 ? (unsigned)n : 1;
 }
 
+uint32_t os_pid(void) { return (uint32_t)getpid(); }
+
 uint32_t os_tid(void) { return (uint32_t)RESULT(syscall(SYS_gettid)); }
 
 // ---- Waiting.

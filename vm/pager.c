@@ -26,6 +26,7 @@ struct vm_pager {
   unsigned threads;
   size_t bytes; // of this structure
   int event;    // posted: they end
+  uint32_t process; // whose threads they are
   pthread_t thread[PAGERS_MAX];
   // Atomic.
   uint32_t volatile gate;    // 0: open; else the thread that has closed it, whose own faults pass
@@ -166,9 +167,11 @@ static void end(vm_region *region) {
   struct vm_pager *pager = region->state->pager;
   at32_store_release(&pager->closing, 1);
   vm_pager_resume(region);
-  os_event_post(pager->event);
-  for (unsigned i = 0; i < pager->threads; i++) {
-    os_thread_join(pager->thread[i]);
+  if (os_pid() == pager->process) { // a child of fork has their descriptors, but not them
+    os_event_post(pager->event);
+    for (unsigned i = 0; i < pager->threads; i++) {
+      os_thread_join(pager->thread[i]);
+    }
   }
   os_close(pager->event);
   os_unmap(pager, pager->bytes);
@@ -183,6 +186,7 @@ int vm_pager_start(vm_region *region) {
     return -ENOMEM;
   }
   pager->bytes = bytes;
+  pager->process = os_pid();
   pager->event = os_event();
   if (pager->event < 0) {
     int result = pager->event;
