@@ -35,13 +35,13 @@ enum { SCRATCH_PAGES = 4, WRITTEN = 2 };
 
 struct proof {
   vm_region *region;
-  unsigned settled; // claims settled
+  uint32_t volatile settled; // claims settled, perhaps by another thread
   size_t dirty;     // the last page reported dirty
 };
 
 static void proof_settle(void *arg, size_t page, unsigned claim, bool write) {
   struct proof *proof = arg;
-  proof->settled++;
+  at32_add_full(&proof->settled, 1);
   (*vm_page_alias(proof->region, page))++;
 }
 
@@ -57,12 +57,12 @@ static const char *prove_protection(struct proof *proof) {
   if (vm_prot(region, 0, SCRATCH_PAGES, VM_UNSCANNED, 0) != SCRATCH_PAGES) {
     return "ProtN";
   }
-  if (touch(region, 0) != 11 || proof->settled != 1 || touch(region, 0) != 11) {
+  if (touch(region, 0) != 11 || at32_load_acquire(&proof->settled) != 1 || touch(region, 0) != 11) {
     return "Trap";
   }
   vm_prot(region, 0, 1, VM_UNSCANNED, 0);
   // A system call is refused, or brings a trap about.
-  if (os_readable(vm_page_view(region, 0)) != region->back_end->pager || touch(region, 0) != 12 || proof->settled != 2) {
+  if (os_readable(vm_page_view(region, 0)) != region->back_end->pager || touch(region, 0) != 12 || at32_load_acquire(&proof->settled) != 2) {
     return "Prot1";
   }
   *vm_page_alias(region, 1) = 20;
