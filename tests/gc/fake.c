@@ -185,7 +185,9 @@ void fake_buffers_drop(fake *f) {
 
 void fake_flip(fake *f) {
   EXPECT(gc_phase_now(f->gc) == GC_IDLE);
+  vm_quiesce(f->gc->region);
   gc_flip_stopped(f->gc);
+  vm_resume(f->gc->region);
 }
 
 bool fake_step(fake *f) {

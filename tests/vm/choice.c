@@ -104,6 +104,7 @@ Test(choice, nobody_in_particular_has_what_needs_no_privilege) {
   best_is("mprotect");
 }
 
+#ifndef __SANITIZE_ADDRESS__ // whose memory cannot be locked
 Test(choice, where_memory_is_locked_guards_are_refused) {
   if (!guards_work() || mlockall(MCL_FUTURE) != 0) {
     cr_skip_test("no guards, or memory cannot be locked");
@@ -138,6 +139,7 @@ Test(choice, memory_that_is_locked_later_is_veiled_all_the_same) {
   }
   world_close(&w);
 }
+#endif
 
 Test(choice, a_back_end_can_be_chosen_without_room_for_a_reason) {
   vm_region_config config = {.bytes = 2 << 20, .page_shift = 12, .back_end = "none", .settle = world_settle};
