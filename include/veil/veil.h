@@ -64,14 +64,22 @@ void veil_detach(veil_thread *self);
 // The heap of a thread.
 veil_heap *veil_thread_heap(veil_thread *self);
 
+#ifdef __cplusplus
+#define VEIL_TYPE_OF_(T) (veil_type_of_(static_cast<const T *>(nullptr))) // looked up in the namespace of T
+#define VEIL_CAST_(T, x) static_cast<T>(x)
+#else
+#define VEIL_TYPE_OF_(T) (&veil_type_##T)
+#define VEIL_CAST_(T, x) ((T)(x))
+#endif
+
 // One zeroed object of type T. Never NULL, unless the option oom=null is set and the limit is
 // reached after a full collection. Owning thread, not in a signal handler.
-#define veil_new(self, T) ((T *)veil_alloc((self), &veil_type_##T, sizeof(T)))
+#define veil_new(self, T) VEIL_CAST_(T *, veil_alloc((self), VEIL_TYPE_OF_(T), sizeof(T)))
 
 // A zeroed array of n elements of T; its length is fixed. A length that overflows is out of memory.
-#define veil_new_array(self, T, n) ((T *)veil_alloc_array((self), &veil_type_##T, (n)))
-#define veil_new_pointers(self, n) ((void **)veil_alloc_array((self), &veil_type_pointer_, (n)))
-#define veil_new_bytes(self, n) ((void *)veil_alloc_array((self), &veil_type_byte_, (n)))
+#define veil_new_array(self, T, n) VEIL_CAST_(T *, veil_alloc_array((self), VEIL_TYPE_OF_(T), (n)))
+#define veil_new_pointers(self, n) VEIL_CAST_(void **, veil_alloc_array((self), &veil_type_pointer_, (n)))
+#define veil_new_bytes(self, n) veil_alloc_array((self), &veil_type_byte_, (n))
 void *veil_alloc_array(veil_thread *self, veil_type *type, size_t length);
 
 // The length of an array in elements; 1 for an object that is none. `object` is the start of
