@@ -20,10 +20,11 @@ extern "C" {
 // words are left alone. The tag bits are kept when the object moves.
 // Low-bit tagging: {low_tags, 0, 0}. NaN boxing: {1, 0xfff8, 0xffff}, say.
 typedef struct veil_encoding {
-  uint8_t low_tags;
-  uint16_t high_min, high_max;
+  uint8_t low_tags;            // bit i: words whose low three bits are i may be pointers
+  uint16_t high_min, high_max; // and only if their high 16 bits lie in [high_min, high_max]
 } veil_encoding;
 
+// Takes the slots that a trace callback reports.
 typedef struct veil_visitor veil_visitor;
 
 // A trace callback reports every slot of an object whose layout only the program
@@ -43,16 +44,16 @@ void veil_visit(veil_visitor *visitor, size_t offset);
 
 // A type's description. Fill it with the macros below; the last group is veil's.
 typedef struct veil_type {
-  const char *name;
+  const char *name;         // for messages
   size_t size;              // bytes of one object, or of one element of an array
   const size_t *pointers;   // byte offsets of the slots, each a multiple of 8
-  size_t pointer_count;
+  size_t pointer_count;     // how many
   veil_trace_fn *trace;     // instead of a pointer map, or NULL
   const veil_encoding *encoding; // NULL: plain pointers
 
   // Written by veil, once, at the first allocation.
   uint64_t header;          // 0 until registered
-  uint64_t array_header;
+  uint64_t array_header;    // of arrays of the type
   uint32_t leaf;            // 1: holds no pointers
 } veil_type;
 

@@ -29,10 +29,12 @@
 extern "C" {
 #endif
 
+// A heap: its objects, its options and the threads attached to it.
 typedef struct veil_heap veil_heap;
 
+// What calls return that may fail.
 typedef enum veil_status {
-  VEIL_OK = 0,
+  VEIL_OK = 0,      // done
   VEIL_INVALID,     // an argument or option is out of range
   VEIL_NO_MEMORY,   // the system or the limit refuses
   VEIL_UNSUPPORTED, // the system lacks what was asked for
@@ -132,20 +134,20 @@ bool veil_collecting(veil_heap *heap);
 
 // Figures since the heap opened. Times in nanoseconds, sizes in bytes.
 typedef struct veil_stats {
-  uint64_t major_cycles, minor_cycles;
+  uint64_t major_cycles, minor_cycles; // begun
   uint64_t flip_max_ns, flip_p50_ns, flip_total_ns; // from the request to stop until the last mutator runs
   uint64_t traps, trap_p50_ns, trap_p99_ns, trap_max_ns; // in the handler
-  uint64_t pages_scanned_trap, pages_scanned_background;
+  uint64_t pages_scanned_trap, pages_scanned_background; // by mutators; by scanner threads
   uint64_t veiled_max_ns, veiled_total_ns; // from the flip until no page is grey
-  uint64_t copied_bytes, copied_objects;
+  uint64_t copied_bytes, copied_objects; // moved, ever
   uint64_t pinned_objects;               // at the last flip
   uint64_t kept_blocks;                  // for want of to-space, ever
   uint64_t stall_ns, assists;            // mutators waiting for memory; scans they did themselves
   uint64_t allocated_bytes;              // in buffers and large objects handed out
   uint64_t live_bytes;                   // what survived the last cycle
   uint64_t held_bytes, held_max_bytes;   // memory of the heap's pages, now and at most
-  uint64_t limit_bytes;
-  uint64_t threads;
+  uint64_t limit_bytes;                  // what it may hold
+  uint64_t threads;                      // attached now
 } veil_stats;
 void veil_get_stats(veil_heap *heap, veil_stats *out);
 
