@@ -17,10 +17,16 @@ extern "C" {
 
 // How mutators are stopped: by a signal, at any instruction; or at veil_poll,
 // allocation and brackets only, which costs no EINTR and asks for polls in every loop.
-typedef enum veil_stop { VEIL_STOP_SIGNAL = 0, VEIL_STOP_POLL = 1 } veil_stop;
+typedef enum veil_stop {
+  VEIL_STOP_SIGNAL = 0, // by a signal
+  VEIL_STOP_POLL = 1    // by polls
+} veil_stop;
 
 // What allocation does when the limit is truly reached.
-typedef enum veil_oom { VEIL_OOM_ABORT = 0, VEIL_OOM_NULL = 1 } veil_oom;
+typedef enum veil_oom {
+  VEIL_OOM_ABORT = 0, // aborts with a message
+  VEIL_OOM_NULL = 1   // returns NULL
+} veil_oom;
 
 // Zero in a field means its default. Start from `veil_options o = {0};`.
 typedef struct veil_options {

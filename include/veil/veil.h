@@ -29,10 +29,12 @@
 extern "C" {
 #endif
 
+// A heap: its objects, its options and the threads attached to it.
 typedef struct veil_heap veil_heap;
 
+// What calls return that may fail.
 typedef enum veil_status {
-  VEIL_OK = 0,
+  VEIL_OK = 0,      // done
   VEIL_INVALID,     // an argument or option is out of range
   VEIL_NO_MEMORY,   // the system or the limit refuses
   VEIL_UNSUPPORTED, // the system lacks what was asked for
@@ -64,14 +66,22 @@ void veil_detach(veil_thread *self);
 // The heap of a thread.
 veil_heap *veil_thread_heap(veil_thread *self);
 
+#ifdef __cplusplus
+#define VEIL_TYPE_OF_(T) (veil_type_of_(static_cast<const T *>(nullptr))) // looked up in the namespace of T
+#define VEIL_CAST_(T, x) static_cast<T>(x)
+#else
+#define VEIL_TYPE_OF_(T) (&veil_type_##T)
+#define VEIL_CAST_(T, x) ((T)(x))
+#endif
+
 // One zeroed object of type T. Never NULL, unless the option oom=null is set and the limit is
 // reached after a full collection. Owning thread, not in a signal handler.
-#define veil_new(self, T) ((T *)veil_alloc((self), &veil_type_##T, sizeof(T)))
+#define veil_new(self, T) VEIL_CAST_(T *, veil_alloc((self), VEIL_TYPE_OF_(T), sizeof(T)))
 
 // A zeroed array of n elements of T; its length is fixed. A length that overflows is out of memory.
-#define veil_new_array(self, T, n) ((T *)veil_alloc_array((self), &veil_type_##T, (n)))
-#define veil_new_pointers(self, n) ((void **)veil_alloc_array((self), &veil_type_pointer_, (n)))
-#define veil_new_bytes(self, n) ((void *)veil_alloc_array((self), &veil_type_byte_, (n)))
+#define veil_new_array(self, T, n) VEIL_CAST_(T *, veil_alloc_array((self), VEIL_TYPE_OF_(T), (n)))
+#define veil_new_pointers(self, n) VEIL_CAST_(void **, veil_alloc_array((self), &veil_type_pointer_, (n)))
+#define veil_new_bytes(self, n) veil_alloc_array((self), &veil_type_byte_, (n))
 void *veil_alloc_array(veil_thread *self, veil_type *type, size_t length);
 
 // The length of an array in elements; 1 for an object that is none. `object` is the start of
@@ -124,20 +134,20 @@ bool veil_collecting(veil_heap *heap);
 
 // Figures since the heap opened. Times in nanoseconds, sizes in bytes.
 typedef struct veil_stats {
-  uint64_t major_cycles, minor_cycles;
+  uint64_t major_cycles, minor_cycles; // begun
   uint64_t flip_max_ns, flip_p50_ns, flip_total_ns; // from the request to stop until the last mutator runs
   uint64_t traps, trap_p50_ns, trap_p99_ns, trap_max_ns; // in the handler
-  uint64_t pages_scanned_trap, pages_scanned_background;
+  uint64_t pages_scanned_trap, pages_scanned_background; // by mutators; by scanner threads
   uint64_t veiled_max_ns, veiled_total_ns; // from the flip until no page is grey
-  uint64_t copied_bytes, copied_objects;
+  uint64_t copied_bytes, copied_objects; // moved, ever
   uint64_t pinned_objects;               // at the last flip
   uint64_t kept_blocks;                  // for want of to-space, ever
   uint64_t stall_ns, assists;            // mutators waiting for memory; scans they did themselves
   uint64_t allocated_bytes;              // in buffers and large objects handed out
   uint64_t live_bytes;                   // what survived the last cycle
   uint64_t held_bytes, held_max_bytes;   // memory of the heap's pages, now and at most
-  uint64_t limit_bytes;
-  uint64_t threads;
+  uint64_t limit_bytes;                  // what it may hold
+  uint64_t threads;                      // attached now
 } veil_stats;
 void veil_get_stats(veil_heap *heap, veil_stats *out);
 
