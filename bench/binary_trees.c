@@ -102,7 +102,8 @@ static void binary_trees_run(bench_mutator *m) {
   bench_measure_end(m);
 }
 
-// The long-lived tree and the largest of the others, once per mutator; what the stretch tree needs is as much as that. Of all mutators, divided among them.
+// The long-lived tree, and the largest of the others once per mutator; with one mutator that is as much as the stretch tree. Of all
+// mutators, divided among them.
 static double binary_trees_live_mib(const bench_options *o) {
   double nodes = (double)tree_nodes(most_depth(o)) * (1 + o->threads);
   return nodes * bench_cell(sizeof(tree)) / (1 << 20) / o->threads;

@@ -32,21 +32,32 @@ def gaps_beyond(gaps):
     return points
 
 
+DASHES = 5  # that gnuplot can draw
+
+
+def line(collector, nth):
+    """The nth line of a collector, from 1: dashes first, then a paler colour besides."""
+    colour = COLOURS.get(collector, "#000000")
+    pale = 0.5 if (nth - 1) // DASHES % 2 else 0
+    parts = [round(int(colour[i:i + 2], 16) * (1 - pale) + 255 * pale) for i in (1, 3, 5)]
+    return f"dt {(nth - 1) % DASHES + 1} lc rgb '#{parts[0]:02x}{parts[1]:02x}{parts[2]:02x}'"
+
+
 def plot(folder, name, title, xlabel, ylabel, settings, series):
-    """Writes name.svg and name.png. `series`: (title, collector, style, points)."""
-    series = [one for one in series if one[3]]
+    """Writes name.svg and name.png. `series`: (title, style, points)."""
+    series = [one for one in series if one[2]]
     if not series:
         return
     lines = []
-    for i, (_, _, _, points) in enumerate(series):
+    for i, (_, _, points) in enumerate(series):
         lines.append(f"$data{i} << EOD")
         lines += [" ".join(f"{value:.6g}" for value in point) for point in points]
         lines.append("EOD")
     lines += [f'set title "{title}" noenhanced', f'set xlabel "{xlabel}"', f'set ylabel "{ylabel}"',
               "set grid back lc rgb '#dddddd' lt 1", "set border 3", "set tics nomirror", "set key outside right top noenhanced"]
     lines += settings
-    curves = ", ".join(f"$data{i} using 1:2 with {style} lc rgb '{COLOURS.get(collector, '#000000')}' title \"{text}\""
-                       for i, (text, collector, style, _) in enumerate(series))
+    curves = ", ".join(f"$data{i} using 1:2 with {style} title \"{text}\""
+                       for i, (text, style, _) in enumerate(series))
     for suffix, terminal in [("svg", "svg size 900,500 font 'sans,13' background rgb 'white'"),
                              ("png", "pngcairo size 1350,750 font 'sans,15'")]:
         lines += [f"set terminal {terminal}", f"set output '{os.path.join(folder, name)}.{suffix}'", f"plot {curves}"]
@@ -77,25 +88,27 @@ def workload_plots(folder, workload, details, live_mib):
     gaps, mmu, rate, held, traps, seen = [], [], [], [], [], {}
     for label, detail in details.items():
         name, collector = label.split(" ", 1)[1], label.split(" ")[1]
+        if not detail["gap"]:
+            continue  # It did not fit.
         seen[collector] = seen.get(collector, 0) + 1  # The same collector with another heap: another dash.
-        dash = f"dt {seen[collector]}"
-        gaps.append((name, collector, f"lines lw 2 {dash}", gaps_beyond(detail["gap"])))
-        mmu.append((name, collector, f"linespoints lw 2 pt 7 ps 0.5 {dash}", detail["mmu"]))
-        held.append((name, collector, f"lines lw 2 {dash}", [[ms / 1e3, mib] for ms, mib, _ in thinned(detail["sample"])]))
+        drawn = line(collector, seen[collector])
+        gaps.append((name, f"lines lw 2 {drawn}", gaps_beyond(detail["gap"])))
+        mmu.append((name, f"linespoints lw 2 pt 7 ps 0.5 {drawn}", detail["mmu"]))
+        held.append((name, f"lines lw 2 {drawn}", [[ms / 1e3, mib] for ms, mib, _ in thinned(detail["sample"])]))
         if any(count for _, _, count in detail["sample"]):
-            traps.append((name, collector, f"lines lw 1.5 {dash}", traps_per_ms(detail["sample"])))
+            traps.append((name, f"lines lw 1.5 {drawn}", traps_per_ms(detail["sample"])))
         if seen[collector] == 1 and collector in ("veil", "libgc", "malloc"):
             first = [point[:2] for point in detail["rate"] if point[0] <= 3000]
-            rate.append((name, collector, "lines lw 1", first))
+            rate.append((name, f"lines lw 1 {drawn}", first))
     plot(folder, f"gaps-{workload}", f"{workload}: gaps between steps", "gap at least this long, microseconds",
          "share of the steps", ["set logscale xy", "set format xy '10^{%T}'"], gaps)
     plot(folder, f"mmu-{workload}", f"{workload}: progress in the worst window", "window, milliseconds",
          "steps over those of an undisturbed window", ["set logscale x", "set yrange [0:1.05]"], mmu)
     plot(folder, f"rate-{workload}", f"{workload}: progress over time", "milliseconds",
          "step rate over the undisturbed rate", ["set yrange [0:*]"], rate)
-    if live_mib and any(points for _, _, _, points in held):
-        longest = max(points[-1][0] for _, _, _, points in held if points)
-        held.append(("live data", None, "lines lw 1 dt 3", [[0, live_mib], [longest, live_mib]]))
+    if live_mib and any(points for _, _, points in held):
+        longest = max(points[-1][0] for _, _, points in held if points)
+        held.append(("live data", "lines lw 1 dt 3 lc rgb 'black'", [[0, live_mib], [longest, live_mib]]))
     from_zero = ["set xrange [0:*]", "set yrange [0:*]"]
     plot(folder, f"memory-{workload}", f"{workload}: memory held over time", "seconds", "memory held, MiB", from_zero, held)
     plot(folder, f"traps-{workload}", f"{workload}: traps over time", "seconds", "traps per millisecond", from_zero, traps)
@@ -115,7 +128,7 @@ def page_size_plots(folder, records):
                         ("wall_s", "wall time, s"), ("mmu_20ms", "progress in the worst 20 ms")]:
         plot(folder, f"page-size-{field}", f"What one trap scans: {text}", "granule, KiB", text,
              ["set logscale x 2", "set xrange [3:80]", "set yrange [0:*]", "unset key"],
-             [("veil", "veil", "linespoints lw 2 pt 7", medians(sweep, "granule_kib", field))])
+             [("veil", f"linespoints lw 2 pt 7 {line('veil', 1)}", medians(sweep, "granule_kib", field))])
 
 
 HEAP_PLOTS = [("wall_s", "wall time, seconds", ["set yrange [0:*]"]),
@@ -135,16 +148,16 @@ def heap_plots(folder, workload, records):
     for field, text, settings in HEAP_PLOTS:
         series = []
         for collector in dict.fromkeys(r["collector"] for r in records):
-            for dash, variant in enumerate(variants, 1):
+            for nth, variant in enumerate(variants, 1):
                 chosen = [r for r in records if r["collector"] == collector and r.get(field) is not None and
                           (r.get("threads"), r.get("cores")) == variant]
                 of_heap = [dict(r, factor=r["heap_mib"] / r["live_mib"]) for r in chosen if r in sized]
                 name = collector + (f", {variant[0]} on {variant[1]}" if len(variants) > 1 else "")
                 if of_heap:
-                    series.append((name, collector, f"linespoints lw 2 pt 7 dt {dash}", medians(of_heap, "factor", field)))
+                    series.append((name, f"linespoints lw 2 pt 7 {line(collector, nth)}", medians(of_heap, "factor", field)))
                 elif chosen:
                     level = statistics.median(r[field] for r in chosen)
-                    series.append((name, collector, f"lines lw 2 dt {dash}", [[f, level] for f in (factors[0], factors[-1])]))
+                    series.append((name, f"lines lw 2 {line(collector, nth)}", [[f, level] for f in (factors[0], factors[-1])]))
         settings = settings + ["set xrange [1:*]", "set xtics 1", "set format x '%gx'"]
         plot(folder, f"heap-{field}-{workload}", f"{workload}: {text}", "heap over live data", text, settings, series)
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 // strings.c: texts of all sizes in a hash table: leaf objects that are made, joined, cut, written to files and read from them.
 //
-// The table maps keys (short texts too) to texts, --live MiB in all. A length is 2^p to 2^(p+1) bytes with every p from 3 to 16 equally likely, so from 8 bytes to 128 KiB;
-// one text in 1024 has 1 to 4 MiB. Many texts are small, most of the memory is in large ones.
+// The table maps keys (short texts too) to texts, --live MiB in all. A length is 2^p to 2^(p+1) bytes, with every p from 3 to 16
+// equally likely, so from 8 bytes to 128 KiB; one text in 1024 has 1 to 4 MiB. Many texts are small, most of the memory is in large ones.
 //
-// Each round makes a text, of such a length, in one of four ways: filled afresh; joined from two texts of the table, and filled up; cut out of one;
-// or *carried*: a piece of one is written to a pipe (from 16 KiB on, to a file in memory) by write(2) straight from its object, and read by read(2) straight
-// into a new one, then compared. One text in four replaces that of a random key, the others are garbage at once, or are freed. There are 16 rounds for each key,
-// unless --steps says otherwise. Memory that the allocator has not zeroed is not zeroed: it is written anyway.
+// Each round makes a text, of such a length, in one of four ways: filled afresh; joined from two texts of the table, and filled up;
+// cut out of one; or *carried*: a piece of one is written to a pipe (from 16 KiB on, to a file in memory) by write(2) straight from its
+// object, and read by read(2) straight into a new one, then compared. One text in four replaces that of a random key, the others are
+// garbage at once, or are freed. There are 16 rounds for each key, unless --steps says otherwise. Memory that the allocator has not zeroed
+// is not zeroed: it is written anyway.
 //
 // Words of each text made, and of each text replaced, go into the checksum.
 //

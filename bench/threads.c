@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // threads.c: several mutators that share and exchange structures, each with a fixed amount of work.
 //
-// They share two things. The *exchange* is an array of slots with --live MiB of trees of 31 nodes in all, however many mutators there are. The *shelf*
-// is 256 lists of notes, each under a mutex; a list has 32 notes at most.
+// They share two things. The *exchange* is an array of slots with --live MiB of trees of 31 nodes in all, however many mutators there
+// are. The *shelf* is 256 lists of notes, each under a mutex; a list has 32 notes at most.
 //
 // A step builds a tree, puts it into a random slot of the exchange by an atomic exchange, and gets what was there: a tree that
 // some mutator made, and that nobody else has now. It counts that one and drops it. One step in four puts a new note at the head of a
