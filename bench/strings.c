@@ -5,7 +5,7 @@
 // equally likely, so from 8 bytes to 128 KiB; one text in 1024 has 1 to 4 MiB. Many texts are small, most of the memory is in large ones.
 //
 // Each round makes a text, of such a length, in one of four ways: filled afresh; joined from two texts of the table, and filled up;
-// cut out of one; or *carried*: a piece of one is written to a pipe (from 16 KiB on, to a file in memory) by write(2) straight from its
+// cut out of one; or *carried*: a part of one is written to a pipe (from 16 KiB on, to a file in memory) by write(2) straight from its
 // object, and read by read(2) straight into a new one, then compared. One text in four replaces that of a random key, the others are
 // garbage at once, or are freed. There are 16 rounds for each key, unless --steps says otherwise. Memory that the allocator has not zeroed
 // is not zeroed: it is written anyway.
@@ -25,7 +25,7 @@
 
 enum { LEAST_POWER = 3, POWERS = 14, HUGE_EVERY = 1024, HUGE_LEAST = 1 << 20, HUGE_RANGE = 3 << 20 };
 enum { STEP_BYTES = 4096, ROUND_BYTES = 512, FILE_PIECE = 16384, PIPE_PIECE = 4096 };
-enum { STORE_EVERY = 4, ROUNDS_PER_KEY = 16, CHECK_WORDS = 16, KEY_BYTES = 24 };
+enum { STORE_EVERY = 4, ROUNDS_PER_KEY = 16, CHECK_WORDS = 16, KEY_BYTES = 24, PART_TRIES = 8 };
 
 typedef struct text {
   char *bytes; // a leaf object
@@ -208,14 +208,22 @@ static text make_joined(bench *b, size_t length) {
   return t;
 }
 
-// A random place in the entry's text from which on it has `length` bytes, which may be less than asked for.
-static const char *part_choose(bench *b, const entry *e, size_t *length) {
-  *length = least_of(*length, e->length);
-  return e->bytes + random_below(b, (uint32_t)(e->length - *length + 1));
+// A random part of a text of the table, `length` bytes long; NULL if no text that long was found.
+static const char *part_choose(bench *b, size_t length) {
+  for (unsigned tries = 0; tries < PART_TRIES; tries++) {
+    const entry *e = entry_random(b);
+    if (e->length >= length) {
+      return e->bytes + random_below(b, (uint32_t)(e->length - length + 1));
+    }
+  }
+  return NULL;
 }
 
 static text make_cut(bench *b, size_t length) {
-  const char *from = part_choose(b, entry_random(b), &length);
+  const char *from = part_choose(b, length);
+  if (from == NULL) {
+    return make_joined(b, length);
+  }
   text t = text_new(b, length);
   text_copy(b, t.bytes, from, length);
   return t;
@@ -234,7 +242,9 @@ static text make_cut(bench *b, size_t length) {
   }
 
 static text make_carried(bench *b, size_t length) {
-  const char *from = part_choose(b, entry_random(b), &length);
+  const char *from = part_choose(b, length);
+  char *made = from == NULL ? make_fresh(b, length).bytes : NULL; // to be carried itself, and dropped
+  from = made != NULL ? made : from;
   bool by_pipe = length < FILE_PIECE;
   size_t most = by_pipe ? PIPE_PIECE : FILE_PIECE;
   if (!by_pipe) {
@@ -258,6 +268,7 @@ static text make_carried(bench *b, size_t length) {
   if (!text_equal(b, from, t.bytes, length)) {
     bench_wrong("strings: what was read is not what was written");
   }
+  bench_free(made);
   return t;
 }
 
