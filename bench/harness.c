@@ -333,5 +333,9 @@ int main(int argc, char **argv) {
   double after_us = idle_after > 0 ? gaps_machine_max_us(idle_after) : 0;
   record_write(mutators, &o, live_mib, after_us > machine_gap_us ? after_us : machine_gap_us);
   bench_heap_close();
+  for (unsigned i = 0; i < o.threads; i++) {
+    gaps_close(&mutators[i].gaps);
+  }
+  free(mutators);
   return 0;
 }

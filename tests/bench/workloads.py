@@ -15,7 +15,7 @@ import plots
 
 BUILD = os.environ["BENCH_BUILD"]
 TINY = {  # gcbench has no tiny size
-    "binary_trees": ["--depth", "8"],
+    "binary_trees": ["--depth", "10"],
     "churn": ["--live", "2", "--steps", "20000"],
     "graph": ["--workload", "graph", "--live", "1", "--steps", "20000"],
     "threads": ["--live", "1", "--steps", "5000"],
@@ -68,7 +68,7 @@ class Workloads(unittest.TestCase):
             checks = set()
             for back_end in ("auto", "mprotect", "none"):
                 # A cycle begins every few buffers.
-                with_cycles = dict(os.environ, VEIL_OPTIONS="headroom=1m,torture=50,seed=1")
+                with_cycles = dict(os.environ, VEIL_OPTIONS="headroom=1m,torture=20,seed=1")
                 command = [os.path.join(BUILD, f"bench_{source}-veil"), "--idle", "0", *TINY[source], "--threads", "2"]
                 command += [] if back_end == "auto" else ["--back-end", back_end]
                 done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=with_cycles)
