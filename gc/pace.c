@@ -31,7 +31,9 @@ uint64_t gc_pace_wish(const gc_pace *in) {
 
 uint64_t gc_pace_most(const gc_pace *in) {
   // Leave a sixteenth of what is copied for pages that are not filled, and for what is born in mid-cycle.
-  return in->large + above(in->limit, in->large) * 15 / 32;
+  uint64_t room = above(in->limit, in->large);
+  // What lives may be more than that already: then not a cycle for each buffer. gc_may_allocate keeps the room for copies.
+  return max64(in->large + room * 15 / 32, in->live + room / 64);
 }
 
 // What the soft limit leaves beside what lives and its copies.

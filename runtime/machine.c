@@ -53,11 +53,14 @@ static bool text_read(const char *prefix, const char *name, char *text) {
   }
   close(fd);
   text[length] = 0;
+  if (length == 0 || strlen(text) != length) {
+    return false;
+  }
   if (length == TEXT - 1) {
     char *last = strrchr(text, '\n');
     *(last != NULL ? last : text) = 0;
   }
-  return length != 0 && strlen(text) == length;
+  return true;
 }
 
 // ---- Which cgroup, and where.
