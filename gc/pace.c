@@ -188,10 +188,16 @@ static uint64_t born_bytes(const gc_heap *heap) {
   return at_load(&heap->born_bytes) + above(at_load(&heap->external_bytes), at_load(&heap->external_flip));
 }
 
+// More is held than the soft limit allows, although it could be kept.
+static bool over_soft(const gc_heap *heap) {
+  gc_pace in = numbers(heap);
+  return has_soft(&in) && soft_room(&in) != 0 && at_load(&heap->committed_bytes) > in.soft;
+}
+
 bool gc_wants_wait(const gc_heap *heap, bool idle) {
   gc_phase phase = gc_phase_now(heap);
   return (phase == GC_SWEEPING || (phase == GC_SCANNING && (idle || gc_scan_finished(heap)))) &&
-         born_bytes(heap) > 2 * mid_cycle_budget(heap, at_load(&heap->live_bytes));
+         (born_bytes(heap) > 2 * mid_cycle_budget(heap, at_load(&heap->live_bytes)) || over_soft(heap));
 }
 
 bool gc_may_allocate(const gc_heap *heap, size_t bytes) {
@@ -207,6 +213,9 @@ bool gc_wants_assist(const gc_heap *heap) {
   uint64_t limit = at_load(&heap->limit);
   if (gc_used_bytes(heap) + copies_bytes(heap) + limit / 8 > limit) {
     return true; // near the limit
+  }
+  if (over_soft(heap)) {
+    return true;
   }
   // After the first cycle, or when the data have grown, the last count says little: then half of from-space.
   uint64_t live = at_load(&heap->live_bytes);
