@@ -23,7 +23,7 @@ enum {
 typedef struct keeper {
   uint64_t idle_since;           // in every interval since then hardly anything was allocated
   uint64_t mark_at, mark_bytes;  // begin of the present interval, and allocated_bytes then
-  uint64_t cycle, cycle_seen_at; // the last cycle, and when it was seen
+  uint64_t cycle, cycle_seen_at; // the last cycle, by its end in nanoseconds, and when it was seen
   uint64_t ran;                  // what threads had run before it; UNKNOWN: it was not ours
   uint64_t wait;                 // from there to the next cycle of ours
 } keeper;
@@ -93,7 +93,7 @@ static void cycle_consider(veil_heap *heap, keeper *k) {
   bool found = after < before - before / 8;
   k->wait = found ? heap->options.idle : min64(k->wait * 2, WAIT_MOST_MS);
   k->ran = ran;
-  k->cycle = heap->gc->cycle;
+  k->cycle = at_load(&heap->gc->cycle_ended_ns);
   k->cycle_seen_at = now_ms();
 }
 
@@ -125,8 +125,9 @@ static uint64_t look(veil_heap *heap, keeper *k, uint64_t tick) {
   if (gc_phase_now(heap->gc) != GC_IDLE) {
     return tick;
   }
-  if (k->cycle != heap->gc->cycle) {
-    k->cycle = heap->gc->cycle;
+  uint64_t cycle = at_load(&heap->gc->cycle_ended_ns);
+  if (k->cycle != cycle) {
+    k->cycle = cycle;
     k->cycle_seen_at = now;
     k->ran = UNKNOWN;
   }
