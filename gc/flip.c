@@ -87,6 +87,7 @@ static void spaces_swap(gc_heap *heap) {
 void gc_flip_stopped(gc_heap *heap) {
   VM_CHECK(gc_phase_now(heap) == GC_IDLE, "a flip in phase %d", (int)gc_phase_now(heap));
   at_store_release(&heap->phase, GC_FLIPPING);
+  gc_pace_flips(heap);
   spaces_swap(heap);
   gc_copier *copier = gc_copier_take(heap);
   gc_copier_enter(copier);

@@ -51,6 +51,8 @@ void gc_sweep(gc_heap *heap);
 bool gc_provide(gc_heap *heap, unsigned blocks);
 // Gives back memory that pacing does not want, some blocks at a time. False: nothing to do.
 bool gc_trim(gc_heap *heap);
+// The same for a heap that nobody allocates from: hardly more stays than what is in use.
+bool gc_trim_idle(gc_heap *heap);
 
 void gc_grace_wait(gc_heap *heap);
 gc_copier *gc_copier_take(gc_heap *heap);
@@ -67,6 +69,11 @@ bool gc_exhausted(const gc_heap *heap, size_t bytes);
 // The last cycle had not room for all its copies: what survived it counts whole blocks that are kept for a few objects.
 bool gc_kept_some(const gc_heap *heap);
 size_t gc_used_bytes(const gc_heap *heap);
+// The limit from now on, at most config.reserve. Any thread.
+void gc_limit_set(gc_heap *heap, size_t bytes);
+// Objects own so many bytes more (fewer) outside the heap: counts as born (as freed) for the next cycle's beginning, not towards the limit. False,
+// and nothing changes, if the sum would be below zero or beyond PTRDIFF_MAX. Any thread.
+bool gc_external_add(gc_heap *heap, ptrdiff_t bytes);
 
 // ---- Pages, for services and system calls.
 bool gc_page_in_use(const gc_heap *heap, size_t page);

@@ -75,9 +75,10 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   }
   heap->config = *config;
   heap->world = *world;
-  heap->limit = config->limit;
-  // Twice the limit for small objects, since pinned blocks may scatter; the same for large ones, since runs have to be found.
-  size_t zone = (config->limit + GC_BLOCK * 64 + ((size_t)2 << 20) - 1) & ~(((size_t)2 << 20) - 1);
+  at_store(&heap->limit, config->limit);
+  size_t reserve = config->reserve > config->limit ? config->reserve : config->limit;
+  // Twice the limit (as far as it may be raised) for small objects, since pinned blocks may scatter; the same for large ones, since runs have to be found.
+  size_t zone = (reserve + GC_BLOCK * 64 + ((size_t)2 << 20) - 1) & ~(((size_t)2 << 20) - 1);
   heap->small_blocks = (uint32_t)(zone >> GC_BLOCK_SHIFT);
   heap->blocks = heap->small_blocks * 3;
   vm_region_config region = {

@@ -93,7 +93,9 @@ typedef struct gc_world {
 } gc_world;
 
 typedef struct gc_config {
-  size_t limit;          // bytes
+  size_t limit;          // bytes, to begin with
+  size_t soft_limit;     // bytes; 0: none
+  size_t reserve;        // what the limit may ever be raised to; 0: the limit
   unsigned page_shift;
   const char *back_end;
   unsigned growth;       // percent
@@ -111,7 +113,6 @@ typedef struct gc_heap {
   unsigned block_pages; // pages per block
   uint32_t small_blocks; // blocks [0, small_blocks) hold small and medium objects
   uint32_t blocks;       // [small_blocks, blocks) hold large ones
-  size_t limit;
   gc_config config;
   gc_world world;
 
@@ -136,6 +137,7 @@ typedef struct gc_heap {
 
   // Atomic.
   AO_t phase;
+  AO_t limit;                // bytes of memory, at most
   AO_t opened, cleaned;      // gc.count
   AO_t fresh;                // chunks that never had memory start at this block
   gc_stack empty;            // without memory
@@ -150,6 +152,9 @@ typedef struct gc_heap {
   AO_t committed_max;
   AO_t born_bytes;           // handed to mutators since the last flip
   AO_t allocated_bytes;      // ever
+  AO_t external_bytes;       // owned by objects outside the heap, as the program says
+  AO_t external_base;        // of it, what was there after the last cycle and has not been given up since
+  AO_t external_flip;        // the same for the last flip
   AO_t scanned_trap, scanned_background;
   AO_t copied_bytes, copied_objects, kept_blocks;
   AO_t kept_before; // kept_blocks at the last flip
@@ -168,7 +173,11 @@ typedef struct gc_heap {
   // Written by the thread that flips or sweeps; read for pacing (atomic words).
   AO_t live_bytes;           // after the last sweep
   AO_t survived_bytes;       // of it, what was there at the flip
-  AO_t trigger_bytes;        // used bytes at which the next cycle starts
+  AO_t large_live_bytes;     // of live_bytes: large objects
+  AO_t most_bytes;           // used bytes at which the next cycle starts at the latest, for the limit
+  AO_t soft_bytes;           // used bytes at which it starts for the soft limit
+  AO_t cycle_began_ns, cycle_ended_ns, cycle_took_ns; // the last one
+  AO_t cycle_total_ns;       // in which a cycle was under way
   AO_t from_blocks;          // small blocks that the last flip put into from-space
   AO_t from_left;            // those of them that the sweep has not come to
   AO_t copied_blocks;        // small blocks copiers took since the flip

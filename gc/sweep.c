@@ -232,6 +232,7 @@ void gc_sweep(gc_heap *heap) {
   gc_copier_give(heap, copier);
   uint64_t live_bytes = gc_used_bytes(heap), born = at_load(&heap->born_bytes);
   at_store(&heap->live_bytes, live_bytes);
+  at_store(&heap->large_live_bytes, at_load(&heap->large_bytes));
   at_store(&heap->survived_bytes, live_bytes > born ? live_bytes - born : 0);
   gc_pace_swept(heap);
   at_store_release(&heap->phase, GC_IDLE);

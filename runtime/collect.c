@@ -34,6 +34,7 @@ static void flip(veil_heap *heap, rt_thread *self) {
   }
   flip_record(heap);
   rt_stop_world(heap, self);
+  at32_store(&heap->cycle_wanted, 0);
   rt_services_tell(heap, RT_BEFORE_FLIP);
   if (heap->options.verify >= 1) {
     gc_verify_stopped(heap->gc, "before a flip");
@@ -55,8 +56,7 @@ static void flip(veil_heap *heap, rt_thread *self) {
   }
 }
 
-void rt_cycle_start(rt_thread *self) {
-  veil_heap *heap = self->heap;
+void rt_cycle_start_for(veil_heap *heap, rt_thread *self) {
   if (gc_phase_now(heap->gc) != GC_IDLE) {
     return;
   }
@@ -66,6 +66,8 @@ void rt_cycle_start(rt_thread *self) {
   }
   rt_stop_end(heap);
 }
+
+void rt_cycle_start(rt_thread *self) { rt_cycle_start_for(self->heap, self); }
 
 bool rt_assist(rt_thread *self) {
   veil_heap *heap = self->heap;
@@ -198,10 +200,11 @@ bool rt_scanners_start(veil_heap *heap) {
   if (error != 0) {
     rt_error_set("cannot start scanner thread %u: %s", heap->scanner_count + 1, strerror(error));
   }
-  return error == 0;
+  return error == 0 && rt_keeper_start(heap);
 }
 
 void rt_scanners_stop(veil_heap *heap) {
+  rt_keeper_stop(heap);
   at32_store_release(&heap->closing, 1);
   rt_post(&heap->work);
   for (unsigned i = 0; i < heap->scanner_count; i++) {

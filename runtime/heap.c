@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "runtime/options.h"
 #include "runtime/runtime.h"
 #include "vm/os.h"
 
@@ -31,6 +32,8 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
   for (;;) {
     gc_config config = {
         .limit = heap->options.limit,
+        .soft_limit = heap->options.soft_limit,
+        .reserve = heap->options.reserve,
         .page_shift = log2_of(heap->options.granule),
         .back_end = heap->options.back_end,
         .growth = heap->options.growth,
@@ -45,13 +48,14 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
       rt_error_set("cannot open a heap with a limit of %zu bytes: %s", heap->options.limit, heap->why);
       return false;
     }
-    heap->options.limit /= 2;
+    heap->options.reserve = heap->options.limit /= 2;
   }
 }
 
 RT_EXPORT veil_heap *veil_open(const veil_options *options) {
   veil_options read;
-  if (!rt_options_read(&read, options)) {
+  bool limit_given;
+  if (!rt_options_read(&read, options, &limit_given)) {
     return NULL;
   }
   veil_heap *heap = calloc(1, sizeof *heap);
@@ -64,7 +68,6 @@ RT_EXPORT veil_heap *veil_open(const veil_options *options) {
     heap->options.seed = vm_now() | 1;
     fprintf(stderr, "veil: torture, seed=%llu\n", (unsigned long long)heap->options.seed);
   }
-  bool limit_given = (options && options->limit) || (getenv("VEIL_OPTIONS") && strstr(getenv("VEIL_OPTIONS"), "limit="));
   heap->flip_histogram = calloc(1, sizeof *heap->flip_histogram);
   pthread_mutex_init(&heap->threads_lock, NULL);
   pthread_mutex_init(&heap->roots_lock, NULL);
@@ -98,6 +101,7 @@ RT_EXPORT void veil_close(veil_heap *heap) {
     vm_fatal("veil_close: %u threads are still attached", heap->thread_count);
   }
   pthread_mutex_unlock(&heap->threads_lock);
+  rt_keeper_stop(heap); // it could start another cycle
   while (gc_phase_now(heap->gc) != GC_IDLE) {
     uint32_t ended = at32_load_acquire(&heap->ended);
     if (gc_phase_now(heap->gc) != GC_IDLE) {
@@ -118,6 +122,7 @@ RT_EXPORT void veil_close(veil_heap *heap) {
     free(heap->roots);
     heap->roots = next;
   }
+  rt_oom_hooks_free(heap);
   pthread_mutex_destroy(&heap->threads_lock);
   pthread_mutex_destroy(&heap->roots_lock);
   pthread_mutex_destroy(&heap->touch_lock);

@@ -50,6 +50,8 @@ typedef struct rt_thread {
   unsigned touch_count;
   uint16_t touches[RT_TOUCHES]; // indices into the heap's
   uint64_t random;              // torture
+  size_t external;              // bytes told by veil_external since this thread last looked at the pace
+  bool in_oom_hook;
   // Owning thread, and its signal handler.
   volatile unsigned critical; // > 0: a stop waits until it is left
   // Atomic.
@@ -65,6 +67,13 @@ typedef struct rt_roots {
   veil_roots_fn *fn;
   void *arg;
 } rt_roots;
+
+// What to do when memory is out: the newest counts.
+typedef struct rt_oom_hook {
+  struct rt_oom_hook *next;
+  veil_oom_fn *fn; // NULL: nothing
+  void *arg;
+} rt_oom_hook;
 
 struct veil_heap {
   // Constant after opening.
@@ -96,6 +105,15 @@ struct veil_heap {
   uint32_t volatile ended;      // counts: a cycle has ended
   uint32_t volatile closing;
   AO_t scanners_active;         // between taking up a cycle and leaving it
+  // Keeper.
+  pthread_t keeper;
+  bool keeper_runs;
+  uint32_t volatile keeper_work, keeper_closing; // as for scanners
+  uint32_t volatile keeper_asleep; // 1: for long, so that whoever allocates has to wake it
+  uint32_t volatile trim_wanted;   // 1: the keeper is to give back what pacing does not want
+  uint32_t volatile cycle_wanted;  // 1: whoever asks for a buffer next is to start a cycle
+  AO_t idle_cycles;
+  AO_t oom_hook;                   // rt_oom_hook
   // Touched ranges: base and limit atomic, for the collector; changed under touch_lock.
   pthread_mutex_t touch_lock;
   rt_touch touched[RT_TOUCH_SLOTS];
@@ -106,8 +124,23 @@ struct veil_heap {
 // ---- error.c
 const char *rt_error_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-// ---- options.c: defaults, the struct, the environment. False with the error set.
-bool rt_options_read(veil_options *out, const veil_options *given);
+// ---- alloc.c
+void rt_pace(rt_thread *self); // in a critical section, before memory is handed out: starts a cycle if one is due, helps if need be
+
+// ---- limit.c
+bool rt_oom_ask(rt_thread *self, size_t bytes); // outside of critical sections: whether the program's hook says "once more"
+void rt_oom_hooks_free(veil_heap *heap);
+
+// ---- keeper.c
+bool rt_keeper_start(veil_heap *heap);
+void rt_keeper_stop(veil_heap *heap); // once more does nothing
+void rt_keeper_trim(veil_heap *heap);
+void rt_keeper_wake_slow(veil_heap *heap);
+static inline void rt_keeper_wake(veil_heap *heap) {
+  if (__builtin_expect(at32_load(&heap->keeper_asleep) != 0, 0)) {
+    rt_keeper_wake_slow(heap);
+  }
+}
 
 // ---- thread.c
 rt_thread *rt_self_check(veil_thread *self, const char *function); // aborts if it is not this thread's
@@ -143,6 +176,7 @@ void rt_world_precise(void *arg, gc_flip *flip);
 
 // ---- collect.c
 void rt_cycle_start(rt_thread *self);                  // in a critical section; a no-op if a cycle is under way
+void rt_cycle_start_for(veil_heap *heap, rt_thread *self); // self NULL: the caller is no mutator
 void rt_cycle_wait(rt_thread *self);                   // helps and waits until no cycle is under way
 void rt_nap(rt_thread *self);                          // waits for the end of a cycle, a millisecond at most
 bool rt_assist(rt_thread *self);                       // scans a little; false: there was nothing to scan

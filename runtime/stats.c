@@ -32,8 +32,12 @@ RT_EXPORT void veil_get_stats(veil_heap *heap, veil_stats *out) {
       .live_bytes = at_load(&gc->live_bytes),
       .held_bytes = at_load(&gc->committed_bytes),
       .held_max_bytes = at_load(&gc->committed_max),
-      .limit_bytes = gc->limit,
+      .limit_bytes = at_load(&gc->limit),
       .threads = at32_load(&heap->thread_count),
+      .soft_limit_bytes = gc->config.soft_limit < at_load(&gc->limit) ? gc->config.soft_limit : 0,
+      .external_bytes = at_load(&gc->external_bytes),
+      .idle_cycles = at_load(&heap->idle_cycles),
+      .cycle_total_ns = at_load(&gc->cycle_total_ns),
   };
 }
 

@@ -132,6 +132,28 @@ void veil_collect_start(veil_thread *self);
 // True from a flip until the end of its cycle. Any thread.
 bool veil_collecting(veil_heap *heap);
 
+// ---- Memory.
+
+// Sets the heap's hard limit, in bytes, from 2 MiB to what the option `reserve` allows. Below what is held now it means that cycles run and mutators wait until
+// it is kept. VEIL_INVALID if out of range. Any thread, the out-of-memory hook too.
+veil_status veil_set_limit(veil_heap *heap, size_t bytes);
+
+// Says that objects own `bytes` more (or fewer, if negative) outside the heap: malloc'd buffers, mappings. It counts like garbage born when it grows, and so brings
+// the next cycle nearer; it does not count towards the limit. Aborts if the sum falls below zero. May start a cycle in an attached
+// thread, which it therefore must not do in a signal handler. Any thread.
+void veil_external(veil_heap *heap, ptrdiff_t bytes);
+
+// The hook that is asked when an object of `bytes` (its header included) cannot be had within the limit after full collections: true says "once more", and if that is in vain it
+// is asked again; false lets the option `oom` decide. It is called in the thread that allocates, which may
+// be several at once, and holds no lock of veil's there: it may drop references, collect, raise the limit, wait. It may allocate; if that fails in turn it is not asked, but
+// the option decides. It may leave by longjmp (or a C++ exception) after veil_oom_hook_left. Not asked for an array whose size overflows. NULL
+// takes the hook away; a thread may be in the old one still. VEIL_NO_MEMORY if it cannot be noted. Any thread.
+typedef bool veil_oom_fn(void *arg, size_t bytes);
+veil_status veil_set_oom_hook(veil_heap *heap, veil_oom_fn *fn, void *arg);
+
+// Says that the hook is going to be left in another way than by returning. Owning thread.
+void veil_oom_hook_left(veil_thread *self);
+
 // Figures since the heap opened. Times in nanoseconds, sizes in bytes.
 typedef struct veil_stats {
   uint64_t major_cycles, minor_cycles; // begun
@@ -148,6 +170,10 @@ typedef struct veil_stats {
   uint64_t held_bytes, held_max_bytes;   // memory of the heap's pages, now and at most
   uint64_t limit_bytes;                  // what it may hold
   uint64_t threads;                      // attached now
+  uint64_t soft_limit_bytes;             // 0: none
+  uint64_t external_bytes;               // as veil_external was told
+  uint64_t idle_cycles;                  // started for an idle heap (option idle) while all threads were in brackets
+  uint64_t cycle_total_ns;               // in which a cycle was under way, its sweep included
 } veil_stats;
 void veil_get_stats(veil_heap *heap, veil_stats *out);
 

@@ -83,6 +83,8 @@ fake *fake_open(fake_options options) {
   }
   gc_config config = {
       .limit = options.limit ? options.limit : (size_t)32 << 20,
+      .soft_limit = options.soft_limit,
+      .reserve = options.reserve,
       .page_shift = log2_of(options.granule ? options.granule : 4096),
       .back_end = options.back_end,
       .growth = options.growth ? options.growth : 80,
