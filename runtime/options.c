@@ -32,6 +32,8 @@ static const option table[] = {
     {"verify", NUMBER, FIELD(verify), 0, 2, NULL},
     {"torture", NUMBER, FIELD(torture), 0, 1000000, NULL},
     {"seed", U64, FIELD(seed), 0, UINT64_MAX, NULL},
+    {"stats", NUMBER, FIELD(stats), 0, 1, NULL},
+    {"trace", STRING, FIELD(trace), 0, 0, NULL},
 };
 enum { OPTIONS = sizeof table / sizeof *table };
 
@@ -98,8 +100,9 @@ static bool value_read(veil_options *options, const option *o, const char *value
   uint64_t number = 0;
   if (o->kind == STRING) {
     // Needed until the heap is open, by this thread.
-    static __thread char text[64];
-    if (strlen(value) >= sizeof text) {
+    static __thread char name[64], path[1024];
+    char *text = o->offset == FIELD(trace) ? path : name;
+    if (strlen(value) >= (text == path ? sizeof path : sizeof name)) {
       rt_error_set("%s: option %s: '%s' is too long", where, o->name, value);
       return false;
     }
@@ -186,10 +189,14 @@ bool rt_options_read(veil_options *out, const veil_options *given) {
   if (env && !list_read(out, env, "VEIL_OPTIONS")) {
     return false;
   }
-  const char *verify = getenv("VEIL_VERIFY");
-  for (int i = 0; verify && i < OPTIONS; i++) {
-    if (strcmp(table[i].name, "verify") == 0 && !value_read(out, &table[i], verify, "VEIL_VERIFY")) {
-      return false;
+  // Options with a variable of their own: VEIL_ and the name.
+  static const char *const own[][2] = {{"verify", "VEIL_VERIFY"}, {"stats", "VEIL_STATS"}, {"trace", "VEIL_TRACE"}};
+  for (int i = 0; i < OPTIONS; i++) {
+    for (size_t j = 0; j < sizeof own / sizeof *own; j++) {
+      const char *value = strcmp(table[i].name, own[j][0]) == 0 ? getenv(own[j][1]) : NULL;
+      if (value && !value_read(out, &table[i], value, own[j][1])) {
+        return false;
+      }
     }
   }
   if (out->granule == 0) {

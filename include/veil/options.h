@@ -22,7 +22,9 @@ typedef enum veil_stop { VEIL_STOP_SIGNAL = 0, VEIL_STOP_POLL = 1 } veil_stop;
 // What allocation does when the limit is truly reached.
 typedef enum veil_oom { VEIL_OOM_ABORT = 0, VEIL_OOM_NULL = 1 } veil_oom;
 
-// Zero in a field means its default. Start from `veil_options o = {0};`.
+struct veil_events; // veil/events.h
+
+// Zero in a field means its default. Start from `veil_options o = {0};`. Fields are only ever added at the end.
 typedef struct veil_options {
   size_t limit;          // limit: bytes of memory that the heap may hold, [2m, 20g]; default: 3/4 of the machine's
   const char *back_end;  // back_end: "uffd", "mprotect", "none" or "auto" (also VEIL_VM=)
@@ -36,6 +38,11 @@ typedef struct veil_options {
   unsigned verify;       // verify (also VEIL_VERIFY=): 1 walks the heap at each flip, 2 at ends of cycles too
   unsigned torture;      // torture: 0, or start a cycle about every so many allocation buffers
   uint64_t seed;         // seed: of the torture mode's choices; 0 takes one from the clock and prints it
+  unsigned stats;        // stats (also VEIL_STATS=): 1 prints a report to standard error when the heap closes
+  const char *trace;     // trace (also VEIL_TRACE=): a file that is written in the Chrome trace format; %p in the name is the process id. All heaps of
+                         // a process that name the same file share it. A file that cannot be written, or that another process is tracing into, is an error
+  const struct veil_events *events; // a table of callbacks (veil/events.h), copied; and their argument. Not in VEIL_OPTIONS
+  void *events_arg;
 } veil_options;
 
 #ifdef __cplusplus
