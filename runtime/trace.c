@@ -50,7 +50,7 @@ static void common_put(rt_ring *ring, const rt_note *note, pid_t tid) {
 void rt_trace_put(veil_heap *heap, const rt_note *note) {
   rt_ring *common = heap->trace_common;
   // What is told of the heap as a whole, by one thread after the other, has a track of its own.
-  if (note->kind == RT_NOTE_CYCLE || note->kind == RT_NOTE_MEMORY) {
+  if (note->kind == RT_NOTE_CYCLE || note->kind == RT_NOTE_MEMORY || note->kind == RT_NOTE_HEAP_OPENED || note->kind == RT_NOTE_HEAP_CLOSED) {
     common_put(common, note, 0);
     return;
   }

@@ -522,7 +522,7 @@ void rt_trace_close(veil_heap *heap) {
 }
 
 void rt_trace_begin(veil_heap *heap) {
-  rt_ring *ring = heap->tracer == NULL ? NULL : ring_make(heap->tracer, heap, (pid_t)syscall(SYS_gettid));
+  rt_ring *ring = heap->tracer == NULL || heap->trace_pid != getpid() ? NULL : ring_make(heap->tracer, heap, (pid_t)syscall(SYS_gettid));
   if (ring == NULL) {
     return;
   }
