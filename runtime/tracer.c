@@ -44,10 +44,11 @@ typedef struct rt_tracer {
   pthread_t thread;
   bool running;
   // Atomic.
-  AO_t rings; // pushed by whoever makes one, taken off by whoever drains
+  AO_t fresh; // rings, newest first: pushed by whoever makes one, taken by whoever drains
   uint32_t volatile wake, passes, quit;
   // Whoever drains: the thread, or under tracers_lock when it does not run.
-  uint64_t end; // of the file, without END
+  rt_ring *rings; // oldest first: a thread that comes again has a new one, and its track goes on in order
+  uint64_t end;   // of the file, without END
   bool failed;
   size_t used;
   char *buffer;
@@ -230,9 +231,9 @@ static rt_ring *ring_make(rt_tracer *t, veil_heap *heap, pid_t tid) {
 static void ring_push(rt_tracer *t, rt_ring *ring) {
   uint64_t first;
   do {
-    first = at_load(&t->rings);
+    first = at_load(&t->fresh);
     ring->next = (rt_ring *)first;
-  } while (!at_cas_full(&t->rings, first, (uint64_t)ring));
+  } while (!at_cas_full(&t->fresh, first, (uint64_t)ring));
 }
 
 static void dropped_write(rt_tracer *t, rt_ring *ring) {
@@ -266,25 +267,36 @@ static void ring_drain(rt_tracer *t, rt_ring *ring) {
   dropped_write(t, ring);
 }
 
-// Takes a ring off the list: others only push at its front.
-static void ring_remove(rt_tracer *t, rt_ring *ring) {
-  if (!at_cas_full(&t->rings, (uint64_t)ring, (uint64_t)ring->next)) {
-    rt_ring *before = (rt_ring *)at_load_acquire(&t->rings);
-    while (before->next != ring) {
-      before = before->next;
-    }
-    before->next = ring->next;
+// Puts the fresh rings at the end of the list, in the order in which they were made.
+static void rings_take(rt_tracer *t) {
+  uint64_t first;
+  do {
+    first = at_load_acquire(&t->fresh);
+  } while (first != 0 && !at_cas_full(&t->fresh, first, 0));
+  rt_ring *oldest = NULL;
+  for (rt_ring *ring = (rt_ring *)first, *next; ring != NULL; ring = next) {
+    next = ring->next;
+    ring->next = oldest;
+    oldest = ring;
   }
-  os_unmap(ring, sizeof *ring);
+  rt_ring **at = &t->rings;
+  while (*at != NULL) {
+    at = &(*at)->next;
+  }
+  *at = oldest;
 }
 
 static void drain(rt_tracer *t) {
-  for (rt_ring *ring = (rt_ring *)at_load_acquire(&t->rings), *next; ring != NULL; ring = next) {
-    next = ring->next;
+  rings_take(t);
+  for (rt_ring **at = &t->rings; *at != NULL;) {
+    rt_ring *ring = *at;
     bool done = at32_load_acquire(&ring->done) != 0; // first: nothing comes after it
     ring_drain(t, ring);
     if (done) {
-      ring_remove(t, ring);
+      *at = ring->next;
+      os_unmap(ring, sizeof *ring);
+    } else {
+      at = &ring->next;
     }
   }
   flush(t);
@@ -371,7 +383,7 @@ static const char *path_expand(char *out, size_t bytes, const char *path) {
 }
 
 static bool cannot(const char *path, const char *why) {
-  rt_error_set("option trace: cannot write %s: %s", path, why);
+  rt_error_set("option trace: cannot write %.300s: %s", path, why);
   return false;
 }
 
