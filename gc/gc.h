@@ -9,6 +9,8 @@
 // ---- Opening. One thread.
 vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world, char *why, size_t why_bytes);
 void gc_close(gc_heap *heap); // no cycle, no mutator
+// Whether gc_world.events is told; 0: no. Any other number says the same, and comes back from traps that began under it. Any thread.
+void gc_listen(gc_heap *heap, uint32_t listening);
 
 // ---- Types. Returns the id that headers carry, or 0 when all are taken. Any thread. The description stays for as long as the process.
 unsigned gc_type_register(const gc_type *type);

@@ -67,6 +67,22 @@ static bool page_touched(void *arg, size_t page) {
   return heap->world.touched(heap->world.arg, page);
 }
 
+static void trap_began(void *arg, size_t page, uint32_t heard) {
+  gc_heap *heap = arg;
+  heap->world.events->trap_began(heap->world.arg, page, heard);
+}
+
+static void trap_ended(void *arg, size_t page, uint64_t began_ns, uint64_t ended_ns, uint32_t heard) {
+  gc_heap *heap = arg;
+  heap->world.events->trap_ended(heap->world.arg, page, began_ns, ended_ns, heard);
+}
+
+void gc_listen(gc_heap *heap, uint32_t listening) {
+  VM_CHECK(listening == 0 || heap->world.events != NULL, "there is no table of events to tell");
+  at32_store_release(&heap->listening, listening);
+  at32_store_release(&heap->region->listening, listening);
+}
+
 vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world, char *why, size_t why_bytes) {
   gc_heap *heap = os_map_private(sizeof *heap);
   if (heap == NULL) {
@@ -89,6 +105,8 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
       .settle = gc_settle,
       .touched = page_touched,
       .settles = page_settles,
+      .trap_began = trap_began,
+      .trap_ended = trap_ended,
       .arg = heap,
   };
   vm_status status = vm_region_open(&region, &heap->region, why, why_bytes);

@@ -60,6 +60,7 @@ static uint32_t chunk_commit(gc_heap *heap) {
   }
   uint32_t block = chunk_take(heap);
   if (block != GC_NONE && vm_commit_huge(heap->region, gc_block_page(heap, block))) {
+    gc_memory_got(heap, VM_HUGE);
     blocks_push(heap, &heap->ready, block + 1, CHUNK_BLOCKS - 1);
     return block;
   }
@@ -89,6 +90,7 @@ static uint32_t block_commit(gc_heap *heap) {
     gc_commit_uncount(heap, GC_BLOCK);
     return GC_NONE;
   }
+  gc_memory_got(heap, GC_BLOCK);
   return block;
 }
 
@@ -102,6 +104,7 @@ uint32_t gc_block_commit(gc_heap *heap) {
 static void blocks_empty(gc_heap *heap, uint32_t block, uint32_t count) {
   vm_release(heap->region, gc_block_page(heap, block), (size_t)count * heap->block_pages);
   gc_commit_uncount(heap, (size_t)count * GC_BLOCK);
+  gc_memory_returned(heap, (size_t)count * GC_BLOCK);
   blocks_push(heap, &heap->empty, block, count);
 }
 

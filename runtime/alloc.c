@@ -3,7 +3,7 @@
 //
 // Runs in the mutator, in a critical section: a stop waits for its end.
 
-#include "runtime/runtime.h"
+#include "runtime/note.h"
 
 enum {
   OOM_CYCLES = 100, // full cycles in which other threads are always quicker
@@ -29,6 +29,7 @@ static uint64_t random_next(rt_thread *self) {
 void rt_pace(rt_thread *self) {
   veil_heap *heap = self->heap;
   rt_safepoint(self);
+  rt_note_memory(heap);
   rt_keeper_wake(heap);
   if (gc_wants_cycle(heap->gc) || at32_load(&heap->cycle_wanted)) {
     rt_cycle_start(self);
@@ -95,6 +96,10 @@ static void *allocate_once(rt_thread *self, const request *want) {
   rt_enter(self);
   rt_pace(self);
   char *cell = cell_try(self, want);
+  if (cell == NULL) {
+    at_add(&heap->limit_reached, 1);
+    rt_note_it(heap, RT_NOTE_LIMIT, want->cell, 0, 0);
+  }
   for (int cycles = 0; cell == NULL && cycles < OOM_CYCLES; cycles++) {
     // Whatever is under way may free enough; then a cycle of our own. Other threads may take what it frees: then again.
     if (gc_phase_now(heap->gc) == GC_IDLE && cycles > 0) {
@@ -107,6 +112,10 @@ static void *allocate_once(rt_thread *self, const request *want) {
       break;
     }
     cell = exhausted ? NULL : cell_try(self, want);
+  }
+  if (cell == NULL) {
+    at_add(&heap->out_of_memory, 1);
+    rt_note_it(heap, RT_NOTE_OOM, want->cell, 0, 0);
   }
   char *object = cell ? cell + gc_header_bytes(want->header) : NULL;
   // A stop may come in rt_leave: what the stack holds then has to be the object.

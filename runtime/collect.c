@@ -6,8 +6,9 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include "runtime/futex.h"
-#include "runtime/runtime.h"
+#include "runtime/note.h"
 
 enum {
   READY_BLOCKS = 32,   // veiled blocks at hand while a cycle runs
@@ -39,7 +40,10 @@ static void flip(veil_heap *heap, rt_thread *self) {
   if (heap->options.verify >= 1) {
     gc_verify_stopped(heap->gc, "before a flip");
   }
-  gc_flip_stopped(heap->gc);
+  gc_heap *gc = heap->gc;
+  rt_span span = rt_begin(heap, RT_NOTE_FLIP, gc->cycle + 1u);
+  gc_flip_stopped(gc);
+  rt_end(heap, span, RT_NOTE_FLIP, gc->cycle, at_load(&gc->pinned_objects), at_load(&gc->flip_roots));
   rt_services_tell(heap, RT_AFTER_FLIP);
   if (heap->options.verify >= 2 && !heap->gc->region->traps) {
     gc_verify_stopped(heap->gc, "after a stopped cycle");
@@ -74,10 +78,12 @@ bool rt_assist(rt_thread *self) {
   // No handler of the program may run while this thread holds a page: it might touch it, and wait for itself.
   sigset_t saved;
   rt_signals_block(&saved);
+  rt_span span = rt_begin(heap, RT_NOTE_ASSIST, 0);
   gc_copier *copier = gc_copier_take(heap->gc);
   bool found = gc_phase_now(heap->gc) == GC_SCANNING && gc_scan_some(heap->gc, copier, false);
   gc_copier_give(heap->gc, copier);
   at_add(&heap->assists, 1);
+  rt_end(heap, span, RT_NOTE_ASSIST, found, 0, 0);
   rt_signals_restore(&saved);
   return found;
 }
@@ -93,9 +99,18 @@ static void ended_wait(rt_thread *self, uint32_t ended, unsigned ms) {
   rt_signals_restore(&saved);
 }
 
+static void stall_count(veil_heap *heap, uint64_t began) {
+  at_add(&heap->stall_ns, vm_now() - began);
+  at_add(&heap->stalls, 1);
+}
+
 void rt_cycle_wait(rt_thread *self) {
   veil_heap *heap = self->heap;
+  if (gc_phase_now(heap->gc) == GC_IDLE) {
+    return;
+  }
   uint64_t began = vm_now();
+  rt_span span = rt_begin(heap, RT_NOTE_STALL, 0);
   while (gc_phase_now(heap->gc) != GC_IDLE) {
     uint32_t ended = at32_load_acquire(&heap->ended);
     if (gc_phase_now(heap->gc) == GC_SCANNING && !gc_scan_finished(heap->gc)) {
@@ -108,13 +123,16 @@ void rt_cycle_wait(rt_thread *self) {
     }
     ended_wait(self, ended, 10);
   }
-  at_add(&heap->stall_ns, vm_now() - began);
+  stall_count(heap, began);
+  rt_end(heap, span, RT_NOTE_STALL, 0, 0, 0);
 }
 
 void rt_nap(rt_thread *self) {
   uint64_t began = vm_now();
+  rt_span span = rt_begin(self->heap, RT_NOTE_STALL, 0);
   ended_wait(self, at32_load_acquire(&self->heap->ended), NAP_MS);
-  at_add(&self->heap->stall_ns, vm_now() - began);
+  stall_count(self->heap, began);
+  rt_end(self->heap, span, RT_NOTE_STALL, 0, 0, 0);
 }
 
 static void verify_ended(veil_heap *heap) {
@@ -166,6 +184,8 @@ static void cycle_scan(veil_heap *heap) {
 static void *scanner_main(void *arg) {
   veil_heap *heap = arg;
   gc_heap *gc = heap->gc;
+  prctl(PR_SET_NAME, "veil-scanner");
+  rt_trace_begin(heap);
   while (!at32_load_acquire(&heap->closing)) {
     uint32_t work = at32_load_acquire(&heap->work);
     // Active before looking: a flip waits for who is, and who comes later sees the phase.
@@ -180,6 +200,7 @@ static void *scanner_main(void *arg) {
     }
     rt_wait(&heap->work, work, 0);
   }
+  rt_trace_end(heap);
   return NULL;
 }
 
@@ -191,8 +212,6 @@ bool rt_scanners_start(veil_heap *heap) {
   while (heap->scanner_count < wanted && error == 0) {
     error = pthread_create(&heap->scanner[heap->scanner_count], NULL, scanner_main, heap);
     if (error == 0) {
-      char name[16] = "veil-scanner";
-      pthread_setname_np(heap->scanner[heap->scanner_count], name);
       heap->scanner_count++;
     }
   }

@@ -4,8 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include "runtime/note.h"
 #include "runtime/options.h"
-#include "runtime/runtime.h"
 #include "vm/os.h"
 
 void vm_trap_block_signal(int signo);
@@ -27,6 +28,7 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
       .unsaved = rt_world_unsaved,
       .discarded = rt_world_discarded,
       .touched = rt_world_touched,
+      .events = &rt_gc_events,
       .arg = heap,
   };
   for (;;) {
@@ -78,10 +80,12 @@ RT_EXPORT veil_heap *veil_open(const veil_options *options) {
     vm_trap_block_signal(read.stop_signal);
     if (!rt_services_open(heap)) {
       rt_error_set("no memory for a heap");
-    } else if (rt_scanners_start(heap)) {
+    } else if (rt_events_open(heap) && rt_scanners_start(heap)) {
+      rt_note_it(heap, RT_NOTE_HEAP_OPENED, 0, 0, 0);
       return heap;
     }
     rt_scanners_stop(heap);
+    rt_events_close(heap);
     rt_services_close(heap);
     gc_close(heap->gc);
   }
@@ -110,6 +114,11 @@ RT_EXPORT void veil_close(veil_heap *heap) {
   }
   rt_scanners_stop(heap);
   vm_quiesce(heap->gc->region); // a pager may have a fault in its hands that is over
+  if (heap->options.stats) {
+    veil_print_stats_fd(heap, STDERR_FILENO);
+  }
+  rt_note_it(heap, RT_NOTE_HEAP_CLOSED, 0, 0, 0);
+  rt_events_close(heap);
   rt_services_close(heap);
   gc_close(heap->gc);
   while (heap->dead != NULL) {

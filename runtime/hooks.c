@@ -10,7 +10,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include "runtime/runtime.h"
+#include "runtime/note.h"
 #include "veil/hooks.h"
 #include "vm/os.h"
 
@@ -98,6 +98,13 @@ static veil_service *claim_end(veil_heap *heap, size_t page, veil_claim claim) {
   return stood ? s : NULL;
 }
 
+static void claim_tell(veil_heap *heap, const veil_service *s, size_t page, veil_claim claim) {
+  if (s != NULL) {
+    at_add(&heap->claims_settled, 1);
+    rt_note_it(heap, RT_NOTE_SETTLED, page, claim, (uint64_t)s->name);
+  }
+}
+
 static void claim_forget(veil_heap *heap, size_t page, veil_claim claim) {
   AO_char_store_release((unsigned char volatile *)owner_of(heap, page, claim), 0);
   at_add_full(&heap->gc->service_claims, (uint64_t)-1);
@@ -109,6 +116,7 @@ void rt_world_absent(void *arg, size_t page) {
   if (s != NULL && s->callbacks.absent != NULL) {
     s->callbacks.absent(s->arg, page);
   }
+  claim_tell(heap, s, page, VEIL_ABSENT);
   claim_forget(heap, page, VEIL_ABSENT);
 }
 
@@ -118,6 +126,7 @@ void rt_world_unsaved(void *arg, size_t page) {
   if (s != NULL && s->callbacks.unsaved != NULL) {
     s->callbacks.unsaved(s->arg, page);
   }
+  claim_tell(heap, s, page, VEIL_UNSAVED);
   claim_forget(heap, page, VEIL_UNSAVED);
 }
 
@@ -128,6 +137,7 @@ void rt_world_discarded(void *arg, size_t page, size_t count) {
     if (s != NULL && s->callbacks.discarded != NULL) {
       s->callbacks.discarded(s->arg, i, 1);
     }
+    claim_tell(heap, s, i, VEIL_ABSENT);
     claim_forget(heap, i, VEIL_ABSENT);
   }
 }

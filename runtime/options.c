@@ -34,7 +34,7 @@ static const option table[] = {
      "bytes that it stays below while it can, by more cycles; none if not below the limit"},
     {"reserve", MEMORY, FIELD(reserve), LEAST, MOST, NULL, 0, "the limit",
      "bytes to which veil_set_limit may raise the limit, for which address space is reserved"},
-    {"back_end", STRING, FIELD(back_end), 0, 0, NULL, 0, "auto", "uffd, mprotect, none or auto (also VEIL_VM=)"},
+    {"back_end", STRING, FIELD(back_end), 0, 0, NULL, 0, "auto", "uffd, guard, mprotect, uffd-kernel, none or auto (also VEIL_VM=)"},
     {"granule", SIZE, FIELD(granule), 4096, 65536, NULL, 4096, NULL, "bytes that one trap scans, a power of 2"},
     {"scanners", NUMBER, FIELD(scanners), 1, RT_SCANNERS, NULL, 1, NULL, "background scanner threads"},
     {"stop", CHOICE, FIELD(stop), 0, 1, "signal,poll", 0, NULL, "how mutators are stopped, signal or poll"},
@@ -50,8 +50,11 @@ static const option table[] = {
     {"torture", NUMBER, FIELD(torture), 0, 1000000, NULL, 0, NULL,
      "start a cycle about every so many allocation buffers; 0: not"},
     {"seed", U64, FIELD(seed), 0, UINT64_MAX, NULL, 0, "from the clock, and printed", "of the torture mode's choices"},
+    {"stats", NUMBER, FIELD(stats), 0, 1, NULL, 0, NULL, "1 prints a report to standard error when the heap closes (also VEIL_STATS=)"},
+    {"trace", STRING, FIELD(trace), 0, 0, NULL, 0, "none",
+     "a file that is written in the Chrome trace format; %p in its name is the process's id (also VEIL_TRACE=)"},
 };
-enum { OPTIONS = sizeof table / sizeof *table, STRINGS = 8, STRING_BYTES = 256 };
+enum { OPTIONS = sizeof table / sizeof *table, STRINGS = 4, STRING_BYTES = 1024 };
 _Static_assert(OPTIONS <= 64, "a bit for each");
 
 static uint64_t field_get(const veil_options *options, const option *o) {
@@ -141,7 +144,7 @@ RT_EXPORT void veil_options_describe(void (*line)(void *arg, const char *line), 
 
 static void help_print(const veil_options *options) {
   for (int i = 0; i < OPTIONS; i++) {
-    char text[320], value[STRING_BYTES];
+    char text[STRING_BYTES + 320], value[STRING_BYTES];
     option_describe(&table[i], text, sizeof text);
     value_text(&table[i], options, value, sizeof value);
     fprintf(stderr, "veil: %s; now %s\n", text, value);
@@ -371,9 +374,13 @@ bool rt_options_read(veil_options *out, const veil_options *given, bool *limit_g
   if (env && !list_read(out, env, "VEIL_OPTIONS", &help)) {
     return false;
   }
-  const char *verify = getenv("VEIL_VERIFY");
-  if (verify && !value_read(out, option_find("verify"), verify, "VEIL_VERIFY")) {
-    return false;
+  // Options with a variable of their own: VEIL_ and the name.
+  static const char *const own[][2] = {{"verify", "VEIL_VERIFY"}, {"stats", "VEIL_STATS"}, {"trace", "VEIL_TRACE"}};
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+    const char *value = getenv(own[i][1]);
+    if (value && !value_read(out, option_find(own[i][0]), value, own[i][1])) {
+      return false;
+    }
   }
   *limit_given = out->limit != 0 || out->reserve != 0;
   defaults_set(out);

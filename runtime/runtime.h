@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include "gc/gc.h"
+#include "veil/events.h"
 #include "veil/veil.h"
 
 #define RT_EXPORT __attribute__((visibility("default")))
@@ -47,6 +48,8 @@ typedef struct rt_thread {
   void *stopped_sp;
   char *alt_base, *alt_limit; // an alternate stack that it was stopped on
   bool bracketed;
+  uint64_t bracket_ns;     // when, and who listened
+  uint32_t bracket_heard;
   unsigned touch_count;
   uint16_t touches[RT_TOUCHES]; // indices into the heap's
   uint64_t random;              // torture
@@ -119,6 +122,24 @@ struct veil_heap {
   rt_touch touched[RT_TOUCH_SLOTS];
   AO_t touch_high;
   AO_t stall_ns, assists;
+  AO_t stops, stop_total_ns, stop_max_ns, stalls, threads_attached, limit_reached, out_of_memory, claims_settled, handlers_restored;
+  // Events (events.c). Atomic:
+  uint32_t volatile listening; // 0: nobody does
+  AO_t telling;                // threads that may be in a callback
+  AO_t listener_lock;
+  AO_t memory_noted_ns;
+  // While listener_lock is held and nobody is being told.
+  veil_events listener[1];
+  void *listener_arg;
+  uint32_t listener_number;
+  // Whoever stops the world, flips, sweeps: one after the other.
+  uint64_t stop_noted_ns, cycle_began_ns, sweep_began_ns;
+  uint32_t stop_heard, cycle_noted, sweep_noted;
+  // Trace (tracer.c). Constant while open.
+  struct rt_tracer *tracer; // NULL: none
+  struct rt_ring *trace_common;
+  unsigned trace_id;
+  pid_t trace_pid; // the process whose file it is
 };
 
 // ---- error.c

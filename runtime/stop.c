@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <string.h>
 #include "runtime/futex.h"
+#include "runtime/note.h"
 #include "runtime/registers.h"
 
 enum { PATIENCE_MS = 50 }; // for a thread that is to stop, before it is (again) sent a signal
@@ -27,6 +28,7 @@ static void span_record(veil_heap *heap) {
 // Waits until no stop is wanted. The caller's roots lie at and above self->stopped_sp, and in self->registers.
 static void park(rt_thread *self) {
   veil_heap *heap = self->heap;
+  rt_span span = rt_begin(heap, RT_NOTE_STOPPED, 0);
   do {
     at32_store_release(&self->state, RT_STOPPED);
     os_wake_all(&self->state);
@@ -37,6 +39,7 @@ static void park(rt_thread *self) {
     at_fence_full();
   } while (at32_load_acquire(&heap->stopping));
   span_record(heap);
+  rt_end(heap, span, RT_NOTE_STOPPED, 0, 0, 0);
 }
 
 void rt_signals_block(sigset_t *saved) {
@@ -193,6 +196,9 @@ static void stop_signal_send(veil_heap *heap, const rt_thread *self) {
 void rt_stop_world(veil_heap *heap, rt_thread *self) {
   // No handler of the program runs in this thread between two spaces.
   rt_signals_block(&heap->stop_saved_mask);
+  rt_span span = rt_begin(heap, RT_NOTE_STOP, 0);
+  heap->stop_noted_ns = span.began_ns;
+  heap->stop_heard = span.heard;
   pthread_mutex_lock(&heap->threads_lock);
   at_store(&heap->stop_began_ns, vm_now());
   at_store(&heap->stop_span_ns, 0);
@@ -213,13 +219,24 @@ void rt_stop_world(veil_heap *heap, rt_thread *self) {
   vm_quiesce(heap->gc->region); // not before: a thread in a system call may need a pager in order to stop
 }
 
+static void stop_count(veil_heap *heap) {
+  uint64_t span = vm_now() - at_load(&heap->stop_began_ns);
+  at_add(&heap->stops, 1);
+  at_add(&heap->stop_total_ns, span);
+  if (span > at_load(&heap->stop_max_ns)) {
+    at_store(&heap->stop_max_ns, span);
+  }
+}
+
 void rt_resume_world(veil_heap *heap, rt_thread *self) {
   (void)self;
   vm_resume(heap->gc->region);
   at32_store_release(&heap->stopping, 0);
   os_wake_all(&heap->stopping);
   span_record(heap);
+  stop_count(heap);
   pthread_mutex_unlock(&heap->threads_lock);
+  rt_end(heap, (rt_span){heap->stop_noted_ns, heap->stop_heard}, RT_NOTE_STOP, 0, 0, 0);
   rt_signals_restore(&heap->stop_saved_mask);
 }
 
@@ -237,6 +254,11 @@ void rt_bracket_begin(veil_thread *open, uintptr_t *saved) {
     vm_fatal("veil_block_begin: brackets do not nest");
   }
   self->bracketed = true;
+  rt_enter(self);
+  rt_span span = rt_begin(self->heap, RT_NOTE_BRACKET, 0);
+  self->bracket_ns = span.began_ns;
+  self->bracket_heard = span.heard;
+  self->critical--; // whoever wants to stop us finds us blocked in a moment
   rt_block_saved(self, saved);
 }
 
@@ -247,4 +269,9 @@ RT_EXPORT void veil_block_end(veil_thread *open) {
   }
   self->bracketed = false;
   rt_unblock(self);
+  if (self->bracket_heard) {
+    rt_enter(self);
+    rt_end(self->heap, (rt_span){self->bracket_ns, self->bracket_heard}, RT_NOTE_BRACKET, 0, 0, 0);
+    rt_leave(self);
+  }
 }

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include "runtime/runtime.h"
+#include "runtime/note.h"
 #include "vm/os.h"
 
 #define SIGNATURE_LIVE 0x7665696c2d6f6b21ull
@@ -79,6 +79,7 @@ RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
     free(self);
     return NULL;
   }
+  rt_trace_begin(heap);
   pthread_mutex_lock(&heap->threads_lock); // waits out a stop
   bool full = (heap->thread_count + 1) * 2 > GC_FLOORS;
   if (!full) {
@@ -91,14 +92,18 @@ RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
   pthread_mutex_unlock(&heap->threads_lock);
   if (full) {
     rt_error_set("more than %d threads attached to one heap", GC_FLOORS / 2);
+    rt_trace_end(heap);
     free(self);
     return NULL;
   }
+  at_add(&heap->threads_attached, 1);
+  rt_note_ordinary(self, RT_NOTE_ATTACHED);
   return &self->open;
 }
 
 static void detach(rt_thread *self) {
   veil_heap *heap = self->heap;
+  rt_note_ordinary(self, RT_NOTE_DETACHED);
   rt_enter(self);
   while (self->touch_count) {
     veil_untouch(&self->open, (void *)at_load(&heap->touched[self->touches[0]].base));
@@ -144,6 +149,7 @@ static void detach(rt_thread *self) {
     last->next = NULL;
   }
   pthread_mutex_unlock(&heap->threads_lock);
+  rt_trace_end(heap);
   free(oldest);
 }
 

@@ -116,13 +116,22 @@ static void on_fault(int signo, siginfo_t *info, void *context) {
     vm_fatal(VM_VIEW_TOUCHED, info->si_addr);
   }
   trapping++;
-  bool has_memory = vm_claim_trap(region, vm_page_of(region, info->si_addr), (error & ERROR_WRITE) != 0);
-  trapping--;
+  size_t page = vm_page_of(region, info->si_addr);
+  uint32_t heard = at32_load(&region->listening);
+  if (__builtin_expect(heard != 0, 0)) {
+    region->config.trap_began(region->config.arg, page, heard);
+  }
+  bool has_memory = vm_claim_trap(region, page, (error & ERROR_WRITE) != 0);
   if (!has_memory) {
     vm_stray(region, info->si_addr);
   }
+  uint64_t end = vm_now();
   at_add(&region->traps_count, 1);
-  vm_histogram_add(region->trap_ns, vm_now() - start);
+  vm_histogram_add(region->trap_ns, end - start);
+  if (__builtin_expect(heard != 0, 0)) {
+    region->config.trap_ended(region->config.arg, page, start, end, heard);
+  }
+  trapping--;
   errno = saved;
 }
 

@@ -74,6 +74,10 @@ typedef struct vm_region_config {
   bool (*settles)(void *arg, size_t page);
   // True for a page that the system may be writing for a thread now: it is not armed, and counts as written each time. NULL: none.
   bool (*touched)(void *arg, size_t page);
+  // Told of each trap while `listening` is not 0, in the handler: before the page's claims are settled, and when it is open. `heard` is the
+  // value that `listening` had at the beginning. Both NULL: nobody is told.
+  void (*trap_began)(void *arg, size_t page, uint32_t heard);
+  void (*trap_ended)(void *arg, size_t page, uint64_t began_ns, uint64_t ended_ns, uint32_t heard);
   void *arg;
 } vm_region_config;
 
@@ -95,6 +99,7 @@ struct vm_region {
   // Atomic.
   uint32_t volatile *word; // one per page; see the enums above. Changed by claim.c only
   AO_t traps_count;        // traps taken
+  uint32_t volatile listening; // 0: nobody wants to hear of traps; else a number of the listener's
   AO_t committed;          // bytes committed now
   AO_t top;                // no page from here on was ever committed
   uint8_t volatile *chunk; // per chunk: whether the back end's `adopt` made it ready to be opened, and whether it is a huge page

@@ -30,7 +30,9 @@ typedef enum veil_oom {
   VEIL_OOM_NULL = 1   // returns NULL
 } veil_oom;
 
-// Zero in a field means its default. Start from `veil_options o = {0};`.
+struct veil_events; // veil/events.h
+
+// Zero in a field means its default. Start from `veil_options o = {0};`. Fields are only ever added at the end.
 //
 // What they mean in full:
 // - limit: the heap's pages never take more memory (stats: held_bytes). Near it cycles come earlier and mutators help more; when it is truly reached
@@ -61,6 +63,10 @@ typedef struct veil_options {
   unsigned verify;        // verify: 1 walks the heap at each flip, 2 at ends of cycles too (also VEIL_VERIFY=), [0, 2]; default 0
   unsigned torture;       // torture: start a cycle about every so many allocation buffers; 0: not, [0, 1000000]; default 0
   uint64_t seed;          // seed: of the torture mode's choices; default from the clock, and printed
+  unsigned stats;         // stats: 1 prints a report to standard error when the heap closes (also VEIL_STATS=), [0, 1]; default 0
+  const char *trace;      // trace: a file that is written in the Chrome trace format; %p in its name is the process's id (also VEIL_TRACE=); default none
+  const struct veil_events *events; // a table of callbacks (veil/events.h), copied; and their argument. Not in VEIL_OPTIONS
+  void *events_arg;       // what they get
 } veil_options;
 
 // Calls `line` for each option with one line for people, as above: name, meaning, range, default. For a program's --help. Any thread.

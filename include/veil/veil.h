@@ -154,12 +154,12 @@ veil_status veil_set_oom_hook(veil_heap *heap, veil_oom_fn *fn, void *arg);
 // Says that the hook is going to be left in another way than by returning. Owning thread.
 void veil_oom_hook_left(veil_thread *self);
 
-// Figures since the heap opened. Times in nanoseconds, sizes in bytes.
+// Figures since the heap opened. Times in nanoseconds, sizes in bytes. Fields are only ever added at the end.
 typedef struct veil_stats {
   uint64_t major_cycles, minor_cycles; // begun
   uint64_t flip_max_ns, flip_p50_ns, flip_total_ns; // from the request to stop until the last mutator runs
   uint64_t traps, trap_p50_ns, trap_p99_ns, trap_max_ns; // in the handler
-  uint64_t pages_scanned_trap, pages_scanned_background; // by mutators; by scanner threads
+  uint64_t pages_scanned_trap, pages_scanned_background; // by traps, by scanner threads; and pages_scanned_assist, below
   uint64_t veiled_max_ns, veiled_total_ns; // from the flip until no page is grey
   uint64_t copied_bytes, copied_objects; // moved, ever
   uint64_t pinned_objects;               // at the last flip
@@ -174,8 +174,29 @@ typedef struct veil_stats {
   uint64_t external_bytes;               // as veil_external was told
   uint64_t idle_cycles;                  // started for an idle heap (option idle) while all threads were in brackets
   uint64_t cycle_total_ns;               // in which a cycle was under way, its sweep included
+  uint64_t flip_p99_ns;
+  uint64_t pages_scanned_assist;         // by mutators that helped
+  uint64_t stops, stop_max_ns, stop_total_ns; // of the world, for whatever reason; from the request until mutators were told to go on
+  uint64_t stalls;                       // times that a mutator waited: stall_ns
+  uint64_t committed_bytes, returned_bytes; // had from the system and given back, ever
+  uint64_t threads_attached;             // ever
+  uint64_t roots;                        // precise slots looked at in the last flip
+  uint64_t limit_reached, out_of_memory; // allocations that found no room at once; that found none at all
+  uint64_t claims_settled;               // of services
+  uint64_t handlers_restored;            // signal handlers of veil's that others had replaced
 } veil_stats;
-void veil_get_stats(veil_heap *heap, veil_stats *out);
+
+// Any thread, signal handlers too; nothing stops for it, so figures that change meanwhile may not agree to the last.
+static inline void veil_get_stats(veil_heap *heap, veil_stats *out);
+
+// The same for a structure of `size` bytes: programs built with an older veil have a shorter one. What a longer one has is set to zero.
+void veil_get_stats_sized(veil_heap *heap, veil_stats *out, size_t size);
+
+static inline void veil_get_stats(veil_heap *heap, veil_stats *out) { veil_get_stats_sized(heap, out, sizeof *out); }
+
+// Writes a report for people, line by line: through a callback, or to a file descriptor. Allocates nothing. Any thread, not in signal handlers.
+void veil_print_stats(veil_heap *heap, void (*write)(void *arg, const char *text, size_t bytes), void *arg);
+void veil_print_stats_fd(veil_heap *heap, int fd);
 
 // Begins the maxima and percentiles anew (flip_*, trap_*, veiled_max_ns), so that a program can leave its
 // start-up out. Counters and totals go on. Any thread.
