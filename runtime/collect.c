@@ -7,7 +7,7 @@
 #include <sched.h>
 #include <string.h>
 #include "runtime/futex.h"
-#include "runtime/runtime.h"
+#include "runtime/registers.h"
 
 enum {
   READY_BLOCKS = 32,   // veiled blocks at hand while a cycle runs
@@ -60,11 +60,14 @@ void rt_cycle_start(rt_thread *self) {
   if (gc_phase_now(heap->gc) != GC_IDLE) {
     return;
   }
+  sigset_t saved;
+  bool others = rt_others_block(self, &saved);
   rt_stop_begin(heap, self);
   if (gc_phase_now(heap->gc) == GC_IDLE) {
     flip(heap, self);
   }
   rt_stop_end(heap);
+  rt_others_unblock(others, &saved);
 }
 
 bool rt_assist(rt_thread *self) {
@@ -238,6 +241,8 @@ RT_EXPORT void veil_verify(veil_thread *open) {
   rt_enter(self);
   for (bool done = false; !done;) {
     rt_cycle_wait(self);
+    sigset_t saved;
+    bool others = rt_others_block(self, &saved);
     rt_stop_begin(heap, self);
     done = gc_phase_now(heap->gc) == GC_IDLE;
     if (done) {
@@ -246,6 +251,7 @@ RT_EXPORT void veil_verify(veil_thread *open) {
       rt_resume_world(heap, self);
     }
     rt_stop_end(heap);
+    rt_others_unblock(others, &saved);
   }
   rt_leave(self);
 }

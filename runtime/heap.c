@@ -117,6 +117,8 @@ RT_EXPORT void veil_close(veil_heap *heap) {
     free(heap->roots);
     heap->roots = next;
   }
+  rt_stacks_close(heap);
+  rt_starts_close(heap);
   pthread_mutex_destroy(&heap->threads_lock);
   pthread_mutex_destroy(&heap->roots_lock);
   pthread_mutex_destroy(&heap->touch_lock);
