@@ -55,11 +55,8 @@ static void flip(veil_heap *heap, rt_thread *self) {
   }
 }
 
-void rt_cycle_start(rt_thread *self) {
+static void cycle_start(rt_thread *self) {
   veil_heap *heap = self->heap;
-  if (gc_phase_now(heap->gc) != GC_IDLE) {
-    return;
-  }
   sigset_t saved;
   bool others = rt_others_block(self, &saved);
   rt_stop_begin(heap, self);
@@ -68,6 +65,18 @@ void rt_cycle_start(rt_thread *self) {
   }
   rt_stop_end(heap);
   rt_others_unblock(others, &saved);
+}
+
+void rt_cycle_start(rt_thread *self) {
+  veil_heap *heap = self->heap;
+  if (gc_phase_now(heap->gc) != GC_IDLE) {
+    return;
+  }
+  if (heap->options.data_roots || heap->options.tls_roots) {
+    rt_segments_hold(self, cycle_start);
+  } else {
+    cycle_start(self);
+  }
 }
 
 bool rt_assist(rt_thread *self) {

@@ -51,7 +51,7 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
 
 RT_EXPORT veil_heap *veil_open(const veil_options *options) {
   veil_options read;
-  if (!rt_options_read(&read, options)) {
+  if (!rt_options_read(&read, options) || !rt_segments_open(&read)) {
     return NULL;
   }
   veil_heap *heap = calloc(1, sizeof *heap);

@@ -43,6 +43,7 @@ __attribute__((noinline)) void rt_world_ambiguous(void *arg, gc_flip *flip) {
     rt_thread_scan(heap, t, flip);
   }
   rt_stacks_scan(heap, flip);
+  rt_segments_scan(heap, flip);
   rt_touch_flip(heap, flip);
   callbacks_run(heap, flip, false);
 }

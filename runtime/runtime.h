@@ -173,6 +173,11 @@ void rt_stacks_forward(veil_heap *heap, gc_flip *flip);
 void rt_stacks_close(veil_heap *heap);
 void rt_stacks_abandon(rt_thread *self);
 
+// ---- segments.c
+bool rt_segments_open(const veil_options *options); // false with the error set
+void rt_segments_hold(rt_thread *self, void (*then)(rt_thread *self)); // calls it with the loader's lock held
+void rt_segments_scan(veil_heap *heap, gc_flip *flip);                 // world stopped, the lock held
+
 // ---- start.c
 void rt_starts_forward(veil_heap *heap, gc_flip *flip); // world stopped
 void rt_starts_close(veil_heap *heap);

@@ -175,10 +175,9 @@ void rt_stack_switch_saved(veil_thread *open, veil_stack *to, uintptr_t *saved) 
   rt_enter(self);
   pthread_mutex_lock(&heap->roots_lock);
   rt_thread *other = to != NULL && to->runner != self ? to->runner : NULL;
-  if (other == NULL && to != self->stack) {
-    // What is left is where the stack pointer is.
-    veil_stack *from = stack_under(heap, self, sp);
-    strange = from == NULL && !holds(self->stack_low, self->stack_base, sp);
+  veil_stack *from = stack_under(heap, self, sp); // what is left is where the stack pointer is, whatever was said
+  strange = from == NULL && !holds(self->stack_low, self->stack_base, sp);
+  if (other == NULL && !strange && (to != self->stack || to != from)) {
     rt_left *left = from != NULL ? &from->left : &self->native;
     left->sp = below(sp, from != NULL ? from->low : self->stack_low);
     memcpy(left->registers, saved + 1, sizeof left->registers);
