@@ -36,7 +36,7 @@ typedef struct veil_options {
   unsigned verify;       // verify (also VEIL_VERIFY=): 1 walks the heap at each flip, 2 at ends of cycles too
   unsigned torture;      // torture: 0, or start a cycle about every so many allocation buffers
   uint64_t seed;         // seed: of the torture mode's choices; 0 takes one from the clock and prints it
-  // Ambiguous roots without registration. Each flip reads them whole, in the pause, about 0.2 ms per MiB, and keeps the loader's lock for its length (dlopen waits). What
+  // Ambiguous roots without registration. Each flip reads them whole, in the pause, about 0.3 ms per MiB, and keeps the loader's lock for its length (dlopen waits). What
   // they point to stays in place. Memory from malloc is not read.
   unsigned data_roots;   // data_roots: no or yes: global and static variables, of the program and of all loaded libraries
   unsigned tls_roots;    // tls_roots: no or yes: thread-local variables of attached threads (some us per thread; glibc only, else an error)

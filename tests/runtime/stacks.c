@@ -321,7 +321,8 @@ static void *runs_the_interrupted(void *unused) {
   veil_thread *me = veil_attach(heap);
   static char memory[65536];
   stack_t alternate = {.ss_sp = memory, .ss_size = sizeof memory};
-  EXPECT(sigaltstack(&alternate, NULL) == 0);
+  stack_t before;
+  EXPECT(sigaltstack(&alternate, &before) == 0);
   struct sigaction action = {.sa_handler = spins_on_the_alternate_stack, .sa_flags = SA_ONSTACK};
   EXPECT(sigaction(SIGUSR1, &action, NULL) == 0);
   node *volatile below = list_make(me, 600);
@@ -330,6 +331,7 @@ static void *runs_the_interrupted(void *unused) {
   EXPECT(co->done && list_check(below) == 600);
   coroutine_drop(me, co);
   veil_detach(me);
+  EXPECT(sigaltstack(&before, NULL) == 0); // a sanitizer's, who frees it
   return NULL;
 }
 
