@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include "runtime/futex.h"
 #include "runtime/note.h"
+#include "runtime/registers.h"
 
 enum {
   READY_BLOCKS = 32,   // veiled blocks at hand while a cycle runs
@@ -60,15 +61,26 @@ static void flip(veil_heap *heap, rt_thread *self) {
   }
 }
 
-void rt_cycle_start_for(veil_heap *heap, rt_thread *self) {
-  if (gc_phase_now(heap->gc) != GC_IDLE) {
-    return;
-  }
+static void cycle_start(veil_heap *heap, rt_thread *self) {
+  sigset_t saved;
+  bool others = rt_others_block(self, &saved);
   rt_stop_begin(heap, self);
   if (gc_phase_now(heap->gc) == GC_IDLE) {
     flip(heap, self);
   }
   rt_stop_end(heap);
+  rt_others_unblock(others, &saved);
+}
+
+void rt_cycle_start_for(veil_heap *heap, rt_thread *self) {
+  if (gc_phase_now(heap->gc) != GC_IDLE) {
+    return;
+  }
+  if (heap->options.data_roots || heap->options.tls_roots) {
+    rt_segments_hold(heap, self, cycle_start);
+  } else {
+    cycle_start(heap, self);
+  }
 }
 
 void rt_cycle_start(rt_thread *self) { rt_cycle_start_for(self->heap, self); }
@@ -260,6 +272,8 @@ RT_EXPORT void veil_verify(veil_thread *open) {
   rt_enter(self);
   for (bool done = false; !done;) {
     rt_cycle_wait(self);
+    sigset_t saved;
+    bool others = rt_others_block(self, &saved);
     rt_stop_begin(heap, self);
     done = gc_phase_now(heap->gc) == GC_IDLE;
     if (done) {
@@ -268,6 +282,7 @@ RT_EXPORT void veil_verify(veil_thread *open) {
       rt_resume_world(heap, self);
     }
     rt_stop_end(heap);
+    rt_others_unblock(others, &saved);
   }
   rt_leave(self);
 }

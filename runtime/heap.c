@@ -57,7 +57,7 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
 RT_EXPORT veil_heap *veil_open(const veil_options *options) {
   veil_options read;
   bool limit_given;
-  if (!rt_options_read(&read, options, &limit_given)) {
+  if (!rt_options_read(&read, options, &limit_given) || !rt_segments_open(&read)) {
     return NULL;
   }
   veil_heap *heap = calloc(1, sizeof *heap);
@@ -132,6 +132,8 @@ RT_EXPORT void veil_close(veil_heap *heap) {
     heap->roots = next;
   }
   rt_oom_hooks_free(heap);
+  rt_stacks_close(heap);
+  rt_starts_close(heap);
   pthread_mutex_destroy(&heap->threads_lock);
   pthread_mutex_destroy(&heap->roots_lock);
   pthread_mutex_destroy(&heap->touch_lock);

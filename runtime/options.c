@@ -49,6 +49,8 @@ static const option table[] = {
      "1 walks the heap at each flip, 2 at ends of cycles too (also VEIL_VERIFY=)"},
     {"torture", NUMBER, FIELD(torture), 0, 1000000, NULL, 0, NULL,
      "start a cycle about every so many allocation buffers; 0: not"},
+    {"data_roots", CHOICE, FIELD(data_roots), 0, 1, "no,yes", 0, NULL, "whether global and static variables are ambiguous roots, no or yes"},
+    {"tls_roots", CHOICE, FIELD(tls_roots), 0, 1, "no,yes", 0, NULL, "whether thread-local variables are ambiguous roots, no or yes"},
     {"seed", U64, FIELD(seed), 0, UINT64_MAX, NULL, 0, "from the clock, and printed", "of the torture mode's choices"},
     {"stats", NUMBER, FIELD(stats), 0, 1, NULL, 0, NULL, "1 prints a report to standard error when the heap closes (also VEIL_STATS=)"},
     {"trace", STRING, FIELD(trace), 0, 0, NULL, 0, "none",

@@ -18,6 +18,7 @@ enum {
   RT_TOUCH_SLOTS = 1024,  // per heap
   RT_SCANNERS = 64,
   RT_SERVICES = 8,
+  RT_INTERRUPTED = 8,     // brackets that callbacks came in, per thread
 };
 
 // What a thread does, as a stop sees it. Zero: it may run mutator code.
@@ -31,6 +32,26 @@ typedef enum rt_state {
 typedef struct rt_touch {
   AO_t base, limit; // view; 0: free
 } rt_touch;
+
+// Where a stack was left, and the callee-saved registers that its next one to run there gets back.
+typedef struct rt_left {
+  char *sp;
+  uintptr_t registers[6];
+} rt_left;
+
+// Brackets that a callback interrupted: they go on as they began.
+typedef struct rt_interrupted {
+  rt_left left;
+  unsigned entered; // the call of veil_enter that did
+} rt_interrupted;
+
+typedef struct rt_roots {
+  struct rt_roots *next;
+  uintptr_t *slots; // or NULL: a callback
+  size_t count;
+  veil_roots_fn *fn;
+  void *arg;
+} rt_roots;
 
 typedef struct rt_thread {
   veil_thread open; // the part that the inline code knows; must be first
@@ -50,6 +71,14 @@ typedef struct rt_thread {
   bool bracketed;
   uint64_t bracket_ns;     // when, and who listened
   uint32_t bracket_heard;
+  bool waited, noted; // for parking
+  struct veil_stack *stack; // that it says it runs on, or NULL: its own
+  rt_left native;           // where it left its own
+  rt_roots *own_roots;
+  bool came_in;                  // attached by veil_enter
+  unsigned entered;              // calls of veil_enter
+  unsigned interrupted_count;
+  rt_interrupted interrupted[RT_INTERRUPTED];
   unsigned touch_count;
   uint16_t touches[RT_TOUCHES]; // indices into the heap's
   uint64_t random;              // torture
@@ -62,14 +91,6 @@ typedef struct rt_thread {
   // Under threads_lock.
   struct rt_thread *next;
 } rt_thread;
-
-typedef struct rt_roots {
-  struct rt_roots *next;
-  uintptr_t *slots; // or NULL: a callback
-  size_t count;
-  veil_roots_fn *fn;
-  void *arg;
-} rt_roots;
 
 // What to do when memory is out: the newest counts.
 typedef struct rt_oom_hook {
@@ -102,6 +123,8 @@ struct veil_heap {
   // Roots: attached threads, under roots_lock (in a critical section); read with the world stopped.
   pthread_mutex_t roots_lock;
   rt_roots *roots;
+  struct veil_stack *stacks;
+  struct rt_start *starts; // threads that are not joined yet
   // Scanners.
   pthread_t scanner[RT_SCANNERS];
   uint32_t volatile work;       // counts: there is something to do
@@ -179,9 +202,10 @@ void rt_safepoint(rt_thread *self); // parks if a stop is wanted; in a critical 
 // All signals but faults, for a thread that holds a page or counts as stopped: a handler of the program might touch objects.
 void rt_signals_block(sigset_t *saved);
 void rt_signals_restore(const sigset_t *saved);
-// Blocked: stops do not wait for this thread. Registers are saved for the scan.
+// Blocked, in all its heaps: stops do not wait for this thread. Registers are saved for the scan.
 void rt_block(rt_thread *self);
 void rt_unblock(rt_thread *self);
+void rt_block_again(rt_thread *self, const rt_left *left); // as it was before, in this heap
 // Stops all mutators of the heap but `self` (NULL: the caller is none), in a critical section; signals are blocked until the world runs again.
 // One stopper at a time: rt_stop_begin may park first, and returns with the lock held and the world running.
 void rt_stop_begin(veil_heap *heap, rt_thread *self);
@@ -194,6 +218,23 @@ bool rt_stop_install(int signo);
 void rt_world_buffers(void *arg, gc_flip *flip);
 void rt_world_ambiguous(void *arg, gc_flip *flip);
 void rt_world_precise(void *arg, gc_flip *flip);
+
+
+// ---- stacks.c: world stopped, but for the last two
+void rt_thread_scan(veil_heap *heap, rt_thread *t, gc_flip *flip);
+void rt_stacks_scan(veil_heap *heap, gc_flip *flip); // after all threads
+void rt_stacks_forward(veil_heap *heap, gc_flip *flip);
+void rt_stacks_close(veil_heap *heap);
+void rt_stacks_abandon(rt_thread *self);
+
+// ---- segments.c
+bool rt_segments_open(const veil_options *options); // false with the error set
+void rt_segments_hold(veil_heap *heap, rt_thread *self, void (*then)(veil_heap *heap, rt_thread *self)); // calls it with the loader's lock held
+void rt_segments_scan(veil_heap *heap, gc_flip *flip);                 // world stopped, the lock held
+
+// ---- start.c
+void rt_starts_forward(veil_heap *heap, gc_flip *flip); // world stopped
+void rt_starts_close(veil_heap *heap);
 
 // ---- collect.c
 void rt_cycle_start(rt_thread *self);                  // in a critical section; a no-op if a cycle is under way

@@ -4,7 +4,7 @@
 // The protocol: the stopper sets `stopping`, then reads each thread's state; a thread that starts to run mutator code sets its
 // state to RUNNING, then reads `stopping`. With a full fence on both sides one of them sees the other. A thread in a critical
 // section is not stopped: its handler returns at once, and it parks when it leaves. Nor is one in a trap: the trap handler of
-// vm blocks the stop signal.
+// vm blocks the stop signal. All this holds for all heaps that a thread is attached to: it is stopped for all or for none.
 
 #include <errno.h>
 #include <sched.h>
@@ -25,20 +25,54 @@ static void span_record(veil_heap *heap) {
   }
 }
 
-// Waits until no stop is wanted. The caller's roots lie at and above self->stopped_sp, and in self->registers.
-static void park(rt_thread *self) {
-  veil_heap *heap = self->heap;
+// A thread may be attached to several heaps, and stops or waits for all of them at once (rt.heaps).
+static veil_heap *stop_wanted(void) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (at32_load(&t->state) == RT_RUNNING && at32_load_acquire(&t->heap->stopping)) {
+      return t->heap;
+    }
+  }
+  return NULL;
+}
+
+static bool critical_anywhere(void) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t->critical != 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Waits until no stop is wanted, by any heap; `heap` is the one for whose events it counts. The caller's roots lie at and above each attachment's stopped_sp, and in its registers.
+static void park(veil_heap *heap) {
   rt_span span = rt_begin(heap, RT_NOTE_STOPPED, 0);
   do {
-    at32_store_release(&self->state, RT_STOPPED);
-    os_wake_all(&self->state);
-    while (at32_load_acquire(&heap->stopping)) {
-      os_wait(&heap->stopping, 1);
+    for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+      if (at32_load(&t->state) != RT_BLOCKED) {
+        at32_store_release(&t->state, RT_STOPPED);
+        os_wake_all(&t->state);
+      }
     }
-    at32_store_release(&self->state, RT_RUNNING);
+    for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+      while (at32_load(&t->state) == RT_STOPPED && at32_load_acquire(&t->heap->stopping)) {
+        t->waited = true;
+        os_wait(&t->heap->stopping, 1);
+      }
+    }
+    for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+      if (at32_load(&t->state) == RT_STOPPED) {
+        at32_store_release(&t->state, RT_RUNNING);
+      }
+    }
     at_fence_full();
-  } while (at32_load_acquire(&heap->stopping));
-  span_record(heap);
+  } while (stop_wanted() != NULL);
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t->waited) {
+      t->waited = false;
+      span_record(t->heap);
+    }
+  }
   rt_end(heap, span, RT_NOTE_STOPPED, 0, 0, 0);
 }
 
@@ -54,8 +88,15 @@ void rt_signals_block(sigset_t *saved) {
 
 void rt_signals_restore(const sigset_t *saved) { pthread_sigmask(SIG_SETMASK, saved, NULL); }
 
+// The roots of an attachment, where its thread stands now.
+static inline __attribute__((always_inline)) void roots_note(rt_thread *t) {
+  t->stopped_sp = rt_registers_save(t->registers);
+  t->alt_base = t->alt_limit = NULL;
+}
+
 __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
-  if (!at32_load_acquire(&self->heap->stopping)) {
+  veil_heap *heap = stop_wanted();
+  if (heap == NULL) {
     return;
   }
   // A handler of the program must not load references in a thread that counts as stopped. Our own must not run either: it
@@ -63,9 +104,12 @@ __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
   sigset_t saved;
   rt_enter(self);
   rt_signals_block(&saved);
-  self->stopped_sp = rt_registers_save(self->registers);
-  self->alt_base = self->alt_limit = NULL;
-  park(self);
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (at32_load(&t->state) == RT_RUNNING) {
+      roots_note(t);
+    }
+  }
+  park(heap);
   self->critical--; // before a signal that waits comes: refused, it would not come again
   rt_signals_restore(&saved);
 }
@@ -74,16 +118,15 @@ __attribute__((noinline)) void rt_leave(rt_thread *self) {
   __asm__ volatile("" ::: "memory");
   self->critical--;
   __asm__ volatile("" ::: "memory");
-  if (self->critical == 0) {
+  if (self->critical == 0 && !critical_anywhere()) {
     rt_safepoint(self);
   }
 }
 
-// The rest of rt_block: the registers are saved.
-void rt_block_saved(rt_thread *self, uintptr_t *saved) {
+static void block_one(rt_thread *self, const uintptr_t *registers, void *sp) {
   rt_enter(self); // stopped half-way, our handler would leave the registers of its own moment here
-  memcpy(self->registers, saved + 1, 6 * sizeof *saved);
-  self->stopped_sp = saved + 7;
+  memcpy(self->registers, registers, 6 * sizeof *registers);
+  self->stopped_sp = sp;
   self->alt_base = self->alt_limit = NULL;
   at32_store_release(&self->state, RT_BLOCKED);
   at_fence_full();
@@ -91,22 +134,56 @@ void rt_block_saved(rt_thread *self, uintptr_t *saved) {
   self->critical--;
 }
 
+void rt_others_block_saved(rt_thread *self, const uintptr_t *registers, void *sp) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t != self && at32_load(&t->state) == RT_RUNNING) {
+      block_one(t, registers, sp);
+    }
+  }
+}
+
+// The rest of rt_block: the registers are saved.
+void rt_block_saved(rt_thread *self, uintptr_t *saved) {
+  block_one(self, saved + 1, saved + 7);
+  rt_others_block_saved(self, saved + 1, saved + 7);
+}
+
+void rt_block_again(rt_thread *self, const rt_left *left) { block_one(self, left->registers, left->sp); }
+
 void rt_unblock(rt_thread *self) {
   // Our handler must not overwrite what a stopper may be reading, so this is a critical section.
   rt_enter(self);
-  at32_store_release(&self->state, RT_RUNNING);
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    t->noted = at32_load(&t->state) == RT_BLOCKED;
+    if (t->noted && !t->bracketed) {
+      at32_store_release(&t->state, RT_RUNNING);
+    }
+  }
   at_fence_full();
-  if (at32_load_acquire(&self->heap->stopping)) {
-    // Registers and stack count as rt_block saved them: no reference was loaded since.
+  veil_heap *heap = stop_wanted();
+  if (heap != NULL) {
+    // Registers and stack count as they were saved then: no reference was loaded since. A stopper may be reading them.
     sigset_t saved;
     rt_signals_block(&saved);
-    park(self);
+    for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+      if (!t->noted) {
+        roots_note(t);
+      }
+    }
+    park(heap);
     rt_signals_restore(&saved);
   }
   rt_leave(self);
 }
 
-// Which stack the handler runs on: the thread's own, or an alternate one, whose interrupted owner is then found below.
+void rt_others_unblock(bool blocked, const sigset_t *saved) {
+  if (blocked) {
+    rt_unblock(rt_here);
+    rt_signals_restore(saved);
+  }
+}
+
+// An alternate stack, if the handler runs on one. Where the interrupted owner stands is found when the roots are (stacks.c).
 __attribute__((no_sanitize("address", "thread"))) static void stack_note(rt_thread *self, char *sp) {
   self->stopped_sp = sp;
   self->alt_base = self->alt_limit = NULL;
@@ -119,15 +196,6 @@ __attribute__((no_sanitize("address", "thread"))) static void stack_note(rt_thre
     self->alt_base = sp;
     self->alt_limit = (char *)alt.ss_sp + alt.ss_size;
   }
-  // The frame of the signal that switched stacks holds the old stack pointer: the lowest word on the alternate stack that
-  // points into the thread's own stack is at or below it.
-  char *lowest = self->stack_base;
-  for (uintptr_t *at = (uintptr_t *)self->alt_base; at != NULL && (char *)(at + 1) <= self->alt_limit; at++) {
-    if (*at >= (uintptr_t)self->stack_low && *at < (uintptr_t)lowest) {
-      lowest = (char *)*at;
-    }
-  }
-  self->stopped_sp = lowest - self->stack_low > 128 ? lowest - 128 : self->stack_low;
 }
 
 // Registers, vector registers too, lie in the signal frame, above this function's own frame.
@@ -137,11 +205,14 @@ static void stop_handler(int signo, siginfo_t *info, void *context) {
   if (vm_trapping()) {
     return; // it may hold a page. The mask says so too, but not to a signal that a sanitizer kept back
   }
-  for (rt_thread *self = rt_here; self != NULL; self = self->next_here) {
-    if (self->critical == 0 && self->state == RT_RUNNING && at32_load_acquire(&self->heap->stopping)) {
-      stack_note(self, rt_registers_save(self->registers));
-      park(self);
+  veil_heap *heap = critical_anywhere() ? NULL : stop_wanted();
+  if (heap != NULL) {
+    for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+      if (at32_load(&t->state) == RT_RUNNING) {
+        stack_note(t, rt_registers_save(t->registers));
+      }
     }
+    park(heap);
   }
   errno = saved;
 }
@@ -259,7 +330,7 @@ void rt_bracket_begin(veil_thread *open, uintptr_t *saved) {
   self->bracket_ns = span.began_ns;
   self->bracket_heard = span.heard;
   self->critical--; // whoever wants to stop us finds us blocked in a moment
-  rt_block_saved(self, saved);
+  block_one(self, saved + 1, saved + 7);
 }
 
 RT_EXPORT void veil_block_end(veil_thread *open) {

@@ -63,6 +63,11 @@ typedef struct veil_options {
   unsigned verify;        // verify: 1 walks the heap at each flip, 2 at ends of cycles too (also VEIL_VERIFY=), [0, 2]; default 0
   unsigned torture;       // torture: start a cycle about every so many allocation buffers; 0: not, [0, 1000000]; default 0
   uint64_t seed;          // seed: of the torture mode's choices; default from the clock, and printed
+  // Ambiguous roots without registration. Each flip reads them whole, in the pause, about 0.3 ms per MiB, and keeps the loader's lock for its length
+  // (dlopen waits). What they point to stays in place. Memory from malloc is not read.
+  // data_roots: of the program and of all loaded libraries. tls_roots: of attached threads, some us each; glibc only, else an error.
+  unsigned data_roots;    // data_roots: whether global and static variables are ambiguous roots, no or yes; default no
+  unsigned tls_roots;     // tls_roots: whether thread-local variables are ambiguous roots, no or yes; default no
   unsigned stats;         // stats: 1 prints a report to standard error when the heap closes (also VEIL_STATS=), [0, 1]; default 0
   const char *trace;      // trace: a file that is written in the Chrome trace format; %p in its name is the process's id (also VEIL_TRACE=); default none
   const struct veil_events *events; // a table of callbacks (veil/events.h), copied; and their argument. Not in VEIL_OPTIONS

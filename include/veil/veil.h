@@ -209,4 +209,6 @@ void veil_verify(veil_thread *self);
 #ifdef __cplusplus
 }
 #endif
+
+#include <veil/roots.h>
 #endif
