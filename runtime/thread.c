@@ -79,6 +79,7 @@ RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
     free(self);
     return NULL;
   }
+  os_unblock_claimed();
   pthread_mutex_lock(&heap->threads_lock); // waits out a stop
   bool full = (heap->thread_count + 1) * 2 > GC_FLOORS;
   if (!full) {
