@@ -36,7 +36,7 @@ void vm_chain_set(int signo, const struct sigaction *previous) {
 
 // trap.held: a handler of the program runs with the signals of traps unblocked, for it may touch objects. What the kernel would have
 // blocked is noted here, so that a fault of its own kills it as it would. The note counts while the handler is active: while the stack is
-// below the frame of its signal, which still has our mark, and `marker` is blocked, which we block for that reason alone. A handler that leaves by
+// below the frame of its signal, which still has our mark, and `marker` is blocked, which it is not outside. A handler that leaves by
 // siglongjmp unblocks it thereby.
 struct held {
   const ucontext_t *context;
@@ -80,11 +80,11 @@ static bool is_held(int signo, const ucontext_t *context) {
   return false;
 }
 
-// A signal that nobody will miss for a while, and that is not blocked: 0 if there is none.
-static int marker_choose(const sigset_t *mask) {
+// A signal that nobody will miss for a while, and that is not blocked outside of the handler: 0 if there is none.
+static int marker_choose(const sigset_t *outside) {
   static const int candidates[] = {SIGSTKFLT, SIGPWR, SIGXFSZ, SIGVTALRM, SIGTRAP};
   for (size_t i = 0; i < sizeof candidates / sizeof candidates[0]; i++) {
-    if (!sigismember(mask, candidates[i])) {
+    if (!sigismember(outside, candidates[i])) {
       return candidates[i];
     }
   }
@@ -102,7 +102,7 @@ static bool hold(sigset_t *mask, const ucontext_t *context) {
       any = true;
     }
   }
-  int marker = marker_choose(mask);
+  int marker = marker_choose(&context->uc_sigmask);
   if (!any || marker == 0 || holding.count == HELD) {
     return false;
   }
