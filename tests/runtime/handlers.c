@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
+#include <sys/time.h>
 #include "tests/runtime/world.h"
 
 #define UNCHECKED __attribute__((noinline, no_sanitize("address", "undefined")))
@@ -518,6 +518,7 @@ ON_ALL_BACK_ENDS(handlers, of_stack_overflows_on_an_alternate_stack_get_them) {
 
 // ---- A small alternate stack.
 
+#ifndef __SANITIZE_ADDRESS__ // its frames are larger
 enum { SMALL = 16384 };
 static char *small_stack;
 static void walk(void) { EXPECT(list_check(list) == LENGTH); }
@@ -537,13 +538,59 @@ static void has_small_stack(void *back_end) {
     end();
   }
 }
-#ifndef __SANITIZE_ADDRESS__ // its frames are larger
 ON_TRAPPING_BACK_ENDS(handlers, a_trap_fits_on_an_alternate_stack_of_16_kib) {
   death d = death_of(has_small_stack, (void *)(uintptr_t)back_end);
   cr_assert(death_none(&d));
   fprintf(stderr, "%s", d.said);
 }
 #endif
+
+// ---- A timer every millisecond, whose handler reads and writes objects.
+
+static unsigned long volatile ticks, tick_writes;
+static void on_tick(int signo) {
+  int saved = errno;
+  node *n = list;
+  for (unsigned long i = 0, until = ticks * 37 % LENGTH; n != NULL && i < until; i++) {
+    n = n->right;
+  }
+  for (int i = 0; n != NULL && i < 100; i++, n = n->right) {
+    n->more++;
+    tick_writes++;
+  }
+  ticks++;
+  errno = saved;
+}
+static void work_a_little(void) {
+  list_make(self, 2000);
+  unsigned long until = ticks + 3;
+  while (ticks < until) {
+  }
+}
+static void has_timer(void *back_end) {
+  defaults();
+  if (!start_list(back_end)) {
+    return;
+  }
+  struct sigaction action = {.sa_handler = on_tick, .sa_flags = SA_RESTART};
+  sigaction(SIGPROF, &action, NULL);
+  struct itimerval every = {{0, 1000}, {0, 1000}}, never = {{0, 0}, {0, 0}};
+  setitimer(ITIMER_PROF, &every, NULL);
+  for (int i = 0; i < 20; i++) {
+    with_traps(back_end, work_a_little, true);
+  }
+  setitimer(ITIMER_PROF, &never, NULL);
+  unsigned long sum = 0;
+  for (node *n = list; n != NULL; n = n->right) {
+    sum += (unsigned long)n->more;
+  }
+  EXPECT(sum == tick_writes && ticks >= 600);
+  end();
+}
+ON_ALL_BACK_ENDS(handlers, of_a_timer_every_millisecond_read_and_write_objects) {
+  death d = death_within(100, has_timer, (void *)(uintptr_t)back_end);
+  cr_assert(death_none(&d));
+}
 
 // ---- The stop signal.
 
