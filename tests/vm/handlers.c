@@ -333,3 +333,25 @@ Test(handlers, an_action_is_read_whole_while_it_is_replaced) {
   at32_store_release(&stop_writing, 1);
   pthread_join(thread, NULL);
 }
+
+// A handler left by siglongjmp is over, even if the memory of its frame is untouched and the stack is deeper than it was.
+static __attribute__((noinline)) void fault_far_below(void) {
+  char volatile room[65536];
+  room[0] = 1;
+  *(volatile int *)wild = room[0];
+}
+
+Test(handlers, a_handler_that_was_left_by_a_jump_is_called_again_deeper_in_the_stack) {
+  struct sigaction action = {.sa_sigaction = theirs, .sa_flags = SA_SIGINFO};
+  sigaction(SIGSEGV, &action, NULL);
+  world_open(&w, "mprotect");
+  for (int i = 1; i <= 4; i += 2) {
+    if (sigsetjmp(back, 1) == 0) {
+      *(volatile int *)wild = 1;
+    }
+    if (sigsetjmp(back, 1) == 0) {
+      fault_far_below();
+    }
+    cr_assert_eq(called, i + 1);
+  }
+}
