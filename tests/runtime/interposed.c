@@ -190,8 +190,15 @@ static void stop_signal_is_taken(void) {
 
 // ---- Other signals' handlers, which block everything.
 
+static int (*real_mask)(int, const sigset_t *, sigset_t *); // the library's veilsig_mask
 static int volatile usr_came;
 static void on_usr(int signo) {
+  if (real_mask != NULL) {
+    sigset_t really;
+    EXPECT(real_mask(SIG_BLOCK, NULL, &really) == 0);
+    EXPECT(!sigismember(&really, SIGSEGV) && !sigismember(&really, SIGBUS) && !sigismember(&really, SIGRTMIN + STOP));
+    EXPECT(sigismember(&really, SIGALRM));
+  }
   walk();
   usr_came++;
 }
@@ -260,12 +267,15 @@ static void many_install(void) {
   for (int i = 0; i < 3; i++) {
     thread[i] = thread_start(installs, NULL);
   }
-  for (int i = 0; i < 20; i++) {
-    with_traps(walk);
+  for (int i = 0; i < 60; i++) {
+    if (i % 4 == 0) {
+      with_traps(walk);
+    }
     fault();
     pid_t child = fork(); // must not inherit a lock that is held
     if (child == 0) {
       alarm(20);
+      EXPECT(now_of(SIGSEGV).sa_handler == caught);
       signal(SIGSEGV, SIG_DFL);
       EXPECT(signal(SIGSEGV, caught) == SIG_DFL && signal(SIGUSR2, SIG_DFL) != SIG_ERR);
       _exit(0);
@@ -375,7 +385,9 @@ int main(int argc, char **argv) {
   back_end = argv[1];
   traps = strcmp(back_end, "none") != 0;
   present = dlsym(RTLD_DEFAULT, "veilsig_claim") != NULL;
+  *(void **)&real_mask = dlsym(RTLD_DEFAULT, "veilsig_mask");
   EXPECT(present == (strcmp(argv[2], "present") == 0));
+  install_usr(SIGUSR1); // before veil has claimed anything
   heap = heap_open((veil_options){.back_end = back_end});
   if (heap == NULL) {
     return 77;
@@ -384,7 +396,6 @@ int main(int argc, char **argv) {
   signal(SIGSEGV, caught);
   signal(SIGBUS, caught);
   deaths();
-  install_usr(SIGUSR1);
   heap = heap_open((veil_options){.back_end = back_end});
   self = veil_attach(heap);
   world_make();
