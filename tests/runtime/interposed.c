@@ -24,6 +24,7 @@ static veil_thread *self;
 static node *volatile list;
 static const char *back_end;
 static bool present, traps;
+static int (*real_mask)(int, const sigset_t *, sigset_t *); // the library's veilsig_mask
 
 static int volatile called, caught_signal;
 static sigjmp_buf back;
@@ -156,8 +157,11 @@ static int volatile spinning, over;
 static void *spins_blocked(void *unused) {
   sigset_t all;
   sigfillset(&all);
-  EXPECT(pthread_sigmask(SIG_SETMASK, &all, NULL) == 0);
+  EXPECT(real_mask(SIG_SETMASK, &all, NULL) == 0); // as if inherited
   veil_thread *me = veil_attach(heap);
+  sigset_t mask = mask_now();
+  EXPECT(sigismember(&mask, SIGSEGV) && sigismember(&mask, SIGRTMIN + STOP));
+  walk();
   node *volatile mine = list_make(me, 300);
   spinning = 1;
   while (!over) {
@@ -190,7 +194,6 @@ static void stop_signal_is_taken(void) {
 
 // ---- Other signals' handlers, which block everything.
 
-static int (*real_mask)(int, const sigset_t *, sigset_t *); // the library's veilsig_mask
 static int volatile usr_came;
 static void on_usr(int signo) {
   if (real_mask != NULL) {
