@@ -38,7 +38,7 @@ static const option table[] = {
     {"granule", SIZE, FIELD(granule), 4096, 65536, NULL, 4096, NULL, "bytes that one trap scans, a power of 2"},
     {"scanners", NUMBER, FIELD(scanners), 1, RT_SCANNERS, NULL, 1, NULL, "background scanner threads"},
     {"stop", CHOICE, FIELD(stop), 0, 1, "signal,poll", 0, NULL, "how mutators are stopped, signal or poll"},
-    {"stop_signal", NUMBER, FIELD(stop_signal), 1, 64, NULL, 0, "SIGRTMIN+5", "the signal that stops a mutator"},
+    {"stop_signal", NUMBER, FIELD(stop_signal), 1, 64, NULL, 0, "SIGRTMIN+5", "the signal that stops a mutator, veil's alone"},
     {"oom", CHOICE, FIELD(oom), 0, 1, "abort,null", 0, NULL, "what allocation does at the limit, abort or null"},
     {"growth", NUMBER, FIELD(growth), 5, 1000, NULL, 80, NULL,
      "garbage allowed before a cycle starts, in % of the live data"},

@@ -83,10 +83,10 @@ void rt_signals_block(sigset_t *saved) {
   sigdelset(&all, SIGBUS);
   sigdelset(&all, SIGILL);
   sigdelset(&all, SIGFPE);
-  pthread_sigmask(SIG_BLOCK, &all, saved);
+  os_mask(SIG_BLOCK, &all, saved);
 }
 
-void rt_signals_restore(const sigset_t *saved) { pthread_sigmask(SIG_SETMASK, saved, NULL); }
+void rt_signals_restore(const sigset_t *saved) { os_mask(SIG_SETMASK, saved, NULL); }
 
 // The roots of an attachment, where its thread stands now.
 static inline __attribute__((always_inline)) void roots_note(rt_thread *t) {
@@ -217,6 +217,19 @@ static void stop_handler(int signo, siginfo_t *info, void *context) {
   errno = saved;
 }
 
+static bool is_ours(const struct sigaction *action) {
+  return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == stop_handler;
+}
+
+// A stop that nobody hears would hang without a word.
+static void stop_handler_check(int signo) {
+  struct sigaction now;
+  if (os_handle(signo, NULL, &now) == 0 && !is_ours(&now)) {
+    vm_fatal("signal %d, by which threads are stopped, was given another handler by the program: choose a free one by the option stop_signal",
+             signo);
+  }
+}
+
 bool rt_stop_install(int signo) {
   struct sigaction action;
   memset(&action, 0, sizeof action);
@@ -230,15 +243,15 @@ bool rt_stop_install(int signo) {
     rt_error_set("option stop_signal: signal %d cannot be used", signo);
     return false;
   }
-  if (sigaction(signo, NULL, &old) != 0) {
+  if (os_handle(signo, NULL, &old) != 0) {
     rt_error_set("option stop_signal: signal %d cannot be handled", signo);
     return false;
   }
-  if (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN && old.sa_sigaction != stop_handler) {
+  if (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN && !is_ours(&old)) {
     rt_error_set("option stop_signal: signal %d has a handler already", signo);
     return false;
   }
-  if (sigaction(signo, &action, NULL) != 0) {
+  if (os_claim(signo, &action, false) != 0) {
     rt_error_set("option stop_signal: signal %d cannot be handled", signo);
     return false;
   }
@@ -278,10 +291,12 @@ void rt_stop_world(veil_heap *heap, rt_thread *self) {
   if (heap->options.stop == VEIL_STOP_SIGNAL) {
     stop_signal_send(heap, self);
   }
+  vm_trap_restore(); // other code may have replaced our handlers: chained from here on
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
     for (unsigned spins = 0; t != self && at32_load_acquire(&t->state) == RT_RUNNING; spins++) {
       if (spins > 100) {
         rt_wait(&t->state, RT_RUNNING, PATIENCE_MS);
+        stop_handler_check(heap->options.stop_signal);
         // A thread that does not poll, or that keeps our signal blocked for a while, is asked once more.
         stop_signal_send(heap, self);
       }

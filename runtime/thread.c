@@ -110,6 +110,7 @@ static veil_thread *attach(veil_heap *heap, bool came_in) {
   rt_trace_begin(heap);
   sigset_t saved;
   bool others = rt_others_block(NULL, &saved);
+  os_unblock_claimed();
   pthread_mutex_lock(&heap->threads_lock); // waits out a stop
   bool full = (heap->thread_count + 1) * 2 > GC_FLOORS;
   if (!full) {

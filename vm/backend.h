@@ -8,6 +8,8 @@
 #define VM_BACKEND_H
 
 #include "vm/os.h"
+#include <signal.h>
+#include <ucontext.h>
 #include "vm/vm.h"
 
 // The back end's own part of a region. Constant after opening, but for what is called AO_t.
@@ -173,11 +175,18 @@ static inline bool vm_dirty_tracked(const vm_region *region) {
 
 // ---- trap.c
 
-// Installs the handler for the signal, once per process.
+// Installs the handler for the signal, or puts it back.
 bool vm_trap_install(int signo);
 
 // What is said of touches that are bugs.
 #define VM_VIEW_TOUCHED "the view was touched at %p while a claim was being settled or an object traced: use the alias"
 _Noreturn void vm_stray(vm_region *region, void *address);
+
+// ---- chain.c
+
+// Who handled the signal before us: asked after when a fault is not ours. One caller at a time.
+void vm_chain_set(int signo, const struct sigaction *previous);
+// Does with a signal that is not ours what would be done without us. May not return: handlers jump.
+void vm_chain_pass(int signo, siginfo_t *info, ucontext_t *context);
 
 #endif

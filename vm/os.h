@@ -113,7 +113,13 @@ void os_yield(void);
 
 // ---- Signals.
 
+// sigaction and pthread_sigmask, past the interposing library.
 int os_handle(int signo, const struct sigaction *action, struct sigaction *previous);
+// Installs a handler that stays first, whatever the program does, where the interposing library is (interpose.h). `shared`: the program may have
+// one of its own behind it.
+int os_claim(int signo, const struct sigaction *action, bool shared);
+// Where that library is: unblocks the signals so claimed in this thread. Without it, does nothing.
+void os_unblock_claimed(void);
 int os_mask(int how, const sigset_t *set, sigset_t *previous);
 
 // True if a system call could read the byte at `address`; no signal is raised if not.

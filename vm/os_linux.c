@@ -7,6 +7,7 @@
 
 #include "vm/os.h"
 #include "vm/atomic.h"
+#include "vm/interpose.h"
 #include "vm/vm.h"
 
 #include <errno.h>
@@ -437,10 +438,22 @@ void os_yield(void) { (void)RESULT(sched_yield()); }
 // ---- Signals.
 
 int os_handle(int signo, const struct sigaction *action, struct sigaction *previous) {
-  return (int)RESULT(sigaction(signo, action, previous));
+  return (int)RESULT(veilsig_action != NULL ? veilsig_action(signo, action, previous) : sigaction(signo, action, previous));
 }
 
-int os_mask(int how, const sigset_t *set, sigset_t *previous) { return -pthread_sigmask(how, set, previous); }
+int os_claim(int signo, const struct sigaction *action, bool shared) {
+  return (int)RESULT(veilsig_claim != NULL ? veilsig_claim(signo, action, shared) : sigaction(signo, action, NULL));
+}
+
+void os_unblock_claimed(void) {
+  if (veilsig_thread != NULL) {
+    veilsig_thread();
+  }
+}
+
+int os_mask(int how, const sigset_t *set, sigset_t *previous) {
+  return veilsig_mask != NULL ? -veilsig_mask(how, set, previous) : -pthread_sigmask(how, set, previous);
+}
 
 bool os_readable(const void *address) {
   char byte;

@@ -55,7 +55,7 @@ typedef struct veil_options {
   size_t granule;         // granule: bytes that one trap scans, a power of 2, [4k, 64k]; default 4k
   unsigned scanners;      // scanners: background scanner threads, [1, 64]; default 1
   veil_stop stop;         // stop: how mutators are stopped, signal or poll; default signal
-  int stop_signal;        // stop_signal: the signal that stops a mutator, [1, 64]; default SIGRTMIN+5
+  int stop_signal;        // stop_signal: the signal that stops a mutator, veil's alone, [1, 64]; default SIGRTMIN+5
   veil_oom oom;           // oom: what allocation does at the limit, abort or null; default abort
   unsigned growth;        // growth: garbage allowed before a cycle starts, in % of the live data, [5, 1000]; default 80
   size_t headroom;        // headroom: and this many bytes besides, [1, 20g]; default 32m

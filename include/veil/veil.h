@@ -14,6 +14,12 @@
 // of an object, NULL, or a tagged value, never an interior pointer. Errors of use abort
 // with a message; errors of resources and input return NULL or a status, and
 // veil_error() says why.
+//
+// Signals: veil handles SIGBUS or SIGSEGV, by the back end, and the option's stop signal. Faults that are not veil's go to the handler that the
+// program has installed, before or after veil_open, or kill as they would without veil. A handler that is installed while heaps are
+// open takes veil's place until the next stop (veil_collect makes one): no object may be touched in between. While one of
+// these signals is blocked, by a thread or by the mask of a running handler, objects may not be touched either; blocking the stop signal holds up
+// all other threads. libveilsig.so, preloaded or linked before libc, lifts both limits. Alternate signal stacks of attached threads have 16 KiB at least.
 
 #ifndef VEIL_VEIL_H
 #define VEIL_VEIL_H
