@@ -31,6 +31,7 @@ static const option table[] = {
     {"headroom", SIZE, FIELD(headroom), 1, (uint64_t)20 << 30, NULL},
     {"verify", NUMBER, FIELD(verify), 0, 2, NULL},
     {"torture", NUMBER, FIELD(torture), 0, 1000000, NULL},
+    {"fork", CHOICE, FIELD(fork), 0, 1, "copy,exec"},
     {"seed", U64, FIELD(seed), 0, UINT64_MAX, NULL},
 };
 enum { OPTIONS = sizeof table / sizeof *table };

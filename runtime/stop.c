@@ -24,19 +24,76 @@ static void span_record(veil_heap *heap) {
   }
 }
 
-// Waits until no stop is wanted. The caller's roots lie at and above self->stopped_sp, and in self->registers.
-static void park(rt_thread *self) {
-  veil_heap *heap = self->heap;
-  do {
-    at32_store_release(&self->state, RT_STOPPED);
-    os_wake_all(&self->state);
-    while (at32_load_acquire(&heap->stopping)) {
-      os_wait(&heap->stopping, 1);
+static bool is_wanted(const rt_thread *t, bool by_signal) {
+  uint32_t stopping = at32_load_acquire(&t->heap->stopping);
+  return stopping == RT_STOP || (stopping == RT_STOP_FORK && !by_signal);
+}
+
+// The attachments that stand still with `self`: those in the middle of something do not, nor those that are blocked anyway.
+static bool parks_with(const rt_thread *self, const rt_thread *t) {
+  return t == self || (t->critical == 0 && at32_load(&t->state) != RT_BLOCKED);
+}
+
+static void state_set(rt_thread *self, rt_state state) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (parks_with(self, t)) {
+      at32_store_release(&t->state, state);
+      os_wake_all(&t->state);
     }
-    at32_store_release(&self->state, RT_RUNNING);
+  }
+}
+
+// The attachment for which a stop is wanted, or NULL.
+static rt_thread *wanted_find(const rt_thread *self, bool by_signal) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (parks_with(self, t) && is_wanted(t, by_signal)) {
+      return t;
+    }
+  }
+  return NULL;
+}
+
+// Waits until no stop is wanted. The caller's roots lie at and above self->stopped_sp, and in self->registers. A thread that stands still for
+// one heap does so for all: who stops several would wait for ever. `by_signal`: it may hold any lock of the program's, so it goes on while the process
+// forks (rt.fork).
+static void park(rt_thread *self, bool by_signal) {
+  veil_heap *heap = self->heap;
+  bool forks = false;
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t != self && parks_with(self, t)) {
+      t->stopped_sp = rt_registers_save(t->registers);
+      t->alt_base = t->alt_limit = NULL;
+      if (by_signal) { // registers are in the signal's frame
+        t->stopped_sp = self->stopped_sp;
+        t->alt_base = self->alt_base;
+        t->alt_limit = self->alt_limit;
+      }
+    }
+  }
+  rt_thread *wanted;
+  do {
+    state_set(self, RT_STOPPED);
+    while ((wanted = wanted_find(self, by_signal)) != NULL) {
+      uint32_t stopping = at32_load(&wanted->heap->stopping);
+      forks |= stopping == RT_STOP_FORK;
+      if (stopping != RT_GO && !(by_signal && stopping == RT_STOP_FORK)) {
+        os_wait(&wanted->heap->stopping, stopping);
+      }
+    }
+    forks |= at32_load(&heap->stopping) == RT_STOP_FORK;
+    state_set(self, RT_RUNNING);
     at_fence_full();
-  } while (at32_load_acquire(&heap->stopping));
-  span_record(heap);
+  } while (wanted_find(self, by_signal) != NULL);
+  if (!forks) {
+    span_record(heap);
+  }
+}
+
+// A critical section begins while the process forks: not before that is over.
+__attribute__((noinline, cold)) void rt_fork_wait(rt_thread *self) {
+  while (self->critical == 1 && at32_load_acquire(&self->heap->stopping) == RT_STOP_FORK) {
+    os_wait(&self->heap->stopping, RT_STOP_FORK);
+  }
 }
 
 void rt_signals_block(sigset_t *saved) {
@@ -52,7 +109,7 @@ void rt_signals_block(sigset_t *saved) {
 void rt_signals_restore(const sigset_t *saved) { pthread_sigmask(SIG_SETMASK, saved, NULL); }
 
 __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
-  if (!at32_load_acquire(&self->heap->stopping)) {
+  if (wanted_find(self, false) == NULL) {
     return;
   }
   // A handler of the program must not load references in a thread that counts as stopped. Our own must not run either: it
@@ -62,7 +119,7 @@ __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
   rt_signals_block(&saved);
   self->stopped_sp = rt_registers_save(self->registers);
   self->alt_base = self->alt_limit = NULL;
-  park(self);
+  park(self, false);
   self->critical--; // before a signal that waits comes: refused, it would not come again
   rt_signals_restore(&saved);
 }
@@ -71,9 +128,13 @@ __attribute__((noinline)) void rt_leave(rt_thread *self) {
   __asm__ volatile("" ::: "memory");
   self->critical--;
   __asm__ volatile("" ::: "memory");
-  if (self->critical == 0) {
-    rt_safepoint(self);
+  // For another heap it may be in the middle of something that who stops several heaps waits for.
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t->critical != 0) {
+      return;
+    }
   }
+  rt_safepoint(self);
 }
 
 // The rest of rt_block: the registers are saved.
@@ -97,7 +158,7 @@ void rt_unblock(rt_thread *self) {
     // Registers and stack count as rt_block saved them: no reference was loaded since.
     sigset_t saved;
     rt_signals_block(&saved);
-    park(self);
+    park(self, false);
     rt_signals_restore(&saved);
   }
   rt_leave(self);
@@ -135,9 +196,14 @@ static void stop_handler(int signo, siginfo_t *info, void *context) {
     return; // it may hold a page. The mask says so too, but not to a signal that a sanitizer kept back
   }
   for (rt_thread *self = rt_here; self != NULL; self = self->next_here) {
-    if (self->critical == 0 && self->state == RT_RUNNING && at32_load_acquire(&self->heap->stopping)) {
+    if (self->critical != 0) {
+      return; // for one heap it may hold locks that who stops several heaps waits for
+    }
+  }
+  for (rt_thread *self = rt_here; self != NULL; self = self->next_here) {
+    if (self->state == RT_RUNNING && at32_load_acquire(&self->heap->stopping) == RT_STOP) {
       stack_note(self, rt_registers_save(self->registers));
-      park(self);
+      park(self, true);
     }
   }
   errno = saved;
@@ -193,10 +259,14 @@ static void stop_signal_send(veil_heap *heap, const rt_thread *self) {
 void rt_stop_world(veil_heap *heap, rt_thread *self) {
   // No handler of the program runs in this thread between two spaces.
   rt_signals_block(&heap->stop_saved_mask);
+  rt_threads_stop(heap, self);
+}
+
+void rt_threads_stop(veil_heap *heap, rt_thread *self) {
   pthread_mutex_lock(&heap->threads_lock);
   at_store(&heap->stop_began_ns, vm_now());
   at_store(&heap->stop_span_ns, 0);
-  at32_store_release(&heap->stopping, 1);
+  at32_store_release(&heap->stopping, RT_STOP);
   at_fence_full();
   if (heap->options.stop == VEIL_STOP_SIGNAL) {
     stop_signal_send(heap, self);
@@ -214,7 +284,7 @@ void rt_stop_world(veil_heap *heap, rt_thread *self) {
 
 void rt_resume_world(veil_heap *heap, rt_thread *self) {
   (void)self;
-  at32_store_release(&heap->stopping, 0);
+  at32_store_release(&heap->stopping, RT_GO);
   os_wake_all(&heap->stopping);
   span_record(heap);
   pthread_mutex_unlock(&heap->threads_lock);

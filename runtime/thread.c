@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "runtime/futex.h"
 #include "runtime/runtime.h"
 #include "vm/os.h"
 
@@ -52,7 +53,25 @@ static bool stack_find(rt_thread *self) {
   return ok;
 }
 
+// Waits out a stop. Where this thread is a mutator of other heaps too, it can be stopped for them meanwhile.
+static void threads_lock_take(veil_heap *heap) {
+  uint32_t volatile nobody = 0;
+  while (pthread_mutex_trylock(&heap->threads_lock) != 0) {
+    rt_thread *other = rt_here;
+    while (other != NULL && (other->critical != 0 || at32_load(&other->state) == RT_BLOCKED)) {
+      other = other->next_here;
+    }
+    if (other == NULL) {
+      pthread_mutex_lock(&heap->threads_lock);
+      return;
+    }
+    rt_safepoint(other);
+    rt_wait(&nobody, 0, 1);
+  }
+}
+
 RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
+  rt_fork_lost(heap, "veil_attach");
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t->heap == heap) {
       rt_error_set("this thread is attached to the heap already");
@@ -79,7 +98,7 @@ RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
     free(self);
     return NULL;
   }
-  pthread_mutex_lock(&heap->threads_lock); // waits out a stop
+  threads_lock_take(heap);
   bool full = (heap->thread_count + 1) * 2 > GC_FLOORS;
   if (!full) {
     self->next = heap->threads;
@@ -99,6 +118,10 @@ RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
 
 static void detach(rt_thread *self) {
   veil_heap *heap = self->heap;
+  if (heap->lost) {
+    rt_here = self->next_here; // the thread ends, in a child that has no copy of the heap: nothing of it may be touched
+    return;
+  }
   rt_enter(self);
   while (self->touch_count) {
     veil_untouch(&self->open, (void *)at_load(&heap->touched[self->touches[0]].base));
@@ -116,7 +139,7 @@ static void detach(rt_thread *self) {
   self->alt_base = self->alt_limit = NULL;
   at32_store_release(&self->state, RT_BLOCKED);
   os_wake_all(&self->state);
-  pthread_mutex_lock(&heap->threads_lock);
+  threads_lock_take(heap);
   for (rt_thread **at = &heap->threads; *at != NULL; at = &(*at)->next) {
     if (*at == self) {
       *at = self->next;
@@ -147,12 +170,48 @@ static void detach(rt_thread *self) {
   free(oldest);
 }
 
+// As for a thread that detaches; what it had on its stack is gone with it.
+static void thread_forget(veil_heap *heap, rt_thread *t) {
+  for (unsigned i = 0; i < t->touch_count; i++) {
+    at_store(&heap->touched[t->touches[i]].base, 0);
+  }
+  for (int leaf = 0; leaf < 2; leaf++) {
+    if (t->tlab_start[leaf] != NULL) {
+      gc_fork_buffer(heap->gc, t->tlab_start[leaf], t->open.tlab[leaf].limit);
+    }
+    gc_lane_drop(heap->gc, &t->lane[leaf], leaf);
+    gc_lane_drop(heap->gc, &t->medium[leaf], leaf);
+  }
+  memset(&t->open, 0, sizeof t->open);
+  t->signature = SIGNATURE_DEAD;
+}
+
+// Structures stay, so that a use of them is seen: freeing needs locks that the program may not have in order yet.
+void rt_threads_fork(veil_heap *heap, rt_thread *self) {
+  for (rt_thread *t = heap->threads, *next; t != NULL; t = next) {
+    next = t->next;
+    if (t == self) {
+      continue;
+    }
+    thread_forget(heap, t);
+    t->next = heap->dead;
+    heap->dead = t;
+  }
+  heap->threads = self;
+  at32_store(&heap->thread_count, self != NULL);
+  if (self != NULL) {
+    self->next = NULL;
+    self->tid = (pid_t)syscall(SYS_gettid);
+  }
+}
+
 rt_thread *rt_self_check(veil_thread *open, const char *function) {
   rt_thread *self = (rt_thread *)open;
   if (self == NULL || self->signature != SIGNATURE_LIVE) {
     vm_fatal("%s: %p is %s", function, (void *)self,
              self != NULL && self->signature == SIGNATURE_DEAD ? "detached already" : "not an attached thread");
   }
+  rt_fork_lost(self->heap, function);
   if (!pthread_equal(self->pthread, pthread_self())) {
     vm_fatal("%s: %p belongs to another thread: each thread attaches itself", function, (void *)self);
   }

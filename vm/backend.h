@@ -140,6 +140,12 @@ static inline bool vm_dirty_tracked(const vm_region *region) {
   return at32_load_acquire(&region->dirty->consumers) != 0;
 }
 
+// ---- fork.c
+
+// What to do with a fault in the region: what the back end is for, nothing but to try once more, or pass it on.
+enum vm_fault { VM_FAULT_OURS, VM_FAULT_RETRY, VM_FAULT_FOREIGN };
+enum vm_fault vm_fork_fault(vm_region *region, int signo, const void *address);
+
 // ---- trap.c
 
 // Installs the handler for the signal, once per process.

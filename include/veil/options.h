@@ -22,6 +22,15 @@ typedef enum veil_stop { VEIL_STOP_SIGNAL = 0, VEIL_STOP_POLL = 1 } veil_stop;
 // What allocation does when the limit is truly reached.
 typedef enum veil_oom { VEIL_OOM_ABORT = 0, VEIL_OOM_NULL = 1 } veil_oom;
 
+// What a child of fork() has of the heap.
+//
+// VEIL_FORK_COPY: a heap of its own, with all that was in it; the thread that forked stays attached if it was, the others are gone
+// with their stacks. The fork costs some 0.75 s and as much memory again per GiB that the heap holds; until it is copied, fork does not return in the parent, and its other
+// threads wait as soon as they write to objects (but for leaf objects) or allocate. A child for which there is no memory cannot use the heap: a touch or a call of veil aborts it.
+// VEIL_FORK_EXEC: nothing, at no cost: the child only calls exec or _exit. A touch dies by SIGSEGV, a call of veil aborts.
+// posix_spawn, system, popen and vfork cost nothing either way. _Fork and clone without CLONE_VM are not noticed: their children must not touch a heap.
+typedef enum veil_fork { VEIL_FORK_COPY = 0, VEIL_FORK_EXEC = 1 } veil_fork;
+
 // Zero in a field means its default. Start from `veil_options o = {0};`.
 typedef struct veil_options {
   size_t limit;          // limit: bytes of memory that the heap may hold, [2m, 20g]; default: 3/4 of the machine's
@@ -35,6 +44,7 @@ typedef struct veil_options {
   size_t headroom;       // headroom: and this many bytes besides, [1, 20g]; default 32m
   unsigned verify;       // verify (also VEIL_VERIFY=): 1 walks the heap at each flip, 2 at ends of cycles too
   unsigned torture;      // torture: 0, or start a cycle about every so many allocation buffers
+  veil_fork fork;        // fork: copy or exec
   uint64_t seed;         // seed: of the torture mode's choices; 0 takes one from the clock and prints it
 } veil_options;
 
