@@ -293,6 +293,48 @@ static void forks_by_several(veil_stop stop) {
 Test(fork, several_threads_fork_at_once, .timeout = 120) { forks_by_several(VEIL_STOP_SIGNAL); }
 Test(fork, several_threads_fork_at_once_and_stop_by_polls, .timeout = 120) { forks_by_several(VEIL_STOP_POLL); }
 
+// ---- Handlers of the program's.
+
+static pthread_mutex_t programs_lock = PTHREAD_MUTEX_INITIALIZER;
+static void programs_prepare(void) { pthread_mutex_lock(&programs_lock); }
+static void programs_after(void) { pthread_mutex_unlock(&programs_lock); }
+
+static void *allocates_under_the_lock(void *unused) {
+  veil_thread *me = veil_attach(heap);
+  EXPECT(me != NULL);
+  while (!over) {
+    veil_block_begin(me);
+    pthread_mutex_lock(&programs_lock);
+    veil_block_end(me);
+    list_make(me, 500);
+    pthread_mutex_unlock(&programs_lock);
+  }
+  veil_detach(me);
+  return NULL;
+}
+
+Test(fork, a_handler_may_take_a_lock_under_which_mutators_allocate, .timeout = 120) {
+  EXPECT(pthread_atfork(programs_prepare, programs_after, programs_after) == 0); // before the heap opens
+  EXPECT(start((veil_options){0}));
+  over = 0;
+  node *list = list_make(self, 5000);
+  pthread_t thread = thread_start(allocates_under_the_lock, NULL);
+  for (int i = 0; i < 30; i++) {
+    pid_t child = fork();
+    if (child == 0) {
+      alarm(60);
+      child_works(list, 5000);
+      _exit(0);
+    }
+    child_succeeds(child);
+  }
+  over = 1;
+  veil_block_begin(self);
+  pthread_join(thread, NULL);
+  veil_block_end(self);
+  end();
+}
+
 // ---- Several heaps.
 
 static veil_heap *heap2;
