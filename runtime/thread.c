@@ -167,7 +167,11 @@ static void detach(rt_thread *self) {
     last->next = NULL;
   }
   pthread_mutex_unlock(&heap->threads_lock);
-  free(oldest);
+  while (oldest != NULL) { // one, or after a fork several
+    rt_thread *next = oldest->next;
+    free(oldest);
+    oldest = next;
+  }
 }
 
 // As for a thread that detaches; what it had on its stack is gone with it.

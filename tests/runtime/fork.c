@@ -293,6 +293,52 @@ static void forks_by_several(veil_stop stop) {
 Test(fork, several_threads_fork_at_once, .timeout = 120) { forks_by_several(VEIL_STOP_SIGNAL); }
 Test(fork, several_threads_fork_at_once_and_stop_by_polls, .timeout = 120) { forks_by_several(VEIL_STOP_POLL); }
 
+// Two counters at the two ends of what is copied: small numbers are no references.
+static long volatile *first, *last;
+
+static void *counts(void *flag) {
+  veil_thread *me = veil_attach(heap);
+  EXPECT(me != NULL);
+  while (!over) { // no slow path, where it would wait for the fork
+    ++*first;
+    ++*last;
+    veil_poll(me);
+    *(int volatile *)flag = 1;
+  }
+  veil_detach(me);
+  return NULL;
+}
+
+ON_ALL_BACK_ENDS(fork, what_a_child_sees_is_of_one_instant) {
+  START_OR_SKIP(.back_end = back_end, .limit = 256 * MIB);
+  enum { COUNT = 8 * MIB };
+  over = 0;
+  int volatile flag = 0;
+  node *small = veil_new(self, node);
+  void **large = veil_new_pointers(self, COUNT);
+  first = &small->key;
+  last = (long volatile *)&large[COUNT - 1];
+  pthread_t thread = thread_start(counts, (void *)&flag);
+  while (!flag) {
+    sleep_ms(1);
+  }
+  for (int i = 0; i < 5; i++) {
+    pid_t child = fork();
+    if (child == 0) {
+      EXPECT(*first == *last || *first == *last + 1);
+      _exit(0);
+    }
+    child_succeeds(child);
+  }
+  over = 1;
+  veil_block_begin(self);
+  pthread_join(thread, NULL);
+  veil_block_end(self);
+  cr_assert_eq(*first, *last);
+  cr_assert_null(large[0]);
+  end();
+}
+
 // ---- Handlers of the program's.
 
 static pthread_mutex_t programs_lock = PTHREAD_MUTEX_INITIALIZER;

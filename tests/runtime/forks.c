@@ -4,7 +4,8 @@
 //   forks BACK_END signal|poll [FORKS [SEED]]
 //
 // Mutators rewire graphs of their own, allocate, malloc and free, and use stdio; one collects all the time; one thread, attached or not, forks. Each child
-// finds the graphs as they were at one instant: every graph has a sum that its owner keeps in step under a lock, which the forking thread holds.
+// finds the graphs as they were at one instant: every graph has a sum that its owner keeps in step under a lock, which the forking thread holds;
+// other threads keep what they write in step by its order alone.
 // Then it allocates, collects, and sometimes forks again. The parent's graphs are checked throughout.
 
 #include <errno.h>
@@ -130,6 +131,47 @@ static void *comes_and_goes(void *unused) {
   return NULL;
 }
 
+// Without a lock, so that only an instant looks like this: first is ahead of last by one at most, in pages far from each other; and a list
+// has no gap, though its newest nodes are some microseconds old.
+typedef struct runner {
+  node *first, *last, *list;
+} runner;
+static runner runners[2];
+
+static void runner_check(const runner *r) {
+  long first = *(long volatile *)&r->first->key, last = *(long volatile *)&r->last->key;
+  EXPECT(first == last || first == last + 1);
+  const node *n = r->list->left;
+  for (long key = n == NULL ? -1 : n->key; key >= 0; key--, n = n->right) {
+    EXPECT(n != NULL && n->key == key && n->more == key);
+  }
+  EXPECT(n == NULL);
+}
+
+static void *runs(void *arg) {
+  runner *r = arg;
+  veil_thread *self = veil_attach(heap);
+  EXPECT(self != NULL);
+  while (!over) {
+    for (int i = 0; i < 2000; i++) {
+      ++*(long volatile *)&r->first->key;
+      if (r == &runners[1]) { // it never comes to a slow path, where it would wait for a fork
+        ++*(long volatile *)&r->last->key;
+        continue;
+      }
+      node *n = veil_new(self, node);
+      n->key = n->more = r->list->left == NULL ? 0 : r->list->left->key + 1;
+      n->right = r->list->left;
+      *(node *volatile *)&r->list->left = n;
+      ++*(long volatile *)&r->last->key;
+    }
+    r->list->left = NULL;
+    veil_poll(self);
+  }
+  veil_detach(self);
+  return NULL;
+}
+
 static int status_of(pid_t child) {
   int status;
   while (waitpid(child, &status, 0) < 0) {
@@ -141,6 +183,9 @@ static int status_of(pid_t child) {
 static void child_check(veil_thread *self, unsigned round, int depth) {
   alarm(120);
   EXPECT(stats_of(heap).threads == 1);
+  for (int i = 0; i < 2; i++) {
+    runner_check(&runners[i]);
+  }
   for (int i = 0; i < MUTATORS; i++) {
     world_check(&worlds[i]);
   }
@@ -162,6 +207,9 @@ static void child_check(veil_thread *self, unsigned round, int depth) {
   veil_verify(self);
   for (int i = 0; i < MUTATORS; i++) {
     world_check(&worlds[i]);
+  }
+  for (int i = 0; i < 2; i++) {
+    runner_check(&runners[i]);
   }
 }
 
@@ -223,6 +271,10 @@ int main(int count, char **argument) {
   }
   veil_thread *self = veil_attach(heap);
   EXPECT(self != NULL);
+  for (int i = 0; i < 2; i++) {
+    EXPECT(veil_add_roots(heap, &runners[i], sizeof runners[i] / sizeof(void *)) == VEIL_OK);
+    runners[i] = (runner){.first = veil_new(self, node), .list = veil_new(self, node)};
+  }
   for (int i = 0; i < MUTATORS; i++) {
     world *w = &worlds[i];
     EXPECT(veil_add_roots(heap, &w->table, 1) == VEIL_OK && veil_add_roots(heap, &w->bytes, 1) == VEIL_OK);
@@ -234,8 +286,14 @@ int main(int count, char **argument) {
       world_step(self, w);
     }
   }
+  for (int i = 0; i < 2; i++) {
+    runners[i].last = veil_new(self, node);
+  }
   veil_detach(self);
-  pthread_t thread[MUTATORS + 3];
+  pthread_t thread[MUTATORS + 3], runner_thread[2];
+  for (int i = 0; i < 2; i++) {
+    runner_thread[i] = thread_start(runs, &runners[i]);
+  }
   for (int i = 0; i < MUTATORS; i++) {
     thread[i] = thread_start(mutates, &worlds[i]);
   }
@@ -247,6 +305,10 @@ int main(int count, char **argument) {
   long rounds = 0;
   for (int i = 0; i < MUTATORS + 2; i++) {
     pthread_join(thread[i], NULL);
+  }
+  for (int i = 0; i < 2; i++) {
+    pthread_join(runner_thread[i], NULL);
+    runner_check(&runners[i]);
   }
   for (int i = 0; i < MUTATORS; i++) {
     world_check(&worlds[i]);
