@@ -86,6 +86,14 @@ bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_
 void gc_touch_pin(gc_heap *heap, uintptr_t base, uintptr_t limit);
 void gc_touch_open(gc_heap *heap, uintptr_t base, uintptr_t limit, bool write);
 
+// ---- Fork (fork.c).
+// Whether a page may be written while a child copies it: it holds no references, so whatever is seen of it is whole.
+bool gc_fork_spares(const gc_heap *heap, size_t page);
+// In the child: gives back what threads had that are gone.
+void gc_fork_child(gc_heap *heap);
+// A buffer, view addresses, whose thread is gone: zero from the first zero header on. What is in flight, or was written while it was copied, is nobody's.
+void gc_fork_buffer(gc_heap *heap, char *start, char *limit);
+
 // Aborts with a description of the first invariant that does not hold. World stopped; no mutator in a trap, scanners idle.
 void gc_verify_stopped(gc_heap *heap, const char *when);
 

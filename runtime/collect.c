@@ -134,6 +134,7 @@ void rt_cycle_wait(rt_thread *self) {
       continue;
     }
     ended_wait(self, ended, 10);
+    rt_safepoint(self);
   }
   stall_count(heap, began);
   rt_end(heap, span, RT_NOTE_STALL, 0, 0, 0);
@@ -148,7 +149,10 @@ void rt_nap(rt_thread *self) {
 }
 
 static void verify_ended(veil_heap *heap) {
-  rt_stop_begin(heap, NULL);
+  while (!at_cas_full(&heap->stop_lock, 0, 1)) {
+    rt_work_pause(heap); // whoever forks has the lock, and waits for us
+    sched_yield();
+  }
   rt_stop_world(heap, NULL);
   gc_verify_stopped(heap->gc, "at the end of a cycle");
   rt_resume_world(heap, NULL);
@@ -162,6 +166,7 @@ static void cycle_scan(veil_heap *heap) {
   bool swept = false;
   unsigned idle = 0;
   while (gc_phase_now(gc) == GC_SCANNING) {
+    rt_work_pause(heap);
     gc_provide(gc, READY_BLOCKS);
     if (gc_scan_some(gc, copier, true)) {
       idle = 0;
@@ -198,7 +203,9 @@ static void *scanner_main(void *arg) {
   gc_heap *gc = heap->gc;
   prctl(PR_SET_NAME, "veil-scanner");
   rt_trace_begin(heap);
+  rt_work_begin(heap);
   while (!at32_load_acquire(&heap->closing)) {
+    rt_work_pause(heap);
     uint32_t work = at32_load_acquire(&heap->work);
     // Active before looking: a flip waits for who is, and who comes later sees the phase.
     at_add_full(&heap->scanners_active, 1);
@@ -210,9 +217,12 @@ static void *scanner_main(void *arg) {
     if (gc_phase_now(gc) == GC_IDLE && (gc_trim(gc) || gc_provide(gc, READY_BLOCKS / 2))) {
       continue;
     }
+    rt_work_end(heap);
     rt_wait(&heap->work, work, 0);
+    rt_work_begin(heap);
   }
   rt_trace_end(heap);
+  rt_work_end(heap);
   return NULL;
 }
 

@@ -326,6 +326,13 @@ bool rt_events_open(veil_heap *heap) {
   return true;
 }
 
+void rt_events_fork(veil_heap *heap) {
+  at_store(&heap->telling, telling_here); // callbacks that the others were in
+  at_store(&heap->listener_lock, 0);
+  rt_trace_fork(heap);
+  listening_set(heap, at32_load(&heap->listening) & ~(uint32_t)TRACED);
+}
+
 void rt_events_close(veil_heap *heap) {
   listening_set(heap, 0);
   rt_trace_close(heap);

@@ -74,27 +74,34 @@ RT_EXPORT veil_heap *veil_open(const veil_options *options) {
   pthread_mutex_init(&heap->threads_lock, NULL);
   pthread_mutex_init(&heap->roots_lock, NULL);
   pthread_mutex_init(&heap->touch_lock, NULL);
+  rt_fork_hold();
   if (heap->flip_histogram == NULL) {
     rt_error_set("no memory for a heap");
   } else if (rt_stop_install(read.stop_signal) && collector_open(heap, limit_given)) {
     vm_trap_block_signal(read.stop_signal);
     if (!rt_services_open(heap)) {
       rt_error_set("no memory for a heap");
-    } else if (rt_events_open(heap) && rt_scanners_start(heap)) {
-      rt_note_it(heap, RT_NOTE_HEAP_OPENED, 0, 0, 0);
-      return heap;
+    } else if (rt_fork_add(heap)) {
+      if (rt_events_open(heap) && rt_scanners_start(heap)) {
+        rt_fork_release();
+        rt_note_it(heap, RT_NOTE_HEAP_OPENED, 0, 0, 0);
+        return heap;
+      }
+      rt_fork_remove(heap);
     }
     rt_scanners_stop(heap);
     rt_events_close(heap);
     rt_services_close(heap);
     gc_close(heap->gc);
   }
+  rt_fork_release();
   free(heap->flip_histogram);
   free(heap);
   return NULL;
 }
 
 RT_EXPORT void veil_close(veil_heap *heap) {
+  rt_fork_lost(heap, "veil_close");
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t->heap == heap) {
       vm_fatal("veil_close: the calling thread is still attached");
@@ -112,6 +119,7 @@ RT_EXPORT void veil_close(veil_heap *heap) {
       os_wait(&heap->ended, ended);
     }
   }
+  rt_fork_hold();
   rt_scanners_stop(heap);
   vm_quiesce(heap->gc->region); // a pager may have a fault in its hands that is over
   if (heap->options.stats) {
@@ -120,10 +128,12 @@ RT_EXPORT void veil_close(veil_heap *heap) {
   rt_note_it(heap, RT_NOTE_HEAP_CLOSED, 0, 0, 0);
   rt_events_close(heap);
   rt_services_close(heap);
+  rt_fork_remove(heap);
   gc_close(heap->gc);
+  rt_fork_release();
   while (heap->dead != NULL) {
     rt_thread *next = heap->dead->next;
-    free(heap->dead);
+    rt_thread_free(heap->dead);
     heap->dead = next;
   }
   while (heap->roots != NULL) {

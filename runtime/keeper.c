@@ -58,7 +58,9 @@ static bool threads_blocked(veil_heap *heap) {
   return all;
 }
 
+// It is not at work meanwhile: a fork that has the lock of stops waits for who is.
 static void cycle_run(veil_heap *heap) {
+  rt_work_end(heap);
   rt_cycle_start_for(heap, NULL);
   at_add(&heap->idle_cycles, 1);
   while (gc_phase_now(heap->gc) != GC_IDLE && !at32_load_acquire(&heap->keeper_closing)) {
@@ -67,11 +69,12 @@ static void cycle_run(veil_heap *heap) {
       rt_wait(&heap->ended, ended, TICK_MS);
     }
   }
+  rt_work_begin(heap);
 }
 
 static void trim_idle(veil_heap *heap) {
   while (!at32_load_acquire(&heap->keeper_closing) && gc_trim_idle(heap->gc)) {
-    // a step at a time
+    rt_work_pause(heap); // a step at a time
   }
 }
 
@@ -115,7 +118,7 @@ static uint64_t look(veil_heap *heap, keeper *k, uint64_t tick) {
   if (at32_load_acquire(&heap->trim_wanted)) {
     at32_store_release(&heap->trim_wanted, 0);
     while (gc_trim(heap->gc)) {
-      // a step at a time
+      rt_work_pause(heap); // a step at a time
     }
   }
   if (is_active(heap, k, now)) {
@@ -152,7 +155,9 @@ static void *keeper_main(void *arg) {
   k.mark_at = k.cycle_seen_at = k.idle_since;
   while (!at32_load_acquire(&heap->keeper_closing)) {
     uint32_t work = at32_load_acquire(&heap->keeper_work);
+    rt_work_begin(heap);
     uint64_t ms = look(heap, &k, tick);
+    rt_work_end(heap);
     // Who asks for a buffer wakes it from a long sleep, but not more often than once per tick.
     at32_store_release(&heap->keeper_asleep, ms > tick);
     rt_wait(&heap->keeper_work, work, (unsigned)ms);

@@ -87,9 +87,11 @@ extern const gc_events rt_gc_events;
 // Before any other thread of the heap's is started; after all have ended. False with the error set.
 bool rt_events_open(veil_heap *heap);
 void rt_events_close(veil_heap *heap);
+void rt_events_fork(veil_heap *heap); // in a child, its only thread: callbacks go on, the trace is the parent's
 
 // ---- trace.c: what traps and handlers call.
 void rt_trace_put(veil_heap *heap, const rt_note *note);
+void rt_trace_fork(veil_heap *heap); // in a child: what begun before the fork may still be put, and is read by nobody
 
 // ---- tracer.c: the file and its thread.
 // Joins the tracer of the file that the options name, if they do.

@@ -49,12 +49,13 @@ static const option table[] = {
      "1 walks the heap at each flip, 2 at ends of cycles too (also VEIL_VERIFY=)"},
     {"torture", NUMBER, FIELD(torture), 0, 1000000, NULL, 0, NULL,
      "start a cycle about every so many allocation buffers; 0: not"},
+    {"seed", U64, FIELD(seed), 0, UINT64_MAX, NULL, 0, "from the clock, and printed", "of the torture mode's choices"},
     {"data_roots", CHOICE, FIELD(data_roots), 0, 1, "no,yes", 0, NULL, "whether global and static variables are ambiguous roots, no or yes"},
     {"tls_roots", CHOICE, FIELD(tls_roots), 0, 1, "no,yes", 0, NULL, "whether thread-local variables are ambiguous roots, no or yes"},
-    {"seed", U64, FIELD(seed), 0, UINT64_MAX, NULL, 0, "from the clock, and printed", "of the torture mode's choices"},
     {"stats", NUMBER, FIELD(stats), 0, 1, NULL, 0, NULL, "1 prints a report to standard error when the heap closes (also VEIL_STATS=)"},
     {"trace", STRING, FIELD(trace), 0, 0, NULL, 0, "none",
      "a file that is written in the Chrome trace format; %p in its name is the process's id (also VEIL_TRACE=)"},
+    {"fork", CHOICE, FIELD(fork), 0, 1, "copy,exec", 0, NULL, "what a child of fork() has of the heap, copy or exec"},
 };
 enum { OPTIONS = sizeof table / sizeof *table, STRINGS = 4, STRING_BYTES = 1024 };
 _Static_assert(OPTIONS <= 64, "a bit for each");

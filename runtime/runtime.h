@@ -28,6 +28,13 @@ typedef enum rt_state {
   RT_BLOCKED, // between brackets, or ending: touches no object, and waits out a stop before it goes on
 } rt_state;
 
+// Values of veil_heap.stopping.
+enum {
+  RT_GO = 0,
+  RT_STOP,      // mutators are to park
+  RT_STOP_FORK, // stopped by a signal they may go on, for they may hold malloc's locks; whoever comes to a slow path waits (rt.fork)
+};
+
 // Memory that the kernel may use: pinned, never veiled.
 typedef struct rt_touch {
   AO_t base, limit; // view; 0: free
@@ -79,6 +86,7 @@ typedef struct rt_thread {
   unsigned entered;              // calls of veil_enter
   unsigned interrupted_count;
   rt_interrupted interrupted[RT_INTERRUPTED];
+  bool forks; // it has entered for the time of a fork, or waits for one
   unsigned touch_count;
   uint16_t touches[RT_TOUCHES]; // indices into the heap's
   uint64_t random;              // torture
@@ -115,7 +123,7 @@ struct veil_heap {
   AO_t stop_lock;
   sigset_t stop_saved_mask;
   // Atomic.
-  uint32_t volatile stopping; // 1: mutators are to park
+  uint32_t volatile stopping; // RT_STOP: mutators are to park
   AO_t stop_began_ns;
   AO_t stop_span_ns;          // of the last stop, until the last mutator ran again
   vm_histogram *flip_histogram;
@@ -163,6 +171,12 @@ struct veil_heap {
   struct rt_ring *trace_common;
   unsigned trace_id;
   pid_t trace_pid; // the process whose file it is
+  // Fork.
+  struct veil_heap *volatile next_open; // under the lock of fork.c; a child reads it without
+  rt_thread *fork_self;        // the thread that forks, if it is a mutator of this heap; its own
+  uint32_t volatile pausing;   // threads at work are to pause
+  uint32_t volatile at_work;   // threads that are no mutators, and in the middle of something
+  uint32_t volatile lost;      // constant in a child that has not got the heap: enum vm_lost
 };
 
 // ---- error.c
@@ -193,9 +207,13 @@ extern __thread rt_thread *rt_here;                                // this threa
 
 // ---- stop.c
 // A critical section: the thread is not stopped in it. Nests.
+void rt_fork_wait(rt_thread *self);
 static inline void rt_enter(rt_thread *self) {
   self->critical++;
   __asm__ volatile("" ::: "memory");
+  if (__builtin_expect(at32_load(&self->heap->stopping) == RT_STOP_FORK, 0)) {
+    rt_fork_wait(self);
+  }
 }
 void rt_leave(rt_thread *self);
 void rt_safepoint(rt_thread *self); // parks if a stop is wanted; in a critical section too
@@ -212,6 +230,8 @@ void rt_stop_begin(veil_heap *heap, rt_thread *self);
 void rt_stop_world(veil_heap *heap, rt_thread *self);
 void rt_resume_world(veil_heap *heap, rt_thread *self);
 void rt_stop_end(veil_heap *heap);
+// The part of rt_stop_world that fork needs too: signals are blocked. What stops pagers is undone by vm_resume.
+void rt_threads_stop(veil_heap *heap, rt_thread *self);
 bool rt_stop_install(int signo);
 
 // ---- roots.c: the world's upcalls.
@@ -230,11 +250,15 @@ void rt_stacks_abandon(rt_thread *self);
 // ---- segments.c
 bool rt_segments_open(const veil_options *options); // false with the error set
 void rt_segments_hold(veil_heap *heap, rt_thread *self, void (*then)(veil_heap *heap, rt_thread *self)); // calls it with the loader's lock held
+void rt_segments_freeze(void);                                         // before a fork: no thread flips with the loader's lock from here to thaw
+void rt_segments_thaw(void);
+void rt_segments_fork(void);                                           // in a child
 void rt_segments_scan(veil_heap *heap, gc_flip *flip);                 // world stopped, the lock held
 
 // ---- start.c
 void rt_starts_forward(veil_heap *heap, gc_flip *flip); // world stopped
 void rt_starts_close(veil_heap *heap);
+void rt_starts_fork(veil_heap *heap); // in a child, its only thread
 
 // ---- collect.c
 void rt_cycle_start(rt_thread *self);                  // in a critical section; a no-op if a cycle is under way
@@ -257,6 +281,28 @@ typedef enum rt_event { RT_BEFORE_FLIP, RT_AFTER_FLIP, RT_CYCLE_ENDED } rt_event
 void rt_services_tell(veil_heap *heap, rt_event event);
 bool rt_services_open(veil_heap *heap);
 void rt_services_close(veil_heap *heap);
+
+// ---- fork.c: between veil_open and veil_close; false with the error set.
+bool rt_fork_add(veil_heap *heap);
+void rt_fork_remove(veil_heap *heap);
+// No fork between the two, nor another heap that opens or closes. Any thread, attached or not; not in a critical section.
+void rt_fork_hold(void);
+void rt_fork_release(void);
+// Work of a thread that is no mutator: a fork waits for its end. Nests.
+void rt_work_begin(veil_heap *heap);
+void rt_work_end(veil_heap *heap);
+// In the middle of it, at a moment when a child could go on from here without this thread.
+static inline void rt_work_pause(veil_heap *heap) {
+  if (__builtin_expect(at32_load(&heap->pausing) != 0, 0)) {
+    rt_work_end(heap);
+    rt_work_begin(heap);
+  }
+}
+// In a child that has no copy of the heap, a call of the program's is an error.
+void rt_fork_lost(const veil_heap *heap, const char *function);
+// Thread.c: in the child, all but `self` are gone.
+void rt_threads_fork(veil_heap *heap, rt_thread *self);
+void rt_thread_free(rt_thread *t); // that is gone
 
 // ---- type.c
 void rt_type_register(rt_thread *self, veil_type *type);

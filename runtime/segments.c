@@ -104,6 +104,20 @@ static void list_make(void) {
 
 // ---- The lock.
 
+// Before the loader's. A fork takes it before any stop lock, so that no thread that is gone in the child had the loader's, which the child could not take then.
+static pthread_mutex_t holders = PTHREAD_MUTEX_INITIALIZER;
+
+void rt_segments_freeze(void) {
+  sigset_t saved;
+  bool others = rt_others_block(NULL, &saved);
+  pthread_mutex_lock(&holders);
+  rt_others_unblock(others, &saved);
+}
+
+void rt_segments_thaw(void) { pthread_mutex_unlock(&holders); }
+
+void rt_segments_fork(void) { pthread_mutex_init(&holders, NULL); }
+
 typedef struct holding {
   veil_heap *heap;
   rt_thread *self; // NULL: no mutator
@@ -133,7 +147,9 @@ void rt_segments_hold(veil_heap *heap, rt_thread *self, void (*then)(veil_heap *
   if (self != NULL) {
     rt_block(self); // whoever has the lock may be stopped
   }
+  pthread_mutex_lock(&holders);
   dl_iterate_phdr(held, &h);
+  pthread_mutex_unlock(&holders);
   rt_signals_restore(&saved);
 }
 

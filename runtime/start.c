@@ -50,6 +50,14 @@ void rt_starts_close(veil_heap *heap) {
   }
 }
 
+// Those of other threads are not there to be joined; what they were given or have returned dies. The structures go when the heap closes.
+void rt_starts_fork(veil_heap *heap) {
+  for (rt_start *s = heap->starts; s != NULL; s = s->next) {
+    s->slot = NULL;
+    s->joining = true;
+  }
+}
+
 static void list_change(rt_thread *self, rt_start *start, bool add) {
   veil_heap *heap = self->heap;
   rt_enter(self);

@@ -15,8 +15,12 @@
 
 enum { PATIENCE_MS = 50 }; // for a thread that is to stop, before it is (again) sent a signal
 
+// A fork is no pause that counts (fork.c): it has no begin.
 static void span_record(veil_heap *heap) {
-  uint64_t span = vm_now() - at_load(&heap->stop_began_ns);
+  uint64_t began = at_load(&heap->stop_began_ns), span = vm_now() - began;
+  if (began == 0) {
+    return;
+  }
   for (;;) {
     uint64_t max = at_load(&heap->stop_span_ns);
     if (span <= max || at_cas_full(&heap->stop_span_ns, max, span)) {
@@ -25,10 +29,16 @@ static void span_record(veil_heap *heap) {
   }
 }
 
+// Whether a thread is to wait. One that a signal stopped may hold any lock of the program's, so it goes on while the process forks (rt.fork).
+static bool must_wait(const veil_heap *heap, bool by_signal) {
+  uint32_t stopping = at32_load_acquire(&heap->stopping);
+  return stopping == RT_STOP || (stopping == RT_STOP_FORK && !by_signal);
+}
+
 // A thread may be attached to several heaps, and stops or waits for all of them at once (rt.heaps).
-static veil_heap *stop_wanted(void) {
+static veil_heap *stop_wanted(bool by_signal) {
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-    if (at32_load(&t->state) == RT_RUNNING && at32_load_acquire(&t->heap->stopping)) {
+    if (at32_load(&t->state) == RT_RUNNING && must_wait(t->heap, by_signal)) {
       return t->heap;
     }
   }
@@ -45,7 +55,7 @@ static bool critical_anywhere(void) {
 }
 
 // Waits until no stop is wanted, by any heap; `heap` is the one for whose events it counts. The caller's roots lie at and above each attachment's stopped_sp, and in its registers.
-static void park(veil_heap *heap) {
+static void park(veil_heap *heap, bool by_signal) {
   rt_span span = rt_begin(heap, RT_NOTE_STOPPED, 0);
   do {
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
@@ -55,9 +65,12 @@ static void park(veil_heap *heap) {
       }
     }
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-      while (at32_load(&t->state) == RT_STOPPED && at32_load_acquire(&t->heap->stopping)) {
+      while (at32_load(&t->state) == RT_STOPPED && must_wait(t->heap, by_signal)) {
         t->waited = true;
-        os_wait(&t->heap->stopping, 1);
+        uint32_t stopping = at32_load(&t->heap->stopping);
+        if (stopping == RT_STOP || (stopping == RT_STOP_FORK && !by_signal)) {
+          os_wait(&t->heap->stopping, stopping);
+        }
       }
     }
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
@@ -66,7 +79,7 @@ static void park(veil_heap *heap) {
       }
     }
     at_fence_full();
-  } while (stop_wanted() != NULL);
+  } while (stop_wanted(by_signal) != NULL);
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t->waited) {
       t->waited = false;
@@ -74,6 +87,13 @@ static void park(veil_heap *heap) {
     }
   }
   rt_end(heap, span, RT_NOTE_STOPPED, 0, 0, 0);
+}
+
+// A critical section is about to begin while the process forks: not before that is over.
+__attribute__((noinline, cold)) void rt_fork_wait(rt_thread *self) {
+  while (self->critical == 1 && at32_load_acquire(&self->heap->stopping) == RT_STOP_FORK) {
+    os_wait(&self->heap->stopping, RT_STOP_FORK);
+  }
 }
 
 void rt_signals_block(sigset_t *saved) {
@@ -95,7 +115,7 @@ static inline __attribute__((always_inline)) void roots_note(rt_thread *t) {
 }
 
 __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
-  veil_heap *heap = stop_wanted();
+  veil_heap *heap = stop_wanted(false);
   if (heap == NULL) {
     return;
   }
@@ -109,7 +129,7 @@ __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
       roots_note(t);
     }
   }
-  park(heap);
+  park(heap, false);
   self->critical--; // before a signal that waits comes: refused, it would not come again
   rt_signals_restore(&saved);
 }
@@ -160,7 +180,7 @@ void rt_unblock(rt_thread *self) {
     }
   }
   at_fence_full();
-  veil_heap *heap = stop_wanted();
+  veil_heap *heap = stop_wanted(false);
   if (heap != NULL) {
     // Registers and stack count as they were saved then: no reference was loaded since. A stopper may be reading them.
     sigset_t saved;
@@ -170,7 +190,7 @@ void rt_unblock(rt_thread *self) {
         roots_note(t);
       }
     }
-    park(heap);
+    park(heap, false);
     rt_signals_restore(&saved);
   }
   rt_leave(self);
@@ -205,14 +225,14 @@ static void stop_handler(int signo, siginfo_t *info, void *context) {
   if (vm_trapping()) {
     return; // it may hold a page. The mask says so too, but not to a signal that a sanitizer kept back
   }
-  veil_heap *heap = critical_anywhere() ? NULL : stop_wanted();
+  veil_heap *heap = critical_anywhere() ? NULL : stop_wanted(true);
   if (heap != NULL) {
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
       if (at32_load(&t->state) == RT_RUNNING) {
         stack_note(t, rt_registers_save(t->registers));
       }
     }
-    park(heap);
+    park(heap, true);
   }
   errno = saved;
 }
@@ -283,10 +303,14 @@ void rt_stop_world(veil_heap *heap, rt_thread *self) {
   rt_span span = rt_begin(heap, RT_NOTE_STOP, 0);
   heap->stop_noted_ns = span.began_ns;
   heap->stop_heard = span.heard;
-  pthread_mutex_lock(&heap->threads_lock);
   at_store(&heap->stop_began_ns, vm_now());
   at_store(&heap->stop_span_ns, 0);
-  at32_store_release(&heap->stopping, 1);
+  rt_threads_stop(heap, self);
+}
+
+void rt_threads_stop(veil_heap *heap, rt_thread *self) {
+  pthread_mutex_lock(&heap->threads_lock);
+  at32_store_release(&heap->stopping, RT_STOP);
   at_fence_full();
   if (heap->options.stop == VEIL_STOP_SIGNAL) {
     stop_signal_send(heap, self);
@@ -317,7 +341,7 @@ static void stop_count(veil_heap *heap) {
 void rt_resume_world(veil_heap *heap, rt_thread *self) {
   (void)self;
   vm_resume(heap->gc->region);
-  at32_store_release(&heap->stopping, 0);
+  at32_store_release(&heap->stopping, RT_GO);
   os_wake_all(&heap->stopping);
   span_record(heap);
   stop_count(heap);

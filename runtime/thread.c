@@ -30,6 +30,14 @@ static __thread char *spare_low, *spare_base;
 
 static void detach(rt_thread *self);
 
+static void roots_free(rt_roots *roots) {
+  while (roots != NULL) {
+    rt_roots *next = roots->next;
+    free(roots);
+    roots = next;
+  }
+}
+
 // A thread ends without detaching.
 static void thread_exits(void *unused) {
   (void)unused;
@@ -134,6 +142,7 @@ static veil_thread *attach(veil_heap *heap, bool came_in) {
 }
 
 RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
+  rt_fork_lost(heap, "veil_attach");
   if (find_here(heap) != NULL) {
     rt_error_set("this thread is attached to the heap already");
     return NULL;
@@ -161,6 +170,10 @@ static rt_thread *dead_keep_locked(veil_heap *heap, rt_thread *self) {
 static void detach(rt_thread *self) {
   veil_heap *heap = self->heap;
   rt_note_ordinary(self, RT_NOTE_DETACHED);
+  if (heap->lost) {
+    rt_here = self->next_here; // the thread ends, in a child that has no copy of the heap: nothing of it may be touched
+    return;
+  }
   rt_enter(self);
   while (self->touch_count) {
     veil_untouch(&self->open, (void *)at_load(&heap->touched[self->touches[0]].base));
@@ -198,6 +211,7 @@ static void detach(rt_thread *self) {
   }
   at32_store(&heap->thread_count, heap->thread_count - 1);
   rt_roots *roots = self->own_roots;
+  self->own_roots = NULL;
   self->signature = SIGNATURE_DEAD;
   rt_thread *oldest = NULL;
   if (self->came_in && spare == NULL) {
@@ -210,11 +224,52 @@ static void detach(rt_thread *self) {
   pthread_mutex_unlock(&heap->threads_lock);
   rt_others_unblock(others, &saved);
   rt_trace_end(heap);
-  free(oldest);
-  while (roots != NULL) {
-    rt_roots *next = roots->next;
-    free(roots);
-    roots = next;
+  roots_free(roots);
+  while (oldest != NULL) { // one, or after a fork several
+    rt_thread *next = oldest->next;
+    rt_thread_free(oldest);
+    oldest = next;
+  }
+}
+
+void rt_thread_free(rt_thread *t) {
+  roots_free(t->own_roots);
+  free(t);
+}
+
+// As for a thread that detaches; what it had on its stack is gone with it.
+static void thread_forget(veil_heap *heap, rt_thread *t) {
+  for (unsigned i = 0; i < t->touch_count; i++) {
+    at_store(&heap->touched[t->touches[i]].base, 0);
+  }
+  for (int leaf = 0; leaf < 2; leaf++) {
+    if (t->tlab_start[leaf] != NULL) {
+      gc_fork_buffer(heap->gc, t->tlab_start[leaf], t->open.tlab[leaf].limit);
+    }
+    gc_lane_drop(heap->gc, &t->lane[leaf], leaf);
+    gc_lane_drop(heap->gc, &t->medium[leaf], leaf);
+  }
+  memset(&t->open, 0, sizeof t->open);
+  rt_stacks_abandon(t);
+  t->signature = SIGNATURE_DEAD;
+}
+
+// Structures stay, so that a use of them is seen: freeing needs locks that the program may not have in order yet.
+void rt_threads_fork(veil_heap *heap, rt_thread *self) {
+  for (rt_thread *t = heap->threads, *next; t != NULL; t = next) {
+    next = t->next;
+    if (t == self) {
+      continue;
+    }
+    thread_forget(heap, t);
+    t->next = heap->dead;
+    heap->dead = t;
+  }
+  heap->threads = self;
+  at32_store(&heap->thread_count, self != NULL);
+  if (self != NULL) {
+    self->next = NULL;
+    self->tid = (pid_t)syscall(SYS_gettid);
   }
 }
 
@@ -224,6 +279,7 @@ rt_thread *rt_self_check(veil_thread *open, const char *function) {
     vm_fatal("%s: %p is %s", function, (void *)self,
              self != NULL && self->signature == SIGNATURE_DEAD ? "detached already" : "not an attached thread");
   }
+  rt_fork_lost(self->heap, function);
   if (!pthread_equal(self->pthread, pthread_self())) {
     vm_fatal("%s: %p belongs to another thread: each thread attaches itself", function, (void *)self);
   }
@@ -250,6 +306,7 @@ RT_EXPORT void veil_detach(veil_thread *open) {
 }
 
 RT_EXPORT veil_thread *veil_enter(veil_heap *heap) {
+  rt_fork_lost(heap, "veil_enter");
   rt_thread *self = find_here(heap);
   if (self == NULL) {
     self = (rt_thread *)attach(heap, true);

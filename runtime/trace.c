@@ -62,3 +62,9 @@ void rt_trace_put(veil_heap *heap, const rt_note *note) {
   }
   common_put(common, note, (pid_t)syscall(SYS_gettid));
 }
+
+void rt_trace_fork(veil_heap *heap) {
+  if (heap->trace_common != NULL) {
+    at_store(&heap->trace_common->lock, 0); // its owner may be gone
+  }
+}

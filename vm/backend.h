@@ -100,6 +100,10 @@ bool vm_huge_adopt(vm_region *region, size_t page, size_t count);
 // The memory of the range goes: whole huge pages only.
 void vm_huge_release(vm_region *region, size_t page, size_t count);
 
+// The view was mapped anew: all that was adopted is adopted once more, and nothing is marked. Huge is what was, for the copy is as the original.
+// False: the system is short of something. The only thread.
+bool vm_chunks_renew(vm_region *region);
+
 // The chunk's byte says that its pages may be protected otherwise than by adopting it: for the back end to set and to ask.
 void vm_chunks_mark(vm_region *region, size_t page, size_t count);
 bool vm_chunks_marked(const vm_region *region, size_t page, size_t count);
@@ -172,6 +176,12 @@ static inline bool vm_dirty_watches(const vm_region *region, size_t page) {
 static inline bool vm_dirty_tracked(const vm_region *region) {
   return at32_load_acquire(&region->dirty->consumers) != 0;
 }
+
+// ---- fork.c
+
+// What to do with a fault in the region: what the back end is for, nothing but to try once more, or pass it on.
+enum vm_fault { VM_FAULT_OURS, VM_FAULT_RETRY, VM_FAULT_FOREIGN };
+enum vm_fault vm_fork_fault(vm_region *region, int signo, const void *address);
 
 // ---- trap.c
 

@@ -62,6 +62,17 @@ bool vm_huge_adopt(vm_region *region, size_t page, size_t count) {
   return true;
 }
 
+bool vm_chunks_renew(vm_region *region) {
+  for (size_t chunk = 0; chunk < region->chunks; chunk++) {
+    uint8_t before = at8_load(&region->chunk[chunk]);
+    at8_store(&region->chunk[chunk], before & HUGE);
+    if ((before & ADOPTED) && !adopt(region, chunk)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 void vm_chunks_mark(vm_region *region, size_t page, size_t count) {
   for (size_t chunk = chunk_of(region, page); chunk <= chunk_of(region, page + count - 1); chunk++) {
     if (!(at8_load(&region->chunk[chunk]) & MARKED)) {

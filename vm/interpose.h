@@ -28,4 +28,7 @@ VM_INTERPOSE void veilsig_asked(int signo, struct sigaction *out, bool take);
 // The calling thread begins to touch objects: claimed signals that it has blocked are unblocked, and remembered as asked for.
 VM_INTERPOSE void veilsig_thread(void);
 
+// Registers the library's handlers of fork, unless that is done: called before the runtime registers its own.
+VM_INTERPOSE void veilsig_fork(void);
+
 #endif

@@ -26,6 +26,12 @@ void *os_map_private(size_t bytes);
 // Maps all of file `fd` from `offset` at `address`, over what is there, shared and uncharged.
 int os_map_file(void *address, size_t bytes, int fd, size_t offset, enum os_access access);
 int os_unmap(void *address, size_t bytes);
+// Puts a mapping, with its page tables, in the place of what is at `to`.
+int os_move(void *from, size_t bytes, void *to);
+// Puts address space that nothing can touch in the place of what is there.
+int os_map_nothing(void *address, size_t bytes);
+// A child of fork does not get the range.
+int os_not_inherited(void *address, size_t bytes);
 // -ENOMEM if that would take more mappings than the process may have; a part of the range may
 // have changed then.
 int os_protect(void *address, size_t bytes, enum os_access access);

@@ -155,6 +155,19 @@ int os_map_file(void *address, size_t bytes, int fd, size_t offset, enum os_acce
 
 int os_unmap(void *address, size_t bytes) { return (int)RESULT(munmap(address, bytes)); }
 
+int os_move(void *from, size_t bytes, void *to) {
+  return fails() ? -ENOMEM : (int)RESULT(mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ? 0 : -1);
+}
+
+int os_map_nothing(void *address, size_t bytes) {
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  return (int)RESULT(mmap(address, bytes, PROT_NONE, flags, -1, 0) == address ? 0 : -1);
+}
+
+int os_not_inherited(void *address, size_t bytes) {
+  return fails() ? -ENOMEM : (int)RESULT(madvise(address, bytes, MADV_DONTFORK));
+}
+
 int os_protect(void *address, size_t bytes, enum os_access access) {
   return fails() ? -ENOMEM : (int)RESULT(mprotect(address, bytes, protection(access)));
 }

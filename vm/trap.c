@@ -52,7 +52,12 @@ static void on_fault(int signo, siginfo_t *info, void *context) {
   if (info->si_code > 0 && registers[REG_TRAPNO] == PAGE_FAULT && !(error & ERROR_FETCH)) {
     region = vm_region_find(info->si_addr);
   }
-  if (region == NULL || region->back_end->signal != signo) {
+  enum vm_fault fault = region != NULL ? vm_fork_fault(region, signo, info->si_addr) : VM_FAULT_FOREIGN;
+  if (fault == VM_FAULT_RETRY) {
+    errno = saved;
+    return;
+  }
+  if (fault == VM_FAULT_FOREIGN) {
     vm_chain_pass(signo, info, context);
     errno = saved;
     return;

@@ -106,6 +106,11 @@ struct vm_region {
   uint32_t volatile huge_failures; // in a row
   struct vm_dirty *dirty;  // dirty.c's
   struct vm_histogram *trap_ns; // time in the handler
+  uint32_t volatile frozen; // 1: whoever traps waits until it is 0 (vm.frozen)
+  uint32_t volatile thaws;  // counts
+  uint32_t volatile lost;   // enum vm_lost
+  // The thread that forks.
+  bool spared; // vm_freeze could spare what it was asked to
 };
 
 // Opens a region: reserves the view and the alias, proves each primitive of the back end in
@@ -255,6 +260,33 @@ int vm_trap_restore(void);
 // One caller at a time, who holds no page. Any thread.
 void vm_quiesce(vm_region *region);
 void vm_resume(vm_region *region);
+
+// ---- Fork (fork.c).
+
+// True for a page that stays writable all the same.
+typedef bool vm_spares(void *arg, size_t page);
+
+// From here to vm_thaw no page but those spared is written through the view: whoever tries waits, and so does whoever traps for another
+// reason. (If mappings are short, nothing is spared.) All mutators are stopped, and no page is held; they may go on before vm_thaw.
+void vm_freeze(vm_region *region, vm_spares *spares, void *arg);
+void vm_thaw(vm_region *region, vm_spares *spares, void *arg); // with the same answers
+
+// In the child, in this order: a copy of the memory in the place of the parent's, without access through the view; then the back
+// end anew, with the access that the parent's view gave. All pages count as written, where the kernel tracks writes. False: the system is short of
+// something; vm_fork_lose is what is left.
+bool vm_fork_copy(vm_region *region);
+bool vm_fork_open(vm_region *region);
+
+// Why a child does not have the region.
+enum vm_lost {
+  VM_KEPT = 0,
+  VM_LOST,    // no memory for a copy: a touch speaks and aborts
+  VM_NO_HEIR, // vm_fork_keep: a touch is a fault like any other
+};
+// In the child: nothing can reach the parent's memory any more.
+void vm_fork_lose(vm_region *region, enum vm_lost how);
+// Children are not to have the region at all. False: the system refuses.
+bool vm_fork_keep(vm_region *region);
 
 // ---- Figures.
 

@@ -32,6 +32,18 @@ typedef enum veil_oom {
 
 struct veil_events; // veil/events.h
 
+// What a child of fork() has of the heap.
+//
+// VEIL_FORK_COPY: a heap of its own, with all that was in it; the thread that forked stays attached if it was, the others are gone
+// with their stacks. The fork costs some 0.75 s and as much memory again per GiB that the heap holds; until it is copied, fork does not return in the parent, and its other
+// threads wait as soon as they write to objects (but for leaf objects) or allocate. A child for which there is no memory cannot use the heap: a touch or a call of veil aborts it.
+// VEIL_FORK_EXEC: nothing, at no cost: the child only calls exec or _exit. A touch dies by SIGSEGV, a call of veil aborts.
+// posix_spawn, system, popen and vfork cost nothing either way. _Fork and clone without CLONE_VM are not noticed: their children must not touch a heap.
+typedef enum veil_fork {
+  VEIL_FORK_COPY = 0, // a heap of its own
+  VEIL_FORK_EXEC = 1  // nothing
+} veil_fork;
+
 // Zero in a field means its default. Start from `veil_options o = {0};`. Fields are only ever added at the end.
 //
 // What they mean in full:
@@ -44,6 +56,10 @@ struct veil_events; // veil/events.h
 // - idle: an idle heap gives back all but an eighth of what it uses and some MiB. If its threads ran since the last cycle, one is run to
 //   see what has died, by itself if all threads are in brackets (veil_block_begin: nobody gets EINTR), else by the next thread that needs a buffer. Cycles that
 //   find nothing come at ever longer intervals, doubling up to two minutes.
+// - data_roots, tls_roots: ambiguous roots without registration. Each flip reads them whole, in the pause, about 0.3 ms per MiB, and keeps the loader's lock
+//   for its length (dlopen waits). What they point to stays in place. Memory from malloc is not read. data_roots: of the program and of all loaded
+//   libraries. tls_roots: of attached threads, some us each; glibc only, else an error.
+// - events, events_arg: a table of callbacks (veil/events.h), copied, and what they get. Not in VEIL_OPTIONS.
 typedef struct veil_options {
   size_t limit;           // limit: bytes of memory that the heap may hold, [2m, 20g]; default 3/4 of what the machine, its cgroups and ulimits
                           // allow
@@ -63,15 +79,13 @@ typedef struct veil_options {
   unsigned verify;        // verify: 1 walks the heap at each flip, 2 at ends of cycles too (also VEIL_VERIFY=), [0, 2]; default 0
   unsigned torture;       // torture: start a cycle about every so many allocation buffers; 0: not, [0, 1000000]; default 0
   uint64_t seed;          // seed: of the torture mode's choices; default from the clock, and printed
-  // Ambiguous roots without registration. Each flip reads them whole, in the pause, about 0.3 ms per MiB, and keeps the loader's lock for its length
-  // (dlopen waits). What they point to stays in place. Memory from malloc is not read.
-  // data_roots: of the program and of all loaded libraries. tls_roots: of attached threads, some us each; glibc only, else an error.
   unsigned data_roots;    // data_roots: whether global and static variables are ambiguous roots, no or yes; default no
   unsigned tls_roots;     // tls_roots: whether thread-local variables are ambiguous roots, no or yes; default no
   unsigned stats;         // stats: 1 prints a report to standard error when the heap closes (also VEIL_STATS=), [0, 1]; default 0
   const char *trace;      // trace: a file that is written in the Chrome trace format; %p in its name is the process's id (also VEIL_TRACE=); default none
-  const struct veil_events *events; // a table of callbacks (veil/events.h), copied; and their argument. Not in VEIL_OPTIONS
-  void *events_arg;       // what they get
+  const struct veil_events *events;
+  void *events_arg;
+  veil_fork fork;         // fork: what a child of fork() has of the heap, copy or exec; default copy
 } veil_options;
 
 // Calls `line` for each option with one line for people, as above: name, meaning, range, default. For a program's --help. Any thread.

@@ -128,6 +128,9 @@ void veil_remove_roots_callback(veil_heap *heap, veil_roots_fn *fn, void *arg);
 void veil_root_slot(veil_root_visitor *visitor, void *slot);
 void veil_root_range(veil_root_visitor *visitor, const void *base, const void *limit);
 
+// After fork() the child has a heap of its own; the thread that forked is attached there as it was in the parent, all others are gone (option
+// fork, veil/options.h). `self`, references and registered roots stay good. Not in a root or trace callback, nor in a service's.
+
 // A full collection: starts a cycle and returns when from-space is free. If a
 // cycle is under way it is finished first, and a new one run. Owning thread.
 void veil_collect(veil_thread *self);

@@ -106,9 +106,18 @@ static void fork_child(void) {
   fork_parent();
 }
 
+// Once, and before the runtime's own: who registers later is asked earlier, and the runtime stops threads that may want the lock, and asks for handlers.
+void veilsig_fork(void) {
+  static uint32_t volatile registered;
+  if (at32_cas_full(&registered, 0, 1)) {
+    libc_find();
+    pthread_atfork(fork_before, fork_parent, fork_child);
+  }
+}
+
 __attribute__((constructor(101))) static void begin(void) {
   libc_find();
-  pthread_atfork(fork_before, fork_parent, fork_child);
+  veilsig_fork();
 }
 
 // ---- Masks.
