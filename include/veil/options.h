@@ -38,6 +38,10 @@ struct veil_events; // veil/events.h
 // - limit: the heap's pages never take more memory (stats: held_bytes). Near it cycles come earlier and mutators help more; when it is truly reached
 //   the hook of veil_set_oom_hook is asked, then `oom` decides. "What the machine allows" is the least of: RAM; memory.max (cgroup version 2) and
 //   memory.limit_in_bytes (version 1) of the process's cgroup and its ancestors; RLIMIT_DATA. With RLIMIT_AS at most an eighth of that.
+// - data_roots, tls_roots: ambiguous roots without registration: variables of the program and of all loaded libraries, and of attached threads (some us
+//   each; glibc only, else an error). Each flip reads them whole, in the pause, about 0.3 ms per MiB, and keeps the loader's lock for its length
+//   (dlopen waits). What they point to stays in place. Memory from malloc is not read.
+// - trace: all heaps of a process that name the same file share it. A file that cannot be written, or that another process is tracing into, is an error.
 // - soft_limit: cycles start early enough for the copies, and for what is born meanwhile, to stay below it, and memory that is free is given back at
 //   once. If what lives, twice, does not fit, they follow each other with pauses as long as they are: the time is the mutators' alone for half of it at least,
 //   and the heap grows beyond.
@@ -63,15 +67,12 @@ typedef struct veil_options {
   unsigned verify;        // verify: 1 walks the heap at each flip, 2 at ends of cycles too (also VEIL_VERIFY=), [0, 2]; default 0
   unsigned torture;       // torture: start a cycle about every so many allocation buffers; 0: not, [0, 1000000]; default 0
   uint64_t seed;          // seed: of the torture mode's choices; default from the clock, and printed
-  // Ambiguous roots without registration. Each flip reads them whole, in the pause, about 0.3 ms per MiB, and keeps the loader's lock for its length
-  // (dlopen waits). What they point to stays in place. Memory from malloc is not read.
-  // data_roots: of the program and of all loaded libraries. tls_roots: of attached threads, some us each; glibc only, else an error.
   unsigned data_roots;    // data_roots: whether global and static variables are ambiguous roots, no or yes; default no
   unsigned tls_roots;     // tls_roots: whether thread-local variables are ambiguous roots, no or yes; default no
   unsigned stats;         // stats: 1 prints a report to standard error when the heap closes (also VEIL_STATS=), [0, 1]; default 0
   const char *trace;      // trace: a file that is written in the Chrome trace format; %p in its name is the process's id (also VEIL_TRACE=); default none
   const struct veil_events *events; // a table of callbacks (veil/events.h), copied; and their argument. Not in VEIL_OPTIONS
-  void *events_arg;       // what they get
+  void *events_arg;       // what they get. Not in VEIL_OPTIONS
 } veil_options;
 
 // Calls `line` for each option with one line for people, as above: name, meaning, range, default. For a program's --help. Any thread.
