@@ -27,6 +27,7 @@ typedef struct option {
 #define FIELD(NAME) offsetof(veil_options, NAME)
 #define LEAST ((uint64_t)2 << 20)
 #define MOST ((uint64_t)20 << 30)
+enum { STRINGS = 4, STRING_BYTES = 1024 };
 static const option table[] = {
     {"limit", MEMORY, FIELD(limit), LEAST, MOST, NULL, 0, "3/4 of what the machine, its cgroups and ulimits allow",
      "bytes of memory that the heap may hold"},
@@ -34,7 +35,7 @@ static const option table[] = {
      "bytes that it stays below while it can, by more cycles; none if not below the limit"},
     {"reserve", MEMORY, FIELD(reserve), LEAST, MOST, NULL, 0, "the limit",
      "bytes to which veil_set_limit may raise the limit, for which address space is reserved"},
-    {"back_end", STRING, FIELD(back_end), 0, 0, NULL, 0, "auto", "uffd, guard, mprotect, uffd-kernel, none or auto (also VEIL_VM=)"},
+    {"back_end", STRING, FIELD(back_end), 0, 63, NULL, 0, "auto", "uffd, guard, mprotect, uffd-kernel, none or auto (also VEIL_VM=)"},
     {"granule", SIZE, FIELD(granule), 4096, 65536, NULL, 4096, NULL, "bytes that one trap scans, a power of 2"},
     {"scanners", NUMBER, FIELD(scanners), 1, RT_SCANNERS, NULL, 1, NULL, "background scanner threads"},
     {"stop", CHOICE, FIELD(stop), 0, 1, "signal,poll", 0, NULL, "how mutators are stopped, signal or poll"},
@@ -53,11 +54,11 @@ static const option table[] = {
     {"data_roots", CHOICE, FIELD(data_roots), 0, 1, "no,yes", 0, NULL, "whether global and static variables are ambiguous roots, no or yes"},
     {"tls_roots", CHOICE, FIELD(tls_roots), 0, 1, "no,yes", 0, NULL, "whether thread-local variables are ambiguous roots, no or yes"},
     {"stats", NUMBER, FIELD(stats), 0, 1, NULL, 0, NULL, "1 prints a report to standard error when the heap closes (also VEIL_STATS=)"},
-    {"trace", STRING, FIELD(trace), 0, 0, NULL, 0, "none",
+    {"trace", STRING, FIELD(trace), 0, STRING_BYTES - 1, NULL, 0, "none",
      "a file that is written in the Chrome trace format; %p in its name is the process's id (also VEIL_TRACE=)"},
     {"fork", CHOICE, FIELD(fork), 0, 1, "copy,exec", 0, NULL, "what a child of fork() has of the heap, copy or exec"},
 };
-enum { OPTIONS = sizeof table / sizeof *table, STRINGS = 4, STRING_BYTES = 1024 };
+enum { OPTIONS = sizeof table / sizeof *table };
 _Static_assert(OPTIONS <= 64, "a bit for each");
 
 static uint64_t field_get(const veil_options *options, const option *o) {
@@ -225,8 +226,8 @@ static bool string_read(veil_options *options, const option *o, const char *valu
     index += before->kind == STRING;
   }
   VM_CHECK(index < STRINGS, "more than %d options are strings", (int)STRINGS);
-  if (strlen(value) >= STRING_BYTES) {
-    rt_error_set("%s: option %s: '%.40s…' is longer than %d bytes", where, o->name, value, STRING_BYTES - 1);
+  if (strlen(value) > o->max) {
+    rt_error_set("%s: option %s: '%.40s…' is longer than %d bytes", where, o->name, value, (int)o->max);
     return false;
   }
   const char *copy = strcpy(text[index], value);

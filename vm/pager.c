@@ -120,19 +120,34 @@ static bool is_sure(uint8_t volatile *count) {
   return n >= TRIES;
 }
 
+// As the handler of a signal does (trap.c). False: the page has no memory.
+static bool fault_settle(vm_region *region, size_t page, bool write) {
+  uint64_t start = vm_now();
+  uint32_t heard = at32_load(&region->listening);
+  if (__builtin_expect(heard != 0, 0)) {
+    region->config.trap_began(region->config.arg, page, heard);
+  }
+  bool has_memory = vm_claim_trap(region, page, write);
+  uint64_t end = vm_now();
+  if (has_memory) {
+    at_add(&region->traps_count, 1);
+    vm_histogram_add(region->trap_ns, end - start);
+  }
+  if (__builtin_expect(heard != 0, 0)) {
+    region->config.trap_ended(region->config.arg, page, start, end, heard);
+  }
+  return has_memory;
+}
+
 static void fault_handle(vm_region *region, const struct os_fault *fault) {
   struct vm_pager *pager = region->state->pager;
   size_t page = vm_page_of(region, fault->address);
-  uint64_t start = vm_now();
   struct settler *settler = settler_find(fault->tid);
   if (settler != NULL) {
     if (at32_add_full(&settler->touches, 1) >= TRIES) {
       vm_fatal(VM_VIEW_TOUCHED, (void *)fault->address);
     }
-  } else if (vm_claim_trap(region, page, fault->write)) {
-    at_add(&region->traps_count, 1);
-    vm_histogram_add(region->trap_ns, vm_now() - start);
-  } else if (is_sure(&pager->strays[page])) {
+  } else if (!fault_settle(region, page, fault->write) && is_sure(&pager->strays[page])) {
     vm_stray(region, fault->address);
   }
   os_uffd_wake(region->state->uffd, vm_page_view(region, page), region->page_size);

@@ -50,16 +50,16 @@ typedef enum veil_fork {
 // - limit: the heap's pages never take more memory (stats: held_bytes). Near it cycles come earlier and mutators help more; when it is truly reached
 //   the hook of veil_set_oom_hook is asked, then `oom` decides. "What the machine allows" is the least of: RAM; memory.max (cgroup version 2) and
 //   memory.limit_in_bytes (version 1) of the process's cgroup and its ancestors; RLIMIT_DATA. With RLIMIT_AS at most an eighth of that.
+// - data_roots, tls_roots: ambiguous roots without registration: variables of the program and of all loaded libraries, and of attached threads (some us
+//   each; glibc only, else an error). Each flip reads them whole, in the pause, about 0.3 ms per MiB, and keeps the loader's lock for its length
+//   (dlopen waits). What they point to stays in place. Memory from malloc is not read.
+// - trace: all heaps of a process that name the same file share it. A file that cannot be written, or that another process is tracing into, is an error.
 // - soft_limit: cycles start early enough for the copies, and for what is born meanwhile, to stay below it, and memory that is free is given back at
 //   once. If what lives, twice, does not fit, they follow each other with pauses as long as they are: the time is the mutators' alone for half of it at least,
 //   and the heap grows beyond.
 // - idle: an idle heap gives back all but an eighth of what it uses and some MiB. If its threads ran since the last cycle, one is run to
 //   see what has died, by itself if all threads are in brackets (veil_block_begin: nobody gets EINTR), else by the next thread that needs a buffer. Cycles that
 //   find nothing come at ever longer intervals, doubling up to two minutes.
-// - data_roots, tls_roots: ambiguous roots without registration. Each flip reads them whole, in the pause, about 0.3 ms per MiB, and keeps the loader's lock
-//   for its length (dlopen waits). What they point to stays in place. Memory from malloc is not read. data_roots: of the program and of all loaded
-//   libraries. tls_roots: of attached threads, some us each; glibc only, else an error.
-// - events, events_arg: a table of callbacks (veil/events.h), copied, and what they get. Not in VEIL_OPTIONS.
 typedef struct veil_options {
   size_t limit;           // limit: bytes of memory that the heap may hold, [2m, 20g]; default 3/4 of what the machine, its cgroups and ulimits
                           // allow
@@ -83,8 +83,8 @@ typedef struct veil_options {
   unsigned tls_roots;     // tls_roots: whether thread-local variables are ambiguous roots, no or yes; default no
   unsigned stats;         // stats: 1 prints a report to standard error when the heap closes (also VEIL_STATS=), [0, 1]; default 0
   const char *trace;      // trace: a file that is written in the Chrome trace format; %p in its name is the process's id (also VEIL_TRACE=); default none
-  const struct veil_events *events;
-  void *events_arg;
+  const struct veil_events *events; // a table of callbacks (veil/events.h), copied; and their argument. Not in VEIL_OPTIONS
+  void *events_arg;       // what they get. Not in VEIL_OPTIONS
   veil_fork fork;         // fork: what a child of fork() has of the heap, copy or exec; default copy
 } veil_options;
 

@@ -163,6 +163,9 @@ static int header_read(char (*fields)[320]) {
       comment[strcspn(comment, "\n")] = 0;
       bool field = memchr(line, ';', (size_t)(comment - line)) != NULL;
       cr_assert(field || count > 0);
+      if (field && strstr(comment, "Not in VEIL_OPTIONS") != NULL) {
+        continue;
+      }
       if (field) {
         snprintf(fields[count++], sizeof *fields, "%s", comment + 3);
       } else {
