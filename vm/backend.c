@@ -157,7 +157,7 @@ vm_status vm_region_open(const vm_region_config *config, vm_region **out, char *
   if (name != NULL && name[0] != 0 && strcmp(name, "auto") != 0) {
     const vm_backend *back_end = vm_backend_named(name);
     if (back_end == NULL) {
-      snprintf(why, why_bytes, "no back end is called \"%.60s\" (back_end): there are uffd, guard, mprotect, uffd-kernel and none", name);
+      snprintf(why, why_bytes, "no back end is called \"%s\": there are uffd, guard, mprotect, uffd-kernel and none", name);
       return VM_INVALID;
     }
     return open_with(config, back_end, out, why, why_bytes);
