@@ -55,6 +55,10 @@ static inline void json_string(json *j, char *out) {
   size_t n = 0;
   json_want(j, '"');
   while (!j->bad && *j->at != '"') {
+    if (*j->at == 0 || (*j->at == '\\' && j->at[1] == 0)) {
+      j->bad = true; // cut off
+      break;
+    }
     unsigned char c = (unsigned char)*j->at++;
     if (c == '\\') {
       c = (unsigned char)*j->at++;
