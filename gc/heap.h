@@ -57,6 +57,7 @@ typedef struct gc_copier {
   gc_lane lane[2]; // [1]: leaf objects
   gc_batch batch[2]; // one is being filled; the referents of the other's slots are on their way
   unsigned finding;  // which of the two is being filled
+  uint64_t turns;    // of the two
   gc_seen near[GC_NEAR]; // slots of copies whose referents lie beside the originals: a ring
   unsigned near_first, near_last;
   ptrdiff_t near_left; // bytes that may still be copied before no more neighbours are looked for

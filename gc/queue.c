@@ -43,6 +43,7 @@ void gc_queue_turn(gc_heap *heap, gc_copier *copier) {
   }
   fetched->count = 0;
   copier->finding = !copier->finding;
+  copier->turns++;
 }
 
 void gc_queue_drain(gc_heap *heap, gc_copier *copier) {

@@ -232,7 +232,6 @@ static void page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   if (gc_is_large(heap, block)) {
     gc_cell cell = gc_large_cell(heap, gc_large_head(heap, block));
     gc_cell_scan(heap, copier, cell, gc_header_read(heap, cell), base, base + heap->page_size);
-    gc_queue_drain(heap, copier);
     return;
   }
   bool kept = gc_space(heap, block) == heap->from_space;
@@ -249,21 +248,34 @@ static void page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   for (;;) {
     uint32_t top = at32_load_acquire(&heap->top[page]);
     at = cells_scan(heap, copier, kept, at, base + (top & GC_TOP_MASK), base);
-    gc_queue_drain(heap, copier);
     if (top & GC_CLOSED) {
       break;
     }
+    gc_queue_drain(heap, copier); // which may fill the page
     if (at32_load(&heap->top[page]) == top) {
       at32_or_full(&heap->top[page], GC_CLOSED); // caught up; once more round, in vain
     }
   }
-  if (VM_FULL_CHECKS) {
-    page_check(heap, kept, page);
+}
+
+uint64_t gc_page_scan_ahead(gc_heap *heap, gc_copier *copier, size_t page) {
+  copier->near_left = NEAR_BYTES;
+  page_scan(heap, copier, page);
+  copier->near_left = 0; // others, a flip above all, forward single objects
+  return copier->turns + 2; // the first fetches what was found last, the second forwards it
+}
+
+void gc_page_scan_finish(gc_heap *heap, gc_copier *copier, size_t page, uint64_t turns) {
+  copier->near_left = NEAR_BYTES;
+  while (copier->turns < turns && !gc_queue_is_empty(copier)) {
+    gc_queue_turn(heap, copier);
+  }
+  copier->near_left = 0;
+  if (VM_FULL_CHECKS && !gc_is_large(heap, gc_page_block(heap, page))) {
+    page_check(heap, gc_space(heap, gc_page_block(heap, page)) == heap->from_space, page);
   }
 }
 
 void gc_page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
-  copier->near_left = NEAR_BYTES;
-  page_scan(heap, copier, page);
-  copier->near_left = 0; // others, a flip above all, forward single objects
+  gc_page_scan_finish(heap, copier, page, gc_page_scan_ahead(heap, copier, page));
 }

@@ -8,6 +8,10 @@
 
 // Scans a grey page that the caller holds BUSY. Afterwards none of its slots points to from-space (gc.grey).
 void gc_page_scan(gc_heap *heap, gc_copier *copier, size_t page);
+// The same in two steps, so that the referents of a page's last slots are on their way while the next page is looked at: after the first some slots may
+// still be in the copier's queue, after the second none of this page is. Returns what the second wants to know.
+uint64_t gc_page_scan_ahead(gc_heap *heap, gc_copier *copier, size_t page);
+void gc_page_scan_finish(gc_heap *heap, gc_copier *copier, size_t page, uint64_t turns);
 
 // Scans the slots of one object that lie in [base, limit) of the alias.
 void gc_cell_scan(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t header, char *base, char *limit);
