@@ -12,6 +12,7 @@
 //   bench_new_raw(self, T)          one T, zeroed or not: what the collector does without being asked
 //   bench_new_pointers(self, n)     a zeroed array of n pointers
 //   bench_new_bytes(self, n)        n bytes without pointers, zeroed
+//   bench_new_bytes_raw(self, n)    the same, zeroed or not: what the collector does without being asked
 //   bench_free(p)                   frees by hand; nothing where BENCH_FREES is 0
 //   bench_phase()                   odd while a cycle is under way, changes when cycles pass; cheap
 //
@@ -26,6 +27,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#include "bench/sampler.h"
 
 enum { BENCH_USAGE = 2, BENCH_OUT_OF_MEMORY = 3 };
 
@@ -46,6 +49,7 @@ typedef struct bench_heap_options {
   const char *back_end; // veil only, as the two below
   size_t granule;
   unsigned scanners;
+  unsigned cores;       // processors that the process may run on, if it was told so
 } bench_heap_options;
 
 extern const char bench_collector[]; // its name in records
@@ -60,6 +64,9 @@ void bench_detach(bench_thread *self);
 int bench_thread_start(pthread_t *thread, void *(*run)(void *), void *arg);
 int bench_thread_join(pthread_t thread);
 
+// Says that `count` pointers in static memory are roots, until the process ends.
+void bench_roots_add(bench_thread *self, void *slots, size_t count);
+
 // Brackets a wait of an attached thread.
 void bench_block_begin(bench_thread *self);
 void bench_block_end(bench_thread *self);
@@ -72,9 +79,12 @@ void bench_collect_start(bench_thread *self);
 const char *bench_back_end(void);  // "" where there is none
 void bench_stats_begin(void);      // counters in records are counted from here
 double bench_peak_mib(void);       // memory held at most since the process began
+void bench_sample(sampler_sample *sample); // memory held now. A thread that is no mutator
 void bench_record_stats(FILE *file); // the collector's own fields, each as `, "name": value`
 
 // The process' memory by the kernel's account, in MiB: a field of /proc/self/status such as "VmHWM:".
 double bench_status_mib(const char *field);
+// Now resident, in MiB, by /proc/self/statm: of anonymous memory alone, or of all of it.
+double bench_resident_mib(bool anonymous);
 
 #endif

@@ -40,6 +40,13 @@ int bench_thread_start(pthread_t *thread, void *(*run)(void *), void *arg) {
 }
 int bench_thread_join(pthread_t thread) { return pthread_join(thread, NULL); }
 
+void bench_roots_add(bench_thread *self, void *slots, size_t count) {
+  if (veil_add_roots(bench_veil_heap, slots, count) != VEIL_OK) {
+    fprintf(stderr, "veil_add_roots: %s\n", veil_error());
+    exit(BENCH_USAGE);
+  }
+}
+
 void bench_block_begin(bench_thread *self) { veil_block_begin(self); }
 void bench_block_end(bench_thread *self) { veil_block_end(self); }
 void bench_collect(bench_thread *self) { veil_collect(self); }
@@ -69,6 +76,12 @@ double bench_peak_mib(void) {
   veil_stats s;
   veil_get_stats(bench_veil_heap, &s);
   return (double)s.held_max_bytes / (1 << 20) + bench_status_mib("RssAnon:");
+}
+
+void bench_sample(sampler_sample *sample) {
+  veil_stats s;
+  veil_get_stats(bench_veil_heap, &s);
+  *sample = (sampler_sample){(double)s.held_bytes / (1 << 20) + bench_resident_mib(true), s.traps};
 }
 
 static void count(FILE *file, const char *name, uint64_t value) {

@@ -7,20 +7,28 @@ all collectors, then the second. report.py makes the table, plots.py the plots.
 
 import argparse
 import collections
+import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 
-WORKLOADS = ["gcbench", "graph", "graph_local", "alloc32", "primitives"]
+WORKLOADS = ["gcbench", "binary_trees", "churn", "graph", "graph_local", "threads", "strings", "alloc32", "primitives"]
 COLLECTORS = ["veil", "libgc", "malloc", "mimalloc"]
 ON_REQUEST = ["libgc_plain"]
-BACK_ENDS = ["auto", "uffd", "mprotect", "none"]
+BACK_ENDS = ["auto", "uffd", "guard", "mprotect", "uffd-kernel", "none"]
 BY_HAND = ["malloc", "mimalloc"]  # They have no heap to size.
 PAGE_SIZES_KIB = [4, 16, 64]
-TIMEOUT_S = 1200
+OUT_OF_MEMORY = 3  # a workload's exit status
+# Seconds, as they are and with --quick. A heap that is too small makes a collector slow before it makes it fail.
+TIMEOUT_S = {False: 1200, True: 120}
+TIMEOUT_SIZED_S = {False: 300, True: 30}
+
+# MiB of live data, as they are and with --quick, where --live is not given.
+LIVE_MIB = {"graph": (1024, 64), "graph_local": (1024, 64), "churn": (500, 32), "threads": (128, 16), "strings": (256, 32)}
 
 # `tag` goes into the records besides what the process says itself.
 Run = collections.namedtuple("Run", "workload collector heap command tag")
@@ -65,7 +73,8 @@ def options_read():
     add("--collector", type=names(COLLECTORS + ON_REQUEST), default=COLLECTORS)
     add("--live", type=number(float, 1, 1 << 20))
     add("--heap", type=heaps, default=[None])
-    add("--threads", type=number(int, 1, 256), default=1)
+    add("--depth", type=number(int, 1, 30))
+    add("--threads", type=number(int, 1, 256))
     add("--back-end", type=lambda text: names(BACK_ENDS)(text)[0], default="auto")
     add("--repeat", type=number(int, 1, 1000))
     add("--json")
@@ -73,7 +82,6 @@ def options_read():
     add("--check", action="store_true", help=argparse.SUPPRESS)
     add("--build", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.live = options.live or (64 if options.quick else 1024)
     options.repeat = options.repeat or (1 if options.quick else 5)
     here = os.path.dirname(os.path.abspath(__file__))
     options.out = os.path.join(here, "out")
@@ -81,14 +89,32 @@ def options_read():
     return options
 
 
+def live_mib(options, workload):
+    return options.live or LIVE_MIB[workload][options.quick]
+
+
 def workload_arguments(options, workload):
     """What a workload's executable is told about sizes."""
     quick = options.quick
     if workload == "gcbench":
         return ["--scale", "1" if quick else "2"]
+    if workload == "binary_trees":
+        return ["--depth", str(options.depth or (14 if quick else 21))]
     if workload == "alloc32":
         return ["--steps", "100000" if quick else "800000"]
-    return ["--workload", workload, "--live", f"{options.live:g}"]
+    if workload == "threads":
+        return ["--live", f"{live_mib(options, workload):g}", "--steps", "50000" if quick else "2000000"]
+    return ["--workload", workload, "--live", f"{live_mib(options, workload):g}"]
+
+
+def mutators(options, workload):
+    """(arguments, tag) for each number of mutators and processors to be tried."""
+    if workload != "threads":
+        return [(["--threads", str(options.threads or 1)], {})]
+    # Scaling: N mutators on as many processors, against one on one, its collector's threads included.
+    count = options.threads or 2
+    pairs = dict.fromkeys([(count, min(count, len(os.sched_getaffinity(0)))), (1, 1)])
+    return [(["--threads", str(n), "--cores", str(cores)], {"threads": n, "cores": cores}) for n, cores in pairs]
 
 
 def plan_workload(options, workload):
@@ -101,14 +127,14 @@ def plan_workload(options, workload):
             continue
         # Next to nothing lives in alloc32: there is no heap to size.
         sizes = [None] if workload == "alloc32" else options.heap[:1] if collector in BY_HAND else options.heap
-        for heap in sizes:
-            command = [program, "--threads", str(options.threads), "--idle", "0.3" if options.quick else "5"]
+        for heap, (arguments, tag) in itertools.product(sizes, mutators(options, workload)):
+            command = [program, "--idle", "0.2" if options.quick else "5"] + arguments
             command += workload_arguments(options, workload)
             if heap is not None and collector not in BY_HAND:
                 command += ["--heap", heap]
             if collector == "veil" and options.back_end != "auto":
                 command += ["--back-end", options.back_end]
-            runs.append(Run(workload, collector, heap, command, {}))
+            runs.append(Run(workload, collector, heap, command, tag))
     return runs
 
 
@@ -123,22 +149,39 @@ def plan_primitives(options):
     for kib in PAGE_SIZES_KIB:
         program = os.path.join(options.build, "bench_graph-veil")
         command = [program, "--idle", "0.2" if options.quick else "1", "--granule", str(kib)]
-        command += ["--workload", "graph", "--live", f"{max(options.live / 4, 64):g}"]
+        command += ["--workload", "graph", "--live", f"{max(live_mib(options, 'graph') / 4, 64):g}"]
         if options.back_end != "auto":
             command += ["--back-end", options.back_end]
         runs.append(Run("primitives/page_size", "veil", None, command, {"granule_kib": kib}))
     return [run for run in runs if os.path.exists(run.command[0])]
 
 
-def run_one(run, repetition, detail):
+def out_of_memory(status, said):
+    """Whether a process ended because its heap was too small: by the status, or in veil by an abort that says so."""
+    return status == OUT_OF_MEMORY or (status == -signal.SIGABRT and any("out of memory" in line for line in said))
+
+
+def outcome_record(run, repetition, outcome):
+    """In the place of a record, for a run whose heap was too small to end."""
+    record = {"workload": run.workload, "collector": run.collector, "back_end": None}
+    return dict(record, **run.tag, repetition=repetition, heap_option=run.heap, outcome=outcome)
+
+
+def run_one(run, repetition, detail, quick):
     """The records of one process, and what went wrong or None."""
     command = run.command + (["--detail", detail] if detail else [])
+    sized = run.heap is not None and run.collector not in BY_HAND
+    timeout = (TIMEOUT_SIZED_S if sized else TIMEOUT_S)[quick]
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=timeout)
     except subprocess.TimeoutExpired:
-        return [], f"did not end in {TIMEOUT_S} s"
+        if sized:
+            return [outcome_record(run, repetition, f"over {timeout} s")], None
+        return [], f"did not end in {timeout} s"
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
+        if sized and out_of_memory(done.returncode, said):
+            return [outcome_record(run, repetition, "does not fit")], None
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
         return [], f"{said[-1] if said else 'no message'} ({how})"
     sys.stderr.write(done.stderr)
@@ -172,6 +215,38 @@ def detail_path(options, run):
     return os.path.join(options.out, "detail", text + ".txt")
 
 
+def plan(options):
+    """(run, repetition) in the order in which they are made."""
+    groups = []
+    for workload in options.only:
+        groups.append(plan_primitives(options) if workload == "primitives" else plan_workload(options, workload))
+    return [(run, rep) for group in groups for rep in range(1, options.repeat + 1) for run in group]
+
+
+def run_all(options, order, report):
+    """All records, and a line for each failure."""
+    records, failures, unfit, began = [], [], set(), time.monotonic()
+    for done, (run, rep) in enumerate(order):
+        if label(run) in unfit:
+            continue  # Once is enough.
+        elapsed = time.monotonic() - began
+        print(f"[{done + 1}/{len(order)}, {elapsed:4.0f} s] {label(run)}, repetition {rep} ... ", end="", flush=True)
+        detail = detail_path(options, run) if rep == 1 and run.workload != "primitives" else None
+        if detail and os.path.exists(detail):
+            os.remove(detail)  # An earlier run's, in case this one leaves none.
+        new, wrong = run_one(run, rep, detail, options.quick)
+        if wrong:
+            failures.append(f"{label(run)}, repetition {rep}: {wrong}")
+            print("FAILED: " + wrong, flush=True)
+            continue
+        if "outcome" in new[0]:
+            unfit.add(label(run))
+        records += new
+        records_write(options, records)
+        print(report.record_summary(new[0]), flush=True)
+    return records, failures
+
+
 def main():
     options = options_read()
     if options.check:
@@ -179,25 +254,10 @@ def main():
         return 0
     import report  # Not needed for --check.
 
-    groups = []
-    for workload in options.only:
-        groups.append(plan_primitives(options) if workload == "primitives" else plan_workload(options, workload))
-    order = [(run, rep) for group in groups for rep in range(1, options.repeat + 1) for run in group]
+    order = plan(options)
     os.makedirs(os.path.join(options.out, "detail"), exist_ok=True)
     print(report.machine_describe())
-    records, failures, began = [], [], time.monotonic()
-    for done, (run, rep) in enumerate(order):
-        elapsed = time.monotonic() - began
-        print(f"[{done + 1}/{len(order)}, {elapsed:4.0f} s] {label(run)}, repetition {rep} ... ", end="", flush=True)
-        wants_detail = rep == 1 and run.workload != "primitives"
-        new, wrong = run_one(run, rep, detail_path(options, run) if wants_detail else None)
-        if wrong:
-            failures.append(f"{label(run)}, repetition {rep}: {wrong}")
-            print("FAILED: " + wrong, flush=True)
-        else:
-            records += new
-            records_write(options, records)
-            print(report.record_summary(new[0]), flush=True)
+    records, failures = run_all(options, order, report)
     print()
     report.table_print(records)
     failures += report.checks_differ(records)

@@ -6,11 +6,15 @@
 
 #include "bench/harness.h"
 
+#include "bench/sampler.h"
+
 #include <getopt.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 static pthread_barrier_t barrier;
 // Written by mutator 0 between two barriers.
@@ -36,6 +40,23 @@ double bench_status_mib(const char *field) {
   return kib / 1024;
 }
 
+double bench_resident_mib(bool anonymous) {
+  FILE *file = fopen("/proc/self/statm", "r");
+  unsigned long long size, resident = 0, shared = 0;
+  if (file != NULL) {
+    if (fscanf(file, "%llu %llu %llu", &size, &resident, &shared) != 3) {
+      resident = shared = 0;
+    }
+    fclose(file);
+  }
+  return (double)(resident - (anonymous ? shared : 0)) * (double)sysconf(_SC_PAGESIZE) / (1 << 20);
+}
+
+void bench_wrong(const char *what) {
+  fprintf(stderr, "%s\n", what);
+  _Exit(1);
+}
+
 static double wall_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -58,6 +79,9 @@ void bench_measure_begin(bench_mutator *m) {
   wait_for_all(m);
   if (m->index == 0) {
     bench_stats_begin();
+    if (m->options->detail != NULL) {
+      sampler_begin(bench_sample);
+    }
     cpu_begun = cpu_now();
     wall_begun = wall_now();
   }
@@ -70,6 +94,7 @@ void bench_measure_end(bench_mutator *m) {
   if (m->index == 0) {
     wall_ended = wall_now();
     cpu_ended = cpu_now();
+    sampler_end();
   }
 }
 
@@ -100,9 +125,33 @@ static void *mutator_run(void *arg) {
   return NULL;
 }
 
+static unsigned cores_allowed(void) {
+  cpu_set_t set;
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 0;
+}
+
+// Keeps the process, and all threads to come, on the first `count` of the processors that it may run on.
+static void cores_limit(unsigned count) {
+  cpu_set_t allowed, chosen;
+  CPU_ZERO(&chosen);
+  unsigned found = 0;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+    for (unsigned i = 0; i < CPU_SETSIZE && found < count; i++) {
+      if (CPU_ISSET(i, &allowed)) {
+        CPU_SET(i, &chosen);
+        found++;
+      }
+    }
+  }
+  if (found < count || sched_setaffinity(0, sizeof chosen, &chosen) != 0) {
+    fprintf(stderr, "--cores %u: this process may run on %u\n", count, found);
+    exit(BENCH_USAGE);
+  }
+}
+
 static void usage(FILE *file) {
-  fputs("options: --workload NAME --live MIB --scale N --steps N --threads N --seed N --heap MIB|FACTORx\n"
-        "         --back-end NAME --granule KIB --scanners N --idle SECONDS --detail FILE\nworkloads:\n",
+  fputs("options: --workload NAME --live MIB --scale N --depth N --steps N --threads N --cores N --seed N\n"
+        "         --heap MIB|FACTORx --back-end NAME --granule KIB --scanners N --idle SECONDS --detail FILE\nworkloads:\n",
         file);
   for (const bench_workload *w = bench_workloads; w->name != NULL; w++) {
     fprintf(file, "  %-12s %s\n", w->name, w->what);
@@ -134,13 +183,14 @@ static const bench_workload *workload_find(const char *name) {
 }
 
 static void options_read(bench_options *o, int argc, char **argv) {
-  enum { WORKLOAD, LIVE, SCALE, STEPS, THREADS, SEED, HEAP, BACK_END, GRANULE, SCANNERS, IDLE, DETAIL, HELP };
+  enum { WORKLOAD, LIVE, SCALE, STEPS, THREADS, CORES, DEPTH, SEED, HEAP, BACK_END, GRANULE, SCANNERS, IDLE, DETAIL, HELP };
   static const struct option known[] = {
       {"workload", 1, NULL, WORKLOAD}, {"live", 1, NULL, LIVE},         {"scale", 1, NULL, SCALE},
       {"steps", 1, NULL, STEPS},       {"threads", 1, NULL, THREADS},   {"seed", 1, NULL, SEED},
       {"heap", 1, NULL, HEAP},         {"back-end", 1, NULL, BACK_END}, {"granule", 1, NULL, GRANULE},
       {"scanners", 1, NULL, SCANNERS}, {"idle", 1, NULL, IDLE},         {"detail", 1, NULL, DETAIL},
-      {"help", 0, NULL, HELP},         {NULL, 0, NULL, 0}};
+      {"cores", 1, NULL, CORES},       {"depth", 1, NULL, DEPTH},       {"help", 0, NULL, HELP},
+              {NULL, 0, NULL, 0}};
   for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
     switch (option) {
     case WORKLOAD: o->workload = optarg; break;
@@ -148,6 +198,8 @@ static void options_read(bench_options *o, int argc, char **argv) {
     case SCALE: o->scale = (unsigned)number_read("--scale", optarg, 1, 64, ""); break;
     case STEPS: o->steps = (uint64_t)number_read("--steps", optarg, 1, 1e15, ""); break;
     case THREADS: o->threads = (unsigned)number_read("--threads", optarg, 1, 256, ""); break;
+    case CORES: o->cores = (unsigned)number_read("--cores", optarg, 1, CPU_SETSIZE, ""); break;
+    case DEPTH: o->depth = (unsigned)number_read("--depth", optarg, 1, 30, ""); break;
     case SEED: o->seed = (uint64_t)number_read("--seed", optarg, 0, 1e15, ""); break;
     case HEAP:
       if (optarg[0] != 0 && optarg[strlen(optarg) - 1] == 'x') {
@@ -213,8 +265,9 @@ static void record_write(bench_mutator *mutators, const bench_options *o, double
     check = bench_check_add(check, mutators[i].check);
     in_cycle_share += gaps_in_cycle_share(&mutators[i].gaps) / o->threads;
   }
-  printf("{\"workload\": \"%s\", \"collector\": \"%s\", \"back_end\": \"%s\", \"threads\": %u, \"scale\": %u, \"seed\": %llu",
-         o->workload, bench_collector, bench_back_end(), o->threads, o->scale, (unsigned long long)o->seed);
+  printf("{\"workload\": \"%s\", \"collector\": \"%s\", \"back_end\": \"%s\", \"threads\": %u, \"cores\": %u, \"scale\": %u, "
+         "\"seed\": %llu",
+         o->workload, bench_collector, bench_back_end(), o->threads, cores_allowed(), o->scale, (unsigned long long)o->seed);
   number_write("live_mib", live_mib);
   number_write("heap_mib", o->heap_mib);
   number_write("wall_s", wall_ended - wall_begun);
@@ -234,6 +287,7 @@ static void record_write(bench_mutator *mutators, const bench_options *o, double
   FILE *detail = o->detail != NULL ? fopen(o->detail, "w") : NULL;
   if (detail != NULL) {
     gaps_write_detail(&mutators[0].gaps, &all, detail);
+    sampler_write_detail(detail);
     fclose(detail);
   }
 }
@@ -241,6 +295,9 @@ static void record_write(bench_mutator *mutators, const bench_options *o, double
 int main(int argc, char **argv) {
   bench_options o = {.live_mib = 64, .scale = 1, .threads = 1, .seed = 1, .idle_seconds = 1};
   options_read(&o, argc, argv);
+  if (o.cores != 0) {
+    cores_limit(o.cores);
+  }
   gaps_calibrate();
   double live_mib = running->live_mib(&o) * o.threads;
   if (o.heap_factor != 0) {
@@ -249,7 +306,7 @@ int main(int argc, char **argv) {
   double idle_before = o.idle_seconds / 2, machine_gap_us = gaps_machine_max_us(idle_before);
 
   bench_heap_open(&(bench_heap_options){.bytes = (size_t)(o.heap_mib * (1 << 20)), .back_end = o.back_end,
-                                        .granule = (size_t)o.granule_kib << 10, .scanners = o.scanners});
+                                        .granule = (size_t)o.granule_kib << 10, .scanners = o.scanners, .cores = o.cores});
   bench_mutator *mutators = calloc(o.threads, sizeof *mutators);
   pthread_barrier_init(&barrier, NULL, o.threads);
   for (unsigned i = 0; i < o.threads; i++) {
@@ -276,5 +333,9 @@ int main(int argc, char **argv) {
   double after_us = idle_after > 0 ? gaps_machine_max_us(idle_after) : 0;
   record_write(mutators, &o, live_mib, after_us > machine_gap_us ? after_us : machine_gap_us);
   bench_heap_close();
+  for (unsigned i = 0; i < o.threads; i++) {
+    gaps_close(&mutators[i].gaps);
+  }
+  free(mutators);
   return 0;
 }

@@ -14,7 +14,9 @@ typedef struct bench_options {
   double live_mib;        // wanted of each mutator, where a workload has that choice
   unsigned scale;         // likewise
   uint64_t steps;         // 0: the workload's default
-  unsigned threads;       // mutators; each has live data of its own
+  unsigned threads;       // mutators
+  unsigned cores;         // processors for the whole process; 0: as it was started
+  unsigned depth;         // of trees, where a workload has that choice; 0: the workload's default
   uint64_t seed;
   double heap_mib;        // 0: as the collector likes; else the size
   double heap_factor;     // of the live data; 0: none
@@ -52,6 +54,9 @@ extern const bench_workload bench_workloads[];
 // The measured phase of all mutators begins and ends together.
 void bench_measure_begin(bench_mutator *m);
 void bench_measure_end(bench_mutator *m);
+
+// Ends the process because what came out is wrong, which it says. Status 1.
+_Noreturn void bench_wrong(const char *what);
 
 // Adds a field to the record.
 void bench_figure(bench_mutator *m, const char *name, double value);

@@ -9,6 +9,11 @@ static GC_word begun_cycles;
 static bench_thread any_thread;
 
 void bench_heap_open(const bench_heap_options *options) {
+  if (options->cores != 0) { // It counts the machine's, not those that it may run on.
+    char cores[16];
+    snprintf(cores, sizeof cores, "%u", options->cores);
+    setenv("GC_NPROCS", cores, 0);
+  }
   GC_INIT();
   GC_start_mark_threads(); // By itself it does so with the second thread only.
   GC_set_warn_proc(GC_ignore_warn_proc); // It warns of large blocks.
@@ -30,6 +35,7 @@ int bench_thread_start(pthread_t *thread, void *(*run)(void *), void *arg) {
   return GC_pthread_create(thread, NULL, run, arg);
 }
 int bench_thread_join(pthread_t thread) { return GC_pthread_join(thread, NULL); }
+void bench_roots_add(bench_thread *self, void *slots, size_t count) {} // It scans static memory anyway.
 void bench_block_begin(bench_thread *self) {}
 void bench_block_end(bench_thread *self) {}
 void bench_collect(bench_thread *self) { GC_gcollect(); }
@@ -37,6 +43,7 @@ void bench_collect_start(bench_thread *self) { GC_gcollect(); }
 const char *bench_back_end(void) { return ""; }
 void bench_stats_begin(void) { begun_cycles = GC_get_gc_no(); }
 double bench_peak_mib(void) { return bench_status_mib("VmHWM:"); }
+void bench_sample(sampler_sample *sample) { *sample = (sampler_sample){bench_resident_mib(false), 0}; }
 void bench_record_stats(FILE *file) {
   fprintf(file, ", \"major_cycles\": %llu", (unsigned long long)(GC_get_gc_no() - begun_cycles));
 }

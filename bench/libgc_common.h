@@ -24,6 +24,7 @@ static inline void *bench_libgc_leaf(size_t bytes) { // Atomic memory is not zer
 #define bench_new_raw(self, T) bench_new(self, T)
 #define bench_new_pointers(self, n) ((void)(self), (void **)bench_checked(GC_malloc((size_t)(n) * sizeof(void *))))
 #define bench_new_bytes(self, n) ((void)(self), bench_libgc_leaf(n))
+#define bench_new_bytes_raw(self, n) ((void)(self), bench_checked(GC_malloc_atomic(n)))
 #define bench_free(p) ((void)(p))
 
 // Cycles stop the world: a step sees only that one has passed.

@@ -20,6 +20,7 @@ typedef struct bench_thread {
 #define bench_new_raw(self, T) ((void)(self), (T *)bench_checked(bench_manual_malloc(sizeof(T))))
 #define bench_new_pointers(self, n) ((void)(self), (void **)bench_checked(bench_manual_calloc(n, sizeof(void *))))
 #define bench_new_bytes(self, n) ((void)(self), bench_checked(bench_manual_calloc(n, 1)))
+#define bench_new_bytes_raw(self, n) ((void)(self), bench_checked(bench_manual_malloc(n)))
 #define bench_free(p) bench_manual_free(p)
 
 static inline unsigned bench_phase(void) { return 0; }

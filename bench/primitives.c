@@ -212,9 +212,12 @@ static void number_write(const char *name, double value) { printf(", \"%s\": %.6
 
 static void appel_li_write(probe *p) {
   double add_us = median_us(p, round_add, 10000);
+  number_write("add_ns", add_us * 1e3);
+  if (!p->region->traps) {
+    return;
+  }
   double trap_us = bare_trap_us(vm_region_back_end(p->region), p->rounds);
   double prot1_us = median_us(p, round_prot1, PAGES), protn_us = median_us(p, round_protn, PAGES);
-  number_write("add_ns", add_us * 1e3);
   number_write("trap_us", trap_us);
   number_write("prot1_trap_unprot_us", prot1_us);
   number_write("protn_trap_unprot_us", protn_us);
@@ -254,7 +257,7 @@ static bool back_end_measure(const char *name, unsigned rounds) {
 }
 
 int main(int argc, char **argv) {
-  static const char *const back_ends[] = {"mprotect", "uffd"}; // With `none` nothing traps.
+  static const char *const back_ends[] = {"mprotect", "guard", "uffd", "uffd-kernel", "none"};
   const char *only = NULL;
   unsigned rounds = 400;
   for (int i = 1; i < argc; i++) {

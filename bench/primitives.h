@@ -10,7 +10,8 @@
 void bare_trap_install(void);
 
 // What a trap costs whose handler returns at once: the median over so many rounds of 100. By the same means as
-// the back end traps: a protected page, or one that is missing from a userfaultfd.
+// the back end traps: a protected or guarded page, or one that is missing from a userfaultfd, told by SIGBUS or to another thread,
+// which wakes the toucher and leaves the page as it is.
 double bare_trap_us(const char *back_end, unsigned rounds);
 
 // A thread that counts, and is stopped by a signal. other_stop returns when it stands.

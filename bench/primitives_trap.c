@@ -21,6 +21,10 @@
 #define UFFD_USER_MODE_ONLY 1
 #endif
 
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
 enum { TRAPS = 100, PAGE = 4096, ROUNDS_MOST = 1024 };
 enum { TOUCH_BYTES = 2 }; // the instruction in touch_once: mov (%rax), %cl
 
@@ -42,10 +46,10 @@ void bare_trap_install(void) {
   sigaction(SIGBUS, &action, NULL);
 }
 
-// Makes the page one that userfaultfd misses, and tells by SIGBUS. The descriptor, or -1.
-static int page_miss(char *page) {
+// Makes the page one that userfaultfd misses, and tells by SIGBUS, or to whoever reads. The descriptor, or -1.
+static int page_miss(char *page, bool by_signal) {
   int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
-  struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_SIGBUS};
+  struct uffdio_api api = {.api = UFFD_API, .features = by_signal ? UFFD_FEATURE_SIGBUS : 0};
   struct uffdio_register range = {.range = {(uintptr_t)page, PAGE}, .mode = UFFDIO_REGISTER_MODE_MISSING};
   if (fd >= 0 && (ioctl(fd, UFFDIO_API, &api) != 0 || ioctl(fd, UFFDIO_REGISTER, &range) != 0)) {
     close(fd);
@@ -59,11 +63,58 @@ static int compare_double(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
+// The pager of a bare trap: the toucher tries in vain so often as there are traps in a round.
+typedef struct waker {
+  int fd;
+  char *page;
+  unsigned rounds;
+} waker;
+
+static void *wake(void *arg) {
+  const waker *w = arg;
+  struct uffdio_range range = {(uintptr_t)w->page, PAGE};
+  struct uffdio_zeropage zero = {.range = range};
+  for (unsigned i = 0; i < w->rounds * TRAPS; i++) {
+    struct uffd_msg message;
+    if (read(w->fd, &message, sizeof message) != (ssize_t)sizeof message ||
+        (i % TRAPS == TRAPS - 1 ? ioctl(w->fd, UFFDIO_ZEROPAGE, &zero) : ioctl(w->fd, UFFDIO_WAKE, &range)) != 0) {
+      perror("primitives: a bare trap by a pager");
+      exit(1);
+    }
+  }
+  return NULL;
+}
+
+static double pager_trap_us(unsigned rounds) {
+  static double values[ROUNDS_MOST];
+  char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  waker w = {page == MAP_FAILED ? -1 : page_miss(page, false), page, rounds};
+  pthread_t thread;
+  if (w.fd < 0 || pthread_create(&thread, NULL, wake, &w) != 0) {
+    fputs("primitives: cannot set up a bare trap\n", stderr);
+    exit(1);
+  }
+  for (unsigned i = 0; i < rounds; i++) {
+    uint64_t begun = gaps_now();
+    touch_once(page);
+    values[i] = gaps_ticks_to_us((double)(gaps_now() - begun)) / TRAPS;
+    madvise(page, PAGE, MADV_DONTNEED);
+  }
+  pthread_join(thread, NULL);
+  munmap(page, PAGE);
+  close(w.fd);
+  qsort(values, rounds, sizeof values[0], compare_double);
+  return values[rounds / 2];
+}
+
 double bare_trap_us(const char *back_end, unsigned rounds) {
-  bool missing = strcmp(back_end, "uffd") == 0;
-  char *page = mmap(NULL, PAGE, missing ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  int fd = missing && page != MAP_FAILED ? page_miss(page) : -1;
-  if (page == MAP_FAILED || (missing && fd < 0)) {
+  if (strcmp(back_end, "uffd-kernel") == 0) {
+    return pager_trap_us(rounds);
+  }
+  bool missing = strcmp(back_end, "uffd") == 0, guarded = strcmp(back_end, "guard") == 0;
+  char *page = mmap(NULL, PAGE, missing || guarded ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  int fd = missing && page != MAP_FAILED ? page_miss(page, true) : -1;
+  if (page == MAP_FAILED || (missing && fd < 0) || (guarded && madvise(page, PAGE, MADV_GUARD_INSTALL) != 0)) {
     fputs("primitives: cannot set up a bare trap\n", stderr);
     exit(1);
   }

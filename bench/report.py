@@ -22,6 +22,8 @@ def machine_describe():
 
 
 def record_summary(record):
+    if "outcome" in record:
+        return record["outcome"]
     if record["workload"] == "primitives":
         return "done"
     return f"{record['wall_s']:.2f} s, largest gap {record['gap_max_us'] / 1e3:.2f} ms"
@@ -67,22 +69,39 @@ def grouped(records, *fields):
     return groups
 
 
-def name_of(collector, back_end, heap, granule=None):
+def name_of(collector, back_end, heap, granule=None, threads=None, cores=None):
+    """`threads` and `cores` are given where rows differ by them."""
     name = f"{collector} ({back_end})" if back_end else collector
     name += f" heap {heap}" if heap else ""
+    name += f", {threads} on {cores} core{'s' if cores != 1 else ''}" if threads else ""
     return name + (f" {granule} KiB" if granule else "")
 
 
+def by_hand(collector):
+    return collector in ("malloc", "mimalloc")
+
+
+def outcome_of(group):
+    """What stands in the place of a time if one of the runs did not end, else None."""
+    return next((r["outcome"] for r in group if "outcome" in r), None)
+
+
 def rows_of(records):
-    """(workload, name, records of it, malloc's records) for each row; primitives proper are left out."""
+    """(workload, name, records of it, malloc's records) for each row; primitives proper are left out. Malloc's with as many mutators."""
     rows = []
     plain = [r for r in records if r["workload"] != "primitives"]
     for (workload,), of_workload in grouped(plain, "workload").items():
-        base = [r for r in of_workload if r["collector"] == "malloc"]
-        groups = grouped(of_workload, "collector", "back_end", "heap_option", "granule_kib")
-        for (collector, back_end, heap, granule), group in groups.items():
-            by_hand = collector in ("malloc", "mimalloc")
-            rows.append((workload, name_of(collector, back_end, None if by_hand else heap, granule), group, base))
+        several = len(grouped(of_workload, "threads", "cores")) > 1 and workload == "threads"
+        # A run that did not end could not say its back end; the others can.
+        known = {r["collector"]: r["back_end"] for r in records if r.get("back_end")}
+        of_workload = [dict(r, back_end=r.get("back_end") or known.get(r["collector"])) for r in of_workload]
+        groups = grouped(of_workload, "collector", "back_end", "heap_option", "granule_kib", "threads", "cores")
+        for (collector, back_end, heap, granule, threads, cores), group in groups.items():
+            heap = None if by_hand(collector) else heap
+            name = name_of(collector, back_end, heap, granule, *((threads, cores) if several else ()))
+            base = [r for r in of_workload if r["collector"] == "malloc" and
+                    (r.get("threads"), r.get("cores")) == (threads, cores)]
+            rows.append((workload, name, group, base))
     return rows
 
 
@@ -91,7 +110,7 @@ def main_rows(rows):
               "p99.9 in cycle", "max", "machine", "MMU% 1 ms", "5 ms", "20 ms", "100 ms", "cycles"]
     table = []
     for workload, name, group, base in rows:
-        cells = [workload, name, figure(median(group, "wall_s")), figure(ratio(group, base, "wall_s")),
+        cells = [workload, name, outcome_of(group) or figure(median(group, "wall_s")), figure(ratio(group, base, "wall_s")),
                  figure(ratio(group, base, "cpu_s"))]
         for field in ["live_mib", "peak_rss_mib", "gap_p50_us", "gap_p999_us", "gap_in_cycle_p999_us", "gap_max_us",
                       "machine_gap_max_us"]:
@@ -108,7 +127,7 @@ def veil_rows(rows):
               "in cycle %", "scanned", "by traps", "copied MiB", "stall ms"]
     table = []
     for workload, name, group, _ in rows:
-        if group[0]["collector"] != "veil":
+        if group[0]["collector"] != "veil" or outcome_of(group):
             continue
         cells = [workload, name, figure(median(group, "flip_p50_us")), figure(median(group, "flip_max_us")),
                  figure(min(r["flip_max_us"] for r in group))]
@@ -117,6 +136,29 @@ def veil_rows(rows):
                              ("copied_mib", 1), ("stall_ms", 1)]:
             cells.append(figure(median(group, field), scale))
         table.append(cells)
+    return header, table
+
+
+def scaling(group, single):
+    """Median over repetitions of the work done per second by all mutators, over that of one mutator on one processor."""
+    base = {r["repetition"]: r.get("wall_s") for r in single}
+    ratios = [r["threads"] * base[r["repetition"]] / r["wall_s"] for r in group
+              if r.get("wall_s") and base.get(r["repetition"])]
+    return statistics.median(ratios) if ratios else None
+
+
+def thread_rows(records):
+    header = ["workload", "collector", "mutators", "cores", "wall s", "cpu s", "throughput x one on one core"]
+    table = []
+    of_threads = [r for r in records if r["workload"] == "threads" and "outcome" not in r]
+    for (collector, heap), of_collector in grouped(of_threads, "collector", "heap_option").items():
+        groups = grouped(of_collector, "threads", "cores")
+        single = groups.get((1, 1), [])
+        for (threads, cores), group in groups.items():
+            if (threads, cores) != (1, 1):
+                name = name_of(collector, group[0]["back_end"], None if by_hand(collector) else heap)
+                table.append(["threads", name, str(threads), str(cores), figure(median(group, "wall_s")),
+                              figure(median(group, "cpu_s")), figure(scaling(group, single))])
     return header, table
 
 
@@ -154,7 +196,7 @@ def primitive_rows(records):
 
 def table_print(records):
     rows = rows_of(records)
-    for header, table in [main_rows(rows), veil_rows(rows), alloc_rows(rows, records), primitive_rows(records)]:
+    for header, table in [main_rows(rows), veil_rows(rows), thread_rows(records), alloc_rows(rows, records), primitive_rows(records)]:
         if table:
             rows_print(header, table)
     if rows:

@@ -11,6 +11,26 @@ enum { GC_GAP_MIN = 256 }; // bytes of free space between objects that are worth
 // Whether a mutator may have `bytes` more: what the cycle under way, or the next, still needs for copies is kept back.
 bool gc_may_allocate(const gc_heap *heap, size_t bytes);
 
+static inline void gc_phase_tell(gc_heap *heap, gc_phase phase) {
+  if (__builtin_expect(at32_load(&heap->listening) != 0, 0)) {
+    heap->world.events->phase(heap->world.arg, phase);
+  }
+}
+
+// Memory was had from the system, or given back: counted, and told.
+static inline void gc_memory_got(gc_heap *heap, size_t bytes) {
+  at_add(&heap->got_bytes, bytes);
+  if (__builtin_expect(at32_load(&heap->listening) != 0, 0)) {
+    heap->world.events->committed(heap->world.arg, bytes);
+  }
+}
+static inline void gc_memory_returned(gc_heap *heap, size_t bytes) {
+  at_add(&heap->returned_bytes, bytes);
+  if (__builtin_expect(at32_load(&heap->listening) != 0, 0)) {
+    heap->world.events->returned(heap->world.arg, bytes);
+  }
+}
+
 // Settles UNSAVED and discards ABSENT on pages whose contents die.
 void gc_claims_drop(gc_heap *heap, size_t page, size_t count);
 // True in a thread that is doing so: an ABSENT claim is then discarded, not settled.

@@ -43,7 +43,7 @@ __attribute__((no_sanitize("address", "thread"))) void gc_flip_range(gc_flip *fl
   gc_heap *heap = flip->heap;
   // A program that boxes its references may hold nothing else. (Low-bit tags make interior pointers, which are seen anyway.)
   bool boxed = at_load(&gc_types_boxed) != 0;
-  const uintptr_t *at = (const uintptr_t *)(((uintptr_t)base + 7) & ~(uintptr_t)7);
+  const uintptr_t *at = (const uintptr_t *)(((uintptr_t)base + 7) & ~(uintptr_t)7), *first = at;
   for (; (const void *)(at + 1) <= limit; at++) {
     uintptr_t word = *at;
     if (gc_in_heap(heap, word - 1)) {
@@ -52,9 +52,11 @@ __attribute__((no_sanitize("address", "thread"))) void gc_flip_range(gc_flip *fl
       gc_pin_word(heap, word & GC_ADDRESS_MASK);
     }
   }
+  at_store(&heap->flip_words, at_load(&heap->flip_words) + (uint64_t)(at - first));
 }
 
 void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count) {
+  at_store(&flip->heap->flip_roots, at_load(&flip->heap->flip_roots) + count);
   for (size_t i = 0; i < count; i++) {
     if (gc_is_from(flip->heap, slots[i])) {
       slots[i] = gc_forward(flip->heap, flip->copier, (gc_ref){slots[i]}).view;
@@ -82,11 +84,14 @@ static void spaces_swap(gc_heap *heap) {
   at_store(&heap->kept_before, at_load(&heap->kept_blocks));
   at_store(&heap->born_bytes, 0);
   at_store(&heap->pinned_objects, 0);
+  at_store(&heap->flip_roots, 0);
+  at_store(&heap->flip_words, 0);
 }
 
 void gc_flip_stopped(gc_heap *heap) {
   VM_CHECK(gc_phase_now(heap) == GC_IDLE, "a flip in phase %d", (int)gc_phase_now(heap));
   at_store_release(&heap->phase, GC_FLIPPING);
+  gc_pace_flips(heap);
   spaces_swap(heap);
   gc_copier *copier = gc_copier_take(heap);
   gc_copier_enter(copier);
@@ -96,6 +101,7 @@ void gc_flip_stopped(gc_heap *heap) {
   heap->world.precise(heap->world.arg, &flip);
   gc_pins_scan(heap, copier);
   gc_copier_leave(copier);
+  gc_phase_tell(heap, GC_SCANNING); // before anybody can come to the next
   at_store_release(&heap->phase, GC_SCANNING);
   if (!heap->region->traps) {
     while (!gc_scan_finished(heap)) {

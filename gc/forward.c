@@ -77,6 +77,9 @@ void gc_block_keep(gc_heap *heap, uint32_t block, bool leaf) {
   gc_veil_once(heap, gc_block_page(heap, block), heap->block_pages);
   if (first) {
     at_add(&heap->kept_blocks, 1);
+    if (__builtin_expect(at32_load(&heap->listening) != 0, 0)) {
+      heap->world.events->kept(heap->world.arg, gc_block_page(heap, block));
+    }
     gc_stack_push(heap, &heap->grey, block);
   }
 }

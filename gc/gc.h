@@ -9,6 +9,8 @@
 // ---- Opening. One thread.
 vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world, char *why, size_t why_bytes);
 void gc_close(gc_heap *heap); // no cycle, no mutator
+// Whether gc_world.events is told; 0: no. Any other number says the same, and comes back from traps that began under it. Any thread.
+void gc_listen(gc_heap *heap, uint32_t listening);
 
 // ---- Types. Returns the id that headers carry, or 0 when all are taken. Any thread. The description stays for as long as the process.
 unsigned gc_type_register(const gc_type *type);
@@ -51,6 +53,8 @@ void gc_sweep(gc_heap *heap);
 bool gc_provide(gc_heap *heap, unsigned blocks);
 // Gives back memory that pacing does not want, some blocks at a time. False: nothing to do.
 bool gc_trim(gc_heap *heap);
+// The same for a heap that nobody allocates from: hardly more stays than what is in use.
+bool gc_trim_idle(gc_heap *heap);
 
 void gc_grace_wait(gc_heap *heap);
 gc_copier *gc_copier_take(gc_heap *heap);
@@ -67,6 +71,11 @@ bool gc_exhausted(const gc_heap *heap, size_t bytes);
 // The last cycle had not room for all its copies: what survived it counts whole blocks that are kept for a few objects.
 bool gc_kept_some(const gc_heap *heap);
 size_t gc_used_bytes(const gc_heap *heap);
+// The limit from now on, at most config.reserve. Any thread.
+void gc_limit_set(gc_heap *heap, size_t bytes);
+// Objects own so many bytes more (fewer) outside the heap: counts as born (as freed) for the next cycle's beginning, not towards the limit. False,
+// and nothing changes, if the sum would be below zero or beyond PTRDIFF_MAX. Any thread.
+bool gc_external_add(gc_heap *heap, ptrdiff_t bytes);
 
 // ---- Pages, for services and system calls.
 bool gc_page_in_use(const gc_heap *heap, size_t page);
@@ -76,6 +85,14 @@ bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_
 // into `world.touched`, so that nobody veils its pages any more; then gc_touch_open opens them.
 void gc_touch_pin(gc_heap *heap, uintptr_t base, uintptr_t limit);
 void gc_touch_open(gc_heap *heap, uintptr_t base, uintptr_t limit, bool write);
+
+// ---- Fork (fork.c).
+// Whether a page may be written while a child copies it: it holds no references, so whatever is seen of it is whole.
+bool gc_fork_spares(const gc_heap *heap, size_t page);
+// In the child: gives back what threads had that are gone.
+void gc_fork_child(gc_heap *heap);
+// A buffer, view addresses, whose thread is gone: zero from the first zero header on. What is in flight, or was written while it was copied, is nobody's.
+void gc_fork_buffer(gc_heap *heap, char *start, char *limit);
 
 // Aborts with a description of the first invariant that does not hold. World stopped; no mutator in a trap, scanners idle.
 void gc_verify_stopped(gc_heap *heap, const char *when);

@@ -67,6 +67,22 @@ static bool page_touched(void *arg, size_t page) {
   return heap->world.touched(heap->world.arg, page);
 }
 
+static void trap_began(void *arg, size_t page, uint32_t heard) {
+  gc_heap *heap = arg;
+  heap->world.events->trap_began(heap->world.arg, page, heard);
+}
+
+static void trap_ended(void *arg, size_t page, uint64_t began_ns, uint64_t ended_ns, uint32_t heard) {
+  gc_heap *heap = arg;
+  heap->world.events->trap_ended(heap->world.arg, page, began_ns, ended_ns, heard);
+}
+
+void gc_listen(gc_heap *heap, uint32_t listening) {
+  VM_CHECK(listening == 0 || heap->world.events != NULL, "there is no table of events to tell");
+  at32_store_release(&heap->listening, listening);
+  at32_store_release(&heap->region->listening, listening);
+}
+
 vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world, char *why, size_t why_bytes) {
   gc_heap *heap = os_map_private(sizeof *heap);
   if (heap == NULL) {
@@ -75,9 +91,10 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   }
   heap->config = *config;
   heap->world = *world;
-  heap->limit = config->limit;
-  // Twice the limit for small objects, since pinned blocks may scatter; the same for large ones, since runs have to be found.
-  size_t zone = (config->limit + GC_BLOCK * 64 + ((size_t)2 << 20) - 1) & ~(((size_t)2 << 20) - 1);
+  at_store(&heap->limit, config->limit);
+  size_t reserve = config->reserve > config->limit ? config->reserve : config->limit;
+  // Twice the limit (as far as it may be raised) for small objects, since pinned blocks may scatter; the same for large ones, since runs have to be found.
+  size_t zone = (reserve + GC_BLOCK * 64 + ((size_t)2 << 20) - 1) & ~(((size_t)2 << 20) - 1);
   heap->small_blocks = (uint32_t)(zone >> GC_BLOCK_SHIFT);
   heap->blocks = heap->small_blocks * 3;
   vm_region_config region = {
@@ -88,6 +105,8 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
       .settle = gc_settle,
       .touched = page_touched,
       .settles = page_settles,
+      .trap_began = trap_began,
+      .trap_ended = trap_ended,
       .arg = heap,
   };
   vm_status status = vm_region_open(&region, &heap->region, why, why_bytes);

@@ -61,6 +61,7 @@ typedef struct gc_copier {
   gc_seen near[GC_NEAR]; // slots of copies whose referents lie beside the originals: a ring
   unsigned near_first, near_last;
   ptrdiff_t near_left; // bytes that may still be copied before no more neighbours are looked for
+  bool background; // the holder is a scanner, not a mutator that helps
   uint64_t copied_bytes, copied_objects; // flushed to the heap when the copier is given back
   // Odd while the holder reads or writes objects. A service that has laid a claim waits until every copier
   // was even once: whoever looked for claims before it was laid is out then.
@@ -82,6 +83,17 @@ typedef enum gc_phase {
 
 // Upcalls to the runtime, handed in when the heap opens. `flip` is passed back to the gc_flip_* calls.
 typedef struct gc_flip gc_flip;
+// What the collector tells of itself, while gc_heap.listening is not 0; in any thread, traps too. `arg` is the world's.
+typedef struct gc_events {
+  void (*phase)(void *arg, unsigned phase); // a cycle comes to this phase (gc_phase); GC_IDLE: it is about to end
+  void (*trap_began)(void *arg, size_t page, uint32_t heard); // as vm tells it
+  void (*trap_ended)(void *arg, size_t page, uint64_t began_ns, uint64_t ended_ns, uint32_t heard);
+  void (*scanned)(void *arg, size_t page, size_t count, size_t scanned, bool background, uint64_t began_ns);
+  void (*kept)(void *arg, size_t page);     // the first page of a block
+  void (*committed)(void *arg, size_t bytes);
+  void (*returned)(void *arg, size_t bytes);
+} gc_events;
+
 typedef struct gc_world {
   void (*buffers)(void *arg, gc_flip *flip);   // calls gc_flip_buffer for each buffer of each thread
   void (*ambiguous)(void *arg, gc_flip *flip); // calls gc_flip_range for stacks, registers, touched ranges
@@ -90,11 +102,14 @@ typedef struct gc_world {
   void (*unsaved)(void *arg, size_t page);
   void (*discarded)(void *arg, size_t page, size_t count);
   bool (*touched)(void *arg, size_t page);     // a system call uses the page: never veil it
+  const gc_events *events;                     // NULL: nobody ever listens
   void *arg;
 } gc_world;
 
 typedef struct gc_config {
-  size_t limit;          // bytes
+  size_t limit;          // bytes, to begin with
+  size_t soft_limit;     // bytes; 0: none
+  size_t reserve;        // what the limit may ever be raised to; 0: the limit
   unsigned page_shift;
   const char *back_end;
   unsigned growth;       // percent
@@ -112,7 +127,6 @@ typedef struct gc_heap {
   unsigned block_pages; // pages per block
   uint32_t small_blocks; // blocks [0, small_blocks) hold small and medium objects
   uint32_t blocks;       // [small_blocks, blocks) hold large ones
-  size_t limit;
   gc_config config;
   gc_world world;
 
@@ -126,6 +140,7 @@ typedef struct gc_heap {
 
   // Atomic, read for every object and hardly ever written: so not beside the counters below.
   AO_t service_claims;          // claims of services on pages now, and services that watch writes
+  uint32_t volatile listening;  // 0: nobody wants to be told (gc_events); else a number of the listener's
   uint32_t volatile dirty_mask; // consumers of Dirty who want to know of the collector's writes
 
   // Changed by gc_flip with the world stopped.
@@ -137,6 +152,7 @@ typedef struct gc_heap {
 
   // Atomic.
   AO_t phase;
+  AO_t limit;                // bytes of memory, at most
   AO_t opened, cleaned;      // gc.count
   AO_t fresh;                // chunks that never had memory start at this block
   gc_stack empty;            // without memory
@@ -151,7 +167,11 @@ typedef struct gc_heap {
   AO_t committed_max;
   AO_t born_bytes;           // handed to mutators since the last flip
   AO_t allocated_bytes;      // ever
-  AO_t scanned_trap, scanned_background;
+  AO_t external_bytes;       // owned by objects outside the heap, as the program says
+  AO_t external_base;        // of it, what was there after the last cycle and has not been given up since
+  AO_t external_flip;        // the same for the last flip
+  AO_t scanned_trap, scanned_background, scanned_assist;
+  AO_t got_bytes, returned_bytes; // of memory, ever
   AO_t copied_bytes, copied_objects, kept_blocks;
   AO_t kept_before; // kept_blocks at the last flip
   gc_copier copiers[GC_COPIERS];
@@ -169,11 +189,16 @@ typedef struct gc_heap {
   // Written by the thread that flips or sweeps; read for pacing (atomic words).
   AO_t live_bytes;           // after the last sweep
   AO_t survived_bytes;       // of it, what was there at the flip
-  AO_t trigger_bytes;        // used bytes at which the next cycle starts
+  AO_t large_live_bytes;     // of live_bytes: large objects
+  AO_t most_bytes;           // used bytes at which the next cycle starts at the latest, for the limit
+  AO_t soft_bytes;           // used bytes at which it starts for the soft limit
+  AO_t cycle_began_ns, cycle_ended_ns, cycle_took_ns; // the last one
+  AO_t cycle_total_ns;       // in which a cycle was under way
   AO_t from_blocks;          // small blocks that the last flip put into from-space
   AO_t from_left;            // those of them that the sweep has not come to
   AO_t copied_blocks;        // small blocks copiers took since the flip
   AO_t pinned_objects;
+  AO_t flip_roots, flip_words; // precise slots, ambiguous words that the last flip looked at
   AO_t flip_ns;              // when the last flip ended
   AO_t veiled_max_ns, veiled_total_ns;
   AO_t trim_lock;            // held while free blocks are given back

@@ -85,6 +85,7 @@ char *gc_alloc_large(gc_heap *heap, uint64_t header, size_t cell_bytes, size_t l
     gc_commit_uncount(heap, bytes);
     return NULL;
   }
+  gc_memory_got(heap, bytes);
   at_add(&heap->large_bytes, bytes);
   at_add(&heap->born_bytes, bytes);
   at_add(&heap->allocated_bytes, bytes);
@@ -112,6 +113,7 @@ void gc_large_free(gc_heap *heap, uint32_t head) {
   }
   large_unlock(heap);
   gc_commit_uncount(heap, bytes);
+  gc_memory_returned(heap, bytes);
   at_add(&heap->large_bytes, -bytes);
 }
 

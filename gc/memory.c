@@ -13,11 +13,14 @@
 #include "gc/gc.h"
 #include "gc/pace.h"
 
-enum { CHUNK_BLOCKS = VM_HUGE / GC_BLOCK };
+enum {
+  CHUNK_BLOCKS = VM_HUGE / GC_BLOCK,
+  TRIM_STEP = 1024, // blocks given back at a time: meanwhile allocation finds no free ones
+};
 
 bool gc_commit_count(gc_heap *heap, size_t bytes) {
   size_t now = at_add_full(&heap->committed_bytes, bytes) + bytes;
-  if (now > heap->limit) {
+  if (now > at_load(&heap->limit)) {
     at_add_full(&heap->committed_bytes, -bytes);
     return false;
   }
@@ -57,6 +60,7 @@ static uint32_t chunk_commit(gc_heap *heap) {
   }
   uint32_t block = chunk_take(heap);
   if (block != GC_NONE && vm_commit_huge(heap->region, gc_block_page(heap, block))) {
+    gc_memory_got(heap, VM_HUGE);
     blocks_push(heap, &heap->ready, block + 1, CHUNK_BLOCKS - 1);
     return block;
   }
@@ -86,6 +90,7 @@ static uint32_t block_commit(gc_heap *heap) {
     gc_commit_uncount(heap, GC_BLOCK);
     return GC_NONE;
   }
+  gc_memory_got(heap, GC_BLOCK);
   return block;
 }
 
@@ -99,6 +104,7 @@ uint32_t gc_block_commit(gc_heap *heap) {
 static void blocks_empty(gc_heap *heap, uint32_t block, uint32_t count) {
   vm_release(heap->region, gc_block_page(heap, block), (size_t)count * heap->block_pages);
   gc_commit_uncount(heap, (size_t)count * GC_BLOCK);
+  gc_memory_returned(heap, (size_t)count * GC_BLOCK);
   blocks_push(heap, &heap->empty, block, count);
 }
 
@@ -166,23 +172,30 @@ bool gc_free_memory(gc_heap *heap, size_t bytes) {
   return freed != 0;
 }
 
-bool gc_trim(gc_heap *heap) {
+static bool trim_to(gc_heap *heap, uint64_t keep) {
   if (gc_phase_now(heap) != GC_IDLE || !at_cas_full(&heap->trim_lock, 0, 1)) {
     return false;
   }
-  uint64_t keep = gc_pace_keep(heap), there = free_count(heap), freed = 0;
+  uint64_t there = free_count(heap), freed = 0;
   if (there >= keep + (vm_huge_works(heap->region) ? CHUNK_BLOCKS : 1)) {
-    freed = free_give_back_locked(heap, there - keep);
+    uint64_t wanted = there - keep;
+    freed = free_give_back_locked(heap, wanted < TRIM_STEP ? wanted : TRIM_STEP);
   }
   at_store_release(&heap->trim_lock, 0);
   return freed != 0;
 }
 
+bool gc_trim(gc_heap *heap) { return trim_to(heap, gc_pace_keep(heap)); }
+bool gc_trim_idle(gc_heap *heap) { return trim_to(heap, gc_pace_keep_idle(heap)); }
+
 bool gc_provide(gc_heap *heap, unsigned blocks) {
   if (at_load(&heap->veiled_free.count) >= blocks) {
     return false;
   }
-  uint32_t block = gc_block_commit(heap);
+  // Between cycles rather one that is there already: what is had anew a trim would give back, and so on without end.
+  bool spare = gc_phase_now(heap) == GC_IDLE && at_load(&heap->ready.count) == 0 && at_load(&heap->open_free.count) >= blocks;
+  uint32_t block = spare ? gc_stack_pop(heap, &heap->open_free) : GC_NONE;
+  block = block != GC_NONE ? block : gc_block_commit(heap);
   if (block == GC_NONE) {
     return false;
   }

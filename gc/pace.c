@@ -1,36 +1,142 @@
 // SPDX-License-Identifier: MIT
 // pace.c: numbers in, decision out.
 //
-// A cycle starts when the garbage born since the last one may be `growth` percent of what lived then, plus `headroom`; earlier if
-// the limit is near, for the copies need room too: used + small blocks <= limit has to hold at the flip.
+// A cycle starts when the garbage born since the last one may be `growth` percent of what lived then, plus `headroom`; what objects own
+// outside the heap counts as they do. Earlier if the limit is near, for the copies need room too: used + small blocks <= limit has to hold at the
+// flip. Earlier still if a soft limit is near: while it can be held, the copies (as many as lived last time) and what is born in mid-cycle stay below it. When
+// it cannot, cycles follow each other with pauses as long as they are, so that mutators have half of the time to themselves, and the heap grows.
 
 #include "gc/pace.h"
 #include "gc/alloc.h"
 #include "gc/gc.h"
 
+enum {
+  KEEP_LEAST = 64,       // blocks: what scanners hold ready, and a chunk or two
+  BUDGET_LEAST = 1 << 20 // bytes
+};
+
 static uint64_t min64(uint64_t a, uint64_t b) { return a < b ? a : b; }
+static uint64_t max64(uint64_t a, uint64_t b) { return a > b ? a : b; }
+static uint64_t above(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
+
+// ---- Decisions, from numbers alone.
+
+uint64_t gc_pace_wish(const gc_pace *in) {
+  uint64_t live = in->live + in->external;
+  if (live > UINT64_MAX >> 8) {
+    return UINT64_MAX; // the program cannot mean it
+  }
+  return live + live / 100 * in->growth + live % 100 * in->growth / 100 + in->headroom;
+}
+
+uint64_t gc_pace_most(const gc_pace *in) {
+  // Leave a sixteenth of what is copied for pages that are not filled, and for what is born in mid-cycle.
+  uint64_t room = above(in->limit, in->large);
+  // What lives may be more than that already: then not a cycle for each buffer. gc_may_allocate keeps the room for copies.
+  return max64(in->large + room * 15 / 32, in->live + room / 64);
+}
+
+// What the soft limit leaves beside what lives and its copies.
+static uint64_t soft_room(const gc_pace *in) {
+  uint64_t copies = above(in->live, in->large);
+  return above(in->soft, in->live + copies + copies / 16);
+}
+
+static bool has_soft(const gc_pace *in) { return in->soft != 0 && in->soft < in->limit; }
+
+uint64_t gc_pace_soft(const gc_pace *in) {
+  return has_soft(in) ? in->live + soft_room(in) / 4 * 3 : UINT64_MAX;
+}
+
+bool gc_pace_rested(uint64_t now_ns, uint64_t ended_ns, uint64_t took_ns) { return now_ns - ended_ns >= took_ns; }
+
+uint64_t gc_pace_budget(const gc_pace *in) {
+  uint64_t budget = in->live / 5 + in->headroom;
+  // Not so little that mutators do nothing but help.
+  return has_soft(in) ? min64(budget, max64(soft_room(in) / 4, in->live / 64 + BUDGET_LEAST)) : budget;
+}
+
+// ---- The heap's numbers.
 
 size_t gc_used_bytes(const gc_heap *heap) {
   return at_load(&heap->used_blocks) * GC_BLOCK + at_load(&heap->large_bytes);
 }
 
+static gc_pace numbers(const gc_heap *heap) {
+  return (gc_pace){
+      .live = at_load(&heap->live_bytes),
+      .large = at_load(&heap->large_live_bytes),
+      .external = at_load(&heap->external_base),
+      .limit = at_load(&heap->limit),
+      .soft = heap->config.soft_limit,
+      .headroom = heap->config.headroom,
+      .growth = heap->config.growth,
+  };
+}
+
 static void trigger_set(gc_heap *heap) {
-  uint64_t live = gc_used_bytes(heap);
-  uint64_t large = at_load(&heap->large_bytes);
-  uint64_t wish = live + live * heap->config.growth / 100 + heap->config.headroom;
-  // Leave a sixteenth of what is copied for pages that are not filled, and for what is born in mid-cycle.
-  uint64_t room = heap->limit > large ? heap->limit - large : 0;
-  uint64_t most = large + room * 15 / 32;
-  at_store(&heap->trigger_bytes, min64(wish, most));
+  gc_pace in = numbers(heap);
+  at_store(&heap->most_bytes, gc_pace_most(&in));
+  at_store(&heap->soft_bytes, gc_pace_soft(&in));
 }
 
 void gc_pace_opened(gc_heap *heap) { trigger_set(heap); }
-void gc_pace_swept(gc_heap *heap) { trigger_set(heap); }
+
+void gc_pace_flips(gc_heap *heap) {
+  at_store(&heap->cycle_began_ns, vm_now());
+  at_store(&heap->external_flip, at_load(&heap->external_bytes));
+}
 
 void gc_pace_flipped(gc_heap *heap) { at_store(&heap->flip_ns, vm_now()); }
 
+void gc_pace_swept(gc_heap *heap) {
+  uint64_t now = vm_now(), took = now - at_load(&heap->cycle_began_ns);
+  at_store(&heap->external_base, at_load(&heap->external_bytes));
+  trigger_set(heap);
+  at_store(&heap->cycle_ended_ns, now);
+  at_store(&heap->cycle_took_ns, took);
+  at_add(&heap->cycle_total_ns, took);
+}
+
+void gc_limit_set(gc_heap *heap, size_t bytes) {
+  at_store(&heap->limit, bytes);
+  trigger_set(heap);
+}
+
+static void lower(AO_t volatile *value, uint64_t bytes) {
+  for (uint64_t old = at_load(value); old > bytes && !at_cas_full(value, old, bytes); old = at_load(value)) {
+    // once more
+  }
+}
+
+bool gc_external_add(gc_heap *heap, ptrdiff_t bytes) {
+  uint64_t less = bytes < 0 ? -(uint64_t)bytes : 0;
+  uint64_t old, now;
+  do {
+    old = at_load(&heap->external_bytes);
+    now = old + (uint64_t)bytes;
+    if (old < less || now > PTRDIFF_MAX) {
+      return false;
+    }
+  } while (!at_cas_full(&heap->external_bytes, old, now));
+  if (less) {
+    lower(&heap->external_base, now);
+    lower(&heap->external_flip, now);
+  }
+  return true;
+}
+
 bool gc_wants_cycle(const gc_heap *heap) {
-  return gc_phase_now(heap) == GC_IDLE && gc_used_bytes(heap) >= at_load(&heap->trigger_bytes);
+  if (gc_phase_now(heap) != GC_IDLE) {
+    return false;
+  }
+  uint64_t used = gc_used_bytes(heap);
+  gc_pace in = numbers(heap);
+  if (used >= at_load(&heap->most_bytes) || used + at_load(&heap->external_bytes) >= gc_pace_wish(&in)) {
+    return true;
+  }
+  return used >= at_load(&heap->soft_bytes) &&
+         gc_pace_rested(vm_now(), at_load(&heap->cycle_ended_ns), at_load(&heap->cycle_took_ns));
 }
 
 // Copies fill pages a little less well than allocation does, and each copier has a block of its own.
@@ -62,25 +168,40 @@ static uint64_t copies_bytes(const gc_heap *heap) {
 }
 
 bool gc_exhausted(const gc_heap *heap, size_t bytes) {
+  uint64_t limit = at_load(&heap->limit);
   uint64_t survived = at_load(&heap->survived_bytes);
   uint64_t large = at_load(&heap->large_bytes);
   uint64_t small = survived > large ? survived - large : 0;
-  return survived + small + small / 16 + heap->limit / 64 + bytes > heap->limit;
+  return survived + small + small / 16 + limit / 64 + bytes > limit;
 }
 
 bool gc_kept_some(const gc_heap *heap) { return at_load(&heap->kept_blocks) != at_load(&heap->kept_before); }
 
-// What may be born in a cycle before mutators have to help.
-static uint64_t mid_cycle_budget(const gc_heap *heap, uint64_t live) { return live / 5 + heap->config.headroom; }
+static uint64_t mid_cycle_budget(const gc_heap *heap, uint64_t live) {
+  gc_pace in = numbers(heap);
+  in.live = live;
+  return gc_pace_budget(&in);
+}
+
+// Since the flip, outside of the heap too.
+static uint64_t born_bytes(const gc_heap *heap) {
+  return at_load(&heap->born_bytes) + above(at_load(&heap->external_bytes), at_load(&heap->external_flip));
+}
+
+// More is held than the soft limit allows, although it could be kept.
+static bool over_soft(const gc_heap *heap) {
+  gc_pace in = numbers(heap);
+  return has_soft(&in) && soft_room(&in) != 0 && at_load(&heap->committed_bytes) > in.soft;
+}
 
 bool gc_wants_wait(const gc_heap *heap, bool idle) {
   gc_phase phase = gc_phase_now(heap);
   return (phase == GC_SWEEPING || (phase == GC_SCANNING && (idle || gc_scan_finished(heap)))) &&
-         at_load(&heap->born_bytes) > 2 * mid_cycle_budget(heap, at_load(&heap->live_bytes));
+         (born_bytes(heap) > 2 * mid_cycle_budget(heap, at_load(&heap->live_bytes)) || over_soft(heap));
 }
 
 bool gc_may_allocate(const gc_heap *heap, size_t bytes) {
-  return gc_used_bytes(heap) + copies_bytes(heap) + bytes <= heap->limit;
+  return gc_used_bytes(heap) + copies_bytes(heap) + bytes <= at_load(&heap->limit);
 }
 
 // A mutator may be ahead of the scanners by its share: what is born in the cycle against the budget for that, and what
@@ -89,15 +210,19 @@ bool gc_wants_assist(const gc_heap *heap) {
   if (gc_phase_now(heap) != GC_SCANNING) {
     return false;
   }
-  if (gc_used_bytes(heap) + copies_bytes(heap) + heap->limit / 8 > heap->limit) {
+  uint64_t limit = at_load(&heap->limit);
+  if (gc_used_bytes(heap) + copies_bytes(heap) + limit / 8 > limit) {
     return true; // near the limit
+  }
+  if (over_soft(heap)) {
+    return true;
   }
   // After the first cycle, or when the data have grown, the last count says little: then half of from-space.
   uint64_t live = at_load(&heap->live_bytes);
   uint64_t half = at_load(&heap->from_blocks) * GC_BLOCK / 2;
   live = live > half ? live : half;
   uint64_t budget = mid_cycle_budget(heap, live);
-  uint64_t born = at_load(&heap->born_bytes);
+  uint64_t born = born_bytes(heap);
   if (born * 4 < budget) {
     return false;
   }
@@ -114,9 +239,17 @@ uint64_t gc_pace_reserve(const gc_heap *heap) {
 
 uint64_t gc_pace_keep(const gc_heap *heap) {
   uint64_t used = gc_used_bytes(heap);
-  uint64_t trigger = at_load(&heap->trigger_bytes);
-  uint64_t born = trigger > used ? (trigger - used) / GC_BLOCK : 0;
+  gc_pace in = numbers(heap);
+  uint64_t wish = above(gc_pace_wish(&in), at_load(&heap->external_bytes));
+  uint64_t trigger = min64(min64(wish, at_load(&heap->most_bytes)), at_load(&heap->soft_bytes));
   // And what is born in mid-cycle, before mutators have to help: giving it back would only mean to ask for it again.
-  uint64_t mid_cycle = mid_cycle_budget(heap, used) / GC_BLOCK;
-  return gc_pace_reserve(heap) + born + mid_cycle + 16;
+  in.live = used;
+  uint64_t keep = gc_pace_reserve(heap) + (above(trigger, used) + gc_pace_budget(&in)) / GC_BLOCK + 16;
+  // Above a soft limit it is given back all the same.
+  uint64_t room = above(has_soft(&in) ? in.soft : in.limit, used) / GC_BLOCK;
+  return max64(min64(keep, room), KEEP_LEAST);
+}
+
+uint64_t gc_pace_keep_idle(const gc_heap *heap) {
+  return min64(KEEP_LEAST + gc_used_bytes(heap) / 8 / GC_BLOCK, gc_pace_keep(heap));
 }

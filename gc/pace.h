@@ -6,13 +6,38 @@
 
 #include "gc/heap.h"
 
+// What is decided from, in bytes.
+typedef struct gc_pace {
+  uint64_t live;     // in use after the last cycle
+  uint64_t large;    // of it large objects, which are not copied
+  uint64_t external; // owned outside the heap then, and still
+  uint64_t limit;
+  uint64_t soft;     // soft limit; 0: none
+  uint64_t headroom;
+  unsigned growth;   // percent
+} gc_pace;
+
+// The next cycle is due when what is used and what is owned outside reach this: growth and headroom.
+uint64_t gc_pace_wish(const gc_pace *in);
+// … and in any case when what is used reaches this, since the copies need room within the limit.
+uint64_t gc_pace_most(const gc_pace *in);
+// … and when what is used reaches this and the collector is rested, so that the cycle's copies, and what is born in it, stay below the soft limit.
+uint64_t gc_pace_soft(const gc_pace *in);
+// Cycles for the soft limit's sake take no more than half of the time: since the last one, which `took` so long, as long has passed.
+bool gc_pace_rested(uint64_t now_ns, uint64_t ended_ns, uint64_t took_ns);
+// What may be born in a cycle before mutators have to help.
+uint64_t gc_pace_budget(const gc_pace *in);
+
 void gc_pace_opened(gc_heap *heap);
-void gc_pace_flipped(gc_heap *heap);
+void gc_pace_flips(gc_heap *heap);   // before
+void gc_pace_flipped(gc_heap *heap); // after
 void gc_pace_swept(gc_heap *heap);
 
 // Blocks to hold ready and veiled for the copies of the next cycle.
 uint64_t gc_pace_reserve(const gc_heap *heap);
 // Blocks with memory but without objects that are worth keeping, the reserve included.
 uint64_t gc_pace_keep(const gc_heap *heap);
+// The same for a heap that has not been allocated from for a while.
+uint64_t gc_pace_keep_idle(const gc_heap *heap);
 
 #endif

@@ -201,6 +201,7 @@ void gc_sweep(gc_heap *heap) {
   if (veiled_ns > at_load(&heap->veiled_max_ns)) {
     at_store(&heap->veiled_max_ns, veiled_ns);
   }
+  gc_phase_tell(heap, GC_SWEEPING);
   gc_copier *copier = gc_copier_take(heap);
   copiers_sweep(heap);
   uint64_t used = at_load(&heap->used_blocks), from = at_load(&heap->from_blocks);
@@ -232,7 +233,9 @@ void gc_sweep(gc_heap *heap) {
   gc_copier_give(heap, copier);
   uint64_t live_bytes = gc_used_bytes(heap), born = at_load(&heap->born_bytes);
   at_store(&heap->live_bytes, live_bytes);
+  at_store(&heap->large_live_bytes, at_load(&heap->large_bytes));
   at_store(&heap->survived_bytes, live_bytes > born ? live_bytes - born : 0);
   gc_pace_swept(heap);
+  gc_phase_tell(heap, GC_IDLE); // first, so that who sees the phase knows that it was told
   at_store_release(&heap->phase, GC_IDLE);
 }

@@ -38,7 +38,8 @@ static void ahead_finish(gc_heap *heap, gc_copier *copier, ahead *begun) {
 
 // Scans the grey pages of [page, limit). Those found are opened in runs. Returns how many there were.
 static size_t range_scan(gc_heap *heap, gc_copier *copier, size_t page, size_t limit) {
-  size_t scanned = 0;
+  size_t scanned = 0, first = page;
+  uint64_t began = __builtin_expect(at32_load(&heap->listening) != 0, 0) ? vm_now() : 0;
   ahead begun = {GC_NONE, 0};
   size_t run = 0; // pages just before `page` that are settled but not given
   for (; page < limit; page++) {
@@ -65,6 +66,9 @@ static size_t range_scan(gc_heap *heap, gc_copier *copier, size_t page, size_t l
     ahead_finish(heap, copier, &begun);
     vm_give(heap->region, limit - run, run);
     at_add_full(&heap->cleaned, run);
+  }
+  if (__builtin_expect(began != 0, 0) && scanned) {
+    heap->world.events->scanned(heap->world.arg, first, limit - first, scanned, copier->background, began);
   }
   return scanned;
 }
@@ -97,7 +101,8 @@ static size_t block_scan(gc_heap *heap, gc_copier *copier, uint32_t block) {
 }
 
 bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
-  AO_t volatile *count = background ? &heap->scanned_background : &heap->scanned_trap;
+  AO_t volatile *count = background ? &heap->scanned_background : &heap->scanned_assist;
+  copier->background = background;
   uint32_t block = gc_stack_pop(heap, &heap->grey);
   size_t scanned = block != GC_NONE ? block_scan(heap, copier, block) : large_scan(heap, copier);
   // Then what nobody has filled yet: our own block first, where the OPEN page is scanned without closing it.
@@ -118,6 +123,7 @@ bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
 
 bool gc_scan_anything(gc_heap *heap, gc_copier *copier) {
   size_t scanned = 0;
+  copier->background = true;
   for (uint32_t b = 0; b < at32_load(&heap->large_high); b++) {
     b = b == at_load(&heap->fresh) ? heap->small_blocks : b;
     if (gc_space(heap, b) != 0) {

@@ -3,7 +3,7 @@
 //
 // Runs in the mutator, in a critical section: a stop waits for its end.
 
-#include "runtime/runtime.h"
+#include "runtime/note.h"
 
 enum {
   OOM_CYCLES = 100, // full cycles in which other threads are always quicker
@@ -26,10 +26,12 @@ static uint64_t random_next(rt_thread *self) {
 }
 
 // Before memory is handed out: starts a cycle if one is due, helps if the scanners do not keep up.
-static void pace(rt_thread *self) {
+void rt_pace(rt_thread *self) {
   veil_heap *heap = self->heap;
   rt_safepoint(self);
-  if (gc_wants_cycle(heap->gc)) {
+  rt_note_memory(heap);
+  rt_keeper_wake(heap);
+  if (gc_wants_cycle(heap->gc) || at32_load(&heap->cycle_wanted)) {
     rt_cycle_start(self);
   }
   if (heap->options.torture && random_next(self) % heap->options.torture == 0) {
@@ -80,19 +82,24 @@ static void *out_of_memory(rt_thread *self, const request *want) {
   veil_heap *heap = self->heap;
   if (heap->options.oom == VEIL_OOM_NULL) {
     rt_error_set("out of memory: %zu bytes wanted, %llu of %zu in use after a full collection", want->cell,
-                 (unsigned long long)gc_used_bytes(heap->gc), heap->options.limit);
+                 (unsigned long long)gc_used_bytes(heap->gc), (size_t)at_load(&heap->gc->limit));
     return NULL;
   }
   vm_fatal("out of memory: an object of %zu bytes does not fit: %zu of %zu bytes are in use after a full collection "
            "(option limit)",
-           want->cell, gc_used_bytes(heap->gc), heap->options.limit);
+           want->cell, gc_used_bytes(heap->gc), (size_t)at_load(&heap->gc->limit));
 }
 
-static void *allocate(rt_thread *self, const request *want) {
+// NULL: there is no memory, whatever is done.
+static void *allocate_once(rt_thread *self, const request *want) {
   veil_heap *heap = self->heap;
   rt_enter(self);
-  pace(self);
+  rt_pace(self);
   char *cell = cell_try(self, want);
+  if (cell == NULL) {
+    at_add(&heap->limit_reached, 1);
+    rt_note_it(heap, RT_NOTE_LIMIT, want->cell, 0, 0);
+  }
   for (int cycles = 0; cell == NULL && cycles < OOM_CYCLES; cycles++) {
     // Whatever is under way may free enough; then a cycle of our own. Other threads may take what it frees: then again.
     if (gc_phase_now(heap->gc) == GC_IDLE && cycles > 0) {
@@ -106,12 +113,24 @@ static void *allocate(rt_thread *self, const request *want) {
     }
     cell = exhausted ? NULL : cell_try(self, want);
   }
+  if (cell == NULL) {
+    at_add(&heap->out_of_memory, 1);
+    rt_note_it(heap, RT_NOTE_OOM, want->cell, 0, 0);
+  }
   char *object = cell ? cell + gc_header_bytes(want->header) : NULL;
   // A stop may come in rt_leave: what the stack holds then has to be the object.
   __asm__ volatile("" : "+r"(object) : : "memory");
   rt_leave(self);
   __asm__ volatile("" : "+r"(object));
-  return object ? object : out_of_memory(self, want);
+  return object;
+}
+
+static void *allocate(rt_thread *self, const request *want) {
+  void *object = allocate_once(self, want);
+  while (object == NULL && rt_oom_ask(self, want->cell)) {
+    object = allocate_once(self, want);
+  }
+  return object != NULL ? object : out_of_memory(self, want);
 }
 
 RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {

@@ -6,8 +6,10 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include "runtime/futex.h"
-#include "runtime/runtime.h"
+#include "runtime/note.h"
+#include "runtime/registers.h"
 
 enum {
   READY_BLOCKS = 32,   // veiled blocks at hand while a cycle runs
@@ -34,11 +36,15 @@ static void flip(veil_heap *heap, rt_thread *self) {
   }
   flip_record(heap);
   rt_stop_world(heap, self);
+  at32_store(&heap->cycle_wanted, 0);
   rt_services_tell(heap, RT_BEFORE_FLIP);
   if (heap->options.verify >= 1) {
     gc_verify_stopped(heap->gc, "before a flip");
   }
-  gc_flip_stopped(heap->gc);
+  gc_heap *gc = heap->gc;
+  rt_span span = rt_begin(heap, RT_NOTE_FLIP, gc->cycle + 1u);
+  gc_flip_stopped(gc);
+  rt_end(heap, span, RT_NOTE_FLIP, gc->cycle, at_load(&gc->pinned_objects), at_load(&gc->flip_roots));
   rt_services_tell(heap, RT_AFTER_FLIP);
   if (heap->options.verify >= 2 && !heap->gc->region->traps) {
     gc_verify_stopped(heap->gc, "after a stopped cycle");
@@ -55,27 +61,41 @@ static void flip(veil_heap *heap, rt_thread *self) {
   }
 }
 
-void rt_cycle_start(rt_thread *self) {
-  veil_heap *heap = self->heap;
-  if (gc_phase_now(heap->gc) != GC_IDLE) {
-    return;
-  }
+static void cycle_start(veil_heap *heap, rt_thread *self) {
+  sigset_t saved;
+  bool others = rt_others_block(self, &saved);
   rt_stop_begin(heap, self);
   if (gc_phase_now(heap->gc) == GC_IDLE) {
     flip(heap, self);
   }
   rt_stop_end(heap);
+  rt_others_unblock(others, &saved);
 }
+
+void rt_cycle_start_for(veil_heap *heap, rt_thread *self) {
+  if (gc_phase_now(heap->gc) != GC_IDLE) {
+    return;
+  }
+  if (heap->options.data_roots || heap->options.tls_roots) {
+    rt_segments_hold(heap, self, cycle_start);
+  } else {
+    cycle_start(heap, self);
+  }
+}
+
+void rt_cycle_start(rt_thread *self) { rt_cycle_start_for(self->heap, self); }
 
 bool rt_assist(rt_thread *self) {
   veil_heap *heap = self->heap;
   // No handler of the program may run while this thread holds a page: it might touch it, and wait for itself.
   sigset_t saved;
   rt_signals_block(&saved);
+  rt_span span = rt_begin(heap, RT_NOTE_ASSIST, 0);
   gc_copier *copier = gc_copier_take(heap->gc);
   bool found = gc_phase_now(heap->gc) == GC_SCANNING && gc_scan_some(heap->gc, copier, false);
   gc_copier_give(heap->gc, copier);
   at_add(&heap->assists, 1);
+  rt_end(heap, span, RT_NOTE_ASSIST, found, 0, 0);
   rt_signals_restore(&saved);
   return found;
 }
@@ -91,9 +111,18 @@ static void ended_wait(rt_thread *self, uint32_t ended, unsigned ms) {
   rt_signals_restore(&saved);
 }
 
+static void stall_count(veil_heap *heap, uint64_t began) {
+  at_add(&heap->stall_ns, vm_now() - began);
+  at_add(&heap->stalls, 1);
+}
+
 void rt_cycle_wait(rt_thread *self) {
   veil_heap *heap = self->heap;
+  if (gc_phase_now(heap->gc) == GC_IDLE) {
+    return;
+  }
   uint64_t began = vm_now();
+  rt_span span = rt_begin(heap, RT_NOTE_STALL, 0);
   while (gc_phase_now(heap->gc) != GC_IDLE) {
     uint32_t ended = at32_load_acquire(&heap->ended);
     if (gc_phase_now(heap->gc) == GC_SCANNING && !gc_scan_finished(heap->gc)) {
@@ -105,18 +134,25 @@ void rt_cycle_wait(rt_thread *self) {
       continue;
     }
     ended_wait(self, ended, 10);
+    rt_safepoint(self);
   }
-  at_add(&heap->stall_ns, vm_now() - began);
+  stall_count(heap, began);
+  rt_end(heap, span, RT_NOTE_STALL, 0, 0, 0);
 }
 
 void rt_nap(rt_thread *self) {
   uint64_t began = vm_now();
+  rt_span span = rt_begin(self->heap, RT_NOTE_STALL, 0);
   ended_wait(self, at32_load_acquire(&self->heap->ended), NAP_MS);
-  at_add(&self->heap->stall_ns, vm_now() - began);
+  stall_count(self->heap, began);
+  rt_end(self->heap, span, RT_NOTE_STALL, 0, 0, 0);
 }
 
 static void verify_ended(veil_heap *heap) {
-  rt_stop_begin(heap, NULL);
+  while (!at_cas_full(&heap->stop_lock, 0, 1)) {
+    rt_work_pause(heap); // whoever forks has the lock, and waits for us
+    sched_yield();
+  }
   rt_stop_world(heap, NULL);
   gc_verify_stopped(heap->gc, "at the end of a cycle");
   rt_resume_world(heap, NULL);
@@ -130,6 +166,7 @@ static void cycle_scan(veil_heap *heap) {
   bool swept = false;
   unsigned idle = 0;
   while (gc_phase_now(gc) == GC_SCANNING) {
+    rt_work_pause(heap);
     gc_provide(gc, READY_BLOCKS);
     if (gc_scan_some(gc, copier, true)) {
       idle = 0;
@@ -164,7 +201,11 @@ static void cycle_scan(veil_heap *heap) {
 static void *scanner_main(void *arg) {
   veil_heap *heap = arg;
   gc_heap *gc = heap->gc;
+  prctl(PR_SET_NAME, "veil-scanner");
+  rt_trace_begin(heap);
+  rt_work_begin(heap);
   while (!at32_load_acquire(&heap->closing)) {
+    rt_work_pause(heap);
     uint32_t work = at32_load_acquire(&heap->work);
     // Active before looking: a flip waits for who is, and who comes later sees the phase.
     at_add_full(&heap->scanners_active, 1);
@@ -176,8 +217,12 @@ static void *scanner_main(void *arg) {
     if (gc_phase_now(gc) == GC_IDLE && (gc_trim(gc) || gc_provide(gc, READY_BLOCKS / 2))) {
       continue;
     }
+    rt_work_end(heap);
     rt_wait(&heap->work, work, 0);
+    rt_work_begin(heap);
   }
+  rt_trace_end(heap);
+  rt_work_end(heap);
   return NULL;
 }
 
@@ -189,8 +234,6 @@ bool rt_scanners_start(veil_heap *heap) {
   while (heap->scanner_count < wanted && error == 0) {
     error = pthread_create(&heap->scanner[heap->scanner_count], NULL, scanner_main, heap);
     if (error == 0) {
-      char name[16] = "veil-scanner";
-      pthread_setname_np(heap->scanner[heap->scanner_count], name);
       heap->scanner_count++;
     }
   }
@@ -198,10 +241,11 @@ bool rt_scanners_start(veil_heap *heap) {
   if (error != 0) {
     rt_error_set("cannot start scanner thread %u: %s", heap->scanner_count + 1, strerror(error));
   }
-  return error == 0;
+  return error == 0 && rt_keeper_start(heap);
 }
 
 void rt_scanners_stop(veil_heap *heap) {
+  rt_keeper_stop(heap);
   at32_store_release(&heap->closing, 1);
   rt_post(&heap->work);
   for (unsigned i = 0; i < heap->scanner_count; i++) {
@@ -238,6 +282,8 @@ RT_EXPORT void veil_verify(veil_thread *open) {
   rt_enter(self);
   for (bool done = false; !done;) {
     rt_cycle_wait(self);
+    sigset_t saved;
+    bool others = rt_others_block(self, &saved);
     rt_stop_begin(heap, self);
     done = gc_phase_now(heap->gc) == GC_IDLE;
     if (done) {
@@ -246,6 +292,7 @@ RT_EXPORT void veil_verify(veil_thread *open) {
       rt_resume_world(heap, self);
     }
     rt_stop_end(heap);
+    rt_others_unblock(others, &saved);
   }
   rt_leave(self);
 }

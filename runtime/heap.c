@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "runtime/runtime.h"
+#include <unistd.h>
+#include "runtime/note.h"
+#include "runtime/options.h"
 #include "vm/os.h"
 
 void vm_trap_block_signal(int signo);
@@ -26,11 +28,14 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
       .unsaved = rt_world_unsaved,
       .discarded = rt_world_discarded,
       .touched = rt_world_touched,
+      .events = &rt_gc_events,
       .arg = heap,
   };
   for (;;) {
     gc_config config = {
         .limit = heap->options.limit,
+        .soft_limit = heap->options.soft_limit,
+        .reserve = heap->options.reserve,
         .page_shift = log2_of(heap->options.granule),
         .back_end = heap->options.back_end,
         .growth = heap->options.growth,
@@ -45,13 +50,14 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
       rt_error_set("cannot open a heap with a limit of %zu bytes: %s", heap->options.limit, heap->why);
       return false;
     }
-    heap->options.limit /= 2;
+    heap->options.reserve = heap->options.limit /= 2;
   }
 }
 
 RT_EXPORT veil_heap *veil_open(const veil_options *options) {
   veil_options read;
-  if (!rt_options_read(&read, options)) {
+  bool limit_given;
+  if (!rt_options_read(&read, options, &limit_given) || !rt_segments_open(&read)) {
     return NULL;
   }
   veil_heap *heap = calloc(1, sizeof *heap);
@@ -64,30 +70,38 @@ RT_EXPORT veil_heap *veil_open(const veil_options *options) {
     heap->options.seed = vm_now() | 1;
     fprintf(stderr, "veil: torture, seed=%llu\n", (unsigned long long)heap->options.seed);
   }
-  bool limit_given = (options && options->limit) || (getenv("VEIL_OPTIONS") && strstr(getenv("VEIL_OPTIONS"), "limit="));
   heap->flip_histogram = calloc(1, sizeof *heap->flip_histogram);
   pthread_mutex_init(&heap->threads_lock, NULL);
   pthread_mutex_init(&heap->roots_lock, NULL);
   pthread_mutex_init(&heap->touch_lock, NULL);
+  rt_fork_hold();
   if (heap->flip_histogram == NULL) {
     rt_error_set("no memory for a heap");
   } else if (rt_stop_install(read.stop_signal) && collector_open(heap, limit_given)) {
     vm_trap_block_signal(read.stop_signal);
     if (!rt_services_open(heap)) {
       rt_error_set("no memory for a heap");
-    } else if (rt_scanners_start(heap)) {
-      return heap;
+    } else if (rt_fork_add(heap)) {
+      if (rt_events_open(heap) && rt_scanners_start(heap)) {
+        rt_fork_release();
+        rt_note_it(heap, RT_NOTE_HEAP_OPENED, 0, 0, 0);
+        return heap;
+      }
+      rt_fork_remove(heap);
     }
     rt_scanners_stop(heap);
+    rt_events_close(heap);
     rt_services_close(heap);
     gc_close(heap->gc);
   }
+  rt_fork_release();
   free(heap->flip_histogram);
   free(heap);
   return NULL;
 }
 
 RT_EXPORT void veil_close(veil_heap *heap) {
+  rt_fork_lost(heap, "veil_close");
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t->heap == heap) {
       vm_fatal("veil_close: the calling thread is still attached");
@@ -98,18 +112,28 @@ RT_EXPORT void veil_close(veil_heap *heap) {
     vm_fatal("veil_close: %u threads are still attached", heap->thread_count);
   }
   pthread_mutex_unlock(&heap->threads_lock);
+  rt_keeper_stop(heap); // it could start another cycle
   while (gc_phase_now(heap->gc) != GC_IDLE) {
     uint32_t ended = at32_load_acquire(&heap->ended);
     if (gc_phase_now(heap->gc) != GC_IDLE) {
       os_wait(&heap->ended, ended);
     }
   }
+  rt_fork_hold();
   rt_scanners_stop(heap);
+  vm_quiesce(heap->gc->region); // a pager may have a fault in its hands that is over
+  if (heap->options.stats) {
+    veil_print_stats_fd(heap, STDERR_FILENO);
+  }
+  rt_note_it(heap, RT_NOTE_HEAP_CLOSED, 0, 0, 0);
+  rt_events_close(heap);
   rt_services_close(heap);
+  rt_fork_remove(heap);
   gc_close(heap->gc);
+  rt_fork_release();
   while (heap->dead != NULL) {
     rt_thread *next = heap->dead->next;
-    free(heap->dead);
+    rt_thread_free(heap->dead);
     heap->dead = next;
   }
   while (heap->roots != NULL) {
@@ -117,6 +141,9 @@ RT_EXPORT void veil_close(veil_heap *heap) {
     free(heap->roots);
     heap->roots = next;
   }
+  rt_oom_hooks_free(heap);
+  rt_stacks_close(heap);
+  rt_starts_close(heap);
   pthread_mutex_destroy(&heap->threads_lock);
   pthread_mutex_destroy(&heap->roots_lock);
   pthread_mutex_destroy(&heap->touch_lock);

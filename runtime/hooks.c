@@ -10,7 +10,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include "runtime/runtime.h"
+#include "runtime/note.h"
 #include "veil/hooks.h"
 #include "vm/os.h"
 
@@ -98,6 +98,13 @@ static veil_service *claim_end(veil_heap *heap, size_t page, veil_claim claim) {
   return stood ? s : NULL;
 }
 
+static void claim_tell(veil_heap *heap, const veil_service *s, size_t page, veil_claim claim) {
+  if (s != NULL) {
+    at_add(&heap->claims_settled, 1);
+    rt_note_it(heap, RT_NOTE_SETTLED, page, claim, (uint64_t)s->name);
+  }
+}
+
 static void claim_forget(veil_heap *heap, size_t page, veil_claim claim) {
   AO_char_store_release((unsigned char volatile *)owner_of(heap, page, claim), 0);
   at_add_full(&heap->gc->service_claims, (uint64_t)-1);
@@ -109,6 +116,7 @@ void rt_world_absent(void *arg, size_t page) {
   if (s != NULL && s->callbacks.absent != NULL) {
     s->callbacks.absent(s->arg, page);
   }
+  claim_tell(heap, s, page, VEIL_ABSENT);
   claim_forget(heap, page, VEIL_ABSENT);
 }
 
@@ -118,6 +126,7 @@ void rt_world_unsaved(void *arg, size_t page) {
   if (s != NULL && s->callbacks.unsaved != NULL) {
     s->callbacks.unsaved(s->arg, page);
   }
+  claim_tell(heap, s, page, VEIL_UNSAVED);
   claim_forget(heap, page, VEIL_UNSAVED);
 }
 
@@ -128,27 +137,33 @@ void rt_world_discarded(void *arg, size_t page, size_t count) {
     if (s != NULL && s->callbacks.discarded != NULL) {
       s->callbacks.discarded(s->arg, i, 1);
     }
+    claim_tell(heap, s, i, VEIL_ABSENT);
     claim_forget(heap, i, VEIL_ABSENT);
   }
 }
 
 // Any thread may work for a service. One that is a mutator too must not be stopped while it holds a lock.
 static rt_thread *self_enter(veil_heap *heap, sigset_t *saved) {
+  rt_fork_lost(heap, "veil_service_*");
   rt_thread *self = rt_here;
   while (self != NULL && self->heap != heap) {
     self = self->next_here;
   }
   if (self != NULL) {
     rt_enter(self);
+  } else {
+    rt_work_begin(heap);
   }
   rt_signals_block(saved);
   return self;
 }
 
-static void self_leave(rt_thread *self, const sigset_t *saved) {
+static void self_leave(veil_heap *heap, rt_thread *self, const sigset_t *saved) {
   rt_signals_restore(saved);
   if (self != NULL) {
     rt_leave(self);
+  } else {
+    rt_work_end(heap);
   }
 }
 
@@ -172,7 +187,7 @@ RT_EXPORT veil_service *veil_service_open(veil_heap *heap, const char *name, con
     }
   }
   pthread_mutex_unlock(&heap->touch_lock);
-  self_leave(self, &saved);
+  self_leave(heap, self, &saved);
   if (s->owner == 0) {
     rt_error_set("veil_service_open: %s: %d services are open already", name, RT_SERVICES);
     free(s);
@@ -202,10 +217,12 @@ RT_EXPORT void veil_service_close(veil_service *s) {
   while (at_load_acquire(&heap->services->telling) != 0) {
     if (self != NULL) {
       rt_safepoint(self);
+    } else {
+      rt_work_pause(heap);
     }
     sched_yield();
   }
-  self_leave(self, &saved);
+  self_leave(heap, self, &saved);
   pthread_mutex_destroy(&s->lock);
   free(s);
 }
@@ -248,7 +265,7 @@ RT_EXPORT veil_status veil_service_claim(veil_service *s, size_t page, veil_clai
     }
   }
   pthread_mutex_unlock(&s->lock);
-  self_leave(self, &saved);
+  self_leave(heap, self, &saved);
   if (!stood) {
     rt_error_set("veil_service_claim: page %zu is free, in use by a system call, claimed already, or was touched meanwhile", page);
   }
@@ -259,7 +276,10 @@ RT_EXPORT void veil_service_settle(veil_service *s, size_t page, veil_claim clai
   veil_heap *heap = s->heap;
   if (page < heap->services->pages &&
       AO_char_load_acquire((unsigned char volatile *)owner_of(heap, page, claim)) == s->owner) {
+    sigset_t saved;
+    rt_thread *self = self_enter(heap, &saved);
     vm_settle(heap->gc->region, page, claim == VEIL_ABSENT ? VM_ABSENT : VM_UNSAVED, true, true);
+    self_leave(heap, self, &saved);
   }
 }
 
@@ -281,8 +301,11 @@ static void dirty_collect(void *arg, size_t page) {
 RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, size_t page), void *arg) {
   veil_heap *heap = s->heap;
   gc_heap *gc = heap->gc;
+  sigset_t saved;
   if (s->consumer < 0) {
+    rt_thread *opener = self_enter(heap, &saved);
     s->consumer = vm_dirty_open(gc->region);
+    self_leave(heap, opener, &saved);
     if (s->consumer < 0) {
       rt_error_set("veil_service_dirty: %s: all consumers of Dirty are taken", s->name);
       return 0;
@@ -297,13 +320,12 @@ RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, si
     return 0;
   }
   // Pages are armed under touch_lock, since none may be that a system call writes; the service is called without it.
-  sigset_t saved;
   rt_thread *self = self_enter(heap, &saved);
   pthread_mutex_lock(&heap->touch_lock);
   vm_dirty(gc->region, s->consumer, 0, pages, dirty_collect, &set);
   pthread_mutex_unlock(&heap->touch_lock);
   gc_grace_wait(gc); // the collector notes a page first and writes it then: now it is written
-  self_leave(self, &saved);
+  self_leave(heap, self, &saved);
   for (size_t page = 0; page < pages; page++) {
     if (set.bits[page / 8] >> page % 8 & 1) {
       count++;

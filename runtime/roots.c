@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include "runtime/registers.h"
+#include "veil/roots.h"
 
 struct veil_root_visitor {
   gc_flip *flip;
@@ -38,16 +39,11 @@ __attribute__((noinline)) void rt_world_ambiguous(void *arg, gc_flip *flip) {
     if (pthread_equal(t->pthread, pthread_self())) {
       t->stopped_sp = rt_registers_save(t->registers); // the thread that flips: its callers' frames are all above
       t->alt_base = t->alt_limit = NULL;
-      if ((char *)t->stopped_sp < t->stack_low || (char *)t->stopped_sp >= t->stack_base) {
-        vm_fatal("a collection on a stack that is not the thread's own: detach, or switch back, before it");
-      }
     }
-    gc_flip_range(flip, t->registers, t->registers + sizeof t->registers / sizeof *t->registers);
-    gc_flip_range(flip, t->stopped_sp, t->stack_base);
-    if (t->alt_base != NULL) {
-      gc_flip_range(flip, t->alt_base, t->alt_limit);
-    }
+    rt_thread_scan(heap, t, flip);
   }
+  rt_stacks_scan(heap, flip);
+  rt_segments_scan(heap, flip);
   rt_touch_flip(heap, flip);
   callbacks_run(heap, flip, false);
 }
@@ -59,6 +55,13 @@ void rt_world_precise(void *arg, gc_flip *flip) {
       gc_flip_slots(flip, r->slots, r->count);
     }
   }
+  for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
+    for (rt_roots *r = t->own_roots; r != NULL; r = r->next) {
+      gc_flip_slots(flip, r->slots, r->count);
+    }
+  }
+  rt_stacks_forward(heap, flip);
+  rt_starts_forward(heap, flip);
   callbacks_run(heap, flip, true);
 }
 
@@ -75,6 +78,7 @@ RT_EXPORT void veil_root_range(veil_root_visitor *visitor, const void *base, con
 }
 
 static rt_thread *self_in(veil_heap *heap, const char *function) {
+  rt_fork_lost(heap, function);
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t->heap == heap) {
       return t;
@@ -121,13 +125,20 @@ static void roots_remove(veil_heap *heap, const char *function, rt_roots roots) 
   free(found);
 }
 
-RT_EXPORT veil_status veil_add_roots(veil_heap *heap, void *slots, size_t count) {
+static bool slots_check(veil_heap *heap, const char *function, void *slots, size_t count) {
   if (slots == NULL || (uintptr_t)slots % sizeof(void *) != 0 || count > SIZE_MAX / sizeof(void *)) {
-    rt_error_set("veil_add_roots: %p with %zu slots is no array of pointers", slots, count);
-    return VEIL_INVALID;
+    rt_error_set("%s: %p with %zu slots is no array of pointers", function, slots, count);
+    return false;
   }
   if (gc_in_heap(heap->gc, (uintptr_t)slots)) {
-    rt_error_set("veil_add_roots: %p lies inside the heap: objects are no roots", slots);
+    rt_error_set("%s: %p lies inside the heap: objects are no roots", function, slots);
+    return false;
+  }
+  return true;
+}
+
+RT_EXPORT veil_status veil_add_roots(veil_heap *heap, void *slots, size_t count) {
+  if (!slots_check(heap, "veil_add_roots", slots, count)) {
     return VEIL_INVALID;
   }
   return roots_add(heap, "veil_add_roots", (rt_roots){.slots = slots, .count = count});
@@ -147,4 +158,41 @@ RT_EXPORT veil_status veil_add_roots_callback(veil_heap *heap, veil_roots_fn *fn
 
 RT_EXPORT void veil_remove_roots_callback(veil_heap *heap, veil_roots_fn *fn, void *arg) {
   roots_remove(heap, "veil_remove_roots_callback", (rt_roots){.fn = fn, .arg = arg});
+}
+
+// ---- Slots of a thread: its list changes in the thread itself, in a critical section.
+
+RT_EXPORT veil_status veil_add_thread_roots(veil_thread *open, void *slots, size_t count) {
+  rt_thread *self = rt_self_use(open, "veil_add_thread_roots");
+  if (!slots_check(self->heap, "veil_add_thread_roots", slots, count)) {
+    return VEIL_INVALID;
+  }
+  rt_roots *entry = malloc(sizeof *entry);
+  if (entry == NULL) {
+    rt_error_set("veil_add_thread_roots: no memory");
+    return VEIL_NO_MEMORY;
+  }
+  rt_enter(self);
+  *entry = (rt_roots){.slots = slots, .count = count, .next = self->own_roots};
+  self->own_roots = entry;
+  rt_leave(self);
+  return VEIL_OK;
+}
+
+RT_EXPORT void veil_remove_thread_roots(veil_thread *open, void *slots) {
+  rt_thread *self = rt_self_use(open, "veil_remove_thread_roots");
+  rt_roots *found = NULL;
+  rt_enter(self);
+  for (rt_roots **at = &self->own_roots; *at != NULL; at = &(*at)->next) {
+    if ((*at)->slots == slots) {
+      found = *at;
+      *at = found->next;
+      break;
+    }
+  }
+  rt_leave(self);
+  if (found == NULL) {
+    vm_fatal("veil_remove_thread_roots: these roots are not registered by this thread");
+  }
+  free(found);
 }

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include "gc/gc.h"
+#include "veil/events.h"
 #include "veil/veil.h"
 
 #define RT_EXPORT __attribute__((visibility("default")))
@@ -17,6 +18,7 @@ enum {
   RT_TOUCH_SLOTS = 1024,  // per heap
   RT_SCANNERS = 64,
   RT_SERVICES = 8,
+  RT_INTERRUPTED = 8,     // brackets that callbacks came in, per thread
 };
 
 // What a thread does, as a stop sees it. Zero: it may run mutator code.
@@ -26,10 +28,37 @@ typedef enum rt_state {
   RT_BLOCKED, // between brackets, or ending: touches no object, and waits out a stop before it goes on
 } rt_state;
 
+// Values of veil_heap.stopping.
+enum {
+  RT_GO = 0,
+  RT_STOP,      // mutators are to park
+  RT_STOP_FORK, // stopped by a signal they may go on, for they may hold malloc's locks; whoever comes to a slow path waits (rt.fork)
+};
+
 // Memory that the kernel may use: pinned, never veiled.
 typedef struct rt_touch {
   AO_t base, limit; // view; 0: free
 } rt_touch;
+
+// Where a stack was left, and the callee-saved registers that its next one to run there gets back.
+typedef struct rt_left {
+  char *sp;
+  uintptr_t registers[6];
+} rt_left;
+
+// Brackets that a callback interrupted: they go on as they began.
+typedef struct rt_interrupted {
+  rt_left left;
+  unsigned entered; // the call of veil_enter that did
+} rt_interrupted;
+
+typedef struct rt_roots {
+  struct rt_roots *next;
+  uintptr_t *slots; // or NULL: a callback
+  size_t count;
+  veil_roots_fn *fn;
+  void *arg;
+} rt_roots;
 
 typedef struct rt_thread {
   veil_thread open; // the part that the inline code knows; must be first
@@ -47,9 +76,22 @@ typedef struct rt_thread {
   void *stopped_sp;
   char *alt_base, *alt_limit; // an alternate stack that it was stopped on
   bool bracketed;
+  uint64_t bracket_ns;     // when, and who listened
+  uint32_t bracket_heard;
+  bool waited, noted; // for parking
+  struct veil_stack *stack; // that it says it runs on, or NULL: its own
+  rt_left native;           // where it left its own
+  rt_roots *own_roots;
+  bool came_in;                  // attached by veil_enter
+  unsigned entered;              // calls of veil_enter
+  unsigned interrupted_count;
+  rt_interrupted interrupted[RT_INTERRUPTED];
+  bool forks; // it has entered for the time of a fork, or waits for one
   unsigned touch_count;
   uint16_t touches[RT_TOUCHES]; // indices into the heap's
   uint64_t random;              // torture
+  size_t external;              // bytes told by veil_external since this thread last looked at the pace
+  bool in_oom_hook;
   // Owning thread, and its signal handler.
   volatile unsigned critical; // > 0: a stop waits until it is left
   // Atomic.
@@ -58,13 +100,12 @@ typedef struct rt_thread {
   struct rt_thread *next;
 } rt_thread;
 
-typedef struct rt_roots {
-  struct rt_roots *next;
-  uintptr_t *slots; // or NULL: a callback
-  size_t count;
-  veil_roots_fn *fn;
+// What to do when memory is out: the newest counts.
+typedef struct rt_oom_hook {
+  struct rt_oom_hook *next;
+  veil_oom_fn *fn; // NULL: nothing
   void *arg;
-} rt_roots;
+} rt_oom_hook;
 
 struct veil_heap {
   // Constant after opening.
@@ -82,7 +123,7 @@ struct veil_heap {
   AO_t stop_lock;
   sigset_t stop_saved_mask;
   // Atomic.
-  uint32_t volatile stopping; // 1: mutators are to park
+  uint32_t volatile stopping; // RT_STOP: mutators are to park
   AO_t stop_began_ns;
   AO_t stop_span_ns;          // of the last stop, until the last mutator ran again
   vm_histogram *flip_histogram;
@@ -90,24 +131,74 @@ struct veil_heap {
   // Roots: attached threads, under roots_lock (in a critical section); read with the world stopped.
   pthread_mutex_t roots_lock;
   rt_roots *roots;
+  struct veil_stack *stacks;
+  struct rt_start *starts; // threads that are not joined yet
   // Scanners.
   pthread_t scanner[RT_SCANNERS];
   uint32_t volatile work;       // counts: there is something to do
   uint32_t volatile ended;      // counts: a cycle has ended
   uint32_t volatile closing;
   AO_t scanners_active;         // between taking up a cycle and leaving it
+  // Keeper.
+  pthread_t keeper;
+  bool keeper_runs;
+  uint32_t volatile keeper_work, keeper_closing; // as for scanners
+  uint32_t volatile keeper_asleep; // 1: for long, so that whoever allocates has to wake it
+  uint32_t volatile trim_wanted;   // 1: the keeper is to give back what pacing does not want
+  uint32_t volatile cycle_wanted;  // 1: whoever asks for a buffer next is to start a cycle
+  AO_t idle_cycles;
+  AO_t oom_hook;                   // rt_oom_hook
   // Touched ranges: base and limit atomic, for the collector; changed under touch_lock.
   pthread_mutex_t touch_lock;
   rt_touch touched[RT_TOUCH_SLOTS];
   AO_t touch_high;
   AO_t stall_ns, assists;
+  AO_t stops, stop_total_ns, stop_max_ns, stalls, threads_attached, limit_reached, out_of_memory, claims_settled, handlers_restored;
+  // Events (events.c). Atomic:
+  uint32_t volatile listening; // 0: nobody does
+  AO_t telling;                // threads that may be in a callback
+  AO_t listener_lock;
+  AO_t memory_noted_ns;
+  // While listener_lock is held and nobody is being told.
+  veil_events listener[1];
+  void *listener_arg;
+  uint32_t listener_number;
+  // Whoever stops the world, flips, sweeps: one after the other.
+  uint64_t stop_noted_ns, cycle_began_ns, sweep_began_ns;
+  uint32_t stop_heard, cycle_noted, sweep_noted;
+  // Trace (tracer.c). Constant while open.
+  struct rt_tracer *tracer; // NULL: none
+  struct rt_ring *trace_common;
+  unsigned trace_id;
+  pid_t trace_pid; // the process whose file it is
+  // Fork.
+  struct veil_heap *volatile next_open; // under the lock of fork.c; a child reads it without
+  rt_thread *fork_self;        // the thread that forks, if it is a mutator of this heap; its own
+  uint32_t volatile pausing;   // threads at work are to pause
+  uint32_t volatile at_work;   // threads that are no mutators, and in the middle of something
+  uint32_t volatile lost;      // constant in a child that has not got the heap: enum vm_lost
 };
 
 // ---- error.c
 const char *rt_error_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-// ---- options.c: defaults, the struct, the environment. False with the error set.
-bool rt_options_read(veil_options *out, const veil_options *given);
+// ---- alloc.c
+void rt_pace(rt_thread *self); // in a critical section, before memory is handed out: starts a cycle if one is due, helps if need be
+
+// ---- limit.c
+bool rt_oom_ask(rt_thread *self, size_t bytes); // outside of critical sections: whether the program's hook says "once more"
+void rt_oom_hooks_free(veil_heap *heap);
+
+// ---- keeper.c
+bool rt_keeper_start(veil_heap *heap);
+void rt_keeper_stop(veil_heap *heap); // once more does nothing
+void rt_keeper_trim(veil_heap *heap);
+void rt_keeper_wake_slow(veil_heap *heap);
+static inline void rt_keeper_wake(veil_heap *heap) {
+  if (__builtin_expect(at32_load(&heap->keeper_asleep) != 0, 0)) {
+    rt_keeper_wake_slow(heap);
+  }
+}
 
 // ---- thread.c
 rt_thread *rt_self_check(veil_thread *self, const char *function); // aborts if it is not this thread's
@@ -116,24 +207,31 @@ extern __thread rt_thread *rt_here;                                // this threa
 
 // ---- stop.c
 // A critical section: the thread is not stopped in it. Nests.
+void rt_fork_wait(rt_thread *self);
 static inline void rt_enter(rt_thread *self) {
   self->critical++;
   __asm__ volatile("" ::: "memory");
+  if (__builtin_expect(at32_load(&self->heap->stopping) == RT_STOP_FORK, 0)) {
+    rt_fork_wait(self);
+  }
 }
 void rt_leave(rt_thread *self);
 void rt_safepoint(rt_thread *self); // parks if a stop is wanted; in a critical section too
 // All signals but faults, for a thread that holds a page or counts as stopped: a handler of the program might touch objects.
 void rt_signals_block(sigset_t *saved);
 void rt_signals_restore(const sigset_t *saved);
-// Blocked: stops do not wait for this thread. Registers are saved for the scan.
+// Blocked, in all its heaps: stops do not wait for this thread. Registers are saved for the scan.
 void rt_block(rt_thread *self);
 void rt_unblock(rt_thread *self);
+void rt_block_again(rt_thread *self, const rt_left *left); // as it was before, in this heap
 // Stops all mutators of the heap but `self` (NULL: the caller is none), in a critical section; signals are blocked until the world runs again.
 // One stopper at a time: rt_stop_begin may park first, and returns with the lock held and the world running.
 void rt_stop_begin(veil_heap *heap, rt_thread *self);
 void rt_stop_world(veil_heap *heap, rt_thread *self);
 void rt_resume_world(veil_heap *heap, rt_thread *self);
 void rt_stop_end(veil_heap *heap);
+// The part of rt_stop_world that fork needs too: signals are blocked. What stops pagers is undone by vm_resume.
+void rt_threads_stop(veil_heap *heap, rt_thread *self);
 bool rt_stop_install(int signo);
 
 // ---- roots.c: the world's upcalls.
@@ -141,8 +239,30 @@ void rt_world_buffers(void *arg, gc_flip *flip);
 void rt_world_ambiguous(void *arg, gc_flip *flip);
 void rt_world_precise(void *arg, gc_flip *flip);
 
+
+// ---- stacks.c: world stopped, but for the last two
+void rt_thread_scan(veil_heap *heap, rt_thread *t, gc_flip *flip);
+void rt_stacks_scan(veil_heap *heap, gc_flip *flip); // after all threads
+void rt_stacks_forward(veil_heap *heap, gc_flip *flip);
+void rt_stacks_close(veil_heap *heap);
+void rt_stacks_abandon(rt_thread *self);
+
+// ---- segments.c
+bool rt_segments_open(const veil_options *options); // false with the error set
+void rt_segments_hold(veil_heap *heap, rt_thread *self, void (*then)(veil_heap *heap, rt_thread *self)); // calls it with the loader's lock held
+void rt_segments_freeze(void);                                         // before a fork: no thread flips with the loader's lock from here to thaw
+void rt_segments_thaw(void);
+void rt_segments_fork(void);                                           // in a child
+void rt_segments_scan(veil_heap *heap, gc_flip *flip);                 // world stopped, the lock held
+
+// ---- start.c
+void rt_starts_forward(veil_heap *heap, gc_flip *flip); // world stopped
+void rt_starts_close(veil_heap *heap);
+void rt_starts_fork(veil_heap *heap); // in a child, its only thread
+
 // ---- collect.c
 void rt_cycle_start(rt_thread *self);                  // in a critical section; a no-op if a cycle is under way
+void rt_cycle_start_for(veil_heap *heap, rt_thread *self); // self NULL: the caller is no mutator
 void rt_cycle_wait(rt_thread *self);                   // helps and waits until no cycle is under way
 void rt_nap(rt_thread *self);                          // waits for the end of a cycle, a millisecond at most
 bool rt_assist(rt_thread *self);                       // scans a little; false: there was nothing to scan
@@ -161,6 +281,28 @@ typedef enum rt_event { RT_BEFORE_FLIP, RT_AFTER_FLIP, RT_CYCLE_ENDED } rt_event
 void rt_services_tell(veil_heap *heap, rt_event event);
 bool rt_services_open(veil_heap *heap);
 void rt_services_close(veil_heap *heap);
+
+// ---- fork.c: between veil_open and veil_close; false with the error set.
+bool rt_fork_add(veil_heap *heap);
+void rt_fork_remove(veil_heap *heap);
+// No fork between the two, nor another heap that opens or closes. Any thread, attached or not; not in a critical section.
+void rt_fork_hold(void);
+void rt_fork_release(void);
+// Work of a thread that is no mutator: a fork waits for its end. Nests.
+void rt_work_begin(veil_heap *heap);
+void rt_work_end(veil_heap *heap);
+// In the middle of it, at a moment when a child could go on from here without this thread.
+static inline void rt_work_pause(veil_heap *heap) {
+  if (__builtin_expect(at32_load(&heap->pausing) != 0, 0)) {
+    rt_work_end(heap);
+    rt_work_begin(heap);
+  }
+}
+// In a child that has no copy of the heap, a call of the program's is an error.
+void rt_fork_lost(const veil_heap *heap, const char *function);
+// Thread.c: in the child, all but `self` are gone.
+void rt_threads_fork(veil_heap *heap, rt_thread *self);
+void rt_thread_free(rt_thread *t); // that is gone
 
 // ---- type.c
 void rt_type_register(rt_thread *self, veil_type *type);

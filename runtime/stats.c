@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: MIT
 // stats.c: figures for people and benchmarks. Any thread; nothing stops for it.
 
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 #include "runtime/runtime.h"
 
-RT_EXPORT void veil_get_stats(veil_heap *heap, veil_stats *out) {
+static void stats_fill(veil_heap *heap, veil_stats *out) {
   gc_heap *gc = heap->gc;
   // The last flip's span may still grow while its mutators wake up, so it enters the histogram at the next flip; here it is added by hand.
   uint64_t last = at_load(&heap->stop_span_ns);
   uint64_t max = at_load(&heap->flip_max_ns);
-  uint64_t p50 = vm_histogram_at(heap->flip_histogram, 0.5);
+  uint64_t p50 = vm_histogram_at(heap->flip_histogram, 0.5), p99 = vm_histogram_at(heap->flip_histogram, 0.99);
   *out = (veil_stats){
       .major_cycles = gc->cycle,
       .flip_max_ns = last > max ? last : max,
@@ -32,9 +37,34 @@ RT_EXPORT void veil_get_stats(veil_heap *heap, veil_stats *out) {
       .live_bytes = at_load(&gc->live_bytes),
       .held_bytes = at_load(&gc->committed_bytes),
       .held_max_bytes = at_load(&gc->committed_max),
-      .limit_bytes = gc->limit,
+      .limit_bytes = at_load(&gc->limit),
       .threads = at32_load(&heap->thread_count),
+      .soft_limit_bytes = gc->config.soft_limit < at_load(&gc->limit) ? gc->config.soft_limit : 0,
+      .external_bytes = at_load(&gc->external_bytes),
+      .idle_cycles = at_load(&heap->idle_cycles),
+      .cycle_total_ns = at_load(&gc->cycle_total_ns),
+      .flip_p99_ns = p99 ? p99 : last,
+      .pages_scanned_assist = at_load(&gc->scanned_assist),
+      .stops = at_load(&heap->stops),
+      .stop_max_ns = at_load(&heap->stop_max_ns),
+      .stop_total_ns = at_load(&heap->stop_total_ns),
+      .stalls = at_load(&heap->stalls),
+      .committed_bytes = at_load(&gc->got_bytes),
+      .returned_bytes = at_load(&gc->returned_bytes),
+      .threads_attached = at_load(&heap->threads_attached),
+      .roots = at_load(&gc->flip_roots),
+      .limit_reached = at_load(&heap->limit_reached),
+      .out_of_memory = at_load(&heap->out_of_memory),
+      .claims_settled = at_load(&heap->claims_settled),
+      .handlers_restored = at_load(&heap->handlers_restored),
   };
+}
+
+RT_EXPORT void veil_get_stats_sized(veil_heap *heap, veil_stats *out, size_t size) {
+  veil_stats all;
+  stats_fill(heap, &all);
+  memset(out, 0, size);
+  memcpy(out, &all, size < sizeof all ? size : sizeof all);
 }
 
 static void histogram_clear(vm_histogram *histogram) {
@@ -50,4 +80,73 @@ RT_EXPORT void veil_reset_stats(veil_heap *heap) {
   at_store(&heap->flip_max_ns, 0);
   at_store(&heap->stop_span_ns, 0);
   at_store(&gc->veiled_max_ns, 0);
+  at_store(&heap->stop_max_ns, 0);
 }
+
+// ---- For people.
+
+typedef struct report {
+  void (*write)(void *arg, const char *text, size_t bytes);
+  void *arg;
+} report;
+
+static void line(const report *to, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void line(const report *to, const char *format, ...) {
+  char text[256];
+  va_list args;
+  va_start(args, format);
+  int n = vsnprintf(text, sizeof text - 1, format, args);
+  va_end(args);
+  n = n < 0 ? 0 : n < (int)sizeof text - 1 ? n : (int)sizeof text - 2;
+  text[n++] = '\n';
+  to->write(to->arg, text, (size_t)n);
+}
+
+static double mib(uint64_t bytes) { return (double)bytes / (1 << 20); }
+static double us(uint64_t ns) { return (double)ns / 1e3; }
+static double ms(uint64_t ns) { return (double)ns / 1e6; }
+
+typedef unsigned long long ull;
+
+RT_EXPORT void veil_print_stats(veil_heap *heap, void (*write)(void *arg, const char *text, size_t bytes), void *arg) {
+  report to = {write, arg};
+  veil_stats s;
+  stats_fill(heap, &s);
+  line(&to, "veil: heap on %s, limit %.1f MiB", vm_region_back_end(heap->gc->region), mib(s.limit_bytes));
+  line(&to, "  cycles      %llu; live after the last %.1f MiB; copied %.1f MiB in %llu objects", (ull)s.major_cycles, mib(s.live_bytes),
+       mib(s.copied_bytes), (ull)s.copied_objects);
+  line(&to, "  flips       p50 %.1f us, p99 %.1f us, max %.1f us, total %.3f ms", us(s.flip_p50_ns), us(s.flip_p99_ns), us(s.flip_max_ns),
+       ms(s.flip_total_ns));
+  line(&to, "  last flip   %llu objects pinned, %llu precise roots", (ull)s.pinned_objects, (ull)s.roots);
+  line(&to, "  stops       %llu; max %.1f us, total %.3f ms", (ull)s.stops, us(s.stop_max_ns), ms(s.stop_total_ns));
+  line(&to, "  veiled      max %.3f ms, total %.3f ms", ms(s.veiled_max_ns), ms(s.veiled_total_ns));
+  line(&to, "  traps       %llu; p50 %.1f us, p99 %.1f us, max %.1f us", (ull)s.traps, us(s.trap_p50_ns), us(s.trap_p99_ns), us(s.trap_max_ns));
+  line(&to, "  scanned     %llu pages: %llu by traps, %llu in the background, %llu by assists (%llu assists)",
+       (ull)(s.pages_scanned_trap + s.pages_scanned_background + s.pages_scanned_assist), (ull)s.pages_scanned_trap, (ull)s.pages_scanned_background,
+       (ull)s.pages_scanned_assist, (ull)s.assists);
+  line(&to, "  stalls      %llu; total %.3f ms", (ull)s.stalls, ms(s.stall_ns));
+  line(&to, "  memory      held %.1f MiB, at most %.1f MiB; had %.1f MiB, gave back %.1f MiB", mib(s.held_bytes), mib(s.held_max_bytes),
+       mib(s.committed_bytes), mib(s.returned_bytes));
+  line(&to, "  allocated   %.1f MiB; %llu times no room at once, %llu times none at all", mib(s.allocated_bytes), (ull)s.limit_reached,
+       (ull)s.out_of_memory);
+  line(&to, "  kept        %llu blocks for want of room", (ull)s.kept_blocks);
+  line(&to, "  threads     %llu now, %llu ever", (ull)s.threads, (ull)s.threads_attached);
+  line(&to, "  others      %llu claims of services settled, %llu signal handlers put back", (ull)s.claims_settled, (ull)s.handlers_restored);
+}
+
+static void fd_write(void *arg, const char *text, size_t bytes) {
+  int fd = *(int *)arg;
+  while (bytes > 0) {
+    ssize_t n = write(fd, text, bytes);
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n <= 0) {
+      return; // whoever reads it is gone
+    }
+    text += n;
+    bytes -= (size_t)n;
+  }
+}
+
+RT_EXPORT void veil_print_stats_fd(veil_heap *heap, int fd) { veil_print_stats(heap, fd_write, &fd); }

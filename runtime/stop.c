@@ -4,18 +4,23 @@
 // The protocol: the stopper sets `stopping`, then reads each thread's state; a thread that starts to run mutator code sets its
 // state to RUNNING, then reads `stopping`. With a full fence on both sides one of them sees the other. A thread in a critical
 // section is not stopped: its handler returns at once, and it parks when it leaves. Nor is one in a trap: the trap handler of
-// vm blocks the stop signal.
+// vm blocks the stop signal. All this holds for all heaps that a thread is attached to: it is stopped for all or for none.
 
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
 #include "runtime/futex.h"
+#include "runtime/note.h"
 #include "runtime/registers.h"
 
 enum { PATIENCE_MS = 50 }; // for a thread that is to stop, before it is (again) sent a signal
 
+// A fork is no pause that counts (fork.c): it has no begin.
 static void span_record(veil_heap *heap) {
-  uint64_t span = vm_now() - at_load(&heap->stop_began_ns);
+  uint64_t began = at_load(&heap->stop_began_ns), span = vm_now() - began;
+  if (began == 0) {
+    return;
+  }
   for (;;) {
     uint64_t max = at_load(&heap->stop_span_ns);
     if (span <= max || at_cas_full(&heap->stop_span_ns, max, span)) {
@@ -24,19 +29,71 @@ static void span_record(veil_heap *heap) {
   }
 }
 
-// Waits until no stop is wanted. The caller's roots lie at and above self->stopped_sp, and in self->registers.
-static void park(rt_thread *self) {
-  veil_heap *heap = self->heap;
-  do {
-    at32_store_release(&self->state, RT_STOPPED);
-    os_wake_all(&self->state);
-    while (at32_load_acquire(&heap->stopping)) {
-      os_wait(&heap->stopping, 1);
+// Whether a thread is to wait. One that a signal stopped may hold any lock of the program's, so it goes on while the process forks (rt.fork).
+static bool must_wait(const veil_heap *heap, bool by_signal) {
+  uint32_t stopping = at32_load_acquire(&heap->stopping);
+  return stopping == RT_STOP || (stopping == RT_STOP_FORK && !by_signal);
+}
+
+// A thread may be attached to several heaps, and stops or waits for all of them at once (rt.heaps).
+static veil_heap *stop_wanted(bool by_signal) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (at32_load(&t->state) == RT_RUNNING && must_wait(t->heap, by_signal)) {
+      return t->heap;
     }
-    at32_store_release(&self->state, RT_RUNNING);
+  }
+  return NULL;
+}
+
+static bool critical_anywhere(void) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t->critical != 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Waits until no stop is wanted, by any heap; `heap` is the one for whose events it counts. The caller's roots lie at and above each attachment's stopped_sp, and in its registers.
+static void park(veil_heap *heap, bool by_signal) {
+  rt_span span = rt_begin(heap, RT_NOTE_STOPPED, 0);
+  do {
+    for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+      if (at32_load(&t->state) != RT_BLOCKED) {
+        at32_store_release(&t->state, RT_STOPPED);
+        os_wake_all(&t->state);
+      }
+    }
+    for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+      while (at32_load(&t->state) == RT_STOPPED && must_wait(t->heap, by_signal)) {
+        t->waited = true;
+        uint32_t stopping = at32_load(&t->heap->stopping);
+        if (stopping == RT_STOP || (stopping == RT_STOP_FORK && !by_signal)) {
+          os_wait(&t->heap->stopping, stopping);
+        }
+      }
+    }
+    for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+      if (at32_load(&t->state) == RT_STOPPED) {
+        at32_store_release(&t->state, RT_RUNNING);
+      }
+    }
     at_fence_full();
-  } while (at32_load_acquire(&heap->stopping));
-  span_record(heap);
+  } while (stop_wanted(by_signal) != NULL);
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t->waited) {
+      t->waited = false;
+      span_record(t->heap);
+    }
+  }
+  rt_end(heap, span, RT_NOTE_STOPPED, 0, 0, 0);
+}
+
+// A critical section is about to begin while the process forks: not before that is over.
+__attribute__((noinline, cold)) void rt_fork_wait(rt_thread *self) {
+  while (self->critical == 1 && at32_load_acquire(&self->heap->stopping) == RT_STOP_FORK) {
+    os_wait(&self->heap->stopping, RT_STOP_FORK);
+  }
 }
 
 void rt_signals_block(sigset_t *saved) {
@@ -46,13 +103,20 @@ void rt_signals_block(sigset_t *saved) {
   sigdelset(&all, SIGBUS);
   sigdelset(&all, SIGILL);
   sigdelset(&all, SIGFPE);
-  pthread_sigmask(SIG_BLOCK, &all, saved);
+  os_mask(SIG_BLOCK, &all, saved);
 }
 
-void rt_signals_restore(const sigset_t *saved) { pthread_sigmask(SIG_SETMASK, saved, NULL); }
+void rt_signals_restore(const sigset_t *saved) { os_mask(SIG_SETMASK, saved, NULL); }
+
+// The roots of an attachment, where its thread stands now.
+static inline __attribute__((always_inline)) void roots_note(rt_thread *t) {
+  t->stopped_sp = rt_registers_save(t->registers);
+  t->alt_base = t->alt_limit = NULL;
+}
 
 __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
-  if (!at32_load_acquire(&self->heap->stopping)) {
+  veil_heap *heap = stop_wanted(false);
+  if (heap == NULL) {
     return;
   }
   // A handler of the program must not load references in a thread that counts as stopped. Our own must not run either: it
@@ -60,9 +124,12 @@ __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
   sigset_t saved;
   rt_enter(self);
   rt_signals_block(&saved);
-  self->stopped_sp = rt_registers_save(self->registers);
-  self->alt_base = self->alt_limit = NULL;
-  park(self);
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (at32_load(&t->state) == RT_RUNNING) {
+      roots_note(t);
+    }
+  }
+  park(heap, false);
   self->critical--; // before a signal that waits comes: refused, it would not come again
   rt_signals_restore(&saved);
 }
@@ -71,16 +138,15 @@ __attribute__((noinline)) void rt_leave(rt_thread *self) {
   __asm__ volatile("" ::: "memory");
   self->critical--;
   __asm__ volatile("" ::: "memory");
-  if (self->critical == 0) {
+  if (self->critical == 0 && !critical_anywhere()) {
     rt_safepoint(self);
   }
 }
 
-// The rest of rt_block: the registers are saved.
-void rt_block_saved(rt_thread *self, uintptr_t *saved) {
+static void block_one(rt_thread *self, const uintptr_t *registers, void *sp) {
   rt_enter(self); // stopped half-way, our handler would leave the registers of its own moment here
-  memcpy(self->registers, saved + 1, 6 * sizeof *saved);
-  self->stopped_sp = saved + 7;
+  memcpy(self->registers, registers, 6 * sizeof *registers);
+  self->stopped_sp = sp;
   self->alt_base = self->alt_limit = NULL;
   at32_store_release(&self->state, RT_BLOCKED);
   at_fence_full();
@@ -88,22 +154,56 @@ void rt_block_saved(rt_thread *self, uintptr_t *saved) {
   self->critical--;
 }
 
+void rt_others_block_saved(rt_thread *self, const uintptr_t *registers, void *sp) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t != self && at32_load(&t->state) == RT_RUNNING) {
+      block_one(t, registers, sp);
+    }
+  }
+}
+
+// The rest of rt_block: the registers are saved.
+void rt_block_saved(rt_thread *self, uintptr_t *saved) {
+  block_one(self, saved + 1, saved + 7);
+  rt_others_block_saved(self, saved + 1, saved + 7);
+}
+
+void rt_block_again(rt_thread *self, const rt_left *left) { block_one(self, left->registers, left->sp); }
+
 void rt_unblock(rt_thread *self) {
   // Our handler must not overwrite what a stopper may be reading, so this is a critical section.
   rt_enter(self);
-  at32_store_release(&self->state, RT_RUNNING);
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    t->noted = at32_load(&t->state) == RT_BLOCKED;
+    if (t->noted && !t->bracketed) {
+      at32_store_release(&t->state, RT_RUNNING);
+    }
+  }
   at_fence_full();
-  if (at32_load_acquire(&self->heap->stopping)) {
-    // Registers and stack count as rt_block saved them: no reference was loaded since.
+  veil_heap *heap = stop_wanted(false);
+  if (heap != NULL) {
+    // Registers and stack count as they were saved then: no reference was loaded since. A stopper may be reading them.
     sigset_t saved;
     rt_signals_block(&saved);
-    park(self);
+    for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+      if (!t->noted) {
+        roots_note(t);
+      }
+    }
+    park(heap, false);
     rt_signals_restore(&saved);
   }
   rt_leave(self);
 }
 
-// Which stack the handler runs on: the thread's own, or an alternate one, whose interrupted owner is then found below.
+void rt_others_unblock(bool blocked, const sigset_t *saved) {
+  if (blocked) {
+    rt_unblock(rt_here);
+    rt_signals_restore(saved);
+  }
+}
+
+// An alternate stack, if the handler runs on one. Where the interrupted owner stands is found when the roots are (stacks.c).
 __attribute__((no_sanitize("address", "thread"))) static void stack_note(rt_thread *self, char *sp) {
   self->stopped_sp = sp;
   self->alt_base = self->alt_limit = NULL;
@@ -116,15 +216,6 @@ __attribute__((no_sanitize("address", "thread"))) static void stack_note(rt_thre
     self->alt_base = sp;
     self->alt_limit = (char *)alt.ss_sp + alt.ss_size;
   }
-  // The frame of the signal that switched stacks holds the old stack pointer: the lowest word on the alternate stack that
-  // points into the thread's own stack is at or below it.
-  char *lowest = self->stack_base;
-  for (uintptr_t *at = (uintptr_t *)self->alt_base; at != NULL && (char *)(at + 1) <= self->alt_limit; at++) {
-    if (*at >= (uintptr_t)self->stack_low && *at < (uintptr_t)lowest) {
-      lowest = (char *)*at;
-    }
-  }
-  self->stopped_sp = lowest - self->stack_low > 128 ? lowest - 128 : self->stack_low;
 }
 
 // Registers, vector registers too, lie in the signal frame, above this function's own frame.
@@ -134,13 +225,29 @@ static void stop_handler(int signo, siginfo_t *info, void *context) {
   if (vm_trapping()) {
     return; // it may hold a page. The mask says so too, but not to a signal that a sanitizer kept back
   }
-  for (rt_thread *self = rt_here; self != NULL; self = self->next_here) {
-    if (self->critical == 0 && self->state == RT_RUNNING && at32_load_acquire(&self->heap->stopping)) {
-      stack_note(self, rt_registers_save(self->registers));
-      park(self);
+  veil_heap *heap = critical_anywhere() ? NULL : stop_wanted(true);
+  if (heap != NULL) {
+    for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+      if (at32_load(&t->state) == RT_RUNNING) {
+        stack_note(t, rt_registers_save(t->registers));
+      }
     }
+    park(heap, true);
   }
   errno = saved;
+}
+
+static bool is_ours(const struct sigaction *action) {
+  return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == stop_handler;
+}
+
+// A stop that nobody hears would hang without a word.
+static void stop_handler_check(int signo) {
+  struct sigaction now;
+  if (os_handle(signo, NULL, &now) == 0 && !is_ours(&now)) {
+    vm_fatal("signal %d, by which threads are stopped, was given another handler by the program: choose a free one by the option stop_signal",
+             signo);
+  }
 }
 
 bool rt_stop_install(int signo) {
@@ -156,15 +263,15 @@ bool rt_stop_install(int signo) {
     rt_error_set("option stop_signal: signal %d cannot be used", signo);
     return false;
   }
-  if (sigaction(signo, NULL, &old) != 0) {
+  if (os_handle(signo, NULL, &old) != 0) {
     rt_error_set("option stop_signal: signal %d cannot be handled", signo);
     return false;
   }
-  if (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN && old.sa_sigaction != stop_handler) {
+  if (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN && !is_ours(&old)) {
     rt_error_set("option stop_signal: signal %d has a handler already", signo);
     return false;
   }
-  if (sigaction(signo, &action, NULL) != 0) {
+  if (os_claim(signo, &action, false) != 0) {
     rt_error_set("option stop_signal: signal %d cannot be handled", signo);
     return false;
   }
@@ -193,31 +300,53 @@ static void stop_signal_send(veil_heap *heap, const rt_thread *self) {
 void rt_stop_world(veil_heap *heap, rt_thread *self) {
   // No handler of the program runs in this thread between two spaces.
   rt_signals_block(&heap->stop_saved_mask);
-  pthread_mutex_lock(&heap->threads_lock);
+  rt_span span = rt_begin(heap, RT_NOTE_STOP, 0);
+  heap->stop_noted_ns = span.began_ns;
+  heap->stop_heard = span.heard;
   at_store(&heap->stop_began_ns, vm_now());
   at_store(&heap->stop_span_ns, 0);
-  at32_store_release(&heap->stopping, 1);
+  rt_threads_stop(heap, self);
+}
+
+void rt_threads_stop(veil_heap *heap, rt_thread *self) {
+  pthread_mutex_lock(&heap->threads_lock);
+  at32_store_release(&heap->stopping, RT_STOP);
   at_fence_full();
   if (heap->options.stop == VEIL_STOP_SIGNAL) {
     stop_signal_send(heap, self);
   }
+  vm_trap_restore(); // other code may have replaced our handlers: chained from here on
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
     for (unsigned spins = 0; t != self && at32_load_acquire(&t->state) == RT_RUNNING; spins++) {
       if (spins > 100) {
         rt_wait(&t->state, RT_RUNNING, PATIENCE_MS);
+        stop_handler_check(heap->options.stop_signal);
         // A thread that does not poll, or that keeps our signal blocked for a while, is asked once more.
         stop_signal_send(heap, self);
       }
     }
   }
+  vm_quiesce(heap->gc->region); // not before: a thread in a system call may need a pager in order to stop
+}
+
+static void stop_count(veil_heap *heap) {
+  uint64_t span = vm_now() - at_load(&heap->stop_began_ns);
+  at_add(&heap->stops, 1);
+  at_add(&heap->stop_total_ns, span);
+  if (span > at_load(&heap->stop_max_ns)) {
+    at_store(&heap->stop_max_ns, span);
+  }
 }
 
 void rt_resume_world(veil_heap *heap, rt_thread *self) {
   (void)self;
-  at32_store_release(&heap->stopping, 0);
+  vm_resume(heap->gc->region);
+  at32_store_release(&heap->stopping, RT_GO);
   os_wake_all(&heap->stopping);
   span_record(heap);
+  stop_count(heap);
   pthread_mutex_unlock(&heap->threads_lock);
+  rt_end(heap, (rt_span){heap->stop_noted_ns, heap->stop_heard}, RT_NOTE_STOP, 0, 0, 0);
   rt_signals_restore(&heap->stop_saved_mask);
 }
 
@@ -235,7 +364,12 @@ void rt_bracket_begin(veil_thread *open, uintptr_t *saved) {
     vm_fatal("veil_block_begin: brackets do not nest");
   }
   self->bracketed = true;
-  rt_block_saved(self, saved);
+  rt_enter(self);
+  rt_span span = rt_begin(self->heap, RT_NOTE_BRACKET, 0);
+  self->bracket_ns = span.began_ns;
+  self->bracket_heard = span.heard;
+  self->critical--; // whoever wants to stop us finds us blocked in a moment
+  block_one(self, saved + 1, saved + 7);
 }
 
 RT_EXPORT void veil_block_end(veil_thread *open) {
@@ -245,4 +379,9 @@ RT_EXPORT void veil_block_end(veil_thread *open) {
   }
   self->bracketed = false;
   rt_unblock(self);
+  if (self->bracket_heard) {
+    rt_enter(self);
+    rt_end(self->heap, (rt_span){self->bracket_ns, self->bracket_heard}, RT_NOTE_BRACKET, 0, 0, 0);
+    rt_leave(self);
+  }
 }

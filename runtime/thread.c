@@ -9,7 +9,9 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include "runtime/runtime.h"
+#include "runtime/note.h"
+#include "runtime/registers.h"
+#include "veil/roots.h"
 #include "vm/os.h"
 
 #define SIGNATURE_LIVE 0x7665696c2d6f6b21ull
@@ -22,7 +24,19 @@ __thread rt_thread *rt_here __attribute__((tls_model("initial-exec")));
 static pthread_key_t exit_key;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 
+// What a thread that comes in again and again keeps (veil_enter): a structure, and where its stack is.
+static __thread rt_thread *spare;
+static __thread char *spare_low, *spare_base;
+
 static void detach(rt_thread *self);
+
+static void roots_free(rt_roots *roots) {
+  while (roots != NULL) {
+    rt_roots *next = roots->next;
+    free(roots);
+    roots = next;
+  }
+}
 
 // A thread ends without detaching.
 static void thread_exits(void *unused) {
@@ -30,6 +44,8 @@ static void thread_exits(void *unused) {
   while (rt_here != NULL) {
     detach(rt_here);
   }
+  free(spare);
+  spare = NULL;
 }
 
 static void exit_key_make(void) {
@@ -52,20 +68,40 @@ static bool stack_find(rt_thread *self) {
   return ok;
 }
 
-RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
-  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-    if (t->heap == heap) {
-      rt_error_set("this thread is attached to the heap already");
+static rt_thread *find_here(const veil_heap *heap) {
+  rt_thread *t = rt_here;
+  while (t != NULL && t->heap != heap) {
+    t = t->next_here;
+  }
+  return t;
+}
+
+static rt_thread *structure_take(bool came_in) {
+  rt_thread *self = came_in ? spare : NULL;
+  if (self != NULL) {
+    spare = NULL;
+    memset(self, 0, sizeof *self);
+    self->stack_low = spare_low;
+    self->stack_base = spare_base;
+  } else {
+    self = calloc(1, sizeof *self);
+    if (self == NULL || !stack_find(self)) {
+      rt_error_set("no memory for a thread, or its stack cannot be found");
+      free(self);
       return NULL;
     }
   }
+  self->came_in = came_in;
+  return self;
+}
+
+static veil_thread *attach(veil_heap *heap, bool came_in) {
   pthread_once(&exit_once, exit_key_make);
-  rt_thread *self = calloc(1, sizeof *self);
-  if (self == NULL || !stack_find(self)) {
-    rt_error_set("no memory for a thread, or its stack cannot be found");
-    free(self);
+  rt_thread *self = structure_take(came_in);
+  if (self == NULL) {
     return NULL;
   }
+  self->native.sp = self->stack_base;
   self->signature = SIGNATURE_LIVE;
   self->heap = heap;
   self->pthread = pthread_self();
@@ -79,6 +115,10 @@ RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
     free(self);
     return NULL;
   }
+  rt_trace_begin(heap);
+  sigset_t saved;
+  bool others = rt_others_block(NULL, &saved);
+  os_unblock_claimed();
   pthread_mutex_lock(&heap->threads_lock); // waits out a stop
   bool full = (heap->thread_count + 1) * 2 > GC_FLOORS;
   if (!full) {
@@ -89,16 +129,51 @@ RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
     rt_here = self; // before the lock goes: a stop signal has to find it
   }
   pthread_mutex_unlock(&heap->threads_lock);
+  rt_others_unblock(others, &saved);
   if (full) {
     rt_error_set("more than %d threads attached to one heap", GC_FLOORS / 2);
+    rt_trace_end(heap);
     free(self);
     return NULL;
   }
+  at_add(&heap->threads_attached, 1);
+  rt_note_ordinary(self, RT_NOTE_ATTACHED);
   return &self->open;
+}
+
+RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
+  rt_fork_lost(heap, "veil_attach");
+  if (find_here(heap) != NULL) {
+    rt_error_set("this thread is attached to the heap already");
+    return NULL;
+  }
+  return attach(heap, false);
+}
+
+// The structure stays for a while, without a buffer: the first allocation after detaching goes the slow way and is seen. Returns the one that was kept
+// longest.
+static rt_thread *dead_keep_locked(veil_heap *heap, rt_thread *self) {
+  self->next = heap->dead;
+  heap->dead = self;
+  rt_thread *last = self;
+  for (int i = 0; last != NULL && i < DEAD_KEPT; i++) {
+    last = last->next;
+  }
+  rt_thread *oldest = NULL;
+  if (last != NULL) {
+    oldest = last->next;
+    last->next = NULL;
+  }
+  return oldest;
 }
 
 static void detach(rt_thread *self) {
   veil_heap *heap = self->heap;
+  rt_note_ordinary(self, RT_NOTE_DETACHED);
+  if (heap->lost) {
+    rt_here = self->next_here; // the thread ends, in a child that has no copy of the heap: nothing of it may be touched
+    return;
+  }
   rt_enter(self);
   while (self->touch_count) {
     veil_untouch(&self->open, (void *)at_load(&heap->touched[self->touches[0]].base));
@@ -110,12 +185,17 @@ static void detach(rt_thread *self) {
     gc_lane_drop(heap->gc, &self->lane[leaf], leaf);
     gc_lane_drop(heap->gc, &self->medium[leaf], leaf);
   }
+  pthread_mutex_lock(&heap->roots_lock);
+  rt_stacks_abandon(self);
+  pthread_mutex_unlock(&heap->roots_lock);
   // Blocked with nothing on its stack: a stop under way need not wait.
   self->stopped_sp = self->stack_base;
   memset(self->registers, 0, sizeof self->registers);
   self->alt_base = self->alt_limit = NULL;
   at32_store_release(&self->state, RT_BLOCKED);
   os_wake_all(&self->state);
+  sigset_t saved;
+  bool others = rt_others_block(self, &saved);
   pthread_mutex_lock(&heap->threads_lock);
   for (rt_thread **at = &heap->threads; *at != NULL; at = &(*at)->next) {
     if (*at == self) {
@@ -130,21 +210,67 @@ static void detach(rt_thread *self) {
     }
   }
   at32_store(&heap->thread_count, heap->thread_count - 1);
-  // The structure stays for a while, without a buffer: the first allocation after this goes the slow way and is seen.
+  rt_roots *roots = self->own_roots;
+  self->own_roots = NULL;
   self->signature = SIGNATURE_DEAD;
-  self->next = heap->dead;
-  heap->dead = self;
-  rt_thread *last = self;
-  for (int i = 0; last != NULL && i < DEAD_KEPT; i++) {
-    last = last->next;
-  }
   rt_thread *oldest = NULL;
-  if (last != NULL) {
-    oldest = last->next;
-    last->next = NULL;
+  if (self->came_in && spare == NULL) {
+    spare = self;
+    spare_low = self->stack_low;
+    spare_base = self->stack_base;
+  } else {
+    oldest = dead_keep_locked(heap, self);
   }
   pthread_mutex_unlock(&heap->threads_lock);
-  free(oldest);
+  rt_others_unblock(others, &saved);
+  rt_trace_end(heap);
+  roots_free(roots);
+  while (oldest != NULL) { // one, or after a fork several
+    rt_thread *next = oldest->next;
+    rt_thread_free(oldest);
+    oldest = next;
+  }
+}
+
+void rt_thread_free(rt_thread *t) {
+  roots_free(t->own_roots);
+  free(t);
+}
+
+// As for a thread that detaches; what it had on its stack is gone with it.
+static void thread_forget(veil_heap *heap, rt_thread *t) {
+  for (unsigned i = 0; i < t->touch_count; i++) {
+    at_store(&heap->touched[t->touches[i]].base, 0);
+  }
+  for (int leaf = 0; leaf < 2; leaf++) {
+    if (t->tlab_start[leaf] != NULL) {
+      gc_fork_buffer(heap->gc, t->tlab_start[leaf], t->open.tlab[leaf].limit);
+    }
+    gc_lane_drop(heap->gc, &t->lane[leaf], leaf);
+    gc_lane_drop(heap->gc, &t->medium[leaf], leaf);
+  }
+  memset(&t->open, 0, sizeof t->open);
+  rt_stacks_abandon(t);
+  t->signature = SIGNATURE_DEAD;
+}
+
+// Structures stay, so that a use of them is seen: freeing needs locks that the program may not have in order yet.
+void rt_threads_fork(veil_heap *heap, rt_thread *self) {
+  for (rt_thread *t = heap->threads, *next; t != NULL; t = next) {
+    next = t->next;
+    if (t == self) {
+      continue;
+    }
+    thread_forget(heap, t);
+    t->next = heap->dead;
+    heap->dead = t;
+  }
+  heap->threads = self;
+  at32_store(&heap->thread_count, self != NULL);
+  if (self != NULL) {
+    self->next = NULL;
+    self->tid = (pid_t)syscall(SYS_gettid);
+  }
 }
 
 rt_thread *rt_self_check(veil_thread *open, const char *function) {
@@ -153,6 +279,7 @@ rt_thread *rt_self_check(veil_thread *open, const char *function) {
     vm_fatal("%s: %p is %s", function, (void *)self,
              self != NULL && self->signature == SIGNATURE_DEAD ? "detached already" : "not an attached thread");
   }
+  rt_fork_lost(self->heap, function);
   if (!pthread_equal(self->pthread, pthread_self())) {
     vm_fatal("%s: %p belongs to another thread: each thread attaches itself", function, (void *)self);
   }
@@ -168,7 +295,56 @@ rt_thread *rt_self_use(veil_thread *open, const char *function) {
 }
 
 RT_EXPORT void veil_detach(veil_thread *open) {
-  detach(rt_self_use(open, "veil_detach"));
+  rt_thread *self = rt_self_use(open, "veil_detach");
+  if (self->entered != 0) {
+    vm_fatal("veil_detach: veil_enter was called %u times more than veil_leave", self->entered);
+  }
+  if (self->stack != NULL) {
+    vm_fatal("veil_detach: the thread runs on a registered stack: switch back first (veil_stack_switch)");
+  }
+  detach(self);
+}
+
+RT_EXPORT veil_thread *veil_enter(veil_heap *heap) {
+  rt_fork_lost(heap, "veil_enter");
+  rt_thread *self = find_here(heap);
+  if (self == NULL) {
+    self = (rt_thread *)attach(heap, true);
+    if (self == NULL) {
+      return NULL;
+    }
+  }
+  self->entered++;
+  if (self->bracketed) {
+    if (self->interrupted_count == RT_INTERRUPTED) {
+      vm_fatal("veil_enter: called back in more than %d brackets, one in the other", RT_INTERRUPTED);
+    }
+    // The caller of veil_block_begin goes on with the registers and the stack that it had: what they hold lies in frames meanwhile.
+    rt_interrupted *at = &self->interrupted[self->interrupted_count++];
+    at->entered = self->entered;
+    at->left.sp = self->stopped_sp;
+    memcpy(at->left.registers, self->registers, sizeof at->left.registers);
+    veil_block_end(&self->open);
+  }
+  return &self->open;
+}
+
+RT_EXPORT void veil_leave(veil_thread *open) {
+  rt_thread *self = rt_self_use(open, "veil_leave");
+  if (self->entered == 0) {
+    vm_fatal("veil_leave: without veil_enter");
+  }
+  if (self->interrupted_count != 0 && self->interrupted[self->interrupted_count - 1].entered == self->entered) {
+    rt_interrupted *at = &self->interrupted[--self->interrupted_count];
+    self->bracketed = true;
+    self->entered--;
+    rt_block_again(self, &at->left);
+  } else if (--self->entered == 0 && self->came_in) {
+    if (self->stack != NULL) {
+      vm_fatal("veil_leave: the thread runs on a registered stack: switch back first (veil_stack_switch)");
+    }
+    detach(self);
+  }
 }
 
 RT_EXPORT veil_heap *veil_thread_heap(veil_thread *open) { return ((rt_thread *)open)->heap; }

@@ -4,16 +4,22 @@
 #ifndef TESTS_BACK_ENDS_H
 #define TESTS_BACK_ENDS_H
 
+#include "tests/back_end_names.h"
+
 #define ON_BACK_END(SUITE, NAME, BACK_END)                                                                             \
-  Test(SUITE, NAME##_on_##BACK_END, .timeout = 120) { NAME(#BACK_END); }
+  Test(SUITE, NAME##_on_##BACK_END, .timeout = 120) { NAME(BACK_END_##BACK_END); }
 #define ON_TRAPPING_BACK_ENDS(SUITE, NAME)                                                                             \
   static void NAME(const char *back_end);                                                                              \
   ON_BACK_END(SUITE, NAME, uffd)                                                                                       \
+  ON_BACK_END(SUITE, NAME, uffd_kernel)                                                                                \
+  ON_BACK_END(SUITE, NAME, guard)                                                                                      \
   ON_BACK_END(SUITE, NAME, mprotect)                                                                                   \
   static void NAME(const char *back_end)
 #define ON_ALL_BACK_ENDS(SUITE, NAME)                                                                                  \
   static void NAME(const char *back_end);                                                                              \
   ON_BACK_END(SUITE, NAME, uffd)                                                                                       \
+  ON_BACK_END(SUITE, NAME, uffd_kernel)                                                                                \
+  ON_BACK_END(SUITE, NAME, guard)                                                                                      \
   ON_BACK_END(SUITE, NAME, mprotect)                                                                                   \
   ON_BACK_END(SUITE, NAME, none)                                                                                       \
   static void NAME(const char *back_end)

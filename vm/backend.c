@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Best first; `none` is for those who ask for it.
-static const vm_backend *const choices[] = {&vm_backend_uffd, &vm_backend_mprotect};
-static const vm_backend *const all[] = {&vm_backend_uffd, &vm_backend_mprotect, &vm_backend_none};
+// Best first; `none` and `uffd-kernel` are for those who ask for them.
+static const vm_backend *const choices[] = {&vm_backend_uffd, &vm_backend_guard, &vm_backend_mprotect};
+static const vm_backend *const all[] = {&vm_backend_uffd, &vm_backend_guard, &vm_backend_mprotect, &vm_backend_uffd_kernel, &vm_backend_none};
 
 enum { CHOICES = sizeof choices / sizeof choices[0], ALL = sizeof all / sizeof all[0] };
 
@@ -35,13 +35,13 @@ enum { SCRATCH_PAGES = 4, WRITTEN = 2 };
 
 struct proof {
   vm_region *region;
-  unsigned settled; // claims settled
+  uint32_t volatile settled; // claims settled, perhaps by another thread
   size_t dirty;     // the last page reported dirty
 };
 
 static void proof_settle(void *arg, size_t page, unsigned claim, bool write) {
   struct proof *proof = arg;
-  proof->settled++;
+  at32_add_full(&proof->settled, 1);
   (*vm_page_alias(proof->region, page))++;
 }
 
@@ -57,11 +57,12 @@ static const char *prove_protection(struct proof *proof) {
   if (vm_prot(region, 0, SCRATCH_PAGES, VM_UNSCANNED, 0) != SCRATCH_PAGES) {
     return "ProtN";
   }
-  if (touch(region, 0) != 11 || proof->settled != 1 || touch(region, 0) != 11) {
+  if (touch(region, 0) != 11 || at32_load_acquire(&proof->settled) != 1 || touch(region, 0) != 11) {
     return "Trap";
   }
   vm_prot(region, 0, 1, VM_UNSCANNED, 0);
-  if (os_readable(vm_page_view(region, 0)) || touch(region, 0) != 12 || proof->settled != 2) {
+  // A system call is refused, or brings a trap about.
+  if (os_readable(vm_page_view(region, 0)) != region->back_end->pager || touch(region, 0) != 12 || at32_load_acquire(&proof->settled) != 2) {
     return "Prot1";
   }
   *vm_page_alias(region, 1) = 20;
@@ -96,7 +97,7 @@ static const char *prove_dirty(struct proof *proof) {
 static const char *prove_release(struct proof *proof) {
   vm_region *region = proof->region;
   vm_release(region, 0, SCRATCH_PAGES);
-  if (vm_held(region) != 0 || os_readable(vm_page_view(region, WRITTEN))) {
+  if (vm_held(region) != 0 || (!region->back_end->pager && os_readable(vm_page_view(region, WRITTEN)))) {
     return "giving memory back";
   }
   return vm_commit(region, 0, SCRATCH_PAGES) && touch(region, WRITTEN) == 0 ? NULL : "memory after giving it back";
@@ -113,10 +114,12 @@ vm_status vm_backend_prove(const vm_backend *back_end, char *why, size_t why_byt
   if (!vm_commit(proof.region, 0, SCRATCH_PAGES)) {
     snprintf(why, why_bytes, "%s: no memory", back_end->name);
     status = VM_NO_MEMORY;
-  } else if (back_end->signal != 0) {
+  } else if (proof.region->traps) {
     sigset_t faults, before;
     sigemptyset(&faults);
-    sigaddset(&faults, back_end->signal);
+    if (back_end->signal != 0) {
+      sigaddset(&faults, back_end->signal);
+    }
     os_mask(SIG_UNBLOCK, &faults, &before);
     failed = prove_protection(&proof);
     failed = failed != NULL ? failed : prove_dirty(&proof);
@@ -154,7 +157,7 @@ vm_status vm_region_open(const vm_region_config *config, vm_region **out, char *
   if (name != NULL && name[0] != 0 && strcmp(name, "auto") != 0) {
     const vm_backend *back_end = vm_backend_named(name);
     if (back_end == NULL) {
-      snprintf(why, why_bytes, "no back end is called \"%s\": there are uffd, mprotect and none", name);
+      snprintf(why, why_bytes, "no back end is called \"%s\": there are uffd, guard, mprotect, uffd-kernel and none", name);
       return VM_INVALID;
     }
     return open_with(config, back_end, out, why, why_bytes);

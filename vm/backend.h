@@ -7,13 +7,18 @@
 #ifndef VM_BACKEND_H
 #define VM_BACKEND_H
 
+#include "vm/os.h"
+#include <signal.h>
+#include <ucontext.h>
 #include "vm/vm.h"
 
 // The back end's own part of a region. Constant after opening, but for what is called AO_t.
 struct vm_backend_state {
-  // uffd
+  // uffd, uffd-kernel
   int uffd, pagemap;
-  // mprotect
+  // uffd-kernel
+  struct vm_pager *pager;
+  // mprotect; guard
   size_t limit;  // mappings the process may have
   AO_t mappings; // of the view, when last counted
   AO_t changes;  // calls that may have made two more each, since then
@@ -29,7 +34,8 @@ struct vm_dirty {
 
 struct vm_backend {
   const char *name;
-  int signal;           // by which a trap comes; 0: nothing traps
+  int signal;           // by which a trap comes; 0: by none
+  bool pager;           // faults are handled by threads of the back end's own; with neither, nothing traps
   bool kernel_dirty;    // harvest finds what was written: CLEAN is never laid
   unsigned forbid_read; // the claims that leave a page without any access (the others leave it readable)
 
@@ -37,9 +43,11 @@ struct vm_backend {
   vm_status (*open_state)(vm_region *region, char *why, size_t why_bytes);
   void (*close_state)(vm_region *region);
 
-  // Makes a chunk of the view that may be had in huge pages ready to be opened, when it first gets memory; the rest of
-  // the view is made so by open_state. May be asked twice. False: the system is short of something. NULL: nothing to do.
+  // Makes a chunk of VM_HUGE bytes of the view ready to be opened, when it first gets memory: of the part that may be had in huge
+  // pages, or, with adopts_all, of the whole; the rest of the view is made so by open_state. Once per chunk, by one thread at a
+  // time, with signals blocked. False: the system is short of something; it is asked again. NULL: nothing to do.
   bool (*adopt)(vm_region *region, size_t page, size_t count);
+  bool adopts_all;
 
   // Lowers the access of the range to `access`, 0 or VM_ACCESS_READ. Cannot fail. May lower it further and in
   // more pages than asked: the words then say more than the view gives, and the next touch traps and mends that.
@@ -47,6 +55,8 @@ struct vm_backend {
   // Raises the access of committed pages to `access`. False if there are no mappings left; some of
   // the pages may be open then.
   bool (*open)(vm_region *region, size_t page, size_t count, unsigned access);
+  // Takes all access away, and leaves the range one mapping; never while there is another way. NULL: revoke does.
+  void (*fold)(vm_region *region, size_t page, size_t count);
   // Before the memory is given up: revokes, and forgets all write tracking.
   void (*release)(vm_region *region, size_t page, size_t count);
 
@@ -56,9 +66,12 @@ struct vm_backend {
   // There is no consumer any more: writes cost nothing again.
   void (*disarm)(vm_region *region, size_t page, size_t count);
   bool (*crowded)(vm_region *region);
+  // vm_quiesce and vm_resume. NULL without pager.
+  void (*quiesce)(vm_region *region);
+  void (*resume)(vm_region *region);
 };
 
-extern const vm_backend vm_backend_mprotect, vm_backend_uffd, vm_backend_none;
+extern const vm_backend vm_backend_mprotect, vm_backend_guard, vm_backend_uffd, vm_backend_uffd_kernel, vm_backend_none;
 
 // ---- backend.c
 
@@ -86,6 +99,30 @@ void vm_region_punch(vm_region *region, size_t page, size_t count);
 bool vm_huge_adopt(vm_region *region, size_t page, size_t count);
 // The memory of the range goes: whole huge pages only.
 void vm_huge_release(vm_region *region, size_t page, size_t count);
+
+// The view was mapped anew: all that was adopted is adopted once more, and nothing is marked. Huge is what was, for the copy is as the original.
+// False: the system is short of something. The only thread.
+bool vm_chunks_renew(vm_region *region);
+
+// The chunk's byte says that its pages may be protected otherwise than by adopting it: for the back end to set and to ask.
+void vm_chunks_mark(vm_region *region, size_t page, size_t count);
+bool vm_chunks_marked(const vm_region *region, size_t page, size_t count);
+
+// ---- protect.c: what mprotect and guard do by mprotect.
+
+// Sets the access of a range. False: there is no mapping left; a part may have changed.
+bool vm_protect(vm_region *region, size_t page, size_t count, enum os_access access);
+// Takes all access away from a range; from more, if there is no mapping left for its seams.
+void vm_protect_none(vm_region *region, size_t page, size_t count);
+// Drops CLEAN from all pages of the range.
+void vm_protect_disarm(vm_region *region, size_t page, size_t count);
+// Whether seams between pages of different access, as far as `mask` counts it, are near the system's limit.
+bool vm_protect_crowded(vm_region *region, uint32_t mask);
+
+// ---- pager.c
+
+// Claims begin, or end, being settled in this thread, or a callback that may not touch the view runs.
+void vm_pager_settling(bool settling);
 
 // ---- claim.c
 
@@ -140,9 +177,26 @@ static inline bool vm_dirty_tracked(const vm_region *region) {
   return at32_load_acquire(&region->dirty->consumers) != 0;
 }
 
+// ---- fork.c
+
+// What to do with a fault in the region: what the back end is for, nothing but to try once more, or pass it on.
+enum vm_fault { VM_FAULT_OURS, VM_FAULT_RETRY, VM_FAULT_FOREIGN };
+enum vm_fault vm_fork_fault(vm_region *region, int signo, const void *address);
+
 // ---- trap.c
 
-// Installs the handler for the signal, once per process.
+// Installs the handler for the signal, or puts it back.
 bool vm_trap_install(int signo);
+
+// What is said of touches that are bugs.
+#define VM_VIEW_TOUCHED "the view was touched at %p while a claim was being settled or an object traced: use the alias"
+_Noreturn void vm_stray(vm_region *region, void *address);
+
+// ---- chain.c
+
+// Who handled the signal before us: asked after when a fault is not ours. One caller at a time.
+void vm_chain_set(int signo, const struct sigaction *previous);
+// Does with a signal that is not ours what would be done without us. May not return: handlers jump.
+void vm_chain_pass(int signo, siginfo_t *info, ucontext_t *context);
 
 #endif

@@ -1,18 +1,9 @@
 // SPDX-License-Identifier: MIT
 // backend_mprotect.c: veils by mprotect, traps by SIGSEGV, notices writes by CLEAN claims. Any Linux; the reference.
 //
-// Neighbours: backend.h has the contract; claim.c calls. Any thread, signal handlers too.
-//
-// Each change of access between neighbouring pages is a mapping of the process, and there are only vm.max_map_count.
-// Revoking never needs more than we can get, because it may revoke more than asked: up to the whole view, which is one
-// mapping. Opening can fail; crowd.c takes over then.
+// Neighbours: protect.c does most of it; backend.h has the contract; claim.c calls. Any thread, signal handlers too.
 
 #include "vm/backend.h"
-#include "vm/check.h"
-#include "vm/os.h"
-
-#include <errno.h>
-#include <signal.h>
 
 static vm_status mprotect_open_state(vm_region *region, char *why, size_t why_bytes) {
   region->state->limit = os_limit_mappings();
@@ -21,89 +12,17 @@ static vm_status mprotect_open_state(vm_region *region, char *why, size_t why_by
 
 static void mprotect_close_state(vm_region *region) {}
 
-static size_t bytes_of(const vm_region *region, size_t count) { return count << region->page_shift; }
-
-static bool mprotect_protect(vm_region *region, size_t page, size_t count, enum os_access access) {
-  at_add(&region->state->changes, 1);
-  int result = os_protect(vm_page_view(region, page), bytes_of(region, count), access);
-  VM_CHECK(result == 0 || result == -ENOMEM, "mprotect of page %zu failed with error %d", page, -result);
-  return result == 0;
-}
-
-// Takes all access from [base, limit) around the run of pages that is to lose it, but for pages outside the run that
-// the system may be using. False if there was no mapping left.
-static bool lower_around(vm_region *region, size_t page, size_t count, size_t base, size_t limit) {
-  for (size_t from = base, to; from < limit; from = to + 1) {
-    for (to = from; to < limit && ((to >= page && to < page + count) || !vm_touched(region, to)); to++) {
-    }
-    if (from < to && !mprotect_protect(region, from, to - from, OS_NONE)) {
-      return false;
-    }
-  }
-  return true;
-}
-
 static void mprotect_revoke(vm_region *region, size_t page, size_t count, unsigned access) {
-  if (mprotect_protect(region, page, count, access == 0 ? OS_NONE : OS_READ)) {
-    return;
-  }
-  // No mapping left for the seam. A larger window has fewer seams, and the whole view none. Only OS_NONE
-  // will do: a larger window of readable pages would open pages that others have veiled.
-  for (size_t size = 16; size < region->pages; size *= 4) {
-    size_t base = page & ~(size - 1), limit = (page + count + size - 1) & ~(size - 1);
-    limit = limit < region->pages ? limit : region->pages;
-    if (lower_around(region, page, count, base, limit)) {
-      return;
-    }
-  }
-  if (lower_around(region, page, count, 0, region->pages)) {
-    return;
-  }
-  while (!mprotect_protect(region, 0, region->pages, OS_NONE)) {
-    os_yield(); // the view is one mapping afterwards, so this is a shortage of another kind: it passes
+  if (access == 0 || !vm_protect(region, page, count, OS_READ)) {
+    vm_protect_none(region, page, count);
   }
 }
 
 static bool mprotect_open(vm_region *region, size_t page, size_t count, unsigned access) {
-  return mprotect_protect(region, page, count, access & VM_ACCESS_WRITE ? OS_READ_WRITE : OS_READ);
+  return vm_protect(region, page, count, access & VM_ACCESS_WRITE ? OS_READ_WRITE : OS_READ);
 }
 
-static void mprotect_release(vm_region *region, size_t page, size_t count) { mprotect_revoke(region, page, count, 0); }
-
-static void mprotect_disarm(vm_region *region, size_t page, size_t count) {
-  for (size_t i = page; i < page + count; i++) {
-    if (at32_load(&region->word[i]) & VM_CLEAN) {
-      vm_unprot(region, i, 1, VM_CLEAN);
-    }
-  }
-}
-
-// Mappings that the words ask for.
-static size_t count_mappings(vm_region *region) {
-  size_t mappings = 1, top = at_load(&region->top);
-  uint32_t before = 0;
-  for (size_t i = 0; i < top; i++) {
-    uint32_t access = at32_load(&region->word[i]) & VM_ACCESS;
-    mappings += access != before;
-    before = access;
-  }
-  return mappings + (before != 0);
-}
-
-static bool mprotect_crowded(vm_region *region) {
-  struct vm_backend_state *state = region->state;
-  size_t half = state->limit / 2;
-  // Each change makes two mappings more at most, so far below the half there is no need to count.
-  uint64_t changes = at_load(&state->changes);
-  if (at_load(&state->mappings) + 2 * changes <= half) {
-    return false;
-  }
-  if (changes > state->limit / 16 || at_load(&state->mappings) == 0) {
-    at_store(&state->changes, 0);
-    at_store(&state->mappings, count_mappings(region));
-  }
-  return at_load(&state->mappings) + 2 * (state->limit / 16) > half;
-}
+static bool mprotect_crowded(vm_region *region) { return vm_protect_crowded(region, VM_ACCESS); }
 
 const vm_backend vm_backend_mprotect = {
     .name = "mprotect",
@@ -114,7 +33,7 @@ const vm_backend vm_backend_mprotect = {
     .close_state = mprotect_close_state,
     .revoke = mprotect_revoke,
     .open = mprotect_open,
-    .release = mprotect_release,
-    .disarm = mprotect_disarm,
+    .release = vm_protect_none,
+    .disarm = vm_protect_disarm,
     .crowded = mprotect_crowded,
 };

@@ -1,145 +1,10 @@
 // SPDX-License-Identifier: MIT
-// backend_uffd.c: veils by dropping pages from the view, traps by userfaultfd with SIGBUS, opens by UFFDIO_CONTINUE;
-// the kernel notices writes (WP_ASYNC) and PAGEMAP_SCAN tells them. Linux 6.7, no privilege.
+// backend_uffd.c: userfaultfd with SIGBUS: a trap is a signal in the thread that touched the page. Linux 6.7, no privilege.
 //
-// Neighbours: backend.h has the contract; claim.c and dirty.c call. Any thread, signal handlers too.
-//
-// A page that was written and then dropped has no entry in the page tables, and PAGEMAP_SCAN counts it as
-// written: nothing is lost by a veil. But it would be lost when the page is mapped again armed. So whoever revokes
-// harvests right after (vm.veil-dirty, claim.c); then every dropped page carries a marker and may be mapped armed.
+// Neighbours: uffd.c does all of it; trap.c handles the signal.
 
 #include "vm/backend.h"
-#include "vm/check.h"
-#include "vm/os.h"
-
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
-
-enum {
-  FEATURE_PAGEFAULT_FLAG_WP = 1 << 0,
-  FEATURE_MISSING_SHMEM = 1 << 5,
-  FEATURE_SIGBUS = 1 << 7,
-  FEATURE_MINOR_SHMEM = 1 << 10,
-  FEATURE_WP_HUGETLBFS_SHMEM = 1 << 12,
-  FEATURE_WP_UNPOPULATED = 1 << 13,
-  FEATURE_WP_ASYNC = 1 << 15,
-  FEATURES = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_MISSING_SHMEM | FEATURE_SIGBUS | FEATURE_MINOR_SHMEM |
-             FEATURE_WP_HUGETLBFS_SHMEM | FEATURE_WP_UNPOPULATED | FEATURE_WP_ASYNC,
-};
-
-enum { PATIENCE = 1000 }; // tries of a call that fails only when the kernel is short of memory for a moment
-
-static size_t bytes_of(const vm_region *region, size_t count) { return count << region->page_shift; }
-
-static void uffd_close_state(vm_region *region) {
-  struct vm_backend_state *state = region->state;
-  if (state->uffd >= 0) {
-    os_close(state->uffd);
-  }
-  if (state->pagemap >= 0) {
-    os_close(state->pagemap);
-  }
-}
-
-static vm_status refuse(vm_region *region, const char *what, int error, char *why, size_t why_bytes) {
-  uffd_close_state(region);
-  snprintf(why, why_bytes, "uffd: %s: %s", what, strerror(-error));
-  return error == -ENOMEM || error == -EMFILE || error == -ENFILE ? VM_NO_MEMORY : VM_UNSUPPORTED;
-}
-
-// Registered before it is opened, so that no touch can fill it with zero pages.
-static int prepare(vm_region *region, char *base, char *limit) {
-  if (base == limit) {
-    return 0;
-  }
-  int result = os_uffd_register(region->state->uffd, base, (size_t)(limit - base));
-  return result < 0 ? result : os_protect(base, (size_t)(limit - base), OS_READ_WRITE);
-}
-
-static vm_status uffd_open_state(vm_region *region, char *why, size_t why_bytes) {
-  struct vm_backend_state *state = region->state;
-  state->uffd = state->pagemap = -1;
-  state->uffd = os_uffd_open(FEATURES);
-  if (state->uffd < 0) {
-    return refuse(region, "userfaultfd", state->uffd, why, why_bytes);
-  }
-  state->pagemap = os_pagemap_open();
-  if (state->pagemap < 0) {
-    return refuse(region, "/proc/self/pagemap", state->pagemap, why, why_bytes);
-  }
-  int result = prepare(region, region->base + region->config.huge, region->limit);
-  return result < 0 ? refuse(region, "registering the view", result, why, why_bytes) : VM_OK;
-}
-
-static bool uffd_adopt(vm_region *region, size_t page, size_t count) {
-  return prepare(region, vm_page_view(region, page), vm_page_view(region, page + count)) == 0;
-}
-
-// Calls that cannot fail but for a passing shortage in the kernel: a trap has nobody to report it to.
-#define INSIST(RESULT, CALL, WHAT, PAGE)                                                                               \
-  do {                                                                                                                 \
-    int tries_ = 0;                                                                                                    \
-    while ((RESULT = (CALL)) == -ENOMEM && tries_++ < PATIENCE) {                                                      \
-      os_yield();                                                                                                      \
-    }                                                                                                                  \
-    VM_CHECK(RESULT == 0, "%s of page %zu failed with error %d", WHAT, PAGE, -RESULT);                                 \
-  } while (0)
-
-static void uffd_revoke(vm_region *region, size_t page, size_t count, unsigned access) {
-  VM_CHECK_FULL(access == 0, "uffd has no readable pages that cannot be written");
-  int result;
-  INSIST(result, os_drop(vm_page_view(region, page), bytes_of(region, count)), "dropping", page);
-}
-
-static bool uffd_open(vm_region *region, size_t page, size_t count, unsigned access) {
-  int result;
-  INSIST(result,
-         os_uffd_continue(region->state->uffd, vm_page_view(region, page), bytes_of(region, count),
-                          vm_dirty_tracked(region)),
-         "UFFDIO_CONTINUE", page);
-  return true;
-}
-
-static void uffd_disarm(vm_region *region, size_t page, size_t count) {
-  int result;
-  INSIST(result, os_uffd_disarm(region->state->uffd, vm_page_view(region, page), bytes_of(region, count)),
-         "UFFDIO_WRITEPROTECT", page);
-}
-
-static void uffd_release(vm_region *region, size_t page, size_t count) {
-  uffd_revoke(region, page, count, 0);
-  // Markers outlive the memory: without consumers there are none.
-  if (vm_dirty_tracked(region)) {
-    uffd_disarm(region, page, count);
-  }
-}
-
-static void uffd_harvest(vm_region *region, size_t page, size_t count) {
-  enum { RANGES = 64 };
-  struct os_range ranges[RANGES];
-  uintptr_t base = (uintptr_t)region->base;
-  uintptr_t from = (uintptr_t)vm_page_view(region, page), limit = (uintptr_t)vm_page_view(region, page + count);
-  while (from < limit) {
-    int n = os_pagemap_harvest(region->state->pagemap, &from, limit, ranges, RANGES);
-    if (n < 0) {
-      // Nobody knows what was written, so all of it may have been. What was, stays so in the kernel.
-      ranges[0] = (struct os_range){from, limit};
-      n = 1;
-      from = limit;
-    }
-    os_point();
-    for (int i = 0; i < n; i++) {
-      size_t last = (ranges[i].limit - 1 - base) >> region->page_shift;
-      for (size_t p = (ranges[i].base - base) >> region->page_shift; p <= last; p++) {
-        vm_dirty_note(region, p, ~0u);
-      }
-    }
-  }
-}
-
-static bool uffd_crowded(vm_region *region) { return false; }
+#include "vm/uffd.h"
 
 const vm_backend vm_backend_uffd = {
     .name = "uffd",
@@ -147,13 +12,13 @@ const vm_backend vm_backend_uffd = {
     .kernel_dirty = true,
     // WP_ASYNC never tells us of a write, so a page that must not be written must be absent.
     .forbid_read = VM_ABSENT | VM_UNSCANNED | VM_UNSAVED,
-    .open_state = uffd_open_state,
-    .close_state = uffd_close_state,
-    .adopt = uffd_adopt,
-    .revoke = uffd_revoke,
-    .open = uffd_open,
-    .release = uffd_release,
-    .harvest = uffd_harvest,
-    .disarm = uffd_disarm,
-    .crowded = uffd_crowded,
+    .open_state = vm_uffd_open,
+    .close_state = vm_uffd_close,
+    .adopt = vm_uffd_adopt,
+    .revoke = vm_uffd_revoke,
+    .open = vm_uffd_raise,
+    .release = vm_uffd_release,
+    .harvest = vm_uffd_harvest,
+    .disarm = vm_uffd_disarm,
+    .crowded = vm_uffd_crowded,
 };

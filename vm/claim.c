@@ -19,7 +19,12 @@ static _Thread_local unsigned settling __attribute__((tls_model("initial-exec"))
 
 bool vm_claim_settling(void) { return settling != 0; }
 
-void vm_view_forbid(bool forbid) { settling += forbid ? 1u : ~0u; }
+void vm_view_forbid(bool forbid) {
+  settling += forbid ? 1u : ~0u;
+  if (settling == (forbid ? 1u : 0u)) {
+    vm_pager_settling(forbid);
+  }
+}
 
 // ---- The word.
 
@@ -88,9 +93,9 @@ static void settle_held(vm_region *region, size_t page, unsigned claims, bool wr
     if (claim == VM_CLEAN) {
       vm_dirty_note(region, page, ~0u);
     } else {
-      settling++;
+      vm_view_forbid(true);
       region->config.settle(region->config.arg, page, claim, write);
-      settling--;
+      vm_view_forbid(false);
     }
     vm_claim_change(region, page, claim, 0);
   }
@@ -547,7 +552,11 @@ void vm_claim_fold(vm_region *region) {
       for (to = from; to < count && !vm_touched(region, base + to); to++) {
       }
       if (from < to) {
-        region->back_end->revoke(region, base + from, to - from, 0);
+        if (region->back_end->fold != NULL) {
+          region->back_end->fold(region, base + from, to - from);
+        } else {
+          region->back_end->revoke(region, base + from, to - from, 0);
+        }
       }
     }
     for (size_t i = 0; i < count; i++) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // crowd.c: what to do when there is no mapping left to open a page with (vm.max_map_count).
 //
-// Neighbours: claim.c calls when a back end could not open a page; backend_mprotect.c counts mappings. Only
-// mprotect gets here. Any thread, signal handlers too.
+// Neighbours: claim.c calls when a back end could not open a page; protect.c counts mappings. Only mprotect gets here, and
+// guard while writes are tracked. Any thread, signal handlers too.
 //
 // vm.crowd  Windows first: seams go away for good, by work that had to be done anyway. Folding, like the flush of a
 // TLB,

@@ -19,28 +19,75 @@
 
 #include <errno.h>
 
-enum { ADOPTED = 1, HUGE = 2 }; // of a chunk
+enum { ADOPTED = 1, HUGE = 2, ADOPTING = 4, MARKED = 8 }; // of a chunk
 enum { PATIENCE = 8 }; // failures in a row, until no more is asked for
 
 static inline size_t chunk_of(const vm_region *region, size_t page) {
   return (page << region->page_shift) / VM_HUGE;
 }
 
+// By one thread: another that came late would veil again what is open by then, and in use by the system perhaps. Signals are blocked, so
+// that no handler of this thread's waits for it.
+static bool adopt(vm_region *region, size_t chunk) {
+  uint8_t volatile *byte = &region->chunk[chunk];
+  sigset_t all, before;
+  bool adopted = true;
+  sigfillset(&all);
+  os_mask(SIG_BLOCK, &all, &before);
+  for (uint8_t seen; !((seen = at8_load(byte)) & ADOPTED) && adopted;) {
+    if ((seen & ADOPTING) || !at8_cas_full(byte, seen, seen | ADOPTING)) {
+      os_yield();
+      continue;
+    }
+    adopted = region->back_end->adopt == NULL ||
+              region->back_end->adopt(region, vm_page_of(region, region->base + chunk * VM_HUGE), VM_HUGE >> region->page_shift);
+    if (adopted) {
+      at8_or_full(byte, ADOPTED);
+    }
+    at8_and_full(byte, (uint8_t)~ADOPTING);
+  }
+  os_mask(SIG_SETMASK, &before, NULL);
+  return adopted;
+}
+
 bool vm_huge_adopt(vm_region *region, size_t page, size_t count) {
   size_t limit = chunk_of(region, page + count - 1) + 1;
-  limit = limit < region->huge_chunks ? limit : region->huge_chunks;
+  size_t chunks = region->back_end->adopts_all ? region->chunks : region->huge_chunks;
+  limit = limit < chunks ? limit : chunks;
   for (size_t chunk = chunk_of(region, page); chunk < limit; chunk++) {
-    // Two threads may do the same: it is the same twice.
-    if (at8_load(&region->chunk[chunk]) == 0) {
-      if (region->back_end->adopt != NULL &&
-          !region->back_end->adopt(region, vm_page_of(region, region->base + chunk * VM_HUGE),
-                                   VM_HUGE >> region->page_shift)) {
-        return false;
-      }
-      at8_or_full(&region->chunk[chunk], ADOPTED);
+    if (!(at8_load(&region->chunk[chunk]) & ADOPTED) && !adopt(region, chunk)) {
+      return false;
     }
   }
   return true;
+}
+
+bool vm_chunks_renew(vm_region *region) {
+  for (size_t chunk = 0; chunk < region->chunks; chunk++) {
+    uint8_t before = at8_load(&region->chunk[chunk]);
+    at8_store(&region->chunk[chunk], before & HUGE);
+    if ((before & ADOPTED) && !adopt(region, chunk)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void vm_chunks_mark(vm_region *region, size_t page, size_t count) {
+  for (size_t chunk = chunk_of(region, page); chunk <= chunk_of(region, page + count - 1); chunk++) {
+    if (!(at8_load(&region->chunk[chunk]) & MARKED)) {
+      at8_or_full(&region->chunk[chunk], MARKED);
+    }
+  }
+}
+
+bool vm_chunks_marked(const vm_region *region, size_t page, size_t count) {
+  for (size_t chunk = chunk_of(region, page); chunk <= chunk_of(region, page + count - 1); chunk++) {
+    if (at8_load(&region->chunk[chunk]) & MARKED) {
+      return true;
+    }
+  }
+  return false;
 }
 
 bool vm_huge_works(const vm_region *region) {
@@ -65,7 +112,7 @@ void vm_huge_release(vm_region *region, size_t page, size_t count) {
 bool vm_commit_huge(vm_region *region, size_t page) {
   size_t chunk = chunk_of(region, page), count = VM_HUGE >> region->page_shift;
   VM_CHECK((page << region->page_shift) % VM_HUGE == 0, "page %zu does not begin a chunk of 2 MiB", page);
-  if (chunk >= region->huge_chunks || at8_load(&region->chunk[chunk]) != 0 || !vm_huge_works(region)) {
+  if (chunk >= region->huge_chunks || (at8_load(&region->chunk[chunk]) & ~MARKED) != 0 || !vm_huge_works(region)) {
     return false;
   }
   int result = os_huge(vm_page_alias(region, page), VM_HUGE);

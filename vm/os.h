@@ -8,6 +8,7 @@
 #ifndef VM_OS_H
 #define VM_OS_H
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,6 +26,12 @@ void *os_map_private(size_t bytes);
 // Maps all of file `fd` from `offset` at `address`, over what is there, shared and uncharged.
 int os_map_file(void *address, size_t bytes, int fd, size_t offset, enum os_access access);
 int os_unmap(void *address, size_t bytes);
+// Puts a mapping, with its page tables, in the place of what is at `to`.
+int os_move(void *from, size_t bytes, void *to);
+// Puts address space that nothing can touch in the place of what is there.
+int os_map_nothing(void *address, size_t bytes);
+// A child of fork does not get the range.
+int os_not_inherited(void *address, size_t bytes);
 // -ENOMEM if that would take more mappings than the process may have; a part of the range may
 // have changed then.
 int os_protect(void *address, size_t bytes, enum os_access access);
@@ -36,8 +43,14 @@ int os_populate(void *address, size_t bytes);
 int os_huge(void *address, size_t bytes);
 // Drops the range from the page tables; the file behind it keeps the contents.
 int os_drop(void *address, size_t bytes);
+// Maps what the file holds, so that the first touches need no fault. A wish: nothing depends on the result.
+void os_map_ahead(void *address, size_t bytes);
 // Asks that the range be mapped by small pages only. A wish: nothing depends on the result.
 void os_small_pages(void *address, size_t bytes);
+// Makes every touch of the range fault, mapped or not, until os_unguard; the file behind it keeps the contents. -EINVAL: the
+// system does not do that (to files: Linux 6.15), or not to memory that is locked.
+int os_guard(void *address, size_t bytes);
+int os_unguard(void *address, size_t bytes);
 // How many mappings a process may have (vm.max_map_count); a cautious figure if it cannot be told.
 size_t os_limit_mappings(void);
 
@@ -53,14 +66,16 @@ void os_close(int fd);
 
 // ---- userfaultfd and pagemap.
 
-// A userfaultfd of this process's user mode, with `features` agreed on. The descriptor, or -EPERM
-// (forbidden), -ENOSYS (no such call), -EINVAL (a feature is missing).
-int os_uffd_open(uint64_t features);
+// A userfaultfd with `features` agreed on: of this process's user mode, read by nobody; or, if `kernel`, of faults in
+// system calls too, for os_uffd_fault. The descriptor, or -EPERM (forbidden), -ENOSYS (no such call), -EINVAL (a feature is missing).
+int os_uffd_open(uint64_t features, bool kernel);
 // Registers a range for missing pages, minor faults and write protection.
 int os_uffd_register(int uffd, void *address, size_t bytes);
 // Maps what the file holds, armed for write tracking if `armed`. Pages that are mapped stay as they are.
 // -EFAULT: a page of the range has no contents.
 int os_uffd_continue(int uffd, void *address, size_t bytes, bool armed);
+// Threads that sleep on a fault in the range try again.
+void os_uffd_wake(int uffd, void *address, size_t bytes);
 // Lifts write protection, and the markers of it, from a range.
 int os_uffd_disarm(int uffd, void *address, size_t bytes);
 
@@ -73,6 +88,28 @@ int os_pagemap_open(void);
 // step, and advances *from to where the search stopped. How many ranges, or a negative errno.
 int os_pagemap_harvest(int pagemap, uintptr_t *from, uintptr_t limit, struct os_range *ranges, int max);
 
+// A thread that sleeps on a fault.
+struct os_fault {
+  char *address;
+  uint32_t tid;
+  bool write;
+};
+// Waits for a fault. 1: `fault` is the next; 0: `event` was posted.
+int os_uffd_fault(int uffd, int event, struct os_fault *fault);
+// What tells a thread that waits for a descriptor to end. The descriptor, or a negative errno.
+int os_event(void);
+void os_event_post(int event);
+
+// ---- Threads. Not in signal handlers.
+
+// Starts a thread with all signals blocked but those of faults.
+int os_thread_start(pthread_t *thread, void *(*fn)(void *), void *arg);
+void os_thread_join(pthread_t thread);
+unsigned os_processors(void);
+uint32_t os_pid(void);
+// The caller's thread id, as struct os_fault has it. In signal handlers too.
+uint32_t os_tid(void);
+
 // ---- Waiting.
 
 // Sleeps while *word is `expected`. May return early.
@@ -82,7 +119,13 @@ void os_yield(void);
 
 // ---- Signals.
 
+// sigaction and pthread_sigmask, past the interposing library.
 int os_handle(int signo, const struct sigaction *action, struct sigaction *previous);
+// Installs a handler that stays first, whatever the program does, where the interposing library is (interpose.h). `shared`: the program may have
+// one of its own behind it.
+int os_claim(int signo, const struct sigaction *action, bool shared);
+// Where that library is: unblocks the signals so claimed in this thread. Without it, does nothing.
+void os_unblock_claimed(void);
 int os_mask(int how, const sigset_t *set, sigset_t *previous);
 
 // True if a system call could read the byte at `address`; no signal is raised if not.

@@ -7,14 +7,17 @@
 
 #include "vm/os.h"
 #include "vm/atomic.h"
+#include "vm/interpose.h"
 #include "vm/vm.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -23,11 +26,21 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
+#endif
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
 #ifndef UFFDIO_CONTINUE_MODE_WP
 #define UFFDIO_CONTINUE_MODE_WP ((__u64)1 << 1)
@@ -142,6 +155,19 @@ int os_map_file(void *address, size_t bytes, int fd, size_t offset, enum os_acce
 
 int os_unmap(void *address, size_t bytes) { return (int)RESULT(munmap(address, bytes)); }
 
+int os_move(void *from, size_t bytes, void *to) {
+  return fails() ? -ENOMEM : (int)RESULT(mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ? 0 : -1);
+}
+
+int os_map_nothing(void *address, size_t bytes) {
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  return (int)RESULT(mmap(address, bytes, PROT_NONE, flags, -1, 0) == address ? 0 : -1);
+}
+
+int os_not_inherited(void *address, size_t bytes) {
+  return fails() ? -ENOMEM : (int)RESULT(madvise(address, bytes, MADV_DONTFORK));
+}
+
 int os_protect(void *address, size_t bytes, enum os_access access) {
   return fails() ? -ENOMEM : (int)RESULT(mprotect(address, bytes, protection(access)));
 }
@@ -169,7 +195,18 @@ int os_drop(void *address, size_t bytes) {
   return fails() ? -ENOMEM : (int)RESULT(madvise(address, bytes, MADV_DONTNEED));
 }
 
+// For reading: the kernel maps many pages by one fault then, and those of a file in memory writable all the same.
+void os_map_ahead(void *address, size_t bytes) { (void)RESULT(madvise(address, bytes, MADV_POPULATE_READ)); }
+
 void os_small_pages(void *address, size_t bytes) { (void)RESULT(madvise(address, bytes, MADV_NOHUGEPAGE)); }
+
+int os_guard(void *address, size_t bytes) {
+  return fails() ? -ENOMEM : (int)RESULT(madvise(address, bytes, MADV_GUARD_INSTALL));
+}
+
+int os_unguard(void *address, size_t bytes) {
+  return fails() ? -ENOMEM : (int)RESULT(madvise(address, bytes, MADV_GUARD_REMOVE));
+}
 
 size_t os_limit_mappings(void) {
   enum { CAUTIOUS = 65530 }; // the kernel's own default
@@ -226,11 +263,22 @@ void os_close(int fd) { (void)RESULT(close(fd)); }
 
 // ---- userfaultfd and pagemap.
 
-int os_uffd_open(uint64_t features) {
+// Who may not have faults of the kernel by the call may have them by the device, if its owner lets him.
+static int uffd_new(bool kernel) {
+  int fd = (int)RESULT(syscall(SYS_userfaultfd, O_CLOEXEC | (kernel ? O_NONBLOCK : UFFD_USER_MODE_ONLY)));
+  int device = kernel && fd == -EPERM ? (int)RESULT(open("/dev/userfaultfd", O_RDWR | O_CLOEXEC)) : -1;
+  if (device >= 0) {
+    fd = (int)RESULT(ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK));
+    os_close(device);
+  }
+  return fd;
+}
+
+int os_uffd_open(uint64_t features, bool kernel) {
   if (fails()) {
     return -EPERM;
   }
-  int fd = (int)RESULT(syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY));
+  int fd = uffd_new(kernel);
   if (fd < 0) {
     return fd;
   }
@@ -254,6 +302,11 @@ int os_uffd_register(int uffd, void *address, size_t bytes) {
   return (int)RESULT(ioctl(uffd, UFFDIO_REGISTER, &reg));
 }
 
+void os_uffd_wake(int uffd, void *address, size_t bytes) {
+  struct uffdio_range range = {(uintptr_t)address, bytes};
+  (void)RESULT(ioctl(uffd, UFFDIO_WAKE, &range));
+}
+
 int os_uffd_continue(int uffd, void *address, size_t bytes, bool armed) {
   if (fails()) {
     return -ENOMEM;
@@ -262,7 +315,7 @@ int os_uffd_continue(int uffd, void *address, size_t bytes, bool armed) {
   while (from < limit) {
     struct uffdio_continue c = {
         .range = {.start = from, .len = limit - from},
-        // Nobody sleeps on a fault: with SIGBUS the handler resolves them.
+        // With SIGBUS nobody sleeps on a fault; else a pager wakes whoever does.
         .mode = UFFDIO_CONTINUE_MODE_DONTWAKE | (armed ? UFFDIO_CONTINUE_MODE_WP : 0),
     };
     int result = (int)RESULT(ioctl(uffd, UFFDIO_CONTINUE, &c));
@@ -327,6 +380,62 @@ int os_pagemap_harvest(int pagemap, uintptr_t *from, uintptr_t limit, struct os_
   return n;
 }
 
+int os_uffd_fault(int uffd, int event, struct os_fault *fault) {
+  for (;;) {
+    struct uffd_msg message;
+    if (RESULT(read(uffd, &message, sizeof message)) == (long)sizeof message) {
+      if (message.event == UFFD_EVENT_PAGEFAULT) {
+        fault->address = (char *)(uintptr_t)message.arg.pagefault.address;
+        fault->tid = message.arg.pagefault.feat.ptid;
+        fault->write = (message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0;
+        return 1;
+      }
+      continue;
+    }
+    struct pollfd ready[2] = {{.fd = uffd, .events = POLLIN}, {.fd = event, .events = POLLIN}};
+    (void)RESULT(poll(ready, 2, -1));
+    if (ready[1].revents != 0) {
+      return 0;
+    }
+  }
+}
+
+int os_event(void) { return fails() ? -EMFILE : (int)RESULT(eventfd(0, EFD_CLOEXEC)); }
+
+void os_event_post(int event) {
+  uint64_t one = 1;
+  (void)RESULT(write(event, &one, sizeof one));
+}
+
+// ---- Threads.
+
+int os_thread_start(pthread_t *thread, void *(*fn)(void *), void *arg) {
+  static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+  if (fails()) {
+    return -EAGAIN;
+  }
+  sigset_t blocked, before;
+  sigfillset(&blocked);
+  for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+    sigdelset(&blocked, faults[i]);
+  }
+  os_mask(SIG_SETMASK, &blocked, &before); // inherited
+  int result = -pthread_create(thread, NULL, fn, arg);
+  os_mask(SIG_SETMASK, &before, NULL);
+  return result;
+}
+
+void os_thread_join(pthread_t thread) { pthread_join(thread, NULL); }
+
+unsigned os_processors(void) {
+  long n = RESULT(sysconf(_SC_NPROCESSORS_ONLN));
+  return n > 0 ? (unsigned)n : 1;
+}
+
+uint32_t os_pid(void) { return (uint32_t)getpid(); }
+
+uint32_t os_tid(void) { return (uint32_t)RESULT(syscall(SYS_gettid)); }
+
 // ---- Waiting.
 
 void os_wait(uint32_t volatile *word, uint32_t expected) {
@@ -342,10 +451,22 @@ void os_yield(void) { (void)RESULT(sched_yield()); }
 // ---- Signals.
 
 int os_handle(int signo, const struct sigaction *action, struct sigaction *previous) {
-  return (int)RESULT(sigaction(signo, action, previous));
+  return (int)RESULT(veilsig_action != NULL ? veilsig_action(signo, action, previous) : sigaction(signo, action, previous));
 }
 
-int os_mask(int how, const sigset_t *set, sigset_t *previous) { return -pthread_sigmask(how, set, previous); }
+int os_claim(int signo, const struct sigaction *action, bool shared) {
+  return (int)RESULT(veilsig_claim != NULL ? veilsig_claim(signo, action, shared) : sigaction(signo, action, NULL));
+}
+
+void os_unblock_claimed(void) {
+  if (veilsig_thread != NULL) {
+    veilsig_thread();
+  }
+}
+
+int os_mask(int how, const sigset_t *set, sigset_t *previous) {
+  return veilsig_mask != NULL ? -veilsig_mask(how, set, previous) : -pthread_sigmask(how, set, previous);
+}
 
 bool os_readable(const void *address) {
   char byte;

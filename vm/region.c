@@ -147,7 +147,7 @@ static void unbuild(vm_region *region) {
   if (region->memory >= 0) {
     os_close(region->memory);
   }
-  os_unmap(region, body_bytes(pages, region->huge_chunks));
+  os_unmap(region, body_bytes(pages, region->chunks));
 }
 
 vm_status vm_region_build(const vm_region_config *config, const vm_backend *back_end, vm_region **out, char *why,
@@ -157,7 +157,7 @@ vm_status vm_region_build(const vm_region_config *config, const vm_backend *back
     return status;
   }
   size_t pages = config->bytes >> config->page_shift;
-  struct body *body = os_map_private(body_bytes(pages, config->huge / VM_HUGE));
+  struct body *body = os_map_private(body_bytes(pages, config->bytes / VM_HUGE));
   if (body == NULL) {
     snprintf(why, why_bytes, "no memory for the page words of %zu pages", pages);
     return VM_NO_MEMORY;
@@ -168,7 +168,7 @@ vm_status vm_region_build(const vm_region_config *config, const vm_backend *back
   region->page_size = (size_t)1 << config->page_shift;
   region->pages = pages;
   region->back_end = back_end;
-  region->traps = back_end->signal != 0;
+  region->traps = back_end->signal != 0 || back_end->pager;
   region->kernel_dirty = back_end->kernel_dirty;
   region->memory = -1;
   region->state = &body->state;
@@ -177,6 +177,7 @@ vm_status vm_region_build(const vm_region_config *config, const vm_backend *back
   region->word = (uint32_t volatile *)(body + 1);
   region->dirty->clean = (uint8_t volatile *)(region->word + pages);
   region->chunk = region->dirty->clean + pages;
+  region->chunks = config->bytes / VM_HUGE;
   region->huge_chunks = config->huge / VM_HUGE;
 
   int result = map_twice(region, config->bytes);
@@ -190,7 +191,7 @@ vm_status vm_region_build(const vm_region_config *config, const vm_backend *back
     unbuild(region);
     return status;
   }
-  if ((region->traps && !vm_trap_install(back_end->signal)) || !table_add(region)) {
+  if ((back_end->signal != 0 && !vm_trap_install(back_end->signal)) || !table_add(region)) {
     snprintf(why, why_bytes, "the signal handler cannot be installed, or %d regions are open", TABLE);
     back_end->close_state(region);
     unbuild(region);
@@ -288,5 +289,17 @@ void vm_release(vm_region *region, size_t page, size_t count) {
 }
 
 size_t vm_held(const vm_region *region) { return os_memory_held(region->memory); }
+
+void vm_quiesce(vm_region *region) {
+  if (region->back_end->quiesce != NULL) {
+    region->back_end->quiesce(region);
+  }
+}
+
+void vm_resume(vm_region *region) {
+  if (region->back_end->resume != NULL) {
+    region->back_end->resume(region);
+  }
+}
 
 bool vm_crowded(const vm_region *region) { return region->back_end->crowded((vm_region *)(uintptr_t)region); }

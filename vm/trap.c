@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 // trap.c: the signal handler: finds out whose fault it is, and hands ours to claim.c.
 //
-// Neighbours: region.c installs when a region opens; vm_claim_trap does the work. The handler runs in the thread that
-// touched the page, on its alternate stack if it has one, with every signal blocked but those of faults.
-//
-// A fault that is not ours goes to whoever handled the signal before, as if we were not there.
+// Neighbours: region.c installs when a region opens; vm_claim_trap does the work; chain.c has the faults that are not ours. The
+// handler runs in the thread that touched the page, on its alternate stack if it has one, with every signal blocked but those of faults.
 
 #include "vm/backend.h"
 #include "vm/check.h"
@@ -15,14 +13,12 @@
 #include <string.h>
 #include <ucontext.h>
 
-enum { PAGE_FAULT = 14, ERROR_WRITE = 2, ERROR_FETCH = 16 };
+enum { PAGE_FAULT = 14, ERROR_WRITE = 2, ERROR_FETCH = 16, ALIGNMENT_CHECK = 1 << 18 };
 
-// One per signal that we may handle. The actions are written before our handler is installed.
+// One per signal that we may handle.
 static struct handled {
   int signo;
   uint32_t volatile installed;
-  struct sigaction previous; // what we replaced last
-  struct sigaction first;    // what was there before veil
 } handled[] = {{.signo = SIGSEGV}, {.signo = SIGBUS}};
 
 enum { HANDLED = sizeof handled / sizeof handled[0] };
@@ -30,66 +26,13 @@ enum { HANDLED = sizeof handled / sizeof handled[0] };
 static uint32_t volatile install_lock;
 static int block_too; // under install_lock: the signal that runtime wants blocked, 0: none
 
-// ---- Passing on.
-
-static void die_as_before(int signo, const siginfo_t *info) {
-  struct sigaction action;
-  memset(&action, 0, sizeof action);
-  action.sa_handler = SIG_DFL;
-  os_handle(signo, &action, NULL);
-  if (info->si_code <= 0) {
-    raise(signo); // sent, not a fault: returning would not bring it again
-  }
-}
-
-// Calls the handler with the signal mask that the kernel would have given it.
-static void call_handler(const struct sigaction *action, int signo, siginfo_t *info, ucontext_t *context) {
-  sigset_t mask = context->uc_sigmask, ours;
-  sigorset(&mask, &mask, &action->sa_mask);
-  if (!(action->sa_flags & SA_NODEFER)) {
-    sigaddset(&mask, signo);
-  }
-  os_mask(SIG_SETMASK, &mask, &ours);
-  if (action->sa_flags & SA_SIGINFO) {
-    action->sa_sigaction(signo, info, context);
-  } else {
-    action->sa_handler(signo);
-  }
-  os_mask(SIG_SETMASK, &ours, NULL);
-}
-
-// trap.chain: the mark is in the one field of the context that the kernel sets to zero and does not read. A handler may
-// leave by longjmp, so nothing that has to be undone would do. Marked once, a signal goes to who was there before
-// veil; marked twice, to nobody.
-static ucontext_t passed_once, passed_twice;
-
-static void pass_on(struct handled *h, int signo, siginfo_t *info, ucontext_t *context) {
-  bool again = context->uc_link == &passed_once;
-  struct sigaction *to = again ? &h->first : &h->previous, action = *to;
-  if (action.sa_handler == SIG_IGN && info->si_code <= 0) {
-    return;
-  }
-  // A fault that is ignored kills, too.
-  if (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN || context->uc_link == &passed_twice) {
-    die_as_before(signo, info);
-    return;
-  }
-  if (action.sa_flags & SA_RESETHAND) {
-    to->sa_handler = SIG_DFL;
-  }
-  ucontext_t *link = context->uc_link;
-  context->uc_link = again ? &passed_twice : &passed_once;
-  call_handler(&action, signo, info, context);
-  context->uc_link = link;
-}
-
 // ---- The handler.
 
 static _Thread_local volatile unsigned trapping __attribute__((tls_model("initial-exec")));
 
 bool vm_trapping(void) { return trapping != 0; }
 
-static _Noreturn void stray(vm_region *region, void *address) {
+void vm_stray(vm_region *region, void *address) {
   if (region->config.stray != NULL) {
     region->config.stray(region->config.arg, address);
   }
@@ -99,31 +42,47 @@ static _Noreturn void stray(vm_region *region, void *address) {
 
 static void on_fault(int signo, siginfo_t *info, void *context) {
   int saved = errno;
-  struct handled *h = signo == SIGSEGV ? &handled[0] : &handled[1];
   const greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
   greg_t error = registers[REG_ERR];
+  if (registers[REG_EFL] & ALIGNMENT_CHECK) {
+    // The program's own; the kernel leaves it on, and neither we nor libc are aligned.
+    __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~(unsigned long long)ALIGNMENT_CHECK);
+  }
   vm_region *region = NULL;
   if (info->si_code > 0 && registers[REG_TRAPNO] == PAGE_FAULT && !(error & ERROR_FETCH)) {
     region = vm_region_find(info->si_addr);
   }
-  if (region == NULL || region->back_end->signal != signo) {
-    pass_on(h, signo, info, context);
+  enum vm_fault fault = region != NULL ? vm_fork_fault(region, signo, info->si_addr) : VM_FAULT_FOREIGN;
+  if (fault == VM_FAULT_RETRY) {
+    errno = saved;
+    return;
+  }
+  if (fault == VM_FAULT_FOREIGN) {
+    vm_chain_pass(signo, info, context);
     errno = saved;
     return;
   }
   uint64_t start = vm_now();
   if (vm_claim_settling()) {
-    vm_fatal("the view was touched at %p while a claim was being settled or an object traced: use the alias",
-             info->si_addr);
+    vm_fatal(VM_VIEW_TOUCHED, info->si_addr);
   }
   trapping++;
-  bool has_memory = vm_claim_trap(region, vm_page_of(region, info->si_addr), (error & ERROR_WRITE) != 0);
-  trapping--;
-  if (!has_memory) {
-    stray(region, info->si_addr);
+  size_t page = vm_page_of(region, info->si_addr);
+  uint32_t heard = at32_load(&region->listening);
+  if (__builtin_expect(heard != 0, 0)) {
+    region->config.trap_began(region->config.arg, page, heard);
   }
+  bool has_memory = vm_claim_trap(region, page, (error & ERROR_WRITE) != 0);
+  if (!has_memory) {
+    vm_stray(region, info->si_addr);
+  }
+  uint64_t end = vm_now();
   at_add(&region->traps_count, 1);
-  vm_histogram_add(region->trap_ns, vm_now() - start);
+  vm_histogram_add(region->trap_ns, end - start);
+  if (__builtin_expect(heard != 0, 0)) {
+    region->config.trap_ended(region->config.arg, page, start, end, heard);
+  }
+  trapping--;
   errno = saved;
 }
 
@@ -158,18 +117,15 @@ static struct sigaction our_action(void) {
   return action;
 }
 
-static bool install_locked(struct handled *h) {
+static bool install_locked(const struct handled *h) {
   struct sigaction now, action = our_action();
   if (os_handle(h->signo, NULL, &now) < 0) {
     return false;
   }
   if (!is_ours(&now)) {
-    h->previous = now;
-    if (!at32_load(&h->installed)) {
-      h->first = now;
-    }
+    vm_chain_set(h->signo, &now); // before our handler can be called
   }
-  return os_handle(h->signo, &action, NULL) == 0;
+  return os_claim(h->signo, &action, true) == 0;
 }
 
 bool vm_trap_install(int signo) {
@@ -178,9 +134,11 @@ bool vm_trap_install(int signo) {
   for (size_t i = 0; i < HANDLED; i++) {
     struct handled *h = &handled[i];
     if (h->signo == signo) {
-      // Whoever replaced our handler since then is left alone until vm_trap_restore.
-      installed = at32_load(&h->installed) || install_locked(h);
-      at32_store_release(&h->installed, installed);
+      // Also if it is installed: other code may have replaced it since then.
+      installed = install_locked(h);
+      if (installed) {
+        at32_store_release(&h->installed, 1);
+      }
     }
   }
   install_leave();

@@ -60,10 +60,10 @@ typedef struct vm_region_config {
   size_t bytes;            // to reserve; a multiple of 2 MiB
   unsigned page_shift;     // a vm page is 2^shift bytes, [12, 16]: the unit of claims and traps
   size_t huge;             // memory of so many bytes from the base on may be had in huge pages (vm_commit_huge); a multiple of VM_HUGE
-  const char *back_end;    // "uffd", "mprotect", "none", or "auto"/NULL: VEIL_VM, else the best that works
+  const char *back_end;    // "uffd", "guard", "mprotect", "uffd-kernel", "none", or "auto"/NULL: VEIL_VM, else the best that works
 
   // Settles one claim (VM_ABSENT, VM_UNSCANNED or VM_UNSAVED) of `page`, which the caller holds BUSY.
-  // Called in the touching thread, in a signal handler, or from vm_settle. `write` as far as
+  // Called in the touching thread, in a signal handler, or (uffd-kernel) in a thread of the back end's own, or from vm_settle. `write` as far as
   // the system tells. Reads and writes contents through the alias only. Cannot fail.
   // The page's claim is dropped when it returns, before the next one is settled.
   void (*settle)(void *arg, size_t page, unsigned claim, bool write);
@@ -74,6 +74,10 @@ typedef struct vm_region_config {
   bool (*settles)(void *arg, size_t page);
   // True for a page that the system may be writing for a thread now: it is not armed, and counts as written each time. NULL: none.
   bool (*touched)(void *arg, size_t page);
+  // Told of each trap while `listening` is not 0, in the handler: before the page's claims are settled, and when it is open. `heard` is the
+  // value that `listening` had at the beginning. Both NULL: nobody is told.
+  void (*trap_began)(void *arg, size_t page, uint32_t heard);
+  void (*trap_ended)(void *arg, size_t page, uint64_t began_ns, uint64_t ended_ns, uint32_t heard);
   void *arg;
 } vm_region_config;
 
@@ -89,17 +93,24 @@ struct vm_region {
   int memory;              // the memfd
   char *space;             // all that is reserved: view, gap and alias
   vm_region_config config;
-  size_t huge_chunks;      // of VM_HUGE bytes, from the base on: huge.c's
+  size_t chunks;           // of VM_HUGE bytes: huge.c's
+  size_t huge_chunks;      // those from the base on whose memory may be had in huge pages
   struct vm_backend_state *state; // the back end's own
   // Atomic.
   uint32_t volatile *word; // one per page; see the enums above. Changed by claim.c only
   AO_t traps_count;        // traps taken
+  uint32_t volatile listening; // 0: nobody wants to hear of traps; else a number of the listener's
   AO_t committed;          // bytes committed now
   AO_t top;                // no page from here on was ever committed
   uint8_t volatile *chunk; // per chunk: whether the back end's `adopt` made it ready to be opened, and whether it is a huge page
   uint32_t volatile huge_failures; // in a row
   struct vm_dirty *dirty;  // dirty.c's
   struct vm_histogram *trap_ns; // time in the handler
+  uint32_t volatile frozen; // 1: whoever traps waits until it is 0 (vm.frozen)
+  uint32_t volatile thaws;  // counts
+  uint32_t volatile lost;   // enum vm_lost
+  // The thread that forks.
+  bool spared; // vm_freeze could spare what it was asked to
 };
 
 // Opens a region: reserves the view and the alias, proves each primitive of the back end in
@@ -243,6 +254,39 @@ bool vm_trapping(void);
 // Puts our handlers back where other code has replaced them, chained to what is there now. How many
 // there were. Async-signal-safe.
 int vm_trap_restore(void);
+
+// For whoever stops the threads that touch the region, once they all stand: from when vm_quiesce returns until vm_resume
+// no trap is being handled, by threads of the back end's own either (uffd-kernel); touches by others than the caller wait so long.
+// One caller at a time, who holds no page. Any thread.
+void vm_quiesce(vm_region *region);
+void vm_resume(vm_region *region);
+
+// ---- Fork (fork.c).
+
+// True for a page that stays writable all the same.
+typedef bool vm_spares(void *arg, size_t page);
+
+// From here to vm_thaw no page but those spared is written through the view: whoever tries waits, and so does whoever traps for another
+// reason. (If mappings are short, nothing is spared.) All mutators are stopped, and no page is held; they may go on before vm_thaw.
+void vm_freeze(vm_region *region, vm_spares *spares, void *arg);
+void vm_thaw(vm_region *region, vm_spares *spares, void *arg); // with the same answers
+
+// In the child, in this order: a copy of the memory in the place of the parent's, without access through the view; then the back
+// end anew, with the access that the parent's view gave. All pages count as written, where the kernel tracks writes. False: the system is short of
+// something; vm_fork_lose is what is left.
+bool vm_fork_copy(vm_region *region);
+bool vm_fork_open(vm_region *region);
+
+// Why a child does not have the region.
+enum vm_lost {
+  VM_KEPT = 0,
+  VM_LOST,    // no memory for a copy: a touch speaks and aborts
+  VM_NO_HEIR, // vm_fork_keep: a touch is a fault like any other
+};
+// In the child: nothing can reach the parent's memory any more.
+void vm_fork_lose(vm_region *region, enum vm_lost how);
+// Children are not to have the region at all. False: the system refuses.
+bool vm_fork_keep(vm_region *region);
 
 // ---- Figures.
 

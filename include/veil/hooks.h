@@ -14,26 +14,30 @@
 extern "C" {
 #endif
 
+// A service that is registered with a heap.
 typedef struct veil_service veil_service;
 
 // What a service may claim. VEIL_ABSENT forbids all access: before anybody, the
 // collector too, reads or writes the page, `absent` must have put its contents back.
 // VEIL_UNSAVED forbids writing: before anybody, the collector too, writes the page, `unsaved`
 // is called. On back ends that cannot tell, a read may have the same effect.
-typedef enum veil_claim { VEIL_ABSENT = 1, VEIL_UNSAVED = 2 } veil_claim;
+typedef enum veil_claim {
+  VEIL_ABSENT = 1, // the contents are away
+  VEIL_UNSAVED = 2 // the contents are to be saved before they change
+} veil_claim;
 
-// Callbacks; each may be NULL. `absent` and `unsaved` run in the thread that touches the page, possibly
+// Callbacks; each may be NULL. `absent` and `unsaved` run in the thread that touches the page (with uffd-kernel, in one of veil's own), possibly
 // in a signal handler: no locks that a mutator can hold, no malloc, no stdio, no waiting for other
 // pages. The claim is dropped when they return. `discarded` says that claims on these pages are
 // gone because the pages' contents died. `cycle` is the number of the cycle, from 1. `before_flip` and `after_flip` run with the world stopped;
 // `cycle_ended` does not.
 typedef struct veil_service_callbacks {
-  void (*absent)(void *arg, size_t page);
-  void (*unsaved)(void *arg, size_t page);
-  void (*discarded)(void *arg, size_t page, size_t count);
-  void (*before_flip)(void *arg, uint64_t cycle);
-  void (*after_flip)(void *arg, uint64_t cycle);
-  void (*cycle_ended)(void *arg, uint64_t cycle);
+  void (*absent)(void *arg, size_t page);                  // puts the page's contents back
+  void (*unsaved)(void *arg, size_t page);                 // saves the page's contents
+  void (*discarded)(void *arg, size_t page, size_t count); // forgets its claims on `count` pages
+  void (*before_flip)(void *arg, uint64_t cycle);          // the world is stopped, nothing has moved
+  void (*after_flip)(void *arg, uint64_t cycle);           // the world is stopped, pages are grey
+  void (*cycle_ended)(void *arg, uint64_t cycle);          // from-space has been freed
 } veil_service_callbacks;
 
 // Registers a service, up to 8 per heap. NULL on error. Any thread that is attached. Absent

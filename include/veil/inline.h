@@ -13,7 +13,7 @@ extern "C" {
 // A thread's allocation buffer: zeroed cells in [free, limit). Both ends are 8 modulo
 // 16, so that an object behind its 8-byte header is aligned to 16.
 typedef struct veil_tlab {
-  char *free, *limit;
+  char *free, *limit; // the next cell; the end
 } veil_tlab;
 
 // The public beginning of a thread; the rest is the runtime's.

@@ -20,10 +20,11 @@ extern "C" {
 // words are left alone. The tag bits are kept when the object moves.
 // Low-bit tagging: {low_tags, 0, 0}. NaN boxing: {1, 0xfff8, 0xffff}, say.
 typedef struct veil_encoding {
-  uint8_t low_tags;
-  uint16_t high_min, high_max;
+  uint8_t low_tags;            // bit i: words whose low three bits are i may be pointers
+  uint16_t high_min, high_max; // and only if their high 16 bits lie in [high_min, high_max]
 } veil_encoding;
 
+// Takes the slots that a trace callback reports.
 typedef struct veil_visitor veil_visitor;
 
 // A trace callback reports every slot of an object whose layout only the program
@@ -43,71 +44,139 @@ void veil_visit(veil_visitor *visitor, size_t offset);
 
 // A type's description. Fill it with the macros below; the last group is veil's.
 typedef struct veil_type {
-  const char *name;
+  const char *name;         // for messages
   size_t size;              // bytes of one object, or of one element of an array
   const size_t *pointers;   // byte offsets of the slots, each a multiple of 8
-  size_t pointer_count;
+  size_t pointer_count;     // how many
   veil_trace_fn *trace;     // instead of a pointer map, or NULL
   const veil_encoding *encoding; // NULL: plain pointers
 
   // Written by veil, once, at the first allocation.
   uint64_t header;          // 0 until registered
-  uint64_t array_header;
+  uint64_t array_header;    // of arrays of the type
   uint32_t leaf;            // 1: holds no pointers
 } veil_type;
 
-// VEIL_TYPE(node, left, right);        the pointer fields of `node`; array members
-//                                      are named one by one: child[0], child[1]
-// VEIL_TYPE_TAGGED(cell, enc, car, cdr); fields of one word each, decoded by `enc`
-// VEIL_LEAF(sample);                   no pointers
-// VEIL_TYPE_TRACE(frame, trace_frame); by callback
-// Each defines the static variable veil_type_<name> and is checked by the compiler: a
-// field that is not a pointer, or not 8 bytes, does not compile.
+// VEIL_TYPE(node, left, right): the pointer fields of `node`, up to 32; array members are named one by one: child[0],
+// child[1]. Defines the static variable veil_type_node. Checked by the compiler: a field that is not a pointer does
+// not compile.
 #define VEIL_TYPE(T, ...) \
-  VEIL_EACH_(VEIL_ASSERT_POINTER_, T, __VA_ARGS__) \
-  static const size_t veil_pointers_##T[] = {VEIL_EACH_(VEIL_OFFSET_, T, __VA_ARGS__)}; \
-  VEIL_DEFINE_TYPE_(T, veil_pointers_##T, sizeof veil_pointers_##T / sizeof(size_t), NULL, NULL)
+  VEIL_MAP_(VEIL_ASSERT_POINTER_, T, __VA_ARGS__) \
+  VEIL_DEFINE_TYPE_(T, VEIL_MAP_OF_(T), VEIL_COUNT_(__VA_ARGS__), NULL, NULL)
 
+// VEIL_TYPE_TAGGED(cell, &enc, car, cdr): fields of one word each, which decode by the veil_encoding; a field of another
+// size does not compile. NULL is the encoding of plain pointers: for fields that hold one and are declared as
+// something else.
 #define VEIL_TYPE_TAGGED(T, ENCODING, ...) \
-  VEIL_EACH_(VEIL_ASSERT_WORD_, T, __VA_ARGS__) \
-  static const size_t veil_pointers_##T[] = {VEIL_EACH_(VEIL_OFFSET_, T, __VA_ARGS__)}; \
-  VEIL_DEFINE_TYPE_(T, veil_pointers_##T, sizeof veil_pointers_##T / sizeof(size_t), NULL, ENCODING)
+  VEIL_MAP_(VEIL_ASSERT_WORD_, T, __VA_ARGS__) \
+  VEIL_DEFINE_TYPE_(T, VEIL_MAP_OF_(T), VEIL_COUNT_(__VA_ARGS__), NULL, ENCODING)
 
+// VEIL_LEAF(sample): no pointers.
 #define VEIL_LEAF(T) VEIL_DEFINE_TYPE_(T, NULL, 0, NULL, NULL)
+// VEIL_TYPE_TRACE(frame, trace_frame): slots are reported by a veil_trace_fn.
 #define VEIL_TYPE_TRACE(T, FN) VEIL_DEFINE_TYPE_(T, NULL, 0, FN, NULL)
-
 // As VEIL_TYPE_TRACE, with slots that decode by `ENCODING`.
 #define VEIL_TYPE_TRACE_TAGGED(T, FN, ENCODING) VEIL_DEFINE_TYPE_(T, NULL, 0, FN, ENCODING)
 
-// Built in: arrays of pointers, and arrays of bytes.
+// Built in: the type of arrays of pointers (veil_new_pointers).
 extern veil_type veil_type_pointer_;
+// Built in: the type of arrays of bytes (veil_new_bytes).
 extern veil_type veil_type_byte_;
 
-#ifdef __cplusplus
-#define VEIL_STATIC_ASSERT_ static_assert
-#else
-#define VEIL_STATIC_ASSERT_ _Static_assert
-#endif
+#ifndef __cplusplus
 
 #define VEIL_DEFINE_TYPE_(T, MAP, COUNT, TRACE, ENCODING) \
-  VEIL_STATIC_ASSERT_(sizeof(T) % 8 == 0 || (COUNT) == 0, #T ": size is not a multiple of 8"); \
+  _Static_assert(sizeof(T) % 8 == 0 || (COUNT) == 0, #T ": size is not a multiple of 8"); \
   static veil_type veil_type_##T __attribute__((unused)) = {#T, sizeof(T), MAP, COUNT, TRACE, ENCODING, 0, 0, 0}
 
-#define VEIL_OFFSET_(T, F) offsetof(T, F),
+#define VEIL_MAP_(ASSERT, T, ...) \
+  VEIL_EACH_(ASSERT, T, __VA_ARGS__) \
+  static const size_t veil_pointers_##T[] = {VEIL_EACH_(VEIL_OFFSET_, T, __VA_ARGS__)};
+#define VEIL_MAP_OF_(T) veil_pointers_##T
 #define VEIL_ASSERT_POINTER_(T, F) \
-  VEIL_STATIC_ASSERT_(__builtin_classify_type(((T *)0)->F) == 5 && sizeof(((T *)0)->F) == 8, \
-                      #T "." #F " is not a pointer");
+  _Static_assert(__builtin_classify_type(((T *)0)->F) == 5 && sizeof(((T *)0)->F) == 8, #T "." #F " is not a pointer");
+#define VEIL_ASSERT_WORD_(T, F) _Static_assert(sizeof(((T *)0)->F) == 8, #T "." #F " is not a word of 8 bytes");
+
+#else
+
+// In C++ the macros stand in the namespace of the type; a class or a template's instance gets a plain name first (typedef
+// pair<int> int_pair;). veil_new takes qualified names and template parameters, and gives zeroed memory: no
+// constructor runs (place one with new (p) T), nor ever a destructor, and objects move as bytes do. A class whose fields
+// are private says VEIL_FRIEND(T); in its body. Fields of virtual bases have no fixed offset and cannot be named.
+#define VEIL_FRIEND(T) \
+  template <class> \
+  friend struct veil_fields_of_##T
+
+// Constant in every translation unit before any code runs, as in C: a constructor of a static object may allocate.
+#define VEIL_DEFINE_TYPE_(T, MAP, COUNT, TRACE, ENCODING) \
+  static_assert(sizeof(T) % 8 == 0 || (COUNT) == 0, #T ": size is not a multiple of 8"); \
+  static_assert(VEIL_NO_DESTRUCTOR_(T), #T " has a destructor, which veil would never call"); \
+  static veil_type veil_type_##T __attribute__((unused)) = {#T, sizeof(T), MAP, COUNT, TRACE, ENCODING, 0, 0, 0}; \
+  extern "C++" { \
+  __attribute__((unused)) static inline veil_type *veil_type_of_(const T *) { return &veil_type_##T; } \
+  } \
+  static_assert(true, "takes the semicolon")
+
+#ifdef __clang__
+#define VEIL_NO_DESTRUCTOR_(T) __is_trivially_destructible(T)
+#else
+#define VEIL_NO_DESTRUCTOR_(T) __has_trivial_destructor(T)
+#endif
+
+// A template, so that a header may define it, whose name a class can make its friend. offsetof warns of classes that are
+// not laid out as in C; both compilers give the right number for all but virtual bases.
+#define VEIL_MAP_(ASSERT, T, ...) \
+  extern "C++" { \
+  template <class> \
+  struct veil_fields_of_##T { \
+    VEIL_EACH_(ASSERT, T, __VA_ARGS__) \
+    static const size_t at[VEIL_COUNT_(__VA_ARGS__)]; \
+  }; \
+  _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Winvalid-offsetof\"") \
+  template <class veil_any> \
+  const size_t veil_fields_of_##T<veil_any>::at[VEIL_COUNT_(__VA_ARGS__)] = { \
+      VEIL_EACH_(VEIL_OFFSET_, T, __VA_ARGS__)}; \
+  _Pragma("GCC diagnostic pop") \
+  }
+#define VEIL_MAP_OF_(T) veil_fields_of_##T<void>::at
+#define VEIL_ASSERT_POINTER_(T, F) \
+  static_assert(veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F)>::value, #T "." #F " is not a pointer");
 #define VEIL_ASSERT_WORD_(T, F) \
-  VEIL_STATIC_ASSERT_(sizeof(((T *)0)->F) == 8, #T "." #F " is not a word of 8 bytes");
+  static_assert(sizeof(static_cast<T *>(nullptr)->F) == 8, #T "." #F " is not a word of 8 bytes");
+
+extern "C++" {
+template <class T>
+struct veil_is_pointer_ {
+  static const bool value = false;
+};
+template <class T>
+struct veil_is_pointer_<T *> {
+  static const bool value = true;
+};
+template <class T>
+struct veil_is_pointer_<T &> : veil_is_pointer_<T> {}; // an array's element
+template <class T>
+struct veil_is_pointer_<const T> : veil_is_pointer_<T> {};
+template <class T>
+struct veil_is_pointer_<volatile T> : veil_is_pointer_<T> {};
+template <class T>
+struct veil_is_pointer_<const volatile T> : veil_is_pointer_<T> {};
+}
+
+#endif
+
+#define VEIL_OFFSET_(T, F) offsetof(T, F),
 
 // Applies M(T, x) to up to 32 arguments.
-#define VEIL_EACH_(M, T, ...) \
-  VEIL_EACH_PICK_(__VA_ARGS__, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, \
-                  15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1) \
-  (M, T, __VA_ARGS__)
-#define VEIL_EACH_PICK_(a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16, a17, a18, \
-                        a19, a20, a21, a22, a23, a24, a25, a26, a27, a28, a29, a30, a31, a32, N, ...) \
-  VEIL_EACH_##N##_
+#define VEIL_EACH_(M, T, ...) VEIL_EACH_NAME_(VEIL_COUNT_(__VA_ARGS__))(M, T, __VA_ARGS__)
+#define VEIL_EACH_NAME_(N) VEIL_EACH_PASTE_(N)
+#define VEIL_EACH_PASTE_(N) VEIL_EACH_##N##_
+#define VEIL_COUNT_(...) \
+  VEIL_COUNT_PICK_(__VA_ARGS__, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12, 11, \
+                   10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
+#define VEIL_COUNT_PICK_(a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16, a17, a18, a19, a20, a21, \
+                         a22, a23, a24, a25, a26, a27, a28, a29, a30, a31, a32, N, ...) \
+  N
 #define VEIL_EACH_1_(M, T, a) M(T, a)
 #define VEIL_EACH_2_(M, T, a, ...) M(T, a) VEIL_EACH_1_(M, T, __VA_ARGS__)
 #define VEIL_EACH_3_(M, T, a, ...) M(T, a) VEIL_EACH_2_(M, T, __VA_ARGS__)

@@ -14,6 +14,12 @@
 // of an object, NULL, or a tagged value, never an interior pointer. Errors of use abort
 // with a message; errors of resources and input return NULL or a status, and
 // veil_error() says why.
+//
+// Signals: veil handles SIGBUS or SIGSEGV, by the back end, and the option's stop signal. Faults that are not veil's go to the handler that the
+// program has installed, before or after veil_open, or kill as they would without veil. A handler that is installed while heaps are
+// open takes veil's place until the next stop (veil_collect makes one): no object may be touched in between. While one of
+// these signals is blocked, by a thread or by the mask of a running handler, objects may not be touched either; blocking the stop signal holds up
+// all other threads. libveilsig.so, preloaded or linked before libc, lifts both limits. Alternate signal stacks of attached threads have 16 KiB at least.
 
 #ifndef VEIL_VEIL_H
 #define VEIL_VEIL_H
@@ -29,10 +35,12 @@
 extern "C" {
 #endif
 
+// A heap: its objects, its options and the threads attached to it.
 typedef struct veil_heap veil_heap;
 
+// What calls return that may fail.
 typedef enum veil_status {
-  VEIL_OK = 0,
+  VEIL_OK = 0,      // done
   VEIL_INVALID,     // an argument or option is out of range
   VEIL_NO_MEMORY,   // the system or the limit refuses
   VEIL_UNSUPPORTED, // the system lacks what was asked for
@@ -64,14 +72,22 @@ void veil_detach(veil_thread *self);
 // The heap of a thread.
 veil_heap *veil_thread_heap(veil_thread *self);
 
+#ifdef __cplusplus
+#define VEIL_TYPE_OF_(T) (veil_type_of_(static_cast<const T *>(nullptr))) // looked up in the namespace of T
+#define VEIL_CAST_(T, x) static_cast<T>(x)
+#else
+#define VEIL_TYPE_OF_(T) (&veil_type_##T)
+#define VEIL_CAST_(T, x) ((T)(x))
+#endif
+
 // One zeroed object of type T. Never NULL, unless the option oom=null is set and the limit is
 // reached after a full collection. Owning thread, not in a signal handler.
-#define veil_new(self, T) ((T *)veil_alloc((self), &veil_type_##T, sizeof(T)))
+#define veil_new(self, T) VEIL_CAST_(T *, veil_alloc((self), VEIL_TYPE_OF_(T), sizeof(T)))
 
 // A zeroed array of n elements of T; its length is fixed. A length that overflows is out of memory.
-#define veil_new_array(self, T, n) ((T *)veil_alloc_array((self), &veil_type_##T, (n)))
-#define veil_new_pointers(self, n) ((void **)veil_alloc_array((self), &veil_type_pointer_, (n)))
-#define veil_new_bytes(self, n) ((void *)veil_alloc_array((self), &veil_type_byte_, (n)))
+#define veil_new_array(self, T, n) VEIL_CAST_(T *, veil_alloc_array((self), VEIL_TYPE_OF_(T), (n)))
+#define veil_new_pointers(self, n) VEIL_CAST_(void **, veil_alloc_array((self), &veil_type_pointer_, (n)))
+#define veil_new_bytes(self, n) veil_alloc_array((self), &veil_type_byte_, (n))
 void *veil_alloc_array(veil_thread *self, veil_type *type, size_t length);
 
 // The length of an array in elements; 1 for an object that is none. `object` is the start of
@@ -112,6 +128,9 @@ void veil_remove_roots_callback(veil_heap *heap, veil_roots_fn *fn, void *arg);
 void veil_root_slot(veil_root_visitor *visitor, void *slot);
 void veil_root_range(veil_root_visitor *visitor, const void *base, const void *limit);
 
+// After fork() the child has a heap of its own; the thread that forked is attached there as it was in the parent, all others are gone (option
+// fork, veil/options.h). `self`, references and registered roots stay good. Not in a root or trace callback, nor in a service's.
+
 // A full collection: starts a cycle and returns when from-space is free. If a
 // cycle is under way it is finished first, and a new one run. Owning thread.
 void veil_collect(veil_thread *self);
@@ -122,24 +141,71 @@ void veil_collect_start(veil_thread *self);
 // True from a flip until the end of its cycle. Any thread.
 bool veil_collecting(veil_heap *heap);
 
-// Figures since the heap opened. Times in nanoseconds, sizes in bytes.
+// ---- Memory.
+
+// Sets the heap's hard limit, in bytes, from 2 MiB to what the option `reserve` allows. Below what is held now it means that cycles run and mutators wait until
+// it is kept. VEIL_INVALID if out of range. Any thread, the out-of-memory hook too.
+veil_status veil_set_limit(veil_heap *heap, size_t bytes);
+
+// Says that objects own `bytes` more (or fewer, if negative) outside the heap: malloc'd buffers, mappings. It counts like garbage born when it grows, and so brings
+// the next cycle nearer; it does not count towards the limit. Aborts if the sum falls below zero. May start a cycle in an attached
+// thread, which it therefore must not do in a signal handler. Any thread.
+void veil_external(veil_heap *heap, ptrdiff_t bytes);
+
+// The hook that is asked when an object of `bytes` (its header included) cannot be had within the limit after full collections: true says "once more", and if that is in vain it
+// is asked again; false lets the option `oom` decide. It is called in the thread that allocates, which may
+// be several at once, and holds no lock of veil's there: it may drop references, collect, raise the limit, wait. It may allocate; if that fails in turn it is not asked, but
+// the option decides. It may leave by longjmp (or a C++ exception) after veil_oom_hook_left. Not asked for an array whose size overflows. NULL
+// takes the hook away; a thread may be in the old one still. VEIL_NO_MEMORY if it cannot be noted. Any thread.
+typedef bool veil_oom_fn(void *arg, size_t bytes);
+veil_status veil_set_oom_hook(veil_heap *heap, veil_oom_fn *fn, void *arg);
+
+// Says that the hook is going to be left in another way than by returning. Owning thread.
+void veil_oom_hook_left(veil_thread *self);
+
+// Figures since the heap opened. Times in nanoseconds, sizes in bytes. Fields are only ever added at the end.
 typedef struct veil_stats {
-  uint64_t major_cycles, minor_cycles;
+  uint64_t major_cycles, minor_cycles; // begun
   uint64_t flip_max_ns, flip_p50_ns, flip_total_ns; // from the request to stop until the last mutator runs
   uint64_t traps, trap_p50_ns, trap_p99_ns, trap_max_ns; // in the handler
-  uint64_t pages_scanned_trap, pages_scanned_background;
+  uint64_t pages_scanned_trap, pages_scanned_background; // by traps, by scanner threads; and pages_scanned_assist, below
   uint64_t veiled_max_ns, veiled_total_ns; // from the flip until no page is grey
-  uint64_t copied_bytes, copied_objects;
+  uint64_t copied_bytes, copied_objects; // moved, ever
   uint64_t pinned_objects;               // at the last flip
   uint64_t kept_blocks;                  // for want of to-space, ever
   uint64_t stall_ns, assists;            // mutators waiting for memory; scans they did themselves
   uint64_t allocated_bytes;              // in buffers and large objects handed out
   uint64_t live_bytes;                   // what survived the last cycle
   uint64_t held_bytes, held_max_bytes;   // memory of the heap's pages, now and at most
-  uint64_t limit_bytes;
-  uint64_t threads;
+  uint64_t limit_bytes;                  // what it may hold
+  uint64_t threads;                      // attached now
+  uint64_t soft_limit_bytes;             // 0: none
+  uint64_t external_bytes;               // as veil_external was told
+  uint64_t idle_cycles;                  // started for an idle heap (option idle) while all threads were in brackets
+  uint64_t cycle_total_ns;               // in which a cycle was under way, its sweep included
+  uint64_t flip_p99_ns;
+  uint64_t pages_scanned_assist;         // by mutators that helped
+  uint64_t stops, stop_max_ns, stop_total_ns; // of the world, for whatever reason; from the request until mutators were told to go on
+  uint64_t stalls;                       // times that a mutator waited: stall_ns
+  uint64_t committed_bytes, returned_bytes; // had from the system and given back, ever
+  uint64_t threads_attached;             // ever
+  uint64_t roots;                        // precise slots looked at in the last flip
+  uint64_t limit_reached, out_of_memory; // allocations that found no room at once; that found none at all
+  uint64_t claims_settled;               // of services
+  uint64_t handlers_restored;            // signal handlers of veil's that others had replaced
 } veil_stats;
-void veil_get_stats(veil_heap *heap, veil_stats *out);
+
+// Any thread, signal handlers too; nothing stops for it, so figures that change meanwhile may not agree to the last.
+static inline void veil_get_stats(veil_heap *heap, veil_stats *out);
+
+// The same for a structure of `size` bytes: programs built with an older veil have a shorter one. What a longer one has is set to zero.
+void veil_get_stats_sized(veil_heap *heap, veil_stats *out, size_t size);
+
+static inline void veil_get_stats(veil_heap *heap, veil_stats *out) { veil_get_stats_sized(heap, out, sizeof *out); }
+
+// Writes a report for people, line by line: through a callback, or to a file descriptor. Allocates nothing. Any thread, not in signal handlers.
+void veil_print_stats(veil_heap *heap, void (*write)(void *arg, const char *text, size_t bytes), void *arg);
+void veil_print_stats_fd(veil_heap *heap, int fd);
 
 // Begins the maxima and percentiles anew (flip_*, trap_*, veiled_max_ns), so that a program can leave its
 // start-up out. Counters and totals go on. Any thread.
@@ -152,4 +218,6 @@ void veil_verify(veil_thread *self);
 #ifdef __cplusplus
 }
 #endif
+
+#include <veil/roots.h>
 #endif

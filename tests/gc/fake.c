@@ -83,6 +83,8 @@ fake *fake_open(fake_options options) {
   }
   gc_config config = {
       .limit = options.limit ? options.limit : (size_t)32 << 20,
+      .soft_limit = options.soft_limit,
+      .reserve = options.reserve,
       .page_shift = log2_of(options.granule ? options.granule : 4096),
       .back_end = options.back_end,
       .growth = options.growth ? options.growth : 80,
@@ -185,7 +187,9 @@ void fake_buffers_drop(fake *f) {
 
 void fake_flip(fake *f) {
   EXPECT(gc_phase_now(f->gc) == GC_IDLE);
+  vm_quiesce(f->gc->region);
   gc_flip_stopped(f->gc);
+  vm_resume(f->gc->region);
 }
 
 bool fake_step(fake *f) {

@@ -53,6 +53,7 @@ typedef struct fake_options {
   size_t granule;   // default 4 KiB
   unsigned growth;
   size_t headroom;
+  size_t soft_limit, reserve;
 } fake_options;
 
 // NULL where the system forbids the back end; aborts if opening fails otherwise.

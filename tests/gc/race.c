@@ -147,6 +147,8 @@ int main(int argc, char **argv) {
     }
     pthread_barrier_wait(&barrier);
     pthread_barrier_wait(&barrier); // all are done
+    vm_quiesce(f->gc->region);      // and nobody works for them any more
+    vm_resume(f->gc->region);
     fake_finish(f);
     f->gc->limit = f->gc->config.limit;
     shape_check();
@@ -165,8 +167,8 @@ int main(int argc, char **argv) {
   for (size_t i = 0; i < THREADS; i++) {
     pthread_join(thread[i], NULL);
   }
-  printf("%u cycles, %lu objects copied, %lu blocks kept, %lu traps\n", f->gc->cycle, (unsigned long)f->gc->copied_objects,
-         (unsigned long)f->gc->kept_blocks, (unsigned long)f->gc->region->traps_count);
+  printf("%u cycles, %lu objects copied, %lu blocks kept, %lu traps\n", f->gc->cycle, (unsigned long)at_load(&f->gc->copied_objects),
+         (unsigned long)f->gc->kept_blocks, (unsigned long)at_load(&f->gc->region->traps_count));
   pthread_barrier_destroy(&barrier);
   fake_close(f);
   return 0;

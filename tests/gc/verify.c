@@ -164,15 +164,16 @@ static void copier_is_given_back_with_slots(void *arg) {
 
 #define DIES(NAME, BACK_END, TEXT)                                                                                     \
   Test(verify, NAME##_is_noticed_on_##BACK_END, .timeout = 60) {                                                       \
-    back_end_now = #BACK_END;                                                                                          \
+    back_end_now = BACK_END_##BACK_END;                                                                                          \
     death d = death_of(NAME, NULL);                                                                                    \
     if (d.code == 77) {                                                                                                \
       cr_skip_test("the back end does not work here");                                                                 \
     }                                                                                                                  \
     cr_assert(death_says(&d, TEXT));                                                                                   \
   }
-#define DIES_EVERYWHERE(NAME, TEXT) DIES(NAME, none, TEXT) DIES(NAME, mprotect, TEXT) DIES(NAME, uffd, TEXT)
-#define DIES_BY_TRAP(NAME, TEXT) DIES(NAME, mprotect, TEXT) DIES(NAME, uffd, TEXT)
+#define DIES_EVERYWHERE(NAME, TEXT) DIES(NAME, none, TEXT) DIES_BY_TRAP(NAME, TEXT)
+#define DIES_BY_TRAP(NAME, TEXT)                                                                                       \
+  DIES(NAME, mprotect, TEXT) DIES(NAME, guard, TEXT) DIES(NAME, uffd, TEXT) DIES(NAME, uffd_kernel, TEXT)
 
 DIES_EVERYWHERE(slot_holds_a_from_space_pointer, "[gc.tospace]")
 DIES_EVERYWHERE(slot_holds_an_interior_pointer, "which is not the start of an object")

@@ -90,7 +90,7 @@ static void program(void *arg) {
   veil_options options = {.back_end = back_end, .limit = 12 * MIB, .headroom = MIB, .scanners = 2, .verify = 1};
   heap = veil_open(&options);
   if (heap == NULL) {
-    if (!injected() && strcmp(back_end, "uffd") == 0) {
+    if (!injected() && !back_end_is_everywhere(back_end)) {
       end_with(UNSUPPORTED);
     }
     error_end("veil_open");

@@ -199,3 +199,39 @@ Test(system_calls, a_thread_that_ends_gives_its_touches_up) {
   }
   end();
 }
+
+// With uffd-kernel the kernel waits for the page as a mutator does: nothing has to be touched.
+Test(system_calls, on_veiled_pages_they_succeed_with_uffd_kernel, .timeout = 120) {
+  START_OR_SKIP(.back_end = "uffd-kernel", .verify = 1, .scanners = 2);
+  int fds[2];
+  cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+  pthread_t thread = thread_start(collects_all_the_time, NULL);
+  enum { OBJECTS = 200, WORDS = 1500 };
+  void ***table = (void ***)veil_new_pointers(self, OBJECTS);
+  for (long i = 0; i < OBJECTS; i++) {
+    table[i] = veil_new_pointers(self, WORDS);
+    words_fill((long *)table[i], WORDS, i);
+  }
+  static long outside[WORDS];
+  uint64_t cycles = stats_of(heap).major_cycles;
+  for (long round = 0; round < 3000 || stats_of(heap).major_cycles < cycles + 20; round++) {
+    long i = round * 37 % OBJECTS;
+    char *out = (char *)table[i], *in = (char *)veil_new_pointers(self, WORDS);
+    ssize_t n = write(fds[0], out, WORDS * 8); // `out` is on the stack, so it stays where it is
+    cr_assert(n > 0 || errno == EINTR, "write: %s", strerror(errno));
+    for (ssize_t got = 0; got < n;) {
+      ssize_t m = read(fds[1], in + got, (size_t)(n - got));
+      cr_assert(m > 0 || errno == EINTR, "read: %s", strerror(errno));
+      got += m > 0 ? m : 0;
+    }
+    if (n == WORDS * 8) {
+      memcpy(outside, in, sizeof outside);
+      cr_assert(words_check(outside, WORDS, i));
+    }
+  }
+  over = 1;
+  veil_block_begin(self);
+  pthread_join(thread, NULL);
+  veil_block_end(self);
+  end();
+}

@@ -11,7 +11,7 @@
 config cfg;
 
 static const char usage[] =
-    "usage: torture [--seed N] [--seconds S] [--threads N] [--back-end uffd|mprotect|none] [--live KIB] [--limit MIB]\n"
+    "usage: torture [--seed N] [--seconds S] [--threads N] [--back-end uffd|uffd-kernel|guard|mprotect|none] [--live KIB] [--limit MIB]\n"
     "  [--granule N] [--scanners N] [--stop signal|poll] [--storm|--no-storm] [--service|--no-service] [--verify N]\n"
     "  [--torture K] [--growth PERCENT] [--headroom KIB] [--oom null|abort] [--churn|--no-churn] [--tight]\n"
     "  [--break 1|2|3]  corrupts something on purpose: it has to be found\n"
@@ -47,7 +47,7 @@ static double number(const char *name, const char *text, double low, double high
 static void derive(bool tight) {
   rng r = {mix(cfg.seed ^ 0x746f7274757265ull)};
   static const size_t granules[] = {4096, 4096, 4096, 16384, 65536};
-  static const char *const ends[] = {"uffd", "uffd", "uffd", "mprotect", "mprotect", "none"};
+  static const char *const ends[] = {"uffd", "uffd", "uffd", "mprotect", "guard", "none"};
   cfg.threads = (unsigned)between(&r, 1, 6);
   cfg.back_end = ends[below(&r, 6)];
   cfg.live = between(&r, 500, 16000) << 10;

@@ -48,8 +48,8 @@ Test(crowd, pages_open_without_mappings_by_settling_their_neighbours, .timeout =
   world_close(&w);
 }
 
-Test(crowd, pages_open_without_mappings_and_without_settling, .timeout = 60) {
-  world_open(&w, "mprotect");
+ON_TRAPPING_BACK_ENDS(crowd, pages_open_without_mappings_and_without_settling) {
+  world_open(&w, back_end);
   cr_assert(vm_commit(w.region, 0, PAGES));
   vm_prot(w.region, 0, PAGES, VM_ABSENT, 0);
   fill_mappings(40);
@@ -65,8 +65,8 @@ Test(crowd, pages_open_without_mappings_and_without_settling, .timeout = 60) {
   world_close(&w);
 }
 
-Test(crowd, pages_are_veiled_without_mappings, .timeout = 60) {
-  world_open(&w, "mprotect");
+ON_TRAPPING_BACK_ENDS(crowd, pages_are_veiled_without_mappings) {
+  world_open(&w, back_end);
   cr_assert(vm_commit(w.region, 0, PAGES));
   vm_open(w.region, 0, PAGES);
   fill_mappings(40);
@@ -82,9 +82,9 @@ Test(crowd, pages_are_veiled_without_mappings, .timeout = 60) {
   world_close(&w);
 }
 
-Test(crowd, writes_are_told_without_mappings, .timeout = 60) {
+ON_TRAPPING_BACK_ENDS(crowd, writes_are_told_without_mappings) {
   static struct pages got;
-  world_open(&w, "mprotect");
+  world_open(&w, back_end);
   cr_assert(vm_commit(w.region, 0, PAGES));
   vm_open(w.region, 0, PAGES);
   int c = vm_dirty_open(w.region);
@@ -133,8 +133,24 @@ Test(crowd, it_is_told_before_mappings_run_out) {
   world_close(&w);
 }
 
-Test(crowd, only_mprotect_is_ever_crowded) {
-  world_open(&w, "none");
+static void is_never_crowded(const char *back_end) {
+  world_open(&w, back_end);
+  cr_assert(vm_commit(w.region, 0, PAGES));
+  vm_open(w.region, 0, PAGES);
+  fill_mappings(40);
+  for (size_t i = 0; i < PAGES; i += 2) {
+    vm_prot(w.region, i, 1, VM_UNSCANNED, 0);
+  }
+  cr_assert_not(vm_crowded(w.region));
+  for (size_t i = 0; i < PAGES; i++) {
+    *view_word(&w, i) = (long)i;
+  }
+  cr_assert(!w.region->traps || world_traps(&w) == PAGES / 2, "no window was opened");
   cr_assert_not(vm_crowded(w.region));
   world_close(&w);
 }
+
+ON_BACK_END(crowd, is_never_crowded, uffd)
+ON_BACK_END(crowd, is_never_crowded, uffd_kernel)
+ON_BACK_END(crowd, is_never_crowded, guard)
+ON_BACK_END(crowd, is_never_crowded, none)

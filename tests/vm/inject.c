@@ -70,7 +70,7 @@ Test(inject, a_failing_call_makes_the_choice_fall_on_another_back_end) {
     os_fail_at(n);
     cr_assert_eq(vm_region_open(&config, &region, why, sizeof why), VM_OK);
     os_fail_at(0);
-    cr_assert_str_eq(vm_region_back_end(region), "mprotect");
+    cr_assert_str_neq(vm_region_back_end(region), "uffd");
     cr_assert_neq(why[0], 0);
     vm_region_close(region);
   }

@@ -5,6 +5,8 @@
 
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static struct world w;
 
@@ -187,4 +189,23 @@ ON_ALL_BACK_ENDS(memory, many_regions_can_be_opened_and_closed) {
     *view_word(&w, 1) = 1;
     world_close(&w);
   }
+}
+
+ON_ALL_BACK_ENDS(memory, a_child_of_fork_can_close_what_its_parent_goes_on_using) {
+  world_open(&w, back_end);
+  cr_assert(vm_commit(w.region, 0, 8));
+  pid_t child = fork();
+  if (child == 0) {
+    world_close(&w);
+    _exit(0);
+  }
+  int status;
+  cr_assert_eq(waitpid(child, &status, 0), child);
+  cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  vm_prot(w.region, 0, 8, VM_UNSCANNED, 0);
+  for (size_t i = 0; i < 8; i++) {
+    *view_word(&w, i) = (long)i;
+  }
+  cr_assert_eq(world_settled(&w, VM_UNSCANNED), w.region->traps ? 8 : 0);
+  world_close(&w);
 }

@@ -4,6 +4,7 @@
 #ifndef VM_TEST_H
 #define VM_TEST_H
 
+#include "tests/back_end_names.h"
 #include "vm/check.h"
 #include "vm/os.h"
 #include "vm/vm.h"
@@ -83,23 +84,27 @@ static inline void pages_add(void *arg, size_t page) {
   pages->page[pages->n++] = page;
 }
 
-// Three tests of one body: sentence_on_uffd, and so on.
+// A test per back end of one body: sentence_on_uffd, and so on.
 #define ON_BACK_END(SUITE, NAME, BACK_END, ...)                                                                        \
   Test(SUITE, NAME##_on_##BACK_END, .timeout = 60, ##__VA_ARGS__) {                                                    \
-    if (!back_end_works(#BACK_END)) {                                                                                  \
+    if (!back_end_works(BACK_END_##BACK_END)) {                                                                        \
       cr_skip_test("no " #BACK_END " here");                                                                           \
     }                                                                                                                  \
-    NAME(#BACK_END);                                                                                                   \
+    NAME(BACK_END_##BACK_END);                                                                                         \
   }
 // For what only back ends that trap can show.
 #define ON_TRAPPING_BACK_ENDS(SUITE, NAME, ...)                                                                        \
   static void NAME(const char *back_end);                                                                              \
   ON_BACK_END(SUITE, NAME, uffd, ##__VA_ARGS__)                                                                        \
+  ON_BACK_END(SUITE, NAME, uffd_kernel, ##__VA_ARGS__)                                                                 \
+  ON_BACK_END(SUITE, NAME, guard, ##__VA_ARGS__)                                                                       \
   ON_BACK_END(SUITE, NAME, mprotect, ##__VA_ARGS__)                                                                    \
   static void NAME(const char *back_end)
 #define ON_ALL_BACK_ENDS(SUITE, NAME, ...)                                                                             \
   static void NAME(const char *back_end);                                                                              \
   ON_BACK_END(SUITE, NAME, uffd, ##__VA_ARGS__)                                                                        \
+  ON_BACK_END(SUITE, NAME, uffd_kernel, ##__VA_ARGS__)                                                                 \
+  ON_BACK_END(SUITE, NAME, guard, ##__VA_ARGS__)                                                                       \
   ON_BACK_END(SUITE, NAME, mprotect, ##__VA_ARGS__)                                                                    \
   ON_BACK_END(SUITE, NAME, none, ##__VA_ARGS__)                                                                        \
   static void NAME(const char *back_end)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""records.py: the table and the plots, from records and detail files that are made up here."""
+
+import contextlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.environ["BENCH_SOURCE"])
+import plots
+import report
+
+
+def record(workload, collector, wall_s, repetition=1, **more):
+    one = {"workload": workload, "collector": collector, "back_end": "uffd" if collector == "veil" else "", "threads": 1, "cores": 2,
+           "scale": 1, "seed": 1, "live_mib": 100.0, "heap_mib": 0.0, "heap_option": None, "wall_s": wall_s, "cpu_s": wall_s,
+           "peak_rss_mib": 1.0, "gap_max_us": 10.0, "gap_p999_us": 5.0, "gap_p50_us": 1.0, "gap_in_cycle_p999_us": 0.0,
+           "machine_gap_max_us": 1.0, "mmu_1ms": None, "mmu_5ms": 0.5, "mmu_20ms": 0.6, "mmu_100ms": 0.7, "check": "c0ffee",
+           "repetition": repetition}
+    if collector == "veil":
+        one.update(major_cycles=3, flip_p50_us=1.0, flip_max_us=2.0, traps=7)
+    return dict(one, **more)
+
+
+def table(records):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        report.table_print(records)
+    return said.getvalue()
+
+
+def cells(text, *names):
+    """The cells of the line that begins so."""
+    lines = [line for line in text.splitlines() if line.split()[:len(names)] == list(names)]
+    return lines[0].split()[len(names):] if lines else None
+
+
+class Tables(unittest.TestCase):
+    def test_a_ratio_is_the_median_of_the_ratios_within_a_repetition(self):
+        records = [record("churn", "veil", wall, rep) for rep, wall in enumerate([1, 9, 6], 1)]
+        records += [record("churn", "malloc", wall, rep) for rep, wall in enumerate([1, 3, 3], 1)]
+        wall, times = cells(table(records), "churn", "veil", "(uffd)")[:2]
+        self.assertEqual((wall, times), ("6.00", "2.00"))
+
+    def test_what_does_not_fit_says_so_and_the_others_are_there(self):
+        outcome = {"workload": "churn", "collector": "veil", "back_end": None, "repetition": 1, "heap_option": "1.5x",
+                   "outcome": "does not fit"}
+        records = [outcome, record("churn", "veil", 2.0, heap_option="3x", heap_mib=300.0), record("churn", "malloc", 1.0)]
+        text = table(records)
+        self.assertEqual(cells(text, "churn", "veil", "(uffd)", "heap", "1.5x")[:4], ["does", "not", "fit", "-"])
+        self.assertEqual(cells(text, "churn", "veil", "(uffd)", "heap", "3x")[:2], ["2.00", "2.00"])
+        self.assertEqual(report.record_summary(outcome), "does not fit")
+        self.assertIn("-", table([outcome]))
+
+    def test_scaling_is_throughput_over_one_mutator_on_one_core(self):
+        records = []
+        for rep, (one, two) in enumerate([(3.0, 4.0), (2.0, 2.0), (1.0, 1.0)], 1):
+            records.append(record("threads", "veil", one, rep, threads=1, cores=1))
+            records.append(record("threads", "veil", two, rep, threads=2, cores=2))
+        text = table(records)
+        self.assertEqual(cells(text, "threads", "veil", "(uffd)", "2", "2"), ["2.00", "2.00", "2.00"])
+        self.assertIsNotNone(cells(text, "threads", "veil", "(uffd),", "2", "on", "2", "cores"))
+        self.assertIsNotNone(cells(text, "threads", "veil", "(uffd),", "1", "on", "1", "core"))
+        self.assertEqual(report.scaling([records[1]], [records[0]]), 1.5)
+        self.assertIsNone(report.scaling([records[1]], []))
+
+    def test_malloc_is_compared_with_as_many_mutators(self):
+        records = [record("threads", c, wall, threads=n, cores=n)
+                   for c, n, wall in [("veil", 1, 3.0), ("veil", 2, 4.0), ("malloc", 1, 1.0), ("malloc", 2, 2.0)]]
+        text = table(records)
+        self.assertEqual(cells(text, "threads", "veil", "(uffd),", "1", "on", "1", "core")[:2], ["3.00", "3.00"])
+        self.assertEqual(cells(text, "threads", "veil", "(uffd),", "2", "on", "2", "cores")[:2], ["4.00", "2.00"])
+
+    def test_different_checksums_are_found(self):
+        same = [record("strings", "veil", 1.0), record("strings", "malloc", 1.0)]
+        self.assertEqual(report.checks_differ(same), [])
+        other = record("strings", "libgc", 1.0, check="bad")
+        self.assertEqual(len(report.checks_differ(same + [other])), 1)
+        self.assertIn("strings", report.checks_differ(same + [other])[0])
+        self.assertEqual(report.checks_differ(same + [dict(other, threads=2)]), [])  # other work
+
+
+class Plots(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def detail(self, name, text):
+        path = os.path.join(self.folder.name, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
+    def test_detail_is_read_by_kind(self):
+        path = self.detail("d", "gap 1.5 10\nmmu 5 0.5\nrate 1.0 0.9 1\nsample 10.0 33.5 7\n")
+        self.assertEqual(plots.detail_read(path), {"gap": [[1.5, 10]], "mmu": [[5, 0.5]], "rate": [[1, 0.9, 1]], "sample": [[10, 33.5, 7]]})
+        self.assertEqual(plots.detail_read(path + "-none"), {"gap": [], "mmu": [], "rate": [], "sample": []})
+
+    def test_gaps_beyond_is_the_share_at_least_so_long(self):
+        self.assertEqual(plots.gaps_beyond([[1, 6], [2, 3], [8, 1]]), [[1, 1.0], [2, 0.4], [8, 0.1]])
+
+    def test_traps_are_a_rate(self):
+        samples = [[0, 1, 0]] + [[10.0 * i, 1, 40] for i in range(1, 5)]
+        self.assertEqual(plots.traps_per_ms(samples), [[0.02, 4.0], [0.04, 4.0]])
+        self.assertEqual(plots.traps_per_ms([]), [])
+
+    def test_many_lines_of_one_collector_differ(self):
+        self.assertEqual(len({plots.line("veil", nth) for nth in range(1, 11)}), 10)
+
+    @unittest.skipUnless(shutil.which("gnuplot"), "gnuplot is not installed")
+    def test_all_plots_are_written(self):
+        text = "".join(f"gap {2 ** i} {10 ** (6 - i)}\nmmu {5 * (i + 1)} 0.{i + 1}\nrate {i}.0 0.9 1\nsample {10 * i} 50 {i}\n" for i in range(6))
+        records, details = [], {}
+        for collector, heaps in [("veil", ["2x", "4x"]), ("libgc", ["2x", "4x"]), ("malloc", [None])]:
+            for heap in heaps:
+                heap_mib = 100.0 * int(heap[0]) if heap else 0.0
+                records.append(record("churn", collector, 2.0, heap_option=heap, heap_mib=heap_mib))
+                label = f"churn {collector}" + (f" heap {heap}" if heap else "")
+                details[label] = self.detail(label.replace(" ", "-"), text)
+        records.append({"workload": "churn", "collector": "veil", "back_end": None, "repetition": 1, "heap_option": "1.5x",
+                        "outcome": "does not fit"})
+        details["churn veil heap 1.5x"] = os.path.join(self.folder.name, "none")
+        records += [record("primitives/page_size", "veil", 1.0, granule_kib=kib, veiled_ms_max=1.0) for kib in (4, 16, 64)]
+        said, out = io.StringIO(), os.path.join(self.folder.name, "plots")
+        with contextlib.redirect_stdout(said):
+            plots.plots_write(out, records, details)
+        self.assertEqual(said.getvalue(), "")  # gnuplot's complaints would be here
+        names = ["gaps", "mmu", "rate", "memory", "traps", "heap-wall_s", "heap-gap_max_us", "heap-gap_p999_us", "heap-mmu_20ms"]
+        names = [f"{name}-churn" for name in names] + [f"page-size-{field}" for field in
+                                                      ("veiled_ms_max", "gap_in_cycle_p999_us", "wall_s", "mmu_20ms")]
+        self.assertEqual(sorted(os.listdir(out)), sorted(f"{name}.{kind}" for name in names for kind in ("svg", "png")))
+        for name in os.listdir(out):
+            self.assertGreater(os.path.getsize(os.path.join(out, name)), 1000, name)
+
+
+if __name__ == "__main__":
+    unittest.main()

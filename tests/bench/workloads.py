@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""workloads.py: each workload at a tiny size, with each collector that is built: they agree, and say what they should."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.environ["BENCH_SOURCE"])
+import drive
+import plots
+
+BUILD = os.environ["BENCH_BUILD"]
+TINY = {  # gcbench has no tiny size
+    "binary_trees": ["--depth", "10"],
+    "churn": ["--live", "2", "--steps", "20000"],
+    "graph": ["--workload", "graph", "--live", "1", "--steps", "20000"],
+    "threads": ["--live", "1", "--steps", "5000"],
+    "strings": ["--live", "4", "--steps", "600"],
+    "alloc32": ["--steps", "2000"],
+}
+ALL = drive.COLLECTORS + drive.ON_REQUEST
+BUILT = [collector for collector in ALL if os.path.exists(os.path.join(BUILD, f"bench_churn-{collector}"))]
+
+
+def run(source, collector, *arguments, core=True):
+    command = [os.path.join(BUILD, f"bench_{source}-{collector}"), "--idle", "0", *arguments]
+    no_core = None if core else lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, preexec_fn=no_core)
+
+
+class Workloads(unittest.TestCase):
+    def record(self, source, collector, *arguments):
+        done = run(source, collector, *arguments)
+        self.assertEqual(done.returncode, 0, f"{source} {collector} {arguments}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def test_veil_and_malloc_are_built(self):
+        self.assertTrue({"veil", "malloc"} <= set(BUILT))
+
+    def test_collectors_agree(self):
+        for source, tiny in TINY.items():
+            for threads in (1, 3):
+                records = [self.record(source, c, *tiny, "--threads", str(threads)) for c in BUILT]
+                checks = {r["collector"]: r["check"] for r in records}
+                self.assertEqual(len(set(checks.values())), 1, f"{source}, {threads} mutators: {checks}")
+                for r in records:
+                    self.assertEqual((r["workload"], r["threads"]), (source, threads))
+                    self.assertGreater(r["live_mib"], 0)
+                    self.assertGreater(r["steps"], 0)
+
+    def test_another_seed_or_size_gives_another_checksum(self):
+        for source in ("churn", "strings"):
+            checks = {self.record(source, "malloc", *TINY[source], *more)["check"] for more in ([], ["--seed", "7"])}
+            self.assertEqual(len(checks), 2, source)
+        self.assertEqual(len({self.record("threads", "malloc", "--live", "1", "--steps", n)["check"] for n in ("500", "501")}), 2)
+        self.assertEqual(len({self.record("binary_trees", "malloc", "--depth", n)["check"] for n in ("7", "8")}), 2)
+
+    def test_the_sum_of_threads_does_not_depend_on_who_met_whom(self):
+        records = [self.record("threads", "malloc", *TINY["threads"], "--threads", "4", "--seed", seed) for seed in ("1", "2", "3")]
+        self.assertEqual(len({r["check"] for r in records}), 1)
+
+    def test_veil_agrees_with_itself_on_all_back_ends(self):
+        for source in ("binary_trees", "churn", "threads", "strings"):
+            checks = set()
+            for back_end in ("auto", "mprotect", "none"):
+                # A cycle begins every few buffers.
+                with_cycles = dict(os.environ, VEIL_OPTIONS="headroom=1m,torture=20,seed=1")
+                command = [os.path.join(BUILD, f"bench_{source}-veil"), "--idle", "0", *TINY[source], "--threads", "2"]
+                command += [] if back_end == "auto" else ["--back-end", back_end]
+                done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=with_cycles)
+                self.assertEqual(done.returncode, 0, f"{source} {back_end}: {done.stderr}")
+                record = json.loads(done.stdout)
+                self.assertGreater(record["major_cycles"], 0, f"{source} {back_end}")
+                checks.add(record["check"])
+            self.assertEqual(len(checks), 1, source)
+
+    def test_cores(self):
+        self.assertEqual(self.record("threads", "veil", *TINY["threads"], "--cores", "1")["cores"], 1)
+        self.assertEqual(self.record("threads", "veil", *TINY["threads"])["cores"], len(os.sched_getaffinity(0)))
+        done = run("threads", "veil", "--cores", str(len(os.sched_getaffinity(0)) + 1))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("--cores", done.stderr)
+
+    def test_details_are_what_plots_read(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "detail")
+            record = self.record("churn", "veil", "--live", "4", "--detail", path)
+            detail = plots.detail_read(path)
+        self.assertEqual(sum(count for _, count in detail["gap"]), record["steps"])
+        samples = detail["sample"]
+        self.assertGreaterEqual(len(samples), 2)
+        self.assertEqual(sorted(ms for ms, _, _ in samples), [ms for ms, _, _ in samples])
+        self.assertGreater(min(mib for _, mib, _ in samples), 3)
+        self.assertLessEqual(sum(traps for _, _, traps in samples), record["traps"])
+
+    def test_a_heap_that_is_too_small_is_out_of_memory(self):
+        for collector in BUILT:
+            if collector not in drive.BY_HAND:
+                done = run("churn", collector, "--live", "32", "--heap", "16", core=False)
+                self.assertTrue(drive.out_of_memory(done.returncode, done.stderr.splitlines()), f"{collector}: {done}")
+                self.assertEqual(done.stdout, "")
+
+    def test_bad_command_lines_are_refused_by_name(self):
+        for arguments, named in [(["--live", "0"], "--live"), (["--depth", "31"], "--depth"), (["--cores", "0"], "--cores"),
+                                 (["--steps", "x"], "--steps"), (["--heap", "0.5x"], "--heap"), (["--workload", "no"], "no"),
+                                 (["stray"], "stray"), (["--nonsense"], "nonsense")]:
+            done = run("binary_trees", "malloc", *arguments)
+            self.assertEqual(done.returncode, 2, arguments)
+            self.assertIn(named, done.stderr)
+            self.assertEqual(done.stdout, "")
+
+
+if __name__ == "__main__":
+    unittest.main()
