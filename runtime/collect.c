@@ -83,7 +83,13 @@ void rt_cycle_start_for(veil_heap *heap, rt_thread *self) {
   }
 }
 
-void rt_cycle_start(rt_thread *self) { rt_cycle_start_for(self->heap, self); }
+// If this thread flips, its roots begin here: the frames below are ours and hold none, but words of calls before, which would keep objects
+// alive. This function stays active meanwhile.
+__attribute__((noinline)) void rt_cycle_start(rt_thread *self) {
+  self->asked_sp = rt_registers_save(self->asked_registers);
+  rt_cycle_start_for(self->heap, self);
+  self->asked_sp = NULL;
+}
 
 bool rt_assist(rt_thread *self) {
   veil_heap *heap = self->heap;

@@ -5,7 +5,8 @@
 // threads, in a critical section, so that the lists are whole whenever the world is stopped.
 
 #include <stdlib.h>
-#include "runtime/registers.h"
+#include <string.h>
+#include "runtime/runtime.h"
 #include "veil/roots.h"
 
 struct veil_root_visitor {
@@ -33,11 +34,12 @@ static void callbacks_run(veil_heap *heap, gc_flip *flip, bool precise) {
   }
 }
 
-__attribute__((noinline)) void rt_world_ambiguous(void *arg, gc_flip *flip) {
+void rt_world_ambiguous(void *arg, gc_flip *flip) {
   veil_heap *heap = arg;
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
     if (pthread_equal(t->pthread, pthread_self())) {
-      t->stopped_sp = rt_registers_save(t->registers); // the thread that flips: its callers' frames are all above
+      memcpy(t->registers, t->asked_registers, sizeof t->registers);
+      t->stopped_sp = t->asked_sp; // the thread that flips
       t->alt_base = t->alt_limit = NULL;
     }
     rt_thread_scan(heap, t, flip);

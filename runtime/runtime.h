@@ -74,6 +74,9 @@ typedef struct rt_thread {
   gc_alloc_lane lane[2], medium[2];
   uintptr_t registers[8];
   void *stopped_sp;
+  // The same for a thread that asks for a cycle, before it goes deeper; NULL: it has not. Its own.
+  uintptr_t asked_registers[8];
+  void *asked_sp;
   char *alt_base, *alt_limit; // an alternate stack that it was stopped on
   bool bracketed;
   uint64_t bracket_ns;     // when, and who listened
