@@ -154,7 +154,7 @@ static void prepare(void) {
   if (pipe2(gate, O_CLOEXEC) != 0) {
     gate[0] = gate[1] = -1;
   }
-  // The loader's lock, all stop locks, then all scanners and services, then all mutators: nobody is waited for who waits for what we hold.
+  // Flips with the loader's lock, all stop locks, then all scanners and services, then all mutators: nobody is waited for who waits for what we hold.
   EACH_COPIED(heap) {
     rt_thread *self = heap->fork_self = self_of(heap);
     bool runs = self != NULL && at32_load(&self->state) == RT_RUNNING; // or it is between brackets

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "runtime/futex.h"
 #include "runtime/registers.h"
 #include "vm/os.h"
 
@@ -104,30 +105,59 @@ static void list_make(void) {
 
 // ---- The lock.
 
-// Before the loader's. A fork takes it before any stop lock, so that no thread that is gone in the child had the loader's, which the child could not take then.
-static pthread_mutex_t holders = PTHREAD_MUTEX_INITIALIZER;
+// Threads that flip with the loader's lock, and whether a fork keeps others out: no thread that is gone in the child may have had that lock, which the
+// child could not take then. Not a lock of its own: a program's thread may have the loader's when it asks for a cycle, or for a fork.
+static uint32_t volatile inside, frozen;
+
+static void gate_leave(void) {
+  if (at32_add_full(&inside, (uint32_t)-1) == 1) {
+    os_wake_all(&inside);
+  }
+}
+
+static bool gate_enter(void) {
+  at32_add_full(&inside, 1);
+  if (at32_load_acquire(&frozen) == 0) {
+    return true;
+  }
+  gate_leave();
+  return false;
+}
 
 void rt_segments_freeze(void) {
   sigset_t saved;
   bool others = rt_others_block(NULL, &saved);
-  pthread_mutex_lock(&holders);
+  at32_or_full(&frozen, 1);
+  for (uint32_t n; (n = at32_load_acquire(&inside)) != 0;) {
+    rt_wait(&inside, n, 0);
+  }
   rt_others_unblock(others, &saved);
 }
 
-void rt_segments_thaw(void) { pthread_mutex_unlock(&holders); }
+void rt_segments_thaw(void) {
+  at32_store_release(&frozen, 0);
+  os_wake_all(&frozen);
+}
 
-void rt_segments_fork(void) { pthread_mutex_init(&holders, NULL); }
+void rt_segments_fork(void) {
+  at32_store(&inside, 0);
+  at32_store(&frozen, 0);
+}
 
 typedef struct holding {
   veil_heap *heap;
   rt_thread *self; // NULL: no mutator
   void (*then)(veil_heap *heap, rt_thread *self);
+  bool done;
 } holding;
 
 // Called for the first object, and no other.
 static int held(struct dl_phdr_info *info, size_t size, void *arg) {
   (void)size;
   holding *h = arg;
+  if (!gate_enter()) {
+    return 1;
+  }
   if (h->self != NULL) {
     rt_unblock(h->self);
   }
@@ -137,19 +167,21 @@ static int held(struct dl_phdr_info *info, size_t size, void *arg) {
     known.subs = info->dlpi_subs;
   }
   h->then(h->heap, h->self);
+  gate_leave();
+  h->done = true;
   return 1;
 }
 
 void rt_segments_hold(veil_heap *heap, rt_thread *self, void (*then)(veil_heap *heap, rt_thread *self)) {
-  holding h = {heap, self, then};
+  holding h = {heap, self, then, false};
   sigset_t saved;
   rt_signals_block(&saved);
   if (self != NULL) {
     rt_block(self); // whoever has the lock may be stopped
   }
-  pthread_mutex_lock(&holders);
-  dl_iterate_phdr(held, &h);
-  pthread_mutex_unlock(&holders);
+  for (dl_iterate_phdr(held, &h); !h.done; dl_iterate_phdr(held, &h)) {
+    rt_wait(&frozen, 1, 0);
+  }
   rt_signals_restore(&saved);
 }
 
