@@ -441,7 +441,7 @@ ON_ALL_BACK_ENDS(events, tables_come_and_go_while_things_happen) {
     thread[i] = thread_start(makes_things_happen, NULL);
   }
   uint64_t heard = 0;
-  for (int i = 0; i < 300 || (heard == 0 && i < 30000); i++) {
+  for (int i = 0; i < 100 || (heard == 0 && i < 30000); i++) {
     life *l = malloc(sizeof *l);
     *l = (life){.alive = ALIVE};
     veil_set_events(heap, &table, l);

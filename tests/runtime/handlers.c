@@ -576,7 +576,7 @@ static void has_timer(void *back_end) {
   sigaction(SIGPROF, &action, NULL);
   struct itimerval every = {{0, 1000}, {0, 1000}}, never = {{0, 0}, {0, 0}};
   setitimer(ITIMER_PROF, &every, NULL);
-  for (int i = 0; i < 20; i++) {
+  for (int i = 0; i < 6; i++) {
     with_traps(back_end, work_a_little, true);
   }
   setitimer(ITIMER_PROF, &never, NULL);
@@ -584,7 +584,7 @@ static void has_timer(void *back_end) {
   for (node *n = list; n != NULL; n = n->right) {
     sum += (unsigned long)n->more;
   }
-  EXPECT(sum == tick_writes && ticks >= 600);
+  EXPECT(sum == tick_writes && ticks >= 180);
   end();
 }
 ON_ALL_BACK_ENDS(handlers, of_a_timer_every_millisecond_read_and_write_objects) {

@@ -220,7 +220,7 @@ static __attribute__((noinline)) void crowd_list(veil_thread *me) {
 
 static void *crowd_member(void *unused) {
   veil_thread *me = veil_attach(heap);
-  for (int i = 0; i < 20; i++) {
+  for (int i = 0; i < 5; i++) {
     crowd_list(me);
     stack_clear();
   }
@@ -235,7 +235,7 @@ ON_ALL_BACK_ENDS(limits, several_threads_may_be_in_the_hook_at_once) {
   for (int i = 0; i < 3; i++) {
     thread[i] = thread_start(crowd_member, NULL);
   }
-  for (int i = 0; i < 200; i++) { // set again and again meanwhile
+  for (int i = 0; i < 100; i++) { // set again and again meanwhile
     cr_assert_eq(veil_set_oom_hook(heap, hook_of_a_crowd, NULL), VEIL_OK);
     veil_block_begin(self);
     sleep_ms(1);

@@ -274,7 +274,7 @@ static void passing(const char *back_end, veil_stop stop) {
     thread[i] = thread_start(passes, (void *)(i + 1));
   }
   long steps = 0;
-  for (int i = 0; i < 150 || steps < 2000; i++) {
+  for (int i = 0; i < 40 || steps < 2000; i++) {
     veil_collect(self);
     steps = 0;
     for (int k = 0; k < PASSED; k++) {
