@@ -169,6 +169,7 @@ struct veil_heap {
   // Whoever stops the world, flips, sweeps: one after the other.
   uint64_t stop_noted_ns, cycle_began_ns, sweep_began_ns;
   uint32_t stop_heard, cycle_noted, sweep_noted;
+  int stop_restored; // handlers that the last stop put back
   // Trace (tracer.c). Constant while open.
   struct rt_tracer *tracer; // NULL: none
   struct rt_ring *trace_common;

@@ -315,7 +315,7 @@ void rt_threads_stop(veil_heap *heap, rt_thread *self) {
   if (heap->options.stop == VEIL_STOP_SIGNAL) {
     stop_signal_send(heap, self);
   }
-  vm_trap_restore(); // other code may have replaced our handlers: chained from here on
+  heap->stop_restored = vm_trap_restore(); // other code may have replaced our handlers: chained from here on
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
     for (unsigned spins = 0; t != self && at32_load_acquire(&t->state) == RT_RUNNING; spins++) {
       if (spins > 100) {
@@ -347,6 +347,7 @@ void rt_resume_world(veil_heap *heap, rt_thread *self) {
   stop_count(heap);
   pthread_mutex_unlock(&heap->threads_lock);
   rt_end(heap, (rt_span){heap->stop_noted_ns, heap->stop_heard}, RT_NOTE_STOP, 0, 0, 0);
+  rt_note_restored(heap, heap->stop_restored);
   rt_signals_restore(&heap->stop_saved_mask);
 }
 
