@@ -232,7 +232,7 @@ void fake_memory_take(fake *f, size_t spare_blocks) {
 
 void fake_limit(fake *f, size_t spare_blocks) {
   EXPECT(f->gc->ready.count == 0); // in a heap with a larger limit they would count as memory that is there
-  f->gc->limit = f->gc->committed_bytes + spare_blocks * GC_BLOCK;
+  at_store(&f->gc->limit, at_load(&f->gc->committed_bytes) + spare_blocks * GC_BLOCK);
 }
 
 // ---- Looking.
