@@ -427,6 +427,13 @@ def used_bytes(heap):
     return (int(heap.gc["used_blocks"]) << GC_BLOCK_SHIFT) + int(heap.gc["large_bytes"])
 
 
+def next_cycle_bytes(gc):
+    """Used bytes at which the next cycle starts (gc/pace.c), as long as nothing changes outside of the heap."""
+    live, external, config = int(gc["live_bytes"]), int(gc["external_base"]), gc["config"]
+    wish = (live + external) * (100 + int(config["growth"])) // 100 + int(config["headroom"]) - int(gc["external_bytes"])
+    return max(0, min(wish, int(gc["most_bytes"]), int(gc["soft_bytes"])))
+
+
 def describe_heap_line(heap):
     back_end = heap.region["back_end"]["name"].string()
     print("heap 0x%x: [0x%x, 0x%x), alias +0x%x, %s, %s, cycle %d" %
@@ -438,7 +445,7 @@ def describe_heap(heap):
     describe_heap_line(heap)
     print("  used %s, live after the last cycle %s, held %s, limit %s, next cycle at %s" %
           tuple(size_text(n) for n in (used_bytes(heap), int(gc["live_bytes"]), int(gc["committed_bytes"]), int(gc["limit"]),
-                                       int(gc["trigger_bytes"]))))
+                                       next_cycle_bytes(gc))))
     print("  pages of %d bytes: opened %d, cleaned %d; traps %d; pinned objects %d, kept blocks %d" %
           tuple(int(n) for n in (heap.page_size, gc["opened"], gc["cleaned"], heap.region["traps_count"], gc["pinned_objects"],
                                  gc["kept_blocks"])))

@@ -31,7 +31,7 @@ typedef struct veil_sizes {
   uint64_t live_bytes;  // what survived
   uint64_t used_bytes;  // in blocks that hold objects
   uint64_t held_bytes;  // memory of the heap's pages
-  uint64_t limit_bytes;
+  uint64_t limit_bytes; // what it may hold
   uint64_t kept_blocks; // in this cycle, for want of to-space
 } veil_sizes;
 

@@ -183,7 +183,7 @@ typedef struct veil_stats {
   uint64_t external_bytes;               // as veil_external was told
   uint64_t idle_cycles;                  // started for an idle heap (option idle) while all threads were in brackets
   uint64_t cycle_total_ns;               // in which a cycle was under way, its sweep included
-  uint64_t flip_p99_ns;
+  uint64_t flip_p99_ns;                  // of the flips' times
   uint64_t pages_scanned_assist;         // by mutators that helped
   uint64_t stops, stop_max_ns, stop_total_ns; // of the world, for whatever reason; from the request until mutators were told to go on
   uint64_t stalls;                       // times that a mutator waited: stall_ns
