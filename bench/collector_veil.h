@@ -16,7 +16,7 @@ extern veil_heap *bench_veil_heap; // constant after bench_heap_open
 #define bench_new_raw(self, T) veil_new(self, T)
 #define bench_new_pointers(self, n) veil_new_pointers(self, n)
 #define bench_new_bytes(self, n) veil_new_bytes(self, n)
-#define bench_new_bytes_raw(self, n) veil_new_bytes(self, n)
+#define bench_new_bytes_raw(self, n) veil_new_bytes_raw(self, n)
 #define bench_free(p) ((void)(p))
 
 static inline unsigned bench_phase(void) { return veil_collecting(bench_veil_heap); }

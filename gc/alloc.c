@@ -8,6 +8,17 @@
 #include <string.h>
 #include "gc/block.h"
 #include "gc/gc.h"
+#include "gc/runs.h"
+
+// Memory that large objects have left makes room (gc.kept).
+static uint32_t block_take(gc_heap *heap) {
+  gc_kept_yield(heap);
+  uint32_t block = gc_block_take_open(heap);
+  while (block == GC_NONE && gc_kept_bytes(heap) != 0 && gc_free_memory(heap, GC_BLOCK)) {
+    block = gc_block_take_open(heap);
+  }
+  return block;
+}
 
 static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool partial) {
   uint32_t block = partial ? gc_stack_pop(heap, &heap->partial[leaf]) : GC_NONE;
@@ -15,7 +26,7 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool 
     if (!gc_may_allocate(heap, GC_BLOCK)) {
       return false;
     }
-    block = gc_block_take_open(heap);
+    block = block_take(heap);
     if (block == GC_NONE) {
       return false;
     }
@@ -118,7 +129,19 @@ void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, bool leaf) {
   lane->block = GC_NONE;
 }
 
-char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t cell_bytes) {
+// Whoever finds the cell by a page's top finds it whole: the header stands before the tops are raised.
+static void medium_begin(gc_heap *heap, char *cell, const gc_wanted *want, size_t page, size_t last) {
+  if (!want->raw) {
+    memset(cell, 0, want->cell);
+  } else {
+    gc_note_new(heap, page, last + 1 - page);
+  }
+  gc_cell_begin(cell, want);
+}
+
+char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want) {
+  size_t cell_bytes = want->cell;
+  bool leaf = (want->header & GC_LEAF) != 0;
   if (lane->block == GC_NONE || lane->cursor + cell_bytes > GC_BLOCK - 8) {
     if (!lane_block_take(heap, lane, leaf, false)) {
       return NULL;
@@ -128,9 +151,9 @@ char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t cell
   size_t first = gc_block_page(heap, lane->block);
   char *cell = vm_page_view(heap->region, first) + lane->cursor;
   size_t end = lane->cursor + cell_bytes;
-  memset(cell, 0, cell_bytes);
   size_t page = first + (lane->cursor >> heap->page_shift);
   size_t last = first + (end >> heap->page_shift);
+  medium_begin(heap, cell, want, page, last);
   for (size_t p = page; p <= last; p++) {
     if (p > page) {
       size_t back = (size_t)(vm_page_view(heap->region, p) - cell);

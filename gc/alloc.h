@@ -4,7 +4,7 @@
 #ifndef GC_ALLOC_H
 #define GC_ALLOC_H
 
-#include "gc/heap.h"
+#include "gc/gc.h"
 
 enum { GC_GAP_MIN = 256 }; // bytes of free space between objects that are worth a buffer
 
@@ -38,6 +38,14 @@ bool gc_discarding(void);
 
 static inline size_t gc_large_pages(const gc_heap *heap, gc_cell cell, uint64_t header) {
   return (gc_cell_size(cell, header) + 16 + heap->page_size - 1) >> heap->page_shift;
+}
+
+// Pages come into use whose contents are as they were: news all the same to who knew them when they were free.
+static inline void gc_note_new(gc_heap *heap, size_t page, size_t count) {
+  uint32_t consumers = at32_load(&heap->dirty_mask);
+  for (size_t p = page; consumers != 0 && p < page + count; p++) {
+    vm_dirty_note(heap->region, p, consumers);
+  }
 }
 
 // The floor that has this view address inside, or NULL.

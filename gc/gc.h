@@ -26,10 +26,24 @@ typedef struct gc_alloc_lane {
 bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t need, char **base, char **limit);
 // Gives what is left of the lane's block to others: the thread ends. Its buffer is not in it any more.
 void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, bool leaf);
-// A medium cell, zeroed; its header is not written. NULL: no block may be had now.
-char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t cell_bytes);
-// A large cell with `header` and, for an array, `length` in place; its memory is zero. NULL: no memory may be had now.
-char *gc_alloc_large(gc_heap *heap, uint64_t header, size_t cell_bytes, size_t length);
+// What is wanted of the other two.
+typedef struct gc_wanted {
+  uint64_t header;
+  size_t cell;   // bytes
+  size_t length; // of an array
+  bool raw;      // a leaf object whose contents need not be zero
+} gc_wanted;
+// Makes a cell an object: `cell` is in the view. Its header last.
+static inline void gc_cell_begin(char *cell, const gc_wanted *want) {
+  if (want->header & GC_ARRAY) {
+    at_store((AO_t volatile *)(cell + 8), want->length);
+  }
+  at_store_release((AO_t volatile *)cell, want->header);
+}
+// A medium cell, with its header and, for an array, its length; the rest is zero. NULL: no block may be had now.
+char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want);
+// The same for a large one.
+char *gc_alloc_large(gc_heap *heap, const gc_wanted *want);
 
 // ---- Cycles.
 // With the world stopped, in phase GC_IDLE. Without traps (back end `none`) the whole cycle runs in it.
@@ -51,6 +65,9 @@ bool gc_sweep_begin(gc_heap *heap);
 void gc_sweep(gc_heap *heap);
 // Makes sure of at least so many ready, veiled blocks, one per call, so that a trap need not wait for the system. False: nothing to do.
 bool gc_provide(gc_heap *heap, unsigned blocks);
+// Gives back what large objects have left of memory, as far as the limit, or the soft limit, wants it for others (gc.kept). Where a thread may wait: in a
+// mutator's slow half, and before the world is stopped for a flip.
+void gc_kept_yield(gc_heap *heap);
 // Gives back memory that pacing does not want, some blocks at a time. False: nothing to do.
 bool gc_trim(gc_heap *heap);
 // The same for a heap that nobody allocates from: hardly more stays than what is in use.

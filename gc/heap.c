@@ -8,6 +8,7 @@
 #include "gc/copier.h"
 #include "gc/gc.h"
 #include "gc/pace.h"
+#include "gc/runs.h"
 #include "gc/settle.h"
 #include "vm/os.h"
 
@@ -47,6 +48,9 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->large_head, large * 4ull},   {&heap->large_scan, large * 4ull},
       {&heap->large_size, large * 8ull},   {&heap->pins, heap->pin_limit * sizeof(gc_cell)},
       {&heap->trim, heap->small_blocks / (VM_HUGE / GC_BLOCK) * 4ull},
+      {&heap->runs.length, large * 4ull},  {&heap->runs.pages, large * 4ull},
+      {&heap->runs.next, large * 4ull},    {&heap->runs.prev, large * 4ull},
+      {&heap->large_pages, large},
   };
   size_t at = 0;
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
@@ -134,7 +138,7 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   heap->to_space = 1;
   heap->from_space = 2;
   heap->epoch = 3; // the first cycle's is 1
-  heap->large_cursor = heap->large_high = heap->small_blocks;
+  gc_runs_open(heap);
   gc_stack *stacks[] = {&heap->empty,      &heap->ready,      &heap->open_free, &heap->veiled_free,
                         &heap->partial[0], &heap->partial[1], &heap->grey,      &heap->large_grey};
   for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {

@@ -74,6 +74,17 @@ typedef struct gc_floor {
   char *base, *limit; // view
 } gc_floor;
 
+// Free runs of blocks in the large zone (runs.c), which coalesce. All under gc_heap.large_lock.
+enum { GC_RUN_BINS = 256 }; // by length
+typedef struct gc_runs {
+  uint32_t first[2][GC_RUN_BINS], last[2][GC_RUN_BINS]; // [1]: runs that have memory; GC_NONE: none
+  uint64_t some[2][GC_RUN_BINS / 64];                   // a bit for each bin that is not empty
+  // Per block of the large zone.
+  uint32_t *length;      // of a free run, at its first and at its last block; 0: neither
+  uint32_t *pages;       // of a free run, at its first block: pages that have memory
+  uint32_t *next, *prev; // in its bin, at its first block
+} gc_runs;
+
 typedef enum gc_phase {
   GC_IDLE = 0,  // no cycle; one space
   GC_FLIPPING,  // world stopped
@@ -176,15 +187,21 @@ typedef struct gc_heap {
   AO_t kept_before; // kept_blocks at the last flip
   gc_copier copiers[GC_COPIERS];
 
-  // Large objects: under `large_lock` (never taken in a trap, nor while stopped).
+  // Large objects: under `large_lock` (never taken in a trap, nor by a thread that may be stopped meanwhile).
   AO_t large_lock;
-  uint32_t large_cursor;        // next fit
-  uint32_t volatile large_high; // blocks ever used; read without the lock
+  gc_runs runs;                 // what no object has
+  uint64_t kept_low;            // the least that `kept_free` was since the last sweep
+  uint64_t *large_size;         // per block of the large zone, at an object's first: bytes of memory; 0: no object begins here
+  uint32_t volatile large_high; // no block from here on was ever used; read without the lock
+  // Memory of the large zone that no object needs, in bytes (gc.kept); written under the lock.
+  AO_t kept_free;               // in free runs
+  AO_t kept_tails;              // behind objects, in their last blocks
+  // Per block of the large zone: pages that have memory, from its start on. Whoever has the block writes; of a free one, under the lock.
+  uint8_t *large_pages;
   // Large objects marked in this cycle, to be scanned; atomic.
   gc_stack large_grey;
   uint32_t volatile *large_head;  // per block of the large zone: the object's first block
   uint32_t volatile *large_scan;  // per block of the large zone: next page to scan (head only)
-  uint64_t *large_size;           // per head: bytes of memory; under large_lock
 
   // Written by the thread that flips or sweeps; read for pacing (atomic words).
   AO_t live_bytes;           // after the last sweep
@@ -201,7 +218,8 @@ typedef struct gc_heap {
   AO_t flip_roots, flip_words; // precise slots, ambiguous words that the last flip looked at
   AO_t flip_ns;              // when the last flip ended
   AO_t veiled_max_ns, veiled_total_ns;
-  AO_t trim_lock;            // held while free blocks are given back
+  AO_t kept_due;             // bytes kept without use for a whole cycle: to be given back
+  AO_t trim_lock;            // held while memory is given back; before large_lock
   uint32_t *trim;            // per chunk: blocks that are being given back; under trim_lock
   void *tables;              // all side tables; constant
   size_t tables_bytes;

@@ -1,103 +1,176 @@
 // SPDX-License-Identifier: MIT
 // large.c: objects above 32 KiB: whole blocks of their own, in the large zone; they never move.
 //
-// Allocation and freeing take `large_lock`: mutators in their slow half and the sweeper, never a trap and never a
-// stopped thread. Marking is lock-free.
+// Allocation and freeing: mutators in their slow half and the sweeper, never a trap. Blocks come from runs.c, and go back there with their
+// memory if that is worth keeping (gc.kept). Marking is lock-free.
 
-#include <sched.h>
+#include <string.h>
 #include "gc/alloc.h"
 #include "gc/block.h"
 #include "gc/forward.h"
 #include "gc/gc.h"
+#include "gc/pace.h"
+#include "gc/runs.h"
 
-static void large_lock(gc_heap *heap) {
-  while (!at_cas_full(&heap->large_lock, 0, 1)) {
-    sched_yield();
-  }
+// Blocks that were taken for an object, and how many of their pages it needs.
+typedef struct place {
+  gc_run run;
+  size_t page, pages;
+} place;
+
+static inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+
+// Pages of the run's i-th block that the object needs, and those of them that have memory: kept, from an object that died.
+static size_t block_need(const gc_heap *heap, const place *at, uint32_t i) {
+  return min_size(heap->block_pages, at->pages - (size_t)i * heap->block_pages);
+}
+static size_t block_kept(const gc_heap *heap, const place *at, uint32_t i) {
+  return min_size(*gc_run_pages(heap, at->run.block + i), block_need(heap, at, i));
 }
 
-static void large_unlock(gc_heap *heap) { at_store_release(&heap->large_lock, 0); }
+static size_t kept_pages(const gc_heap *heap, const place *at) {
+  size_t kept = 0;
+  for (uint32_t i = 0; i < at->run.count; i++) {
+    kept += block_kept(heap, at, i);
+  }
+  return kept;
+}
 
-// Next fit over the space table. The zone is far larger than what may be held, so holes matter little.
-static uint32_t run_find_locked(gc_heap *heap, uint32_t count) {
-  uint32_t base = heap->large_cursor;
-  for (int pass = 0; pass < 2; pass++) {
-    uint32_t run = 0;
-    for (uint32_t b = base; b < heap->blocks; b++) {
-      run = gc_space(heap, b) == 0 ? run + 1 : 0;
-      if (run == count) {
-        heap->large_cursor = b + 1;
-        return b + 1 - count;
-      }
+// Has memory for the pages that have none.
+static bool place_commit(gc_heap *heap, const place *at) {
+  size_t bytes = (at->pages - kept_pages(heap, at)) << heap->page_shift;
+  if (bytes == 0) {
+    return true;
+  }
+  while (!gc_commit_count(heap, bytes)) {
+    // Memory that waits in free runs and blocks, for a cycle to come, makes room.
+    if (!gc_free_memory(heap, bytes)) {
+      return false;
     }
-    base = heap->small_blocks;
   }
-  return GC_NONE;
+  if (!vm_commit(heap->region, at->page, at->pages)) {
+    gc_commit_uncount(heap, bytes);
+    return false;
+  }
+  gc_memory_got(heap, bytes);
+  return true;
 }
 
-char *gc_alloc_large(gc_heap *heap, uint64_t header, size_t cell_bytes, size_t length) {
-  size_t page_count = (cell_bytes + 16 + heap->page_size - 1) >> heap->page_shift;
+// Makes the view ready for the object. What was kept holds what died there.
+static void place_clear(gc_heap *heap, const place *at, bool raw) {
+  if (VM_FULL_CHECKS) {
+    vm_unprot(heap->region, at->page, at->pages, VM_UNSCANNED); // the veil of the dead
+  }
+  vm_open(heap->region, at->page, at->pages);
+  for (uint32_t i = 0; i < at->run.count && !raw; i++) {
+    size_t kept = block_kept(heap, at, i);
+    if (kept != 0) {
+      // Through the view, as the program would: claims of services trap, and who watches writes sees them.
+      memset(vm_page_view(heap->region, at->page + (size_t)i * heap->block_pages), 0, kept << heap->page_shift);
+    }
+  }
+  if (raw) {
+    gc_note_new(heap, at->page, at->pages);
+  }
+}
+
+// What the last block holds beyond the object is kept too: from here on memory is released by who looks for objects (kept.c).
+static void place_settle(gc_heap *heap, const place *at) {
+  size_t tail = 0;
+  for (uint32_t i = 0; i < at->run.count; i++) {
+    size_t need = block_need(heap, at, i);
+    uint8_t *pages = gc_run_pages(heap, at->run.block + i);
+    tail += *pages > need ? *pages - need : 0;
+    *pages = *pages > need ? *pages : (uint8_t)need;
+  }
+  gc_large_lock(heap);
+  heap->large_size[at->run.block - heap->small_blocks] = at->pages << heap->page_shift;
+  at_store(&heap->kept_tails, at_load(&heap->kept_tails) + (tail << heap->page_shift));
+  gc_large_unlock(heap);
+}
+
+// The blocks belong to nobody else, but they hold nothing yet: link first, then the space, the head last, so that nobody finds an object without its
+// header.
+static void place_publish(gc_heap *heap, const place *at, uint64_t header) {
+  uint32_t head = at->run.block;
+  at32_store(&heap->large_scan[head - heap->small_blocks], 0);
+  for (uint32_t b = head + at->run.count; b > head; b--) {
+    at32_store(&heap->large_head[b - 1 - heap->small_blocks], head);
+    AO_char_store((unsigned char volatile *)&heap->flags[b - 1], header & GC_LEAF ? GC_BLOCK_LEAF : 0);
+    AO_char_store_release((unsigned char volatile *)&heap->space[b - 1], heap->to_space);
+  }
+  for (size_t p = at->page; p < at->page + at->pages; p++) {
+    at32_store_release(&heap->top[p], (uint32_t)heap->page_size);
+  }
+}
+
+char *gc_alloc_large(gc_heap *heap, const gc_wanted *want) {
+  size_t page_count = (want->cell + 16 + heap->page_size - 1) >> heap->page_shift;
   size_t bytes = page_count << heap->page_shift;
   size_t block_count = (bytes + GC_BLOCK - 1) >> GC_BLOCK_SHIFT;
   if (block_count > heap->blocks - heap->small_blocks || !gc_may_allocate(heap, bytes)) {
     return NULL;
   }
-  while (!gc_commit_count(heap, bytes)) {
-    // Memory that waits in free blocks, for a cycle to come, makes room.
-    if (!gc_free_memory(heap, bytes)) {
-      return NULL;
-    }
-  }
-  large_lock(heap);
-  uint32_t head = run_find_locked(heap, (uint32_t)block_count);
-  if (head == GC_NONE) {
-    large_unlock(heap);
-    gc_commit_uncount(heap, bytes);
+  place at = {gc_run_take(heap, (uint32_t)block_count), 0, page_count};
+  if (at.run.count == 0) {
     return NULL;
   }
-  heap->large_size[head - heap->small_blocks] = bytes;
-  if (head + block_count > at32_load(&heap->large_high)) {
-    at32_store(&heap->large_high, head + (uint32_t)block_count);
-  }
-  // The blocks are ours from here on, but they hold nothing yet: link first, then the space, the head last, so that
-  // nobody finds an object without its header. The sweeper takes the lock too.
-  size_t page = gc_block_page(heap, head);
-  bool ok = vm_commit(heap->region, page, page_count);
-  if (ok) {
-    vm_open(heap->region, page, page_count);
-    char *alias = gc_block_alias(heap, head) + 8;
-    if (header & GC_ARRAY) {
-      at_store((AO_t volatile *)(alias + 8), length);
-    }
-    at_store_release((AO_t volatile *)alias, header);
-    at32_store(&heap->large_scan[head - heap->small_blocks], 0);
-    for (uint32_t b = head + (uint32_t)block_count; b > head; b--) {
-      at32_store(&heap->large_head[b - 1 - heap->small_blocks], head);
-      AO_char_store((unsigned char volatile *)&heap->flags[b - 1], header & GC_LEAF ? GC_BLOCK_LEAF : 0);
-      AO_char_store_release((unsigned char volatile *)&heap->space[b - 1], heap->to_space);
-    }
-    for (size_t p = page; p < page + page_count; p++) {
-      at32_store_release(&heap->top[p], (uint32_t)heap->page_size);
-    }
-  }
-  large_unlock(heap);
-  if (!ok) {
-    gc_commit_uncount(heap, bytes);
+  at.page = gc_block_page(heap, at.run.block);
+  if (!place_commit(heap, &at)) {
+    gc_run_put(heap, at.run);
     return NULL;
   }
-  gc_memory_got(heap, bytes);
+  place_clear(heap, &at, want->raw);
+  char *cell = vm_page_view(heap->region, at.page) + 8;
+  gc_cell_begin(cell, want);
+  place_settle(heap, &at);
+  place_publish(heap, &at, want->header);
   at_add(&heap->large_bytes, bytes);
   at_add(&heap->born_bytes, bytes);
   at_add(&heap->allocated_bytes, bytes);
-  return (char *)(heap->base + ((size_t)head << GC_BLOCK_SHIFT) + 8);
+  gc_kept_yield(heap);
+  return cell;
+}
+
+// Its memory goes back to the system, or is kept for another.
+static void run_release(gc_heap *heap, gc_run run, size_t page, size_t count) {
+  vm_release(heap->region, page, (size_t)run.count * heap->block_pages);
+  memset(gc_run_pages(heap, run.block), 0, run.count);
+  gc_commit_uncount(heap, count << heap->page_shift);
+  gc_memory_returned(heap, count << heap->page_shift);
+}
+
+static void run_keep(gc_heap *heap, size_t page, size_t count, bool leaf) {
+  if (VM_FULL_CHECKS) { // as gc_blocks_free does: who uses it now is to die
+    for (size_t i = 0; i < (count << heap->page_shift) / 8; i++) {
+      ((uint64_t volatile *)gc_page_alias(heap, page))[i] = 0xdeadf00ddeadf00dull;
+    }
+    vm_prot(heap->region, page, count, VM_UNSCANNED, 0);
+  }
+  if (!leaf) {
+    vm_stamp(heap->region, page, count, 0); // or a later object would not be veiled in the cycle that has the same stamp
+  }
+}
+
+// The object is none from here on: nobody else releases a tail of it. Pages of the run that have memory, its tail included.
+static size_t object_end(gc_heap *heap, gc_run run) {
+  size_t pages = 0;
+  gc_large_lock(heap);
+  uint64_t *size = &heap->large_size[run.block - heap->small_blocks];
+  for (uint32_t b = run.block; b < run.block + run.count; b++) {
+    pages += *gc_run_pages(heap, b);
+  }
+  at_store(&heap->kept_tails, at_load(&heap->kept_tails) - ((pages << heap->page_shift) - *size));
+  *size = 0;
+  gc_large_unlock(heap);
+  return pages;
 }
 
 void gc_large_free(gc_heap *heap, uint32_t head) {
-  large_lock(heap);
-  size_t bytes = heap->large_size[head - heap->small_blocks];
-  size_t block_count = (bytes + GC_BLOCK - 1) >> GC_BLOCK_SHIFT;
-  size_t page = gc_block_page(heap, head);
-  size_t page_count = bytes >> heap->page_shift;
+  size_t bytes = heap->large_size[head - heap->small_blocks]; // only we change it: the object is ours
+  gc_run run = {head, (uint32_t)((bytes + GC_BLOCK - 1) >> GC_BLOCK_SHIFT)};
+  size_t page = gc_block_page(heap, head), page_count = bytes >> heap->page_shift;
+  bool leaf = (gc_flags(heap, head) & GC_BLOCK_LEAF) != 0;
   for (size_t p = page; p < page + page_count; p++) {
     at32_store_release(&heap->top[p], 0); // from here on no service may claim the page
   }
@@ -105,16 +178,20 @@ void gc_large_free(gc_heap *heap, uint32_t head) {
   if (at_load(&heap->service_claims) != 0) {
     gc_claims_drop(heap, page, page_count);
   }
-  vm_release(heap->region, page, page_count);
-  for (uint32_t b = head; b < head + block_count; b++) {
+  for (uint32_t b = head; b < head + run.count; b++) {
     at32_store(&heap->died[b], heap->cycle);
     AO_char_store((unsigned char volatile *)&heap->flags[b], 0);
     AO_char_store_release((unsigned char volatile *)&heap->space[b], 0);
   }
-  large_unlock(heap);
-  gc_commit_uncount(heap, bytes);
-  gc_memory_returned(heap, bytes);
+  size_t held = object_end(heap, run);
   at_add(&heap->large_bytes, -bytes);
+  uint64_t kept = gc_kept_bytes(heap) + (held << heap->page_shift);
+  if (kept <= gc_pace_kept(heap, kept)) {
+    run_keep(heap, page, held, leaf);
+  } else {
+    run_release(heap, run, page, held);
+  }
+  gc_run_put(heap, run);
 }
 
 void gc_large_mark(gc_heap *heap, gc_cell cell, uint64_t header) {

@@ -5,13 +5,15 @@
 // memory, first. Blocks of a chunk that wait for their first use are in `ready`; blocks without memory, left from chunks that could not be had
 // whole or were given back, in `empty`. A heap with a small limit does without: it may need each block.
 //
-// Runs in every thread, traps included: lock-free; but giving back, which one thread at a time does, in a scanner or in a mutator's slow half.
+// Runs in every thread, traps included: lock-free; but giving back, which one thread at a time does, in a scanner, in the keeper or in a mutator's slow half. It
+// begins with what large objects have left (kept.c).
 
 #include <sched.h>
 #include "gc/alloc.h"
 #include "gc/block.h"
 #include "gc/gc.h"
 #include "gc/pace.h"
+#include "gc/runs.h"
 
 enum {
   CHUNK_BLOCKS = VM_HUGE / GC_BLOCK,
@@ -167,26 +169,41 @@ bool gc_free_memory(gc_heap *heap, size_t bytes) {
   while (!at_cas_full(&heap->trim_lock, 0, 1)) {
     sched_yield(); // whoever has it waits for nobody
   }
-  uint64_t freed = free_give_back_locked(heap, bytes / GC_BLOCK + 1);
+  size_t freed = gc_kept_release_locked(heap, bytes);
+  if (freed < bytes) {
+    freed += free_give_back_locked(heap, (bytes - freed) / GC_BLOCK + 1) * GC_BLOCK;
+  }
   at_store_release(&heap->trim_lock, 0);
   return freed != 0;
 }
 
-static bool trim_to(gc_heap *heap, uint64_t keep) {
+// Free blocks beyond `keep` blocks.
+static bool blocks_trim_locked(gc_heap *heap, uint64_t keep) {
+  uint64_t there = free_count(heap), wanted = there - keep;
+  if (there < keep + (vm_huge_works(heap->region) ? CHUNK_BLOCKS : 1)) {
+    return false;
+  }
+  return free_give_back_locked(heap, wanted < TRIM_STEP ? wanted : TRIM_STEP) != 0;
+}
+
+// What the large zone keeps beyond `keep` bytes, and what it kept in vain.
+static bool kept_trim_locked(gc_heap *heap, uint64_t keep) {
+  uint64_t kept = gc_kept_bytes(heap), wanted = kept > keep ? kept - keep : 0, due = at_load(&heap->kept_due);
+  wanted = due > wanted ? due : wanted;
+  return wanted != 0 && gc_kept_release_locked(heap, wanted < TRIM_STEP * GC_BLOCK ? wanted : TRIM_STEP * GC_BLOCK) != 0;
+}
+
+static bool trim_to(gc_heap *heap, uint64_t keep_blocks, uint64_t keep_bytes) {
   if (gc_phase_now(heap) != GC_IDLE || !at_cas_full(&heap->trim_lock, 0, 1)) {
     return false;
   }
-  uint64_t there = free_count(heap), freed = 0;
-  if (there >= keep + (vm_huge_works(heap->region) ? CHUNK_BLOCKS : 1)) {
-    uint64_t wanted = there - keep;
-    freed = free_give_back_locked(heap, wanted < TRIM_STEP ? wanted : TRIM_STEP);
-  }
+  bool freed = kept_trim_locked(heap, keep_bytes) || blocks_trim_locked(heap, keep_blocks);
   at_store_release(&heap->trim_lock, 0);
-  return freed != 0;
+  return freed;
 }
 
-bool gc_trim(gc_heap *heap) { return trim_to(heap, gc_pace_keep(heap)); }
-bool gc_trim_idle(gc_heap *heap) { return trim_to(heap, gc_pace_keep_idle(heap)); }
+bool gc_trim(gc_heap *heap) { return trim_to(heap, gc_pace_keep(heap), gc_pace_kept(heap, gc_kept_bytes(heap))); }
+bool gc_trim_idle(gc_heap *heap) { return trim_to(heap, gc_pace_keep_idle(heap), 0); }
 
 bool gc_provide(gc_heap *heap, unsigned blocks) {
   if (at_load(&heap->veiled_free.count) >= blocks) {

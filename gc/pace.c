@@ -9,6 +9,7 @@
 #include "gc/pace.h"
 #include "gc/alloc.h"
 #include "gc/gc.h"
+#include "gc/runs.h"
 
 enum {
   KEEP_LEAST = 64,       // blocks: what scanners hold ready, and a chunk or two
@@ -188,10 +189,11 @@ static uint64_t born_bytes(const gc_heap *heap) {
   return at_load(&heap->born_bytes) + above(at_load(&heap->external_bytes), at_load(&heap->external_flip));
 }
 
-// More is held than the soft limit allows, although it could be kept.
+// More is held than the soft limit allows, although it could be kept. What the large zone keeps without need goes first.
 static bool over_soft(const gc_heap *heap) {
   gc_pace in = numbers(heap);
-  return has_soft(&in) && soft_room(&in) != 0 && at_load(&heap->committed_bytes) > in.soft;
+  return has_soft(&in) && soft_room(&in) != 0 &&
+         above(at_load(&heap->committed_bytes), gc_kept_bytes(heap)) > in.soft;
 }
 
 bool gc_wants_wait(const gc_heap *heap, bool idle) {
@@ -237,14 +239,31 @@ uint64_t gc_pace_reserve(const gc_heap *heap) {
   return live + live / 16 + 4;
 }
 
-uint64_t gc_pace_keep(const gc_heap *heap) {
+// Bytes that are likely to be born before the next flip and, before mutators have to help, in the cycle: giving their memory back would only mean
+// to ask for it again.
+static uint64_t births(const gc_heap *heap) {
   uint64_t used = gc_used_bytes(heap);
   gc_pace in = numbers(heap);
   uint64_t wish = above(gc_pace_wish(&in), at_load(&heap->external_bytes));
   uint64_t trigger = min64(min64(wish, at_load(&heap->most_bytes)), at_load(&heap->soft_bytes));
-  // And what is born in mid-cycle, before mutators have to help: giving it back would only mean to ask for it again.
   in.live = used;
-  uint64_t keep = gc_pace_reserve(heap) + (above(trigger, used) + gc_pace_budget(&in)) / GC_BLOCK + 16;
+  return above(trigger, used) + gc_pace_budget(&in);
+}
+
+uint64_t gc_pace_kept_room(const gc_heap *heap, uint64_t kept) {
+  gc_pace in = numbers(heap);
+  uint64_t limit = has_soft(&in) ? in.soft : in.limit;
+  // What small blocks hold beside what is kept, or will when they have room for all copies; and a chunk, so that they can go on getting whole ones.
+  uint64_t others = max64(above(at_load(&heap->committed_bytes), kept), gc_used_bytes(heap) + copies_bytes(heap));
+  return above(limit, others + (vm_huge_works(heap->region) ? VM_HUGE : GC_BLOCK));
+}
+
+uint64_t gc_pace_kept(const gc_heap *heap, uint64_t kept) { return min64(births(heap), gc_pace_kept_room(heap, kept)); }
+
+uint64_t gc_pace_keep(const gc_heap *heap) {
+  uint64_t used = gc_used_bytes(heap);
+  gc_pace in = numbers(heap);
+  uint64_t keep = gc_pace_reserve(heap) + births(heap) / GC_BLOCK + 16;
   // Above a soft limit it is given back all the same.
   uint64_t room = above(has_soft(&in) ? in.soft : in.limit, used) / GC_BLOCK;
   return max64(min64(keep, room), KEEP_LEAST);

@@ -35,6 +35,10 @@ void gc_pace_swept(gc_heap *heap);
 
 // Blocks to hold ready and veiled for the copies of the next cycle.
 uint64_t gc_pace_reserve(const gc_heap *heap);
+// Of `kept` bytes that the large zone holds, or would hold, without need: what nobody lacks within the limit or the soft limit (gc.kept).
+uint64_t gc_pace_kept_room(const gc_heap *heap, uint64_t kept);
+// And of that, what is likely to be born before the end of the next cycle: more is not worth keeping.
+uint64_t gc_pace_kept(const gc_heap *heap, uint64_t kept);
 // Blocks with memory but without objects that are worth keeping, the reserve included.
 uint64_t gc_pace_keep(const gc_heap *heap);
 // The same for a heap that has not been allocated from for a while.

@@ -8,6 +8,7 @@
 #include "gc/pace.h"
 #include "gc/scan.h"
 #include "gc/block.h"
+#include "gc/runs.h"
 
 bool gc_sweep_begin(gc_heap *heap) {
   if (!gc_scan_finished(heap) || !at_cas_full(&heap->phase, GC_SCANNING, GC_SWEEPING)) {
@@ -230,6 +231,7 @@ void gc_sweep(gc_heap *heap) {
     }
   }
   large_sweep(heap, copier);
+  gc_kept_swept(heap);
   gc_copier_give(heap, copier);
   uint64_t live_bytes = gc_used_bytes(heap), born = at_load(&heap->born_bytes);
   at_store(&heap->live_bytes, live_bytes);

@@ -3,6 +3,7 @@
 
 #include "gc/alloc.h"
 #include "gc/gc.h"
+#include "gc/runs.h"
 #include "gc/scan.h"
 #include "vm/os.h"
 
@@ -147,6 +148,7 @@ void gc_verify_stopped(gc_heap *heap, const char *when) {
   if (gc_phase_now(heap) != GC_IDLE) {
     return;
   }
+  gc_runs_verify(heap, when);
   gc_copier *copier = gc_copier_take(heap); // services wait for us, as for any collector thread
   gc_copier_enter(copier);
   size_t bytes = heap->span / GC_UNIT / 8 + 1;

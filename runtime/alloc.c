@@ -10,14 +10,6 @@ enum {
   KEPT_CYCLES = 8,  // full cycles in which there was not room for all copies: each makes more of it
 };
 
-// What is wanted: once more after each cycle, until it is had.
-typedef struct request {
-  uint64_t header;
-  bool leaf;
-  size_t cell; // bytes
-  size_t length;
-} request;
-
 static uint64_t random_next(rt_thread *self) {
   self->random ^= self->random << 13;
   self->random ^= self->random >> 7;
@@ -47,38 +39,31 @@ void rt_pace(rt_thread *self) {
   }
 }
 
-static char *cell_try(rt_thread *self, const request *want) {
+static char *cell_try(rt_thread *self, const gc_wanted *want) {
   gc_heap *gc = self->heap->gc;
+  bool leaf = (want->header & GC_LEAF) != 0;
   if (want->cell > GC_MEDIUM_MAX) {
-    return gc_alloc_large(gc, want->header, want->cell, want->length);
+    return gc_alloc_large(gc, want);
   }
-  char *cell;
   if (want->cell > GC_SMALL_MAX) {
-    cell = gc_alloc_medium(gc, &self->medium[want->leaf], want->leaf, want->cell);
-    if (cell == NULL) {
+    return gc_alloc_medium(gc, &self->medium[leaf], want);
+  }
+  veil_tlab *tlab = &self->open.tlab[leaf];
+  if ((size_t)(tlab->limit - tlab->free) < want->cell) {
+    char *base, *limit;
+    if (!gc_alloc_buffer(gc, &self->lane[leaf], leaf, want->cell, &base, &limit)) {
       return NULL;
     }
-  } else {
-    veil_tlab *tlab = &self->open.tlab[want->leaf];
-    if ((size_t)(tlab->limit - tlab->free) < want->cell) {
-      char *base, *limit;
-      if (!gc_alloc_buffer(gc, &self->lane[want->leaf], want->leaf, want->cell, &base, &limit)) {
-        return NULL;
-      }
-      self->tlab_start[want->leaf] = base;
-      *tlab = (veil_tlab){base, limit};
-    }
-    cell = tlab->free;
-    tlab->free = cell + want->cell;
+    self->tlab_start[leaf] = base;
+    *tlab = (veil_tlab){base, limit};
   }
-  if (want->header & GC_ARRAY) {
-    at_store((AO_t volatile *)(cell + 8), want->length);
-  }
-  at_store_release((AO_t volatile *)cell, want->header);
+  char *cell = tlab->free;
+  tlab->free = cell + want->cell;
+  gc_cell_begin(cell, want);
   return cell;
 }
 
-static void *out_of_memory(rt_thread *self, const request *want) {
+static void *out_of_memory(rt_thread *self, const gc_wanted *want) {
   veil_heap *heap = self->heap;
   if (heap->options.oom == VEIL_OOM_NULL) {
     rt_error_set("out of memory: %zu bytes wanted, %llu of %zu in use after a full collection", want->cell,
@@ -91,7 +76,7 @@ static void *out_of_memory(rt_thread *self, const request *want) {
 }
 
 // NULL: there is no memory, whatever is done.
-static void *allocate_once(rt_thread *self, const request *want) {
+static void *allocate_once(rt_thread *self, const gc_wanted *want) {
   veil_heap *heap = self->heap;
   rt_enter(self);
   rt_pace(self);
@@ -125,7 +110,7 @@ static void *allocate_once(rt_thread *self, const request *want) {
   return object;
 }
 
-static void *allocate(rt_thread *self, const request *want) {
+static void *allocate(rt_thread *self, const gc_wanted *want) {
   void *object = allocate_once(self, want);
   while (object == NULL && rt_oom_ask(self, want->cell)) {
     object = allocate_once(self, want);
@@ -138,12 +123,11 @@ RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {
   if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
     rt_type_register(self, type);
   }
-  request want = {type->header, type->leaf, gc_round_cell(8 + type->size), 1};
+  gc_wanted want = {type->header, gc_round_cell(8 + type->size), 1, false};
   return allocate(self, &want);
 }
 
-RT_EXPORT void *veil_alloc_array(veil_thread *open, veil_type *type, size_t length) {
-  rt_thread *self = rt_self_use(open, "veil_new_array");
+static void *array_allocate(rt_thread *self, veil_type *type, size_t length, bool raw) {
   if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
     rt_type_register(self, type);
   }
@@ -155,8 +139,16 @@ RT_EXPORT void *veil_alloc_array(veil_thread *open, veil_type *type, size_t leng
     }
     vm_fatal("out of memory: an array of %zu elements of %zu bytes (%s) overflows", length, type->size, type->name);
   }
-  request want = {type->array_header, type->leaf, gc_round_cell(16 + bytes), length};
+  gc_wanted want = {type->array_header, gc_round_cell(16 + bytes), length, raw};
   return allocate(self, &want);
+}
+
+RT_EXPORT void *veil_alloc_array(veil_thread *open, veil_type *type, size_t length) {
+  return array_allocate(rt_self_use(open, "veil_new_array"), type, length, false);
+}
+
+RT_EXPORT void *veil_alloc_bytes_raw(veil_thread *open, size_t length) {
+  return array_allocate(rt_self_use(open, "veil_new_bytes_raw"), &veil_type_byte_, length, true);
 }
 
 RT_EXPORT size_t veil_length(veil_heap *heap, const void *object) {

@@ -76,6 +76,7 @@ void rt_cycle_start_for(veil_heap *heap, rt_thread *self) {
   if (gc_phase_now(heap->gc) != GC_IDLE) {
     return;
   }
+  gc_kept_yield(heap->gc); // the copies need room
   if (heap->options.data_roots || heap->options.tls_roots) {
     rt_segments_hold(heap, self, cycle_start);
   } else {

@@ -130,50 +130,50 @@ uint64_t fake_header(fake_type *type, bool array) {
   return gc_header_make(type->id, array, type->type.layout == GC_LAYOUT_LEAF);
 }
 
-static void *allocate(fake *f, uint64_t header, size_t cell_bytes, size_t length) {
+static void *allocate(fake *f, uint64_t header, size_t cell_bytes, size_t length, bool raw) {
+  gc_wanted want = {header, cell_bytes, length, raw};
   fake_mutator *m = &f->mutator[f->now];
   bool leaf = (header & GC_LEAF) != 0;
   char *cell;
   if (cell_bytes > GC_MEDIUM_MAX) {
-    cell = gc_alloc_large(f->gc, header, cell_bytes, length);
+    cell = gc_alloc_large(f->gc, &want);
     return cell == NULL ? NULL : cell + gc_header_bytes(header);
   }
   if (cell_bytes > GC_SMALL_MAX) {
-    cell = gc_alloc_medium(f->gc, &m->medium[leaf], leaf, cell_bytes);
-    if (cell == NULL) {
+    cell = gc_alloc_medium(f->gc, &m->medium[leaf], &want);
+    return cell == NULL ? NULL : cell + gc_header_bytes(header);
+  }
+  if ((size_t)(m->limit[leaf] - m->free[leaf]) < cell_bytes) {
+    char *base, *limit;
+    if (!gc_alloc_buffer(f->gc, &m->lane[leaf], leaf, cell_bytes, &base, &limit)) {
       return NULL;
     }
-  } else {
-    if ((size_t)(m->limit[leaf] - m->free[leaf]) < cell_bytes) {
-      char *base, *limit;
-      if (!gc_alloc_buffer(f->gc, &m->lane[leaf], leaf, cell_bytes, &base, &limit)) {
-        return NULL;
-      }
-      EXPECT((uintptr_t)base % 16 == 8 && (uintptr_t)limit % 16 == 8 && (size_t)(limit - base) >= cell_bytes);
-      for (char *at = base; at < limit; at++) {
-        EXPECT(*at == 0);
-      }
-      m->start[leaf] = m->free[leaf] = base;
-      m->limit[leaf] = limit;
+    EXPECT((uintptr_t)base % 16 == 8 && (uintptr_t)limit % 16 == 8 && (size_t)(limit - base) >= cell_bytes);
+    for (char *at = base; at < limit; at++) {
+      EXPECT(*at == 0);
     }
-    cell = m->free[leaf];
-    m->free[leaf] += cell_bytes;
+    m->start[leaf] = m->free[leaf] = base;
+    m->limit[leaf] = limit;
   }
-  if (header & GC_ARRAY) {
-    *(size_t volatile *)(cell + 8) = length;
-  }
-  at_store_release((AO_t volatile *)cell, header);
+  cell = m->free[leaf];
+  m->free[leaf] += cell_bytes;
+  gc_cell_begin(cell, &want);
   return cell + gc_header_bytes(header);
 }
 
 void *fake_new(fake *f, fake_type *type) {
   type_use(type);
-  return allocate(f, fake_header(type, false), type->type.cell, 1);
+  return allocate(f, fake_header(type, false), type->type.cell, 1, false);
 }
 
 void *fake_array(fake *f, fake_type *type, size_t length) {
   type_use(type);
-  return allocate(f, fake_header(type, true), gc_round_cell(16 + length * type->type.size), length);
+  return allocate(f, fake_header(type, true), gc_round_cell(16 + length * type->type.size), length, false);
+}
+
+void *fake_array_raw(fake *f, fake_type *type, size_t length) {
+  type_use(type);
+  return allocate(f, fake_header(type, true), gc_round_cell(16 + length * type->type.size), length, true);
 }
 
 void fake_buffers_drop(fake *f) {
@@ -187,6 +187,7 @@ void fake_buffers_drop(fake *f) {
 
 void fake_flip(fake *f) {
   EXPECT(gc_phase_now(f->gc) == GC_IDLE);
+  gc_kept_yield(f->gc); // as the runtime does before it stops the world
   vm_quiesce(f->gc->region);
   gc_flip_stopped(f->gc);
   vm_resume(f->gc->region);

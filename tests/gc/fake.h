@@ -14,6 +14,7 @@
 #include "gc/alloc.h"
 #include "gc/gc.h"
 #include "gc/pace.h"
+#include "gc/runs.h"
 #include "gc/visitor.h"
 
 enum { FAKE_ROOTS = 4096, FAKE_WORDS = 4096, FAKE_MUTATORS = 4, FAKE_TOUCHES = 8 };
@@ -63,6 +64,7 @@ void fake_close(fake *f);
 // Allocation as the runtime does it, without its waiting: NULL when there is no memory now.
 void *fake_new(fake *f, fake_type *type);
 void *fake_array(fake *f, fake_type *type, size_t length);
+void *fake_array_raw(fake *f, fake_type *type, size_t length); // a leaf array that is not zeroed
 // The header that such an object gets.
 uint64_t fake_header(fake_type *type, bool array);
 
