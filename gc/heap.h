@@ -191,6 +191,7 @@ typedef struct gc_heap {
   AO_t large_lock;
   gc_runs runs;                 // what no object has
   uint64_t kept_low;            // the least that `kept_free` was since the last sweep
+  uint64_t kept_low_before;     // … and from the one before to the last
   uint64_t *large_size;         // per block of the large zone, at an object's first: bytes of memory; 0: no object begins here
   uint32_t volatile large_high; // no block from here on was ever used; read without the lock
   // Memory of the large zone that no object needs, in bytes (gc.kept); written under the lock.
@@ -218,7 +219,7 @@ typedef struct gc_heap {
   AO_t flip_roots, flip_words; // precise slots, ambiguous words that the last flip looked at
   AO_t flip_ns;              // when the last flip ended
   AO_t veiled_max_ns, veiled_total_ns;
-  AO_t kept_due;             // bytes kept without use for a whole cycle: to be given back
+  AO_t kept_due;             // bytes kept without use for two whole cycles: to be given back
   AO_t trim_lock;            // held while memory is given back; before large_lock
   uint32_t *trim;            // per chunk: blocks that are being given back; under trim_lock
   void *tables;              // all side tables; constant

@@ -100,7 +100,9 @@ void gc_kept_yield(gc_heap *heap) {
 
 void gc_kept_swept(gc_heap *heap) {
   gc_large_lock(heap);
-  at_store(&heap->kept_due, heap->kept_low);
+  // What one cycle happens not to find of the right size the next one needs: only what two did not need is due.
+  at_store(&heap->kept_due, heap->kept_low < heap->kept_low_before ? heap->kept_low : heap->kept_low_before);
+  heap->kept_low_before = heap->kept_low;
   heap->kept_low = at_load(&heap->kept_free);
   gc_large_unlock(heap);
 }

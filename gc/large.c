@@ -48,7 +48,7 @@ static bool place_commit(gc_heap *heap, const place *at) {
       return false;
     }
   }
-  if (!vm_commit(heap->region, at->page, at->pages)) {
+  if (!vm_commit_for_view(heap->region, at->page, at->pages)) {
     gc_commit_uncount(heap, bytes);
     return false;
   }

@@ -38,7 +38,7 @@ void gc_runs_verify(gc_heap *heap, const char *when);
 
 // Gives back at least so many bytes of what is kept, if there are so many: free runs first, then tails. How many. Under trim_lock.
 size_t gc_kept_release_locked(gc_heap *heap, size_t bytes);
-// The sweep is over: what lay unused since the last one is due.
+// The sweep is over: what lay unused since the last but one is due.
 void gc_kept_swept(gc_heap *heap);
 
 #endif

@@ -183,6 +183,17 @@ int os_populate(void *address, size_t bytes) {
   return result;
 }
 
+int os_allocate(int fd, size_t offset, size_t bytes) {
+  if (fails()) {
+    return -ENOMEM;
+  }
+  int result;
+  do {
+    result = (int)RESULT(fallocate(fd, 0, (off_t)offset, (off_t)bytes));
+  } while (result == -EINTR);
+  return result;
+}
+
 int os_huge(void *address, size_t bytes) {
   int result = os_populate(address, 4096); // what there is to collapse
   if (result == 0) {

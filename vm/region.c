@@ -259,7 +259,12 @@ void vm_region_committed(vm_region *region, size_t page, size_t limit) {
   }
 }
 
-bool vm_commit(vm_region *region, size_t page, size_t count) {
+static int get_memory(vm_region *region, size_t page, size_t count, bool map) {
+  return map ? os_populate(vm_page_alias(region, page), offset_of(region, count))
+             : os_allocate(region->memory, offset_of(region, page), offset_of(region, count));
+}
+
+static bool commit(vm_region *region, size_t page, size_t count, bool map) {
   VM_CHECK(page <= region->pages && count <= region->pages - page, "pages [%zu, +%zu) of a region of %zu", page, count,
            region->pages);
   size_t limit = page + count;
@@ -268,7 +273,7 @@ bool vm_commit(vm_region *region, size_t page, size_t count) {
   }
   for (size_t from = next_with(region, page, limit, false); from < limit;) {
     size_t to = next_with(region, from, limit, true);
-    if (os_populate(vm_page_alias(region, from), offset_of(region, to - from)) < 0) {
+    if (get_memory(region, from, to - from, map) < 0) {
       // Words are not changed before all runs have memory, so that those that are still off are ours to give back.
       for (size_t i = next_with(region, page, to, false); i < to;) {
         size_t end = next_with(region, i, to, true);
@@ -282,6 +287,10 @@ bool vm_commit(vm_region *region, size_t page, size_t count) {
   vm_region_committed(region, page, limit);
   return true;
 }
+
+bool vm_commit(vm_region *region, size_t page, size_t count) { return commit(region, page, count, true); }
+
+bool vm_commit_for_view(vm_region *region, size_t page, size_t count) { return commit(region, page, count, false); }
 
 void vm_release(vm_region *region, size_t page, size_t count) {
   vm_huge_release(region, page, count);

@@ -47,6 +47,27 @@ ON_ALL_BACK_ENDS(memory, committed_memory_is_zero_and_is_given_back_whole) {
   world_close(&w);
 }
 
+ON_ALL_BACK_ENDS(memory, memory_for_the_view_is_zero_and_can_be_reached_through_the_alias_too) {
+  world_open(&w, back_end);
+  for (int round = 0; round < 3; round++) {
+    cr_assert(vm_commit(w.region, 100, 10));
+    *alias_word(&w, 105) = 7;
+    cr_assert(vm_commit_for_view(w.region, 90, 200), "a part has memory already");
+    cr_assert_eq(at_load(&w.region->committed), 200 * 4096);
+    cr_assert_eq(vm_held(w.region), 200 * 4096);
+    vm_open(w.region, 90, 100);
+    for (size_t i = 90; i < 290; i++) {
+      cr_assert_eq(*(i % 2 ? view_word(&w, i) : alias_word(&w, i)), i == 105 ? 7 : 0);
+      *(i % 3 ? view_word(&w, i) : alias_word(&w, i)) = (long)i;
+      cr_assert_eq(*alias_word(&w, i), (long)i);
+      cr_assert_eq(*view_word(&w, i), (long)i);
+    }
+    vm_release(w.region, 90, 200);
+    cr_assert_eq(vm_held(w.region), 0);
+  }
+  world_close(&w);
+}
+
 static bool huge_open(const char *back_end) {
   memset(&w, 0, sizeof w);
   vm_region_config config = {
