@@ -18,7 +18,7 @@ uint32_t gc_block_take_open(gc_heap *heap);
 uint32_t gc_block_commit(gc_heap *heap);
 // Puts a run of blocks back, veiled or not. Claims of services on them are settled or discarded first.
 void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled);
-// Gives back the memory of free blocks, `bytes` if there are so many. False: none can be given back. Not in traps.
+// Gives back what large objects have left of memory, then that of free blocks, `bytes` if there are so many. False: none can be given back. Not in traps.
 bool gc_free_memory(gc_heap *heap, size_t bytes);
 
 // Counts memory against the limit. False: the limit would be passed.

@@ -76,7 +76,6 @@ void rt_cycle_start_for(veil_heap *heap, rt_thread *self) {
   if (gc_phase_now(heap->gc) != GC_IDLE) {
     return;
   }
-  gc_kept_yield(heap->gc); // the copies need room
   if (heap->options.data_roots || heap->options.tls_roots) {
     rt_segments_hold(heap, self, cycle_start);
   } else {
@@ -87,6 +86,9 @@ void rt_cycle_start_for(veil_heap *heap, rt_thread *self) {
 // If this thread flips, its roots begin here: the frames below are ours and hold none, but words of calls before, which would keep objects
 // alive. This function stays active meanwhile.
 __attribute__((noinline)) void rt_cycle_start(rt_thread *self) {
+  if (gc_phase_now(self->heap->gc) == GC_IDLE) {
+    gc_kept_yield(self->heap->gc); // the copies need room, and the pause is short
+  }
   self->asked_sp = rt_registers_save(self->asked_registers);
   rt_cycle_start_for(self->heap, self);
   self->asked_sp = NULL;

@@ -300,3 +300,38 @@ ON_TRAPPING_BACK_ENDS(services, a_touched_page_of_a_kept_block_is_not_veiled_eit
   cr_assert_eq(fake_list_length(f, 0), 5000);
   fake_close(f);
 }
+
+ON_TRAPPING_BACK_ENDS(services, claims_on_a_large_object_that_dies_end_before_its_memory_is_used_again) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .headroom = 16 << 20);
+  service_start(f);
+  enum { BYTES = 300000 };
+  for (int round = 0; round < 6; round++) {
+    bool raw = round % 2;
+    char *object = f->root[0] = raw ? fake_array_raw(f, &type_byte, BYTES) : fake_array(f, &type_byte, BYTES);
+    size_t first = page_of(f, object), last = page_of(f, object + BYTES - 1);
+    for (size_t i = 0; i < BYTES && !raw; i++) {
+      cr_assert_eq(object[i], 0, "byte %zu in round %d", i, round);
+    }
+    fake_fill(object, BYTES, (unsigned)round);
+    for (size_t page = first; page <= last; page++) {
+      (page % 3 == 0 ? absent_lay : unsaved_lay)(f, page);
+    }
+    cr_assert(fake_filled(object, BYTES, (unsigned)round));
+    for (size_t page = first; page <= last; page++) {
+      (page % 3 == 0 ? absent_lay : unsaved_lay)(f, page);
+    }
+    size_t discarded = f->discarded, saved_before = unsaved_calls;
+    f->root[0] = NULL;
+    fake_cycle(f);
+    cr_assert_gt(f->discarded, discarded);
+    cr_assert_gt(unsaved_calls, saved_before);
+    for (size_t page = first; page <= last; page++) {
+      cr_assert_eq(vm_claims(f->gc->region, page) & (VM_ABSENT | VM_UNSAVED), 0);
+      free(away[page]);
+      away[page] = NULL;
+    }
+    cr_assert_gt(gc_kept_bytes(f->gc), BYTES, "its memory is there");
+  }
+  service_end(f);
+  fake_close(f);
+}
