@@ -124,6 +124,8 @@ int main(int argc, char **argv) {
   if (f == NULL) {
     return 77;
   }
+  fake_header(&type_pointer, true); // registered by one thread
+  fake_header(&type_byte, true);
   pthread_barrier_init(&barrier, NULL, MUTATORS + 1);
   pthread_t thread[MUTATORS];
   for (size_t i = 0; i < MUTATORS; i++) {
