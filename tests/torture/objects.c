@@ -54,9 +54,19 @@ void object_fill(void *obj, shadow *sh, uint64_t salt) {
   }
 }
 
+void *object_allocate(worker *t, const kind *k, size_t length, bool raw) {
+  if (raw) {
+    return veil_new_bytes_raw(t->self, length);
+  }
+  return k->array ? veil_alloc_array(t->self, k->type, length) : veil_alloc(t->self, k->type, k->element);
+}
+
+bool object_may_be_raw(worker *t, const kind *k) { return k->type == &veil_type_byte_ && one_in(&t->random, 2); }
+
 found object_new(worker *t, world *w, kind *k) {
   size_t length = k->array ? between(&t->random, k->length_min, k->length_max) : 1;
-  void *obj = k->array ? veil_alloc_array(t->self, k->type, length) : veil_alloc(t->self, k->type, k->element);
+  bool raw = object_may_be_raw(t, k);
+  void *obj = object_allocate(t, k, length, raw);
   if (obj == NULL) {
     REQUIRE(cfg.oom_null, "allocation of %zu x %zu returned NULL without the option: %s", length, k->element, veil_error());
     atomic_fetch_add_explicit(&stat_oom, 1, memory_order_relaxed);
@@ -69,7 +79,7 @@ found object_new(worker *t, world *w, kind *k) {
   sh->length = length;
   sh->slots = slots;
   size_t bytes = object_bytes(sh);
-  for (size_t at = 0; at < bytes / 8; at++) {
+  for (size_t at = 0; at < bytes / 8 && !raw; at++) {
     REQUIRE(((volatile uint64_t *)obj)[at] == 0, "fresh memory is not zero: word %zu of %p (%s, %zu bytes) is %llx", at, obj,
             k->name, bytes, (unsigned long long)((volatile uint64_t *)obj)[at]);
   }

@@ -141,7 +141,7 @@ static void step_garbage(worker *t, world *w) {
   for (uint64_t n = between(&t->random, 10, 500); n > 0; n--) {
     kind *k = kind_pick(&t->random);
     size_t length = k->array ? between(&t->random, k->length_min, k->length_max) : 1;
-    void *obj = k->array ? veil_alloc_array(t->self, k->type, length) : veil_alloc(t->self, k->type, k->element);
+    void *obj = object_allocate(t, k, length, object_may_be_raw(t, k));
     if (obj == NULL) {
       atomic_fetch_add_explicit(&stat_oom, 1, memory_order_relaxed);
       return;

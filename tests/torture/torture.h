@@ -154,6 +154,9 @@ void held_pop(world *w, shadow *sh);
 
 // ---- objects.c: one object against its shadow.
 found object_new(worker *t, world *w, kind *k); // obj NULL: out of memory
+// An object of the kind, of which only the length is in place; `raw`: not zeroed, for kinds that may be.
+void *object_allocate(worker *t, const kind *k, size_t length, bool raw);
+bool object_may_be_raw(worker *t, const kind *k); // by chance
 void object_fill(void *obj, shadow *sh, uint64_t salt);
 void object_check(void *obj, const shadow *sh, bool all);
 void object_link(void *obj, shadow *sh, size_t slot, void *to, shadow *to_sh, rng *r); // to NULL: clears, or stores an immediate
