@@ -416,7 +416,8 @@ static coroutine *in_use_elsewhere(void) {
 }
 
 DIES(stacks, a_switch_to_a_stack_that_another_thread_runs_on_is_noticed, "another thread runs on the stack") {
-  veil_stack_switch(self, in_use_elsewhere()->stack);
+  coroutine *co = in_use_elsewhere();
+  veil_stack_switch(self, co->stack);
 }
 DIES(stacks, dropping_a_stack_that_a_thread_runs_on_is_noticed, "a thread runs on the stack") {
   coroutine *co = in_use_elsewhere();
