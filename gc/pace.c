@@ -235,8 +235,14 @@ bool gc_wants_assist(const gc_heap *heap) {
 }
 
 uint64_t gc_pace_reserve(const gc_heap *heap) {
-  uint64_t live = at_load(&heap->used_blocks);
-  return live + live / 16 + 4;
+  uint64_t used = at_load(&heap->used_blocks), all = used + used / 16 + 4;
+  gc_pace in = numbers(heap);
+  if (!has_soft(&in) || soft_room(&in) == 0) {
+    return all;
+  }
+  // Within a soft limit that can be held no more than it leaves: most of what was born has died. But for as many copies as last time.
+  uint64_t copies = above(in.live, in.large) / GC_BLOCK;
+  return min64(all, max64(above(in.soft, gc_used_bytes(heap)) / GC_BLOCK, copies + copies / 16 + 4));
 }
 
 // Bytes that are likely to be born before the next flip and, before mutators have to help, in the cycle: giving their memory back would only mean
