@@ -277,7 +277,7 @@ int main(int argc, char **argv) {
   }
   compare();
   printf("%u cycles, %lu objects copied, %lu blocks kept, %lu traps\n", f->gc->cycle, (unsigned long)f->gc->copied_objects,
-         (unsigned long)f->gc->kept_blocks, (unsigned long)f->gc->region->traps_count);
+         (unsigned long)f->gc->kept_blocks, (unsigned long)at_load(&f->gc->region->traps_count));
   for (int n = 0; n < NODES; n++) {
     free(nodes[n].child);
   }

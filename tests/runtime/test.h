@@ -82,7 +82,7 @@ static inline veil_stats stats_of(veil_heap *heap) {
 // below the caller's frame.
 static __attribute__((noinline, unused, no_sanitize("address"))) void stack_clear(void) {
 #ifdef __SANITIZE_ADDRESS__
-  char volatile junk[256 << 10]; // other functions have such zones, too
+  char volatile junk[32 << 10]; // other functions have such zones, too; but not longer than a stack of a coroutine
 #else
   char volatile junk[16 << 10];
 #endif
