@@ -25,6 +25,7 @@ typedef struct keeper {
   uint64_t mark_at, mark_bytes;  // begin of the present interval, and allocated_bytes then
   uint64_t cycle, cycle_seen_at; // the last cycle, by its end in nanoseconds, and when it was seen
   uint64_t ran;                  // what threads had run before it; UNKNOWN: it was not ours
+  uint64_t others_seen_at;       // when the last that was not ours was seen
   uint64_t wait;                 // from there to the next cycle of ours
 } keeper;
 
@@ -131,10 +132,11 @@ static uint64_t look(veil_heap *heap, keeper *k, uint64_t tick) {
   uint64_t cycle = at_load(&heap->gc->cycle_ended_ns);
   if (k->cycle != cycle) {
     k->cycle = cycle;
-    k->cycle_seen_at = now;
+    k->cycle_seen_at = k->others_seen_at = now;
     k->ran = UNKNOWN;
   }
-  if (now - k->idle_since < heap->options.idle) {
+  // What the program's own cycle has freed it may want for the next, though it allocates nothing in between.
+  if (now - max64(k->idle_since, k->others_seen_at) < heap->options.idle) {
     return tick;
   }
   trim_idle(heap);
