@@ -101,17 +101,22 @@ void gc_flip_stopped(gc_heap *heap) {
   heap->world.precise(heap->world.arg, &flip);
   gc_pins_scan(heap, copier);
   gc_copier_leave(copier);
-  gc_phase_tell(heap, GC_SCANNING); // before anybody can come to the next
-  at_store_release(&heap->phase, GC_SCANNING);
-  if (!heap->region->traps) {
-    while (!gc_scan_finished(heap)) {
-      gc_scan_some(heap, copier, true);
-    }
-  }
   gc_copier_give(heap, copier);
   gc_pace_flipped(heap);
-  if (!heap->region->traps) {
-    VM_CHECK(gc_sweep_begin(heap), "the cycle of a stopped world does not end");
-    gc_sweep(heap);
+}
+
+void gc_flip_open(gc_heap *heap) {
+  VM_CHECK(gc_phase_now(heap) == GC_FLIPPING, "a flip ends in phase %d", (int)gc_phase_now(heap));
+  gc_phase_tell(heap, GC_SCANNING); // before anybody can come to the next
+  at_store_release(&heap->phase, GC_SCANNING);
+  if (heap->region->traps) {
+    return;
   }
+  gc_copier *copier = gc_copier_take(heap);
+  while (!gc_scan_finished(heap)) {
+    gc_scan_some(heap, copier, true);
+  }
+  gc_copier_give(heap, copier);
+  VM_CHECK(gc_sweep_begin(heap), "the cycle of a stopped world does not end");
+  gc_sweep(heap);
 }

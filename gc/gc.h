@@ -46,8 +46,11 @@ char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want)
 char *gc_alloc_large(gc_heap *heap, const gc_wanted *want);
 
 // ---- Cycles.
-// With the world stopped, in phase GC_IDLE. Without traps (back end `none`) the whole cycle runs in it.
+// With the world stopped, in phase GC_IDLE: swaps the spaces, makes pages grey. Nobody scans yet.
 void gc_flip_stopped(gc_heap *heap);
+// Still with the world stopped: from now on scanners, which do not stop with it, may scan, and may end the cycle before this
+// returns. Without traps (back end `none`) the whole cycle runs in it.
+void gc_flip_open(gc_heap *heap);
 // Called back by the world during gc_flip_stopped.
 // View addresses. Returns the floor: what lies below is from-space, so the buffer starts there at the next flip.
 char *gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit);

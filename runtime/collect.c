@@ -44,8 +44,9 @@ static void flip(veil_heap *heap, rt_thread *self) {
   gc_heap *gc = heap->gc;
   rt_span span = rt_begin(heap, RT_NOTE_FLIP, gc->cycle + 1u);
   gc_flip_stopped(gc);
+  rt_services_tell(heap, RT_AFTER_FLIP); // before a scanner has a page, and may reach the end of the cycle
+  gc_flip_open(gc);
   rt_end(heap, span, RT_NOTE_FLIP, gc->cycle, at_load(&gc->pinned_objects), at_load(&gc->flip_roots));
-  rt_services_tell(heap, RT_AFTER_FLIP);
   if (heap->options.verify >= 2 && !heap->gc->region->traps) {
     gc_verify_stopped(heap->gc, "after a stopped cycle");
   }

@@ -190,6 +190,7 @@ void fake_flip(fake *f) {
   gc_kept_yield(f->gc); // as the runtime does before it stops the world
   vm_quiesce(f->gc->region);
   gc_flip_stopped(f->gc);
+  gc_flip_open(f->gc);
   vm_resume(f->gc->region);
 }
 

@@ -2,6 +2,7 @@
 // hooks.c: services: claims on pages, and what a service is told.
 
 #include <criterion/criterion.h>
+#include <unistd.h>
 #include "tests/runtime/world.h"
 #include "veil/hooks.h"
 
@@ -393,6 +394,30 @@ Test(hooks, without_traps_a_claim_is_refused) {
   cr_assert_neq(veil_service_claim(service, page_of(n), VEIL_UNSAVED), VEIL_OK);
   n->key = 1;
   veil_collect(self);
+  veil_service_close(service);
+  end();
+}
+
+static void on_after_flip_slow(void *arg, uint64_t cycle) {
+  usleep(20000); // scanners do not stop with the world: time for them to begin, and to end this small cycle
+  event('a', cycle);
+}
+
+ON_ALL_BACK_ENDS(hooks, nothing_is_scanned_until_the_flip_has_been_told) {
+  bool works = start((veil_options){.back_end = back_end, .scanners = 4});
+  if (!works) {
+    cr_skip_test("the back end does not work here");
+  }
+  veil_service_callbacks slow = callbacks;
+  slow.after_flip = on_after_flip_slow;
+  event_count = 0;
+  memset(events, 0, sizeof events);
+  veil_service *service = veil_service_open(heap, "slow", &slow, &pages);
+  cr_assert_not_null(service, "%s", veil_error());
+  for (int i = 0; i < 5; i++) {
+    veil_collect(self);
+  }
+  cr_assert_eq(strncmp(events, "baebaebaebaebae", 15), 0, "%s", events);
   veil_service_close(service);
   end();
 }
