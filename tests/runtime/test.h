@@ -66,9 +66,14 @@ static inline long list_check(const node *list) {
   return length;
 }
 
+// Until a point in time: where the world is stopped over and over, what is left of a span might never pass.
 static inline void sleep_ms(long ms) {
-  struct timespec left = {ms / 1000, ms % 1000 * 1000000};
-  while (nanosleep(&left, &left) != 0) {
+  struct timespec end;
+  clock_gettime(CLOCK_MONOTONIC, &end);
+  end.tv_nsec += ms % 1000 * 1000000;
+  end.tv_sec += ms / 1000 + end.tv_nsec / 1000000000;
+  end.tv_nsec %= 1000000000;
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL) != 0) {
   }
 }
 
