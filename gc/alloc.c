@@ -9,6 +9,7 @@
 #include "gc/block.h"
 #include "gc/gc.h"
 #include "gc/runs.h"
+#include "gc/young.h"
 
 // Memory that large objects have left makes room (gc.kept).
 static uint32_t block_take(gc_heap *heap) {
@@ -21,6 +22,14 @@ static uint32_t block_take(gc_heap *heap) {
 }
 
 static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool partial) {
+  if (gc_has_young(heap) && gc_may_allocate(heap, GC_BLOCK)) {
+    uint32_t young = gc_young_take(heap, leaf, partial);
+    if (young != GC_NONE) {
+      *lane = (gc_alloc_lane){young, 0};
+      return true;
+    }
+    at_add(&heap->young_taken, 1); // the zone is full: what is born elsewhere meanwhile counts too
+  }
   uint32_t block = partial ? gc_stack_pop(heap, &heap->partial[leaf]) : GC_NONE;
   if (block == GC_NONE) {
     if (!gc_may_allocate(heap, GC_BLOCK)) {
@@ -38,8 +47,10 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool 
   return true;
 }
 
-static void born_count(gc_heap *heap, size_t bytes) {
-  at_add(&heap->born_bytes, bytes);
+static void born_count(gc_heap *heap, uint32_t block, size_t bytes) {
+  if (block >= heap->young_blocks) {
+    at_add(&heap->born_bytes, bytes);
+  }
   at_add(&heap->allocated_bytes, bytes);
 }
 
@@ -113,7 +124,7 @@ bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t need,
       if (page_buffer(heap, lane, page, need, base, limit)) {
         uint32_t cursor = (uint32_t)(*limit - vm_page_view(heap->region, gc_block_page(heap, lane->block)));
         lane->cursor = *limit >= vm_page_view(heap->region, page) + heap->page_size - 8 ? page_end : cursor;
-        born_count(heap, (size_t)(*limit - *base));
+        born_count(heap, lane->block, (size_t)(*limit - *base));
         return true;
       }
       lane->cursor = page_end;
@@ -124,7 +135,7 @@ bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t need,
 
 void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, bool leaf) {
   if (lane->block != GC_NONE && lane->cursor < GC_BLOCK) {
-    gc_stack_push(heap, &heap->partial[leaf], lane->block);
+    gc_stack_push(heap, lane->block < heap->young_blocks ? &heap->young_partial[leaf] : &heap->partial[leaf], lane->block);
   }
   lane->block = GC_NONE;
 }
@@ -163,6 +174,6 @@ char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want)
     at32_store_release(&heap->top[p], (uint32_t)used | GC_CLOSED);
   }
   lane->cursor = (uint32_t)end;
-  born_count(heap, cell_bytes);
+  born_count(heap, lane->block, cell_bytes);
   return cell;
 }

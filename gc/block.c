@@ -91,6 +91,11 @@ uint32_t gc_block_take_open(gc_heap *heap) {
   return block_start(heap, block);
 }
 
+uint32_t gc_block_take_born(gc_heap *heap) {
+  uint32_t block = gc_stack_pop(heap, &heap->born_ready);
+  return block != GC_NONE ? block_start(heap, block) : gc_block_take_open(heap);
+}
+
 // Set while this thread settles claims on pages whose contents are dead: nobody needs them back.
 static __thread bool discarding __attribute__((tls_model("initial-exec")));
 

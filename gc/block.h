@@ -14,6 +14,8 @@ uint32_t gc_stack_pop(gc_heap *heap, gc_stack *stack); // GC_NONE: empty
 uint32_t gc_block_take_veiled(gc_heap *heap);
 // The same, accessible: for leaf copies and for allocation. Contents are stale.
 uint32_t gc_block_take_open(gc_heap *heap);
+// The same for what is promoted, in the pause: one that was made ready, if there is one. What Dirty knows of it is old news.
+uint32_t gc_block_take_born(gc_heap *heap);
 // A block with new memory, zero, never mapped in the view; not in any space. GC_NONE: no memory.
 uint32_t gc_block_commit(gc_heap *heap);
 // Puts a run of blocks back, veiled or not. Claims of services on them are settled or discarded first.

@@ -5,17 +5,13 @@
 
 #include <string.h>
 #include "gc/alloc.h"
+#include "gc/flip.h"
 #include "gc/gc.h"
 #include "gc/pace.h"
 #include "gc/pin.h"
+#include "gc/young.h"
 
-struct gc_flip {
-  gc_heap *heap;
-  gc_copier *copier;
-};
-
-char *gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit) {
-  gc_heap *heap = flip->heap;
+char *gc_floor_make(gc_heap *heap, gc_floor *floors, unsigned *count, char *start, char *free, char *limit) {
   // The first zero header ends what is whole: an allocation in flight lies behind it (gc.tlab).
   char *at = start;
   while (at < free) {
@@ -29,13 +25,40 @@ char *gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit) {
   if (at == limit) {
     return at; // full, and nothing in flight
   }
-  VM_CHECK(heap->floor_count < GC_FLOORS, "more than %d buffers at a flip", (int)GC_FLOORS);
-  heap->floors[heap->floor_count++] = (gc_floor){at, limit};
+  VM_CHECK(*count < GC_FLOORS, "more than %d buffers at a stop", (int)GC_FLOORS);
+  floors[(*count)++] = (gc_floor){at, limit};
   gc_flags_set(heap, gc_block_of(heap, (uintptr_t)start), GC_BLOCK_RETAIN | GC_BLOCK_FLOOR);
   return at;
 }
 
-void gc_flip_touched(gc_flip *flip, uintptr_t base, uintptr_t limit) { gc_pin_touched(flip->heap, base, limit); }
+char *gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit) {
+  return flip->minor != NULL ? gc_minor_buffer(flip->minor, start, free, limit)
+                             : gc_floor_make(flip->heap, flip->heap->floors, &flip->heap->floor_count, start, free, limit);
+}
+
+void gc_flip_lane(gc_flip *flip, gc_alloc_lane *lane) {
+  if (flip->minor != NULL) {
+    gc_minor_lane(flip->minor, lane);
+  } else {
+    lane->block = GC_NONE; // what it had of its block is from-space now. The buffers themselves stay with their threads (gc.tlab)
+  }
+}
+
+void gc_flip_touched(gc_flip *flip, uintptr_t base, uintptr_t limit) {
+  if (flip->minor != NULL) {
+    gc_minor_touched(flip->minor, base, limit);
+  } else {
+    gc_pin_touched(flip->heap, base, limit);
+  }
+}
+
+static inline void word_pin(gc_flip *flip, uintptr_t word) {
+  if (flip->minor != NULL) {
+    gc_minor_word(flip->minor, word);
+  } else {
+    gc_pin_word(flip->heap, word);
+  }
+}
 
 // Stacks of other threads: words that a sanitizer has fenced off are read too.
 __attribute__((no_sanitize("address", "thread"))) void gc_flip_range(gc_flip *flip, const void *base,
@@ -47,15 +70,19 @@ __attribute__((no_sanitize("address", "thread"))) void gc_flip_range(gc_flip *fl
   for (; (const void *)(at + 1) <= limit; at++) {
     uintptr_t word = *at;
     if (gc_in_heap(heap, word - 1)) {
-      gc_pin_word(heap, word);
+      word_pin(flip, word);
     } else if (boxed && gc_in_heap(heap, (word & GC_ADDRESS_MASK) - 1)) {
-      gc_pin_word(heap, word & GC_ADDRESS_MASK);
+      word_pin(flip, word & GC_ADDRESS_MASK);
     }
   }
   at_store(&heap->flip_words, at_load(&heap->flip_words) + (uint64_t)(at - first));
 }
 
 void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count) {
+  if (flip->minor != NULL) {
+    gc_minor_slots(flip->minor, slots, count);
+    return;
+  }
   at_store(&flip->heap->flip_roots, at_load(&flip->heap->flip_roots) + count);
   for (size_t i = 0; i < count; i++) {
     if (gc_is_from(flip->heap, slots[i])) {
@@ -70,10 +97,11 @@ static void spaces_swap(gc_heap *heap) {
   heap->epoch = heap->epoch % 3 + 1;
   heap->cycle++;
   heap->floor_count = 0;
-  heap->pin_count = 0;
+  heap->pin_count = heap->flip_pins = 0;
   for (unsigned i = 0; i < GC_COPIERS; i++) {
     gc_copier_reset(&heap->copiers[i]);
   }
+  gc_young_flip(heap);
   gc_stack_reset(&heap->partial[0]); // these blocks are from-space now
   gc_stack_reset(&heap->partial[1]);
   gc_stack_reset(&heap->grey);
@@ -90,12 +118,13 @@ static void spaces_swap(gc_heap *heap) {
 
 void gc_flip_stopped(gc_heap *heap) {
   VM_CHECK(gc_phase_now(heap) == GC_IDLE, "a flip in phase %d", (int)gc_phase_now(heap));
+  gc_young_unhold(heap);
   at_store_release(&heap->phase, GC_FLIPPING);
   gc_pace_flips(heap);
   spaces_swap(heap);
   gc_copier *copier = gc_copier_take(heap);
   gc_copier_enter(copier);
-  gc_flip flip = {heap, copier};
+  gc_flip flip = {heap, copier, NULL};
   heap->world.buffers(heap->world.arg, &flip);
   heap->world.ambiguous(heap->world.arg, &flip); // all pins before the first object moves (gc.pins)
   heap->world.precise(heap->world.arg, &flip);

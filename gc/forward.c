@@ -67,7 +67,7 @@ void gc_block_keep(gc_heap *heap, uint32_t block, bool leaf) {
   bool first = false;
   while (!(old & GC_BLOCK_KEPT)) {
     if (AO_char_compare_and_swap_full((unsigned char volatile *)&heap->flags[block], old,
-                                      old | GC_BLOCK_KEPT | GC_BLOCK_RETAIN)) {
+                                      old | GC_BLOCK_KEPT | GC_BLOCK_RETAIN | GC_BLOCK_MORE)) {
       first = true;
       break;
     }

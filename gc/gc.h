@@ -16,11 +16,6 @@ void gc_listen(gc_heap *heap, uint32_t listening);
 unsigned gc_type_register(const gc_type *type);
 
 // ---- Allocation, for the slow half. The caller is not stopped while in here.
-// A mutator's place to allocate: one lane per kind, apart from its buffer.
-typedef struct gc_alloc_lane {
-  uint32_t block;  // GC_NONE: none
-  uint32_t cursor; // bytes into the block
-} gc_alloc_lane;
 
 // The next buffer of zeroed memory, [*base, *limit) in the view, at least `need` bytes; false: no block may be had now.
 bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t need, char **base, char **limit);
@@ -51,9 +46,12 @@ void gc_flip_stopped(gc_heap *heap);
 // Still with the world stopped: from now on scanners, which do not stop with it, may scan, and may end the cycle before this
 // returns. Without traps (back end `none`) the whole cycle runs in it.
 void gc_flip_open(gc_heap *heap);
-// Called back by the world during gc_flip_stopped.
+// With the world stopped, in any phase but GC_FLIPPING: empties the nursery of what is dead, beside scanners and a sweep. Nothing, without generations.
+void gc_minor_stopped(gc_heap *heap);
+// Called back by the world during these two.
 // View addresses. Returns the floor: what lies below is from-space, so the buffer starts there at the next flip.
 char *gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit);
+void gc_flip_lane(gc_flip *flip, gc_alloc_lane *lane);                    // after its buffer; it may lose its block
 void gc_flip_range(gc_flip *flip, const void *base, const void *limit);   // ambiguous words
 void gc_flip_touched(gc_flip *flip, uintptr_t base, uintptr_t limit);     // memory that a system call uses
 void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count);        // precise, outside the heap
@@ -68,6 +66,9 @@ bool gc_sweep_begin(gc_heap *heap);
 void gc_sweep(gc_heap *heap);
 // Makes sure of at least so many ready, veiled blocks, one per call, so that a trap need not wait for the system. False: nothing to do.
 bool gc_provide(gc_heap *heap, unsigned blocks);
+// The same for blocks that minor cycles promote into.
+bool gc_provide_born(gc_heap *heap);
+bool gc_wants_born(const gc_heap *heap); // there are fewer than it had better be
 // Gives back what large objects have left of memory, as far as the limit, or the soft limit, wants it for others (gc.kept). Where a thread may wait: in a
 // mutator's slow half, and before the world is stopped for a flip.
 void gc_kept_yield(gc_heap *heap);
@@ -82,6 +83,7 @@ void gc_copier_give(gc_heap *heap, gc_copier *copier);
 
 // ---- Pacing: numbers in, decision out.
 bool gc_wants_cycle(const gc_heap *heap);  // enough has been born
+bool gc_wants_minor(const gc_heap *heap);  // the nursery is full
 bool gc_wants_assist(const gc_heap *heap); // scanners do not keep up
 // Far more was born than planned, and there is nothing to help with (`idle`: an assist found none): those who scan the last pages, or sweep, do
 // not get the processor. A mutator had better wait.

@@ -10,6 +10,7 @@
 #include "gc/pace.h"
 #include "gc/runs.h"
 #include "gc/settle.h"
+#include "gc/young.h"
 #include "vm/os.h"
 
 gc_type *gc_types[GC_TYPES];
@@ -51,6 +52,7 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->runs.length, large * 4ull},  {&heap->runs.pages, large * 4ull},
       {&heap->runs.next, large * 4ull},    {&heap->runs.prev, large * 4ull},
       {&heap->large_pages, large},
+      {&heap->remembered, heap->young_blocks != 0 ? (pages + 63) / 64 * 8 : 0},
   };
   size_t at = 0;
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
@@ -99,8 +101,12 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   size_t reserve = config->reserve > config->limit ? config->reserve : config->limit;
   // Twice the limit (as far as it may be raised) for small objects, since pinned blocks may scatter; the same for large ones, since runs have to be found.
   size_t zone = (reserve + GC_BLOCK * 64 + ((size_t)2 << 20) - 1) & ~(((size_t)2 << 20) - 1);
+  size_t large = zone * 2;
   heap->small_blocks = (uint32_t)(zone >> GC_BLOCK_SHIFT);
-  heap->blocks = heap->small_blocks * 3;
+  gc_young_size(heap);
+  heap->small_blocks += heap->young_blocks;
+  zone += heap->young_span;
+  heap->blocks = heap->small_blocks + (uint32_t)(large >> GC_BLOCK_SHIFT);
   vm_region_config region = {
       .bytes = (size_t)heap->blocks << GC_BLOCK_SHIFT,
       .huge = config->limit >= HUGE_LIMIT ? zone : 0,
@@ -140,12 +146,17 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   heap->epoch = 3; // the first cycle's is 1
   gc_runs_open(heap);
   gc_stack *stacks[] = {&heap->empty,      &heap->ready,      &heap->open_free, &heap->veiled_free,
-                        &heap->partial[0], &heap->partial[1], &heap->grey,      &heap->large_grey};
+                        &heap->partial[0], &heap->partial[1], &heap->grey,      &heap->large_grey, &heap->born_ready};
   for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
     gc_stack_reset(stacks[i]);
   }
   for (unsigned i = 0; i < GC_COPIERS; i++) {
     gc_copier_reset(&heap->copiers[i]);
+  }
+  if (!gc_young_open(heap)) {
+    snprintf(why, why_bytes, "no consumer of Dirty is left for the nursery");
+    gc_close(heap);
+    return VM_NO_MEMORY;
   }
   gc_pace_opened(heap);
   *out = heap;

@@ -25,6 +25,16 @@ enum {
   GC_BLOCK_RETAIN = 2,  // from-space with pins, kept objects or floors: swept, not freed
   GC_BLOCK_FLOOR = 8,   // a mutator's buffer: what is born behind the floor is no from-space (gc.tlab)
   GC_BLOCK_KEPT = 4,    // from-space that could not be copied: scanned whole
+  GC_BLOCK_MORE = 32,   // from-space in the nursery's zone: more stays than the flip has pinned
+  GC_BLOCK_GAPS = 16,   // of a block that GC_HELD says: there is free space in it worth a buffer
+};
+
+// What a block's space may be besides 0, free, and 1 and 2, the two spaces of major cycles: the nursery's blocks (young.h).
+enum {
+  GC_EDEN = 3,     // what is born there has survived no minor cycle
+  GC_AGED,         // one
+  GC_SURVIVOR,     // being filled by the minor cycle under way; then aged
+  GC_HELD,         // its objects were pinned in a major cycle, which is over for it: eden again at the next stop
 };
 
 // A lock-free stack of blocks, linked through gc_heap.link. The high half counts, against ABA.
@@ -69,6 +79,12 @@ typedef struct gc_copier {
   char pad[64];
 } gc_copier;
 
+// A mutator's place to allocate: one lane per kind, apart from its buffer.
+typedef struct gc_alloc_lane {
+  uint32_t block;  // GC_NONE: none
+  uint32_t cursor; // bytes into the block
+} gc_alloc_lane;
+
 // Bytes born since the flip in a buffer that a mutator held at the flip (gc.tlab).
 typedef struct gc_floor {
   char *base, *limit; // view
@@ -84,6 +100,14 @@ typedef struct gc_runs {
   uint32_t *pages;       // of a free run, at its first block: pages that have memory
   uint32_t *next, *prev; // in its bin, at its first block
 } gc_runs;
+
+// Where a minor cycle's survivors go: a chain of blocks (by gc_heap.link), filled one after the other, and scanned behind that. Addresses are of the alias.
+typedef struct gc_birth {
+  uint32_t block;   // GC_NONE: none
+  char *free, *end; // of the page that is being filled; its top is written when it is left
+  uint32_t scan_block;
+  char *scan;       // what has not been scanned yet starts here
+} gc_birth;
 
 typedef enum gc_phase {
   GC_IDLE = 0,  // no cycle; one space
@@ -125,6 +149,8 @@ typedef struct gc_config {
   const char *back_end;
   unsigned growth;       // percent
   size_t headroom;
+  size_t nursery;        // bytes that are born between two minor cycles; 0: no generations
+  bool verify;           // what a minor cycle relies on
 } gc_config;
 
 typedef struct gc_heap {
@@ -137,6 +163,9 @@ typedef struct gc_heap {
   size_t page_size;
   unsigned block_pages; // pages per block
   uint32_t small_blocks; // blocks [0, small_blocks) hold small and medium objects
+  uint32_t young_blocks; // of these, [0, young_blocks) are the nursery's zone; 0: no generations
+  size_t young_span;     // the same in bytes
+  int young_consumer;    // of Dirty
   uint32_t blocks;       // [small_blocks, blocks) hold large ones
   gc_config config;
   gc_world world;
@@ -153,6 +182,23 @@ typedef struct gc_heap {
   AO_t service_claims;          // claims of services on pages now, and services that watch writes
   uint32_t volatile listening;  // 0: nobody wants to be told (gc_events); else a number of the listener's
   uint32_t volatile dirty_mask; // consumers of Dirty who want to know of the collector's writes
+
+  // The nursery (young.h). Atomic:
+  gc_stack young_free;       // with memory, accessible, stale
+  gc_stack young_partial[2]; // with gaps; [1] leaf
+  AO_t young_fresh;          // blocks of the zone from here on never had memory
+  gc_stack born_ready;       // old blocks for what is promoted: with memory, accessible, armed, in no space
+  AO_t born_wanted;          // how many of these are to be at hand
+  AO_t young_taken;          // blocks that mutators took since the last minor cycle
+  AO_t sweep_lock;           // sweep.h
+  AO_t volatile *remembered; // a bit per page: an old page that may hold a pointer into the zone (REMEMBERED)
+  // Changed with the world stopped.
+  gc_birth promoted[2]; // [1]: leaf objects
+  gc_floor young_floors[GC_FLOORS];
+  unsigned young_floor_count;
+  size_t flip_pins; // pins[0 …]: objects of the zone that the last flip pinned; minor cycles scan them until the sweep
+  // Figures: written in a minor cycle's pause, atomic.
+  AO_t minor_cycles, minor_survived_bytes, minor_promoted_bytes, minor_dirty_pages, minor_scanned_pages;
 
   // Changed by gc_flip with the world stopped.
   uint8_t to_space, from_space; // from_space is 0 when no cycle is under way

@@ -111,7 +111,8 @@ static void blocks_empty(gc_heap *heap, uint32_t block, uint32_t count) {
 }
 
 static uint64_t free_count(const gc_heap *heap) {
-  return at_load(&heap->open_free.count) + at_load(&heap->veiled_free.count) + at_load(&heap->ready.count);
+  return at_load(&heap->open_free.count) + at_load(&heap->veiled_free.count) + at_load(&heap->ready.count) +
+         at_load(&heap->born_ready.count);
 }
 
 static void block_put_back(gc_heap *heap, uint32_t block) {
@@ -126,7 +127,7 @@ static void block_put_back(gc_heap *heap, uint32_t block) {
 
 // Takes all free blocks and marks them in heap->trim. One past the last chunk that has any.
 static size_t free_mark(gc_heap *heap) {
-  gc_stack *stacks[] = {&heap->open_free, &heap->veiled_free, &heap->ready};
+  gc_stack *stacks[] = {&heap->open_free, &heap->veiled_free, &heap->ready, &heap->born_ready};
   size_t chunks = 0;
   for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
     for (uint32_t block; (block = gc_stack_pop(heap, stacks[i])) != GC_NONE;) {
@@ -218,5 +219,31 @@ bool gc_provide(gc_heap *heap, unsigned blocks) {
   }
   vm_prot(heap->region, gc_block_page(heap, block), heap->block_pages, VM_UNSCANNED, 0);
   gc_stack_push(heap, &heap->veiled_free, block);
+  return true;
+}
+
+bool gc_wants_born(const gc_heap *heap) { return at_load(&heap->born_ready.count) < at_load(&heap->born_wanted); }
+
+bool gc_provide_born(gc_heap *heap) {
+  if (!gc_wants_born(heap) || !gc_may_allocate(heap, (at_load(&heap->born_ready.count) + 1) * GC_BLOCK)) {
+    return false;
+  }
+  // Rather one that is accessible already; of those that are veiled, only what the next cycle's copies do not need.
+  uint32_t block = gc_stack_pop(heap, &heap->open_free);
+  if (block == GC_NONE) {
+    bool spare = at_load(&heap->veiled_free.count) > gc_pace_reserve(heap);
+    block = spare ? gc_stack_pop(heap, &heap->veiled_free) : gc_block_commit(heap);
+    if (block == GC_NONE) {
+      return false;
+    }
+    size_t page = gc_block_page(heap, block);
+    vm_unprot(heap->region, page, heap->block_pages, VM_UNSCANNED);
+    if (heap->region->kernel_dirty) {
+      // Nobody has written there yet, and what a minor cycle writes it remembers. Where a write would trap, it is cheaper to look at the page once.
+      vm_dirty_forget(heap->region, page, heap->block_pages, 1u << heap->young_consumer);
+    }
+    vm_open(heap->region, page, heap->block_pages);
+  }
+  gc_stack_push(heap, &heap->born_ready, block);
   return true;
 }

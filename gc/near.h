@@ -6,6 +6,7 @@
 
 #include "gc/alloc.h"
 #include "gc/forward.h"
+#include "gc/young.h"
 
 enum {
   NEAR_DISTANCE = 4096, // bytes, in either direction
@@ -66,6 +67,7 @@ static inline void gc_near_forward(gc_heap *heap, gc_copier *copier) {
       gc_ref ref = gc_forward(heap, copier, (gc_ref){view});
       gc_before_write(heap, (const char *)near.slot.alias, 8);
       at_cas_full(near.slot.alias, near.word, ref.view | (near.word & ~GC_ADDRESS_MASK));
+      gc_remember_slot(heap, near.slot.alias, ref.view);
     }
   }
 }

@@ -7,6 +7,7 @@
 #include "gc/alloc.h"
 #include "gc/gc.h"
 #include "gc/queue.h"
+#include "gc/young.h"
 
 // A mutator may be allocating in the free space that is walked over: then what comes behind it may be the contents of an object
 // born meanwhile. Objects are born from the start of a free run, header first, so that its first word tells.
@@ -145,5 +146,11 @@ void gc_pins_scan(gc_heap *heap, gc_copier *copier) {
                                    : gc_cell_scan)(heap, copier, cell, header, cell.alias, cell.alias + bytes);
   }
   gc_queue_drain(heap, copier);
-  heap->pin_count = 0;
+  // What stays in the nursery's zone may be given pointers to what is young, unseen: Dirty does not look there.
+  for (size_t i = 0; i < heap->pin_count; i++) {
+    if (gc_in_young_zone(heap, gc_view_of(heap, heap->pins[i].alias))) {
+      heap->pins[heap->flip_pins++] = heap->pins[i];
+    }
+  }
+  heap->pin_count = heap->flip_pins;
 }

@@ -10,6 +10,7 @@
 
 #include "gc/queue.h"
 #include "gc/near.h"
+#include "gc/young.h"
 
 static inline gc_ref referent(gc_seen seen) { return (gc_ref){seen.word & GC_ADDRESS_MASK}; }
 
@@ -27,6 +28,7 @@ static inline void seen_forward(gc_heap *heap, gc_copier *copier, gc_seen seen) 
   if (word != seen.word) {
     at_store(seen.slot.alias, word);
   }
+  gc_remember_slot(heap, seen.slot.alias, word & GC_ADDRESS_MASK);
 }
 
 void gc_queue_turn(gc_heap *heap, gc_copier *copier) {

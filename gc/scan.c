@@ -9,6 +9,7 @@
 #include "gc/near.h"
 #include "gc/queue.h"
 #include "gc/visitor.h"
+#include "gc/young.h"
 
 static inline void plain_scan(gc_heap *heap, gc_copier *copier, AO_t volatile *word) {
   uintptr_t view = at_load(word);
@@ -88,6 +89,7 @@ static void shared_visit(void *arg, gc_seen seen, uintptr_t view) {
   if (gc_is_from(scan->heap, view)) {
     gc_ref ref = gc_forward(scan->heap, scan->copier, (gc_ref){view & GC_ADDRESS_MASK});
     at_cas_full(seen.slot.alias, seen.word, ref.view | (seen.word & ~GC_ADDRESS_MASK));
+    gc_remember_slot(scan->heap, seen.slot.alias, ref.view);
   }
 }
 

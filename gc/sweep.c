@@ -9,6 +9,8 @@
 #include "gc/scan.h"
 #include "gc/block.h"
 #include "gc/runs.h"
+#include "gc/sweep.h"
+#include "gc/young.h"
 
 bool gc_sweep_begin(gc_heap *heap) {
   if (!gc_scan_finished(heap) || !at_cas_full(&heap->phase, GC_SCANNING, GC_SWEEPING)) {
@@ -24,6 +26,10 @@ bool gc_sweep_begin(gc_heap *heap) {
 
 typedef struct sweeper {
   gc_heap *heap;
+  unsigned epoch;   // what stays carries it, and its own place
+  const gc_floor *floor;
+  unsigned floor_count;
+  bool reset;       // what stays is to have no epoch
   bool floors;      // the page has a floor
   size_t free, live; // bytes
   char *gap;        // where the free space before `at` began
@@ -41,9 +47,19 @@ static void gap_zero(sweeper *sweep, char *end) {
   }
 }
 
-static bool is_live(const gc_heap *heap, gc_cell cell) {
+static bool is_live(const sweeper *sweep, gc_cell cell) {
   uint64_t header = gc_header_load(cell);
-  return header != 0 && gc_header_type(header) != GC_FILLER && gc_is_kept_in_place(heap, cell, header);
+  return header != 0 && gc_header_type(header) != GC_FILLER && gc_header_epoch(header) == sweep->epoch &&
+         (header & GC_PEER_MASK) == gc_cell_peer(sweep->heap, cell);
+}
+
+static const gc_floor *floor_at(const sweeper *sweep, uintptr_t view) {
+  for (unsigned i = 0; i < sweep->floor_count; i++) {
+    if (view >= (uintptr_t)sweep->floor[i].base && view < (uintptr_t)sweep->floor[i].limit) {
+      return &sweep->floor[i];
+    }
+  }
+  return NULL;
 }
 
 // Walks the page's cells. With `zero`, clears what lies between those that stay; without, only looks whether any does.
@@ -56,13 +72,13 @@ static bool page_walk(sweeper *sweep, size_t page, bool zero) {
   char *at = gc_page_first(heap, page).alias;
   bool any = false;
   sweep->gap = base;
-  if (covering.alias != NULL && is_live(heap, covering)) {
+  if (covering.alias != NULL && is_live(sweep, covering)) {
     any = true;
     sweep->gap = at;
   }
   while (at < used && at < limit) {
     gc_cell cell = {at};
-    const gc_floor *floor = sweep->floors ? gc_floor_at(heap, gc_view_of(heap, at)) : NULL;
+    const gc_floor *floor = sweep->floors ? floor_at(sweep, gc_view_of(heap, at)) : NULL;
     uint64_t header = gc_header_load(cell);
     char *next = at + (header ? gc_cell_size(cell, header) : GC_UNIT);
     bool live = false;
@@ -70,13 +86,17 @@ static bool page_walk(sweeper *sweep, size_t page, bool zero) {
       next = floor->limit + heap->delta;
       live = true;
     } else {
-      live = is_live(heap, cell);
+      live = is_live(sweep, cell);
     }
     if (live) {
       any = true;
       if (zero) {
         gap_zero(sweep, at);
         sweep->live += (size_t)((next < limit ? next : limit) - at);
+        if (sweep->reset && floor == NULL) {
+          gc_before_write(heap, at, 8);
+          at_store((AO_t volatile *)at, header & ~(GC_PEER_MASK | GC_EPOCH_MASK));
+        }
       }
       sweep->gap = next;
     }
@@ -88,9 +108,9 @@ static bool page_walk(sweeper *sweep, size_t page, bool zero) {
   return any;
 }
 
-static bool page_has_floor(const gc_heap *heap, size_t page) {
-  for (unsigned i = 0; i < heap->floor_count; i++) {
-    if (gc_page_at(heap, (uintptr_t)heap->floors[i].limit - 1) == page) {
+static bool page_has_floor(const sweeper *sweep, size_t page) {
+  for (unsigned i = 0; i < sweep->floor_count; i++) {
+    if (gc_page_at(sweep->heap, (uintptr_t)sweep->floor[i].limit - 1) == page) {
       return true;
     }
   }
@@ -98,43 +118,67 @@ static bool page_has_floor(const gc_heap *heap, size_t page) {
 }
 
 // From last page to first: a page asks the header of the object that covers its start, which lies further down.
-static void block_sweep(gc_heap *heap, uint32_t block) {
-  sweeper sweep = {.heap = heap};
+static void pages_sweep(sweeper *sweep, uint32_t block) {
+  gc_heap *heap = sweep->heap;
   size_t first = gc_block_page(heap, block);
-  uint8_t flags = gc_flags(heap, block);
-  bool floors = (flags & GC_BLOCK_FLOOR) != 0;
+  bool floors = (gc_flags(heap, block) & GC_BLOCK_FLOOR) != 0;
   gc_before_read(heap, gc_block_alias(heap, block), GC_BLOCK);
   for (size_t page = first + heap->block_pages; page-- > first;) {
     if (at32_load(&heap->top[page]) == 0) {
-      sweep.free += heap->page_size;
+      sweep->free += heap->page_size;
       continue;
     }
-    sweep.floors = floors && page_has_floor(heap, page);
-    if (!page_walk(&sweep, page, false)) {
+    sweep->floors = floors && page_has_floor(sweep, page);
+    if (!page_walk(sweep, page, false)) {
       at32_store(&heap->top[page], 0);
       AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
-      sweep.free += heap->page_size;
+      sweep->free += heap->page_size;
       continue;
     }
-    page_walk(&sweep, page, true);
+    page_walk(sweep, page, true);
     gc_cell covering = gc_page_covering(heap, page);
-    if (covering.alias != NULL && !is_live(heap, covering)) {
+    if (covering.alias != NULL && !is_live(sweep, covering)) {
       AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
     }
     // A mutator owns the rest of its buffer: nobody else allocates in that page.
-    at32_store_release(&heap->top[page], (uint32_t)heap->page_size | (sweep.floors ? GC_CLOSED : 0));
+    at32_store_release(&heap->top[page], (uint32_t)heap->page_size | (sweep->floors ? GC_CLOSED : 0));
   }
+}
+
+// From last page to first: a page asks the header of the object that covers its start, which lies further down.
+static void block_sweep(gc_heap *heap, uint32_t block) {
+  uint8_t flags = gc_flags(heap, block), leaf = flags & GC_BLOCK_LEAF;
+  bool young = block < heap->young_blocks;
+  sweeper sweep = {heap, .epoch = heap->epoch, .floor = heap->floors, .floor_count = heap->floor_count, .reset = young};
+  pages_sweep(&sweep, block);
   if (flags & GC_BLOCK_KEPT) {
-    vm_stamp(heap->region, first, heap->block_pages, 0);
+    vm_stamp(heap->region, gc_block_page(heap, block), heap->block_pages, 0);
   }
-  if (sweep.free == GC_BLOCK && !floors) {
+  bool gaps = sweep.free >= GC_BLOCK / 8;
+  if (young) {
+    AO_char_store((unsigned char volatile *)&heap->flags[block], (flags & (GC_BLOCK_LEAF | GC_BLOCK_MORE)) | (gaps ? GC_BLOCK_GAPS : 0));
+    AO_char_store_release((unsigned char volatile *)&heap->space[block], GC_HELD);
+    return;
+  }
+  if (sweep.free == GC_BLOCK && !(flags & GC_BLOCK_FLOOR)) {
     gc_blocks_free(heap, block, 1, false); // kept for want of memory, and nothing on it was reached
     return;
   }
-  AO_char_store((unsigned char volatile *)&heap->flags[block], flags & GC_BLOCK_LEAF);
+  AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
+  if (gaps) {
+    gc_stack_push(heap, &heap->partial[leaf != 0], block);
+  }
+}
+
+void gc_sweep_young(gc_heap *heap, uint32_t block, unsigned epoch, const gc_floor *floors, unsigned floor_count) {
+  uint8_t flags = gc_flags(heap, block), leaf = flags & GC_BLOCK_LEAF;
+  sweeper sweep = {heap, .epoch = epoch, .floor = floors, .floor_count = floor_count, .reset = true};
+  pages_sweep(&sweep, block);
+  AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
+  AO_char_store_release((unsigned char volatile *)&heap->space[block], GC_EDEN);
   if (sweep.free >= GC_BLOCK / 8) {
-    gc_stack_push(heap, &heap->partial[(flags & GC_BLOCK_LEAF) != 0], block);
+    gc_stack_push(heap, &heap->young_partial[leaf != 0], block);
   }
 }
 
@@ -147,7 +191,9 @@ static void large_sweep(gc_heap *heap, gc_copier *copier) {
     gc_cell cell = gc_large_cell(heap, b);
     uint64_t header = gc_header_read(heap, cell);
     if (!gc_is_done(heap, header)) {
+      gc_sweep_lock(heap);
       gc_large_free(heap, b);
+      gc_sweep_unlock(heap);
     } else {
       size_t blocks = (gc_cell_size(cell, header) + 16 + GC_BLOCK - 1) >> GC_BLOCK_SHIFT;
       for (uint32_t i = 0; i < blocks; i++) {
@@ -224,7 +270,14 @@ void gc_sweep(gc_heap *heap) {
     if (retain) {
       at_add_full(&heap->from_left, (uint64_t)-1);
       gc_copier_enter(copier);
+      gc_sweep_lock(heap);
       block_sweep(heap, b);
+      gc_sweep_unlock(heap);
+      gc_copier_leave(copier);
+    } else if (from_space && b < heap->young_blocks) {
+      at_add_full(&heap->from_left, (uint64_t)-1); // before it counts as free
+      gc_copier_enter(copier);
+      gc_young_free(heap, b);
       gc_copier_leave(copier);
     } else if (from_space) {
       run++;

@@ -63,7 +63,7 @@ static void page_pin(gc_heap *heap, gc_copier *copier, size_t page) {
     gc_cell_scan_shared(heap, copier, cell, header, cell.alias, cell.alias + bytes);
     gc_mark_in_place(heap, cell);
   }
-  gc_flags_set(heap, gc_page_block(heap, page), GC_BLOCK_RETAIN);
+  gc_flags_set(heap, gc_page_block(heap, page), GC_BLOCK_RETAIN | GC_BLOCK_MORE);
 }
 
 void gc_touch_pin(gc_heap *heap, uintptr_t base, uintptr_t limit) {

@@ -5,6 +5,7 @@
 #include "gc/gc.h"
 #include "gc/runs.h"
 #include "gc/scan.h"
+#include "gc/young.h"
 #include "vm/os.h"
 
 typedef struct verifier {
@@ -31,6 +32,12 @@ static bool is_object(const verifier *v, uintptr_t view) {
   return (v->starts[unit / 8] >> unit % 8 & 1) && gc_cell_ref(heap, cell, gc_header_load(cell)).view == view;
 }
 
+// Between cycles.
+static bool is_lived_in(const gc_heap *heap, uint32_t block) {
+  uint8_t space = gc_space(heap, block);
+  return space == heap->to_space || (block < heap->young_blocks && (space == GC_EDEN || space == GC_AGED || space == GC_HELD));
+}
+
 static void slot_verify(void *arg, gc_seen seen, uintptr_t view) {
   verifier *v = arg;
   gc_heap *heap = v->heap;
@@ -39,7 +46,7 @@ static void slot_verify(void *arg, gc_seen seen, uintptr_t view) {
   }
   void *object = (void *)gc_view_of(heap, v->cell.alias);
   uint32_t block = gc_block_of(heap, view);
-  if (gc_space(heap, block) != heap->to_space) {
+  if (!is_lived_in(heap, block)) {
     vm_fatal("verify %s: cell %p (%s) slot %p holds %p, in block %u of %s (freed in cycle %u, now cycle %u) [gc.tospace]",
              v->when, object, v->type, (void *)gc_view_of(heap, (void *)seen.slot.alias), (void *)view, block,
              gc_space(heap, block) ? "from-space" : "free memory", at32_load(&heap->died[block]), heap->cycle);
@@ -119,7 +126,7 @@ static void heap_walk(verifier *walker) {
     if (gc_space(heap, b) == 0) {
       continue;
     }
-    if (gc_space(heap, b) != heap->to_space) {
+    if (!is_lived_in(heap, b)) {
       vm_fatal("verify %s: block %u is in from-space between cycles", when, b);
     }
     gc_before_read(heap, gc_block_alias(heap, b), GC_BLOCK);

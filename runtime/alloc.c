@@ -23,11 +23,17 @@ void rt_pace(rt_thread *self) {
   rt_safepoint(self);
   rt_note_memory(heap);
   rt_keeper_wake(heap);
+  if (gc_wants_minor(heap->gc)) {
+    rt_minor(self, false);
+  }
   if (gc_wants_cycle(heap->gc) || at32_load(&heap->cycle_wanted)) {
     rt_cycle_start(self);
   }
   if (heap->options.torture && random_next(self) % heap->options.torture == 0) {
     rt_cycle_start(self);
+  }
+  if (heap->options.torture && heap->options.generations == VEIL_GENERATIONS_ON && random_next(self) % heap->options.torture == 0) {
+    rt_minor(self, true);
   }
   // At most a few units per buffer, so that no allocation takes long.
   bool idle = false;
@@ -84,6 +90,10 @@ static void *allocate_once(rt_thread *self, const gc_wanted *want) {
   if (cell == NULL) {
     at_add(&heap->limit_reached, 1);
     rt_note_it(heap, RT_NOTE_LIMIT, want->cell, 0, 0);
+  }
+  if (cell == NULL && at_load(&heap->gc->young_taken) != 0) {
+    rt_minor(self, true);
+    cell = cell_try(self, want);
   }
   for (int cycles = 0; cell == NULL && cycles < OOM_CYCLES; cycles++) {
     // Whatever is under way may free enough; then a cycle of our own. Other threads may take what it frees: then again.

@@ -17,24 +17,27 @@ enum {
   NAP_MS = 1,
 };
 
-static void flip_record(veil_heap *heap) {
+// The last stop's span is final, since the world is about to be stopped again.
+static void pause_record(veil_heap *heap, enum rt_stop_for next) {
   uint64_t span = at_load(&heap->stop_span_ns);
-  if (span == 0) {
-    return; // none since the heap opened, or since the figures were reset
+  uint32_t what = at32_load(&heap->stop_for);
+  rt_pauses *of = what == RT_FOR_FLIP ? &heap->flips : (what == RT_FOR_MINOR ? &heap->minors : NULL);
+  at32_store(&heap->stop_for, next);
+  if (of == NULL || span == 0) { // none since the heap opened, or since the figures were reset
+    return;
   }
-  vm_histogram_add(heap->flip_histogram, span);
-  at_add(&heap->flip_total_ns, span);
-  if (span > at_load(&heap->flip_max_ns)) {
-    at_store(&heap->flip_max_ns, span);
+  vm_histogram_add(of->histogram, span);
+  at_add(&of->total_ns, span);
+  if (span > at_load(&of->max_ns)) {
+    at_store(&of->max_ns, span);
   }
 }
 
-// With the world about to be stopped: the last flip's span is final now.
 static void flip(veil_heap *heap, rt_thread *self) {
   while (at_load_acquire(&heap->scanners_active) != 0) {
     sched_yield(); // scanners that are leaving the last cycle hold no page, but look at its tables
   }
-  flip_record(heap);
+  pause_record(heap, RT_FOR_FLIP);
   rt_stop_world(heap, self);
   at32_store(&heap->cycle_wanted, 0);
   rt_services_tell(heap, RT_BEFORE_FLIP);
@@ -92,6 +95,48 @@ __attribute__((noinline)) void rt_cycle_start(rt_thread *self) {
   }
   self->asked_sp = rt_registers_save(self->asked_registers);
   rt_cycle_start_for(self->heap, self);
+  self->asked_sp = NULL;
+}
+
+static void minor_cycle(veil_heap *heap, rt_thread *self, bool forced) {
+  sigset_t saved;
+  bool others = rt_others_block(self, &saved);
+  rt_stop_begin(heap, self);
+  if (heap->gc->young_blocks != 0 && (forced || gc_wants_minor(heap->gc))) {
+    pause_record(heap, RT_FOR_MINOR);
+    rt_stop_world(heap, self);
+    rt_services_tell(heap, RT_BEFORE_MINOR);
+    gc_heap *gc = heap->gc;
+    uint64_t survived = at_load(&gc->minor_survived_bytes), promoted = at_load(&gc->minor_promoted_bytes);
+    rt_span span = rt_begin(heap, RT_NOTE_MINOR, at_load(&gc->minor_cycles) + 1);
+    gc_minor_stopped(gc);
+    rt_end(heap, span, RT_NOTE_MINOR, at_load(&gc->minor_cycles), at_load(&gc->minor_survived_bytes) - survived,
+           at_load(&gc->minor_promoted_bytes) - promoted);
+    rt_services_tell(heap, RT_AFTER_MINOR);
+    if (heap->options.verify >= 2) {
+      gc_verify_stopped(heap->gc, "after a minor cycle");
+    }
+    rt_resume_world(heap, self);
+    if (gc_wants_born(heap->gc)) {
+      rt_post(&heap->work);
+    }
+  }
+  rt_stop_end(heap);
+  rt_others_unblock(others, &saved);
+}
+
+static void minor_wanted(veil_heap *heap, rt_thread *self) { minor_cycle(heap, self, false); }
+static void minor_forced(veil_heap *heap, rt_thread *self) { minor_cycle(heap, self, true); }
+
+__attribute__((noinline)) void rt_minor(rt_thread *self, bool forced) {
+  veil_heap *heap = self->heap;
+  void (*then)(veil_heap *, rt_thread *) = forced ? minor_forced : minor_wanted;
+  self->asked_sp = rt_registers_save(self->asked_registers); // as rt_cycle_start
+  if (heap->options.data_roots || heap->options.tls_roots) {
+    rt_segments_hold(heap, self, then);
+  } else {
+    then(heap, self);
+  }
   self->asked_sp = NULL;
 }
 
@@ -163,6 +208,7 @@ static void verify_ended(veil_heap *heap) {
     rt_work_pause(heap); // whoever forks has the lock, and waits for us
     sched_yield();
   }
+  pause_record(heap, RT_FOR_OTHERS);
   rt_stop_world(heap, NULL);
   gc_verify_stopped(heap->gc, "at the end of a cycle");
   rt_resume_world(heap, NULL);
@@ -178,6 +224,7 @@ static void cycle_scan(veil_heap *heap) {
   while (gc_phase_now(gc) == GC_SCANNING) {
     rt_work_pause(heap);
     gc_provide(gc, READY_BLOCKS);
+    gc_provide_born(gc);
     if (gc_scan_some(gc, copier, true)) {
       idle = 0;
       continue;
@@ -224,7 +271,7 @@ static void *scanner_main(void *arg) {
       continue;
     }
     at_add_full(&heap->scanners_active, (uint64_t)-1);
-    if (gc_phase_now(gc) == GC_IDLE && (gc_trim(gc) || gc_provide(gc, READY_BLOCKS / 2))) {
+    if (gc_phase_now(gc) == GC_IDLE && (gc_provide_born(gc) || gc_trim(gc) || gc_provide(gc, READY_BLOCKS / 2))) {
       continue;
     }
     rt_work_end(heap);
@@ -284,6 +331,13 @@ RT_EXPORT void veil_collect(veil_thread *open) {
   rt_leave(self);
 }
 
+RT_EXPORT void veil_collect_minor(veil_thread *open) {
+  rt_thread *self = rt_self_use(open, "veil_collect_minor");
+  rt_enter(self);
+  rt_minor(self, true);
+  rt_leave(self);
+}
+
 RT_EXPORT bool veil_collecting(veil_heap *heap) { return gc_phase_now(heap->gc) != GC_IDLE; }
 
 RT_EXPORT void veil_verify(veil_thread *open) {
@@ -297,6 +351,7 @@ RT_EXPORT void veil_verify(veil_thread *open) {
     rt_stop_begin(heap, self);
     done = gc_phase_now(heap->gc) == GC_IDLE;
     if (done) {
+      pause_record(heap, RT_FOR_OTHERS);
       rt_stop_world(heap, self);
       gc_verify_stopped(heap->gc, "on request");
       rt_resume_world(heap, self);

@@ -25,6 +25,8 @@ static void begin_tell(const veil_events *to, void *arg, rt_note_kind kind, uint
     return to->stop_begin ? to->stop_begin(arg) : (void)0;
   case RT_NOTE_FLIP:
     return to->flip_begin ? to->flip_begin(arg, a) : (void)0;
+  case RT_NOTE_MINOR:
+    return to->minor_begin ? to->minor_begin(arg, a) : (void)0;
   case RT_NOTE_TRAP:
     return to->trap_begin ? to->trap_begin(arg, a) : (void)0;
   case RT_NOTE_ASSIST:
@@ -58,6 +60,8 @@ static void note_tell(veil_heap *heap, const veil_events *to, void *arg, const r
     return to->thread_stopped ? to->thread_stopped(arg, n->span_ns) : (void)0;
   case RT_NOTE_FLIP:
     return to->flip_end ? to->flip_end(arg, n->a, n->b, n->c, at_load(&heap->gc->flip_words), n->span_ns) : (void)0;
+  case RT_NOTE_MINOR:
+    return to->minor_end ? to->minor_end(arg, n->a, n->b, n->c, n->span_ns) : (void)0;
   case RT_NOTE_TRAP:
     return to->trap_end ? to->trap_end(arg, n->a, n->span_ns) : (void)0;
   case RT_NOTE_SCAN:

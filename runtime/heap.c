@@ -40,6 +40,8 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
         .back_end = heap->options.back_end,
         .growth = heap->options.growth,
         .headroom = heap->options.headroom,
+        .nursery = heap->options.generations == VEIL_GENERATIONS_ON ? heap->options.nursery : 0,
+        .verify = heap->options.verify >= 1,
     };
     vm_status status = gc_open(&heap->gc, &config, &world, heap->why, sizeof heap->why);
     if (status == VM_OK) {
@@ -70,12 +72,13 @@ RT_EXPORT veil_heap *veil_open(const veil_options *options) {
     heap->options.seed = vm_now() | 1;
     fprintf(stderr, "veil: torture, seed=%llu\n", (unsigned long long)heap->options.seed);
   }
-  heap->flip_histogram = calloc(1, sizeof *heap->flip_histogram);
+  heap->flips.histogram = calloc(1, sizeof *heap->flips.histogram);
+  heap->minors.histogram = calloc(1, sizeof *heap->minors.histogram);
   pthread_mutex_init(&heap->threads_lock, NULL);
   pthread_mutex_init(&heap->roots_lock, NULL);
   pthread_mutex_init(&heap->touch_lock, NULL);
   rt_fork_hold();
-  if (heap->flip_histogram == NULL) {
+  if (heap->flips.histogram == NULL || heap->minors.histogram == NULL) {
     rt_error_set("no memory for a heap");
   } else if (rt_stop_install(read.stop_signal) && collector_open(heap, limit_given)) {
     vm_trap_block_signal(read.stop_signal);
@@ -95,7 +98,8 @@ RT_EXPORT veil_heap *veil_open(const veil_options *options) {
     gc_close(heap->gc);
   }
   rt_fork_release();
-  free(heap->flip_histogram);
+  free(heap->flips.histogram);
+  free(heap->minors.histogram);
   free(heap);
   return NULL;
 }
@@ -147,7 +151,8 @@ RT_EXPORT void veil_close(veil_heap *heap) {
   pthread_mutex_destroy(&heap->threads_lock);
   pthread_mutex_destroy(&heap->roots_lock);
   pthread_mutex_destroy(&heap->touch_lock);
-  free(heap->flip_histogram);
+  free(heap->flips.histogram);
+  free(heap->minors.histogram);
   free(heap);
 }
 

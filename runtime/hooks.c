@@ -68,17 +68,21 @@ void rt_services_close(veil_heap *heap) {
 }
 
 void rt_services_tell(veil_heap *heap, rt_event event) {
+  bool minor = event == RT_BEFORE_MINOR || event == RT_AFTER_MINOR, before = event == RT_BEFORE_FLIP || event == RT_BEFORE_MINOR;
+  uint64_t number = (minor ? at_load(&heap->gc->minor_cycles) : heap->gc->cycle) + before;
   at_add_full(&heap->services->telling, 1);
   for (int i = 0; i < RT_SERVICES; i++) {
     veil_service *s = service_at(heap->services, i);
     if (s == NULL) {
       continue;
     }
-    void (*fn)(void *, uint64_t) = event == RT_BEFORE_FLIP  ? s->callbacks.before_flip
-                                   : event == RT_AFTER_FLIP ? s->callbacks.after_flip
-                                                            : s->callbacks.cycle_ended;
-    if (fn != NULL) {
-      fn(s->arg, heap->gc->cycle + (event == RT_BEFORE_FLIP));
+    void (*const fn[])(void *, uint64_t) = {
+        [RT_BEFORE_FLIP] = s->callbacks.before_flip,   [RT_AFTER_FLIP] = s->callbacks.after_flip,
+        [RT_CYCLE_ENDED] = s->callbacks.cycle_ended,   [RT_BEFORE_MINOR] = s->callbacks.before_minor,
+        [RT_AFTER_MINOR] = s->callbacks.after_minor,
+    };
+    if (fn[event] != NULL) {
+      fn[event](s->arg, number);
     }
   }
   at_add_full(&heap->services->telling, (uint64_t)-1);

@@ -15,6 +15,7 @@ typedef enum rt_note_kind {
   RT_NOTE_STOP,         // of the world
   RT_NOTE_STOPPED,      // this mutator was
   RT_NOTE_FLIP,         // cycle, pins, roots
+  RT_NOTE_MINOR,        // minor cycle, bytes that survived, bytes promoted
   RT_NOTE_TRAP,         // page
   RT_NOTE_SCAN,         // page, count, scanned (and by whom: rt_note.by)
   RT_NOTE_ASSIST,       // whether anything was found

@@ -19,8 +19,8 @@ void rt_world_buffers(void *arg, gc_flip *flip) {
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
     for (int i = 0; i < 2; i++) {
       t->tlab_start[i] = gc_flip_buffer(flip, t->tlab_start[i], t->open.tlab[i].free, t->open.tlab[i].limit);
-      // What they had of their blocks is from-space now. The buffers themselves stay theirs (gc.tlab).
-      t->lane[i].block = t->medium[i].block = GC_NONE;
+      gc_flip_lane(flip, &t->lane[i]);
+      gc_flip_lane(flip, &t->medium[i]);
     }
   }
 }

@@ -35,6 +35,15 @@ enum {
   RT_STOP_FORK, // stopped by a signal they may go on, for they may hold malloc's locks; whoever comes to a slow path waits (rt.fork)
 };
 
+// What the world is stopped for.
+enum rt_stop_for { RT_FOR_OTHERS, RT_FOR_FLIP, RT_FOR_MINOR };
+
+// Spans of stops of one kind, but for the last stop: its mutators may still be waking up.
+typedef struct rt_pauses {
+  vm_histogram *histogram;
+  AO_t max_ns, total_ns;
+} rt_pauses;
+
 // Memory that the kernel may use: pinned, never veiled.
 typedef struct rt_touch {
   AO_t base, limit; // view; 0: free
@@ -129,8 +138,8 @@ struct veil_heap {
   uint32_t volatile stopping; // RT_STOP: mutators are to park
   AO_t stop_began_ns;
   AO_t stop_span_ns;          // of the last stop, until the last mutator ran again
-  vm_histogram *flip_histogram;
-  AO_t flip_max_ns, flip_total_ns;
+  uint32_t volatile stop_for; // what the last stop was for: enum rt_stop_for
+  rt_pauses flips, minors;
   // Roots: attached threads, under roots_lock (in a critical section); read with the world stopped.
   pthread_mutex_t roots_lock;
   rt_roots *roots;
@@ -267,6 +276,7 @@ void rt_starts_fork(veil_heap *heap); // in a child, its only thread
 // ---- collect.c
 void rt_cycle_start(rt_thread *self);                  // in a critical section; a no-op if a cycle is under way
 void rt_cycle_start_for(veil_heap *heap, rt_thread *self); // self NULL: the caller is no mutator
+void rt_minor(rt_thread *self, bool forced);           // in a critical section: a minor cycle, if the nursery is still full
 void rt_cycle_wait(rt_thread *self);                   // helps and waits until no cycle is under way
 void rt_nap(rt_thread *self);                          // waits for the end of a cycle, a millisecond at most
 bool rt_assist(rt_thread *self);                       // scans a little; false: there was nothing to scan
@@ -281,7 +291,7 @@ void rt_touch_flip(veil_heap *heap, gc_flip *flip);
 void rt_world_absent(void *arg, size_t page);
 void rt_world_unsaved(void *arg, size_t page);
 void rt_world_discarded(void *arg, size_t page, size_t count);
-typedef enum rt_event { RT_BEFORE_FLIP, RT_AFTER_FLIP, RT_CYCLE_ENDED } rt_event;
+typedef enum rt_event { RT_BEFORE_FLIP, RT_AFTER_FLIP, RT_CYCLE_ENDED, RT_BEFORE_MINOR, RT_AFTER_MINOR } rt_event;
 void rt_services_tell(veil_heap *heap, rt_event event);
 bool rt_services_open(veil_heap *heap);
 void rt_services_close(veil_heap *heap);

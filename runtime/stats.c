@@ -8,17 +8,27 @@
 #include <unistd.h>
 #include "runtime/runtime.h"
 
+typedef struct pauses {
+  uint64_t max, p50, p99, total;
+} pauses;
+
+// The last stop's span may still grow while its mutators wake up, so it enters its histogram at the next; here it is added by hand.
+static pauses pauses_read(veil_heap *heap, const rt_pauses *of, enum rt_stop_for what) {
+  uint64_t last = at32_load(&heap->stop_for) == what ? at_load(&heap->stop_span_ns) : 0;
+  uint64_t max = at_load(&of->max_ns);
+  uint64_t p50 = vm_histogram_at(of->histogram, 0.5), p99 = vm_histogram_at(of->histogram, 0.99);
+  return (pauses){last > max ? last : max, p50 ? p50 : last, p99 ? p99 : last, at_load(&of->total_ns) + last};
+}
+
 static void stats_fill(veil_heap *heap, veil_stats *out) {
   gc_heap *gc = heap->gc;
-  // The last flip's span may still grow while its mutators wake up, so it enters the histogram at the next flip; here it is added by hand.
-  uint64_t last = at_load(&heap->stop_span_ns);
-  uint64_t max = at_load(&heap->flip_max_ns);
-  uint64_t p50 = vm_histogram_at(heap->flip_histogram, 0.5), p99 = vm_histogram_at(heap->flip_histogram, 0.99);
+  pauses flips = pauses_read(heap, &heap->flips, RT_FOR_FLIP), minors = pauses_read(heap, &heap->minors, RT_FOR_MINOR);
   *out = (veil_stats){
       .major_cycles = gc->cycle,
-      .flip_max_ns = last > max ? last : max,
-      .flip_p50_ns = p50 ? p50 : last,
-      .flip_total_ns = at_load(&heap->flip_total_ns) + last,
+      .minor_cycles = at_load(&gc->minor_cycles),
+      .flip_max_ns = flips.max,
+      .flip_p50_ns = flips.p50,
+      .flip_total_ns = flips.total,
       .traps = at_load(&gc->region->traps_count),
       .trap_p50_ns = vm_histogram_at(gc->region->trap_ns, 0.5),
       .trap_p99_ns = vm_histogram_at(gc->region->trap_ns, 0.99),
@@ -43,7 +53,7 @@ static void stats_fill(veil_heap *heap, veil_stats *out) {
       .external_bytes = at_load(&gc->external_bytes),
       .idle_cycles = at_load(&heap->idle_cycles),
       .cycle_total_ns = at_load(&gc->cycle_total_ns),
-      .flip_p99_ns = p99 ? p99 : last,
+      .flip_p99_ns = flips.p99,
       .pages_scanned_assist = at_load(&gc->scanned_assist),
       .stops = at_load(&heap->stops),
       .stop_max_ns = at_load(&heap->stop_max_ns),
@@ -57,6 +67,14 @@ static void stats_fill(veil_heap *heap, veil_stats *out) {
       .out_of_memory = at_load(&heap->out_of_memory),
       .claims_settled = at_load(&heap->claims_settled),
       .handlers_restored = at_load(&heap->handlers_restored),
+      .minor_max_ns = minors.max,
+      .minor_p50_ns = minors.p50,
+      .minor_p99_ns = minors.p99,
+      .minor_total_ns = minors.total,
+      .minor_survived_bytes = at_load(&gc->minor_survived_bytes),
+      .minor_promoted_bytes = at_load(&gc->minor_promoted_bytes),
+      .minor_dirty_pages = at_load(&gc->minor_dirty_pages),
+      .minor_scanned_pages = at_load(&gc->minor_scanned_pages),
   };
 }
 
@@ -75,9 +93,11 @@ static void histogram_clear(vm_histogram *histogram) {
 
 RT_EXPORT void veil_reset_stats(veil_heap *heap) {
   gc_heap *gc = heap->gc;
-  histogram_clear(heap->flip_histogram);
+  histogram_clear(heap->flips.histogram);
+  histogram_clear(heap->minors.histogram);
   histogram_clear(gc->region->trap_ns);
-  at_store(&heap->flip_max_ns, 0);
+  at_store(&heap->flips.max_ns, 0);
+  at_store(&heap->minors.max_ns, 0);
   at_store(&heap->stop_span_ns, 0);
   at_store(&gc->veiled_max_ns, 0);
   at_store(&heap->stop_max_ns, 0);
@@ -117,6 +137,12 @@ RT_EXPORT void veil_print_stats(veil_heap *heap, void (*write)(void *arg, const 
        mib(s.copied_bytes), (ull)s.copied_objects);
   line(&to, "  flips       p50 %.1f us, p99 %.1f us, max %.1f us, total %.3f ms", us(s.flip_p50_ns), us(s.flip_p99_ns), us(s.flip_max_ns),
        ms(s.flip_total_ns));
+  if (s.minor_cycles != 0) {
+    line(&to, "  minor       %llu cycles: p50 %.1f us, p99 %.1f us, max %.1f us, total %.3f ms", (ull)s.minor_cycles, us(s.minor_p50_ns),
+         us(s.minor_p99_ns), us(s.minor_max_ns), ms(s.minor_total_ns));
+    line(&to, "  survived    %.1f MiB once, %.1f MiB twice; %llu old pages were dirty, %llu scanned", mib(s.minor_survived_bytes),
+         mib(s.minor_promoted_bytes), (ull)s.minor_dirty_pages, (ull)s.minor_scanned_pages);
+  }
   line(&to, "  last flip   %llu objects pinned, %llu precise roots", (ull)s.pinned_objects, (ull)s.roots);
   line(&to, "  stops       %llu; max %.1f us, total %.3f ms", (ull)s.stops, us(s.stop_max_ns), ms(s.stop_total_ns));
   line(&to, "  veiled      max %.3f ms, total %.3f ms", ms(s.veiled_max_ns), ms(s.veiled_total_ns));

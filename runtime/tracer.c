@@ -169,6 +169,7 @@ static const form forms[RT_NOTE_KINDS] = {
     [RT_NOTE_STOP] = {"stop", 'X', {NULL}},
     [RT_NOTE_STOPPED] = {"stopped", 'X', {NULL}},
     [RT_NOTE_FLIP] = {"flip", 'X', {"cycle", "pins", "roots"}},
+    [RT_NOTE_MINOR] = {"minor", 'X', {"minor", "survived", "promoted"}},
     [RT_NOTE_TRAP] = {"trap", 'X', {"page"}},
     [RT_NOTE_SCAN] = {"scan", 'X', {"page", "count", "scanned"}},
     [RT_NOTE_ASSIST] = {"assist", 'X', {"found"}},

@@ -64,6 +64,8 @@ static inline bool at_cas_release(AO_t volatile *p, uint64_t old, uint64_t new_v
 // The value before.
 static inline uint64_t at_add(AO_t volatile *p, uint64_t v) { return AO_fetch_and_add(p, v); }
 static inline uint64_t at_add_full(AO_t volatile *p, uint64_t v) { return AO_fetch_and_add_full(p, v); }
+static inline void at_or_full(AO_t volatile *p, uint64_t v) { AO_or_full(p, v); }
+static inline void at_and_full(AO_t volatile *p, uint64_t v) { AO_and_full(p, v); }
 static inline void at_fence_full(void) { AO_nop_full(); }
 
 #endif

@@ -91,6 +91,10 @@ typedef struct veil_events {
   void (*blocked_end)(void *arg, uint64_t ns);
   // veil's signal handlers had been replaced, and `count` of them were put back.
   void (*handlers_restored)(void *arg, int count);
+
+  // ---- Minor cycles. Stopped. `survived`: bytes that survived their first, and stay in the nursery; `promoted`: bytes that are old from now on.
+  void (*minor_begin)(void *arg, uint64_t minor);
+  void (*minor_end)(void *arg, uint64_t minor, uint64_t survived, uint64_t promoted, uint64_t ns);
 } veil_events;
 
 // Makes `table` (copied) the heap's one listener from now on; NULL: nobody. When it returns no callback of the table before

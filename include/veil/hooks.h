@@ -30,7 +30,7 @@ typedef enum veil_claim {
 // in a signal handler: no locks that a mutator can hold, no malloc, no stdio, no waiting for other
 // pages. The claim is dropped when they return. `discarded` says that claims on these pages are
 // gone because the pages' contents died. `cycle` is the number of the cycle, from 1. `before_flip` and `after_flip` run with the world stopped;
-// `cycle_ended` does not.
+// `cycle_ended` does not. A minor cycle moves objects and frees pages, too: from `before_minor` to `after_minor` the world is stopped; `minor` is its number.
 typedef struct veil_service_callbacks {
   void (*absent)(void *arg, size_t page);                  // puts the page's contents back
   void (*unsaved)(void *arg, size_t page);                 // saves the page's contents
@@ -38,6 +38,8 @@ typedef struct veil_service_callbacks {
   void (*before_flip)(void *arg, uint64_t cycle);          // the world is stopped, nothing has moved
   void (*after_flip)(void *arg, uint64_t cycle);           // the world is stopped, pages are grey
   void (*cycle_ended)(void *arg, uint64_t cycle);          // from-space has been freed
+  void (*before_minor)(void *arg, uint64_t minor);         // nothing has moved
+  void (*after_minor)(void *arg, uint64_t minor);          // what is dead is gone
 } veil_service_callbacks;
 
 // Registers a service, up to 8 per heap. NULL on error. Any thread that is attached. Absent

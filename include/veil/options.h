@@ -44,6 +44,11 @@ typedef enum veil_fork {
   VEIL_FORK_EXEC = 1  // nothing
 } veil_fork;
 
+typedef enum veil_generations {
+  VEIL_GENERATIONS_OFF = 0,
+  VEIL_GENERATIONS_ON = 1
+} veil_generations;
+
 // Zero in a field means its default. Start from `veil_options o = {0};`. Fields are only ever added at the end.
 //
 // What they mean in full:
@@ -86,6 +91,8 @@ typedef struct veil_options {
   const struct veil_events *events; // a table of callbacks (veil/events.h), copied; and their argument. Not in VEIL_OPTIONS
   void *events_arg;       // what they get. Not in VEIL_OPTIONS
   veil_fork fork;         // fork: what a child of fork() has of the heap, copy or exec; default copy
+  veil_generations generations; // generations: whether what was born last is collected by itself, off or on; default off
+  size_t nursery;         // nursery: bytes that are born between two minor cycles, [128k, 1g]; default 4m
 } veil_options;
 
 // Calls `line` for each option with one line for people, as above: name, meaning, range, default. For a program's --help. Any thread.

@@ -143,6 +143,9 @@ void veil_collect(veil_thread *self);
 // Starts a cycle and returns after the flip, or at once if one is under way. Owning thread.
 void veil_collect_start(veil_thread *self);
 
+// A minor cycle, if the heap has generations: what was born since the last one and is not reachable is gone when it returns. Owning thread.
+void veil_collect_minor(veil_thread *self);
+
 // True from a flip until the end of its cycle. Any thread.
 bool veil_collecting(veil_heap *heap);
 
@@ -198,6 +201,9 @@ typedef struct veil_stats {
   uint64_t limit_reached, out_of_memory; // allocations that found no room at once; that found none at all
   uint64_t claims_settled;               // of services
   uint64_t handlers_restored;            // signal handlers of veil's that others had replaced
+  uint64_t minor_max_ns, minor_p50_ns, minor_p99_ns, minor_total_ns; // pauses of minor cycles, as flips
+  uint64_t minor_survived_bytes, minor_promoted_bytes; // what survived its first minor cycle, its second
+  uint64_t minor_dirty_pages, minor_scanned_pages;     // old pages that had been written; that were looked at
 } veil_stats;
 
 // Any thread, signal handlers too; nothing stops for it, so figures that change meanwhile may not agree to the last.

@@ -19,7 +19,8 @@ static void world_buffers(void *arg, gc_flip *flip) {
     fake_mutator *mutator = &f->mutator[m];
     for (int i = 0; i < 2; i++) {
       mutator->start[i] = gc_flip_buffer(flip, mutator->start[i], mutator->free[i], mutator->limit[i]);
-      mutator->lane[i].block = mutator->medium[i].block = GC_NONE;
+      gc_flip_lane(flip, &mutator->lane[i]);
+      gc_flip_lane(flip, &mutator->medium[i]);
     }
   }
 }

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+// birth.c: where a minor cycle's survivors go, and in what order they are scanned.
+//
+// A chain of blocks per age and kind, filled page by page; the part that has not been scanned is the queue (Cheney 1970). Runs in the pause; what is
+// promoted goes on where the last minor cycle ended.
+
+#include "gc/alloc.h"
+#include "gc/block.h"
+#include "gc/minor.h"
+
+static uint32_t block_next(gc_minor *minor, bool leaf, bool promote) {
+  gc_heap *heap = minor->heap;
+  if (!promote) {
+    uint32_t block = minor->zone_full ? GC_NONE : gc_young_take_survivor(heap, leaf);
+    minor->zone_full = block == GC_NONE; // not again for each object
+    return block;
+  }
+  uint32_t block = gc_block_take_born(heap);
+  if (block != GC_NONE && leaf) {
+    gc_flags_set(heap, block, GC_BLOCK_LEAF);
+  }
+  minor->born += block != GC_NONE;
+  return block;
+}
+
+static size_t page_of(const gc_heap *heap, const char *alias) { return gc_page_at(heap, gc_view_of(heap, alias)); }
+
+// A page is in use from here on. First the claims: who watches writes looks at pages that are in use.
+static void page_open(gc_heap *heap, gc_birth *birth, char *at) {
+  size_t page = page_of(heap, at);
+  char *base = gc_page_alias(heap, page);
+  gc_before_write(heap, base, heap->page_size);
+  birth->free = at;
+  birth->end = base + heap->page_size - 8;
+  at32_store_release(&heap->top[page], (uint32_t)(at - base) | GC_CLOSED);
+}
+
+// What comes behind a page's top is stale, so that it is closed for ever.
+static void page_close(gc_heap *heap, const gc_birth *birth) {
+  if (birth->block != GC_NONE) {
+    size_t page = page_of(heap, birth->free - 8);
+    at32_store_release(&heap->top[page], (uint32_t)(birth->free - gc_page_alias(heap, page)) | GC_CLOSED);
+  }
+}
+
+// A cell that crosses pages of the block, and where the next one goes; the page it starts on is closed.
+static void cell_cross(gc_heap *heap, gc_birth *birth, char *cell, size_t bytes) {
+  size_t page = page_of(heap, cell), last = page_of(heap, cell + bytes);
+  at32_store_release(&heap->top[page], (uint32_t)heap->page_size | GC_CLOSED);
+  for (size_t p = page + 1; p <= last; p++) {
+    char *base = gc_page_alias(heap, p);
+    gc_before_write(heap, base, heap->page_size);
+    AO_short_store((unsigned short volatile *)&heap->cover[p], (unsigned short)((size_t)(base - cell + 8) / GC_UNIT));
+    at32_store_release(&heap->top[p], (uint32_t)(p < last ? heap->page_size : (size_t)(cell + bytes - base)) | GC_CLOSED);
+  }
+  birth->free = cell + bytes;
+  birth->end = gc_page_alias(heap, last) + heap->page_size - 8;
+}
+
+char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, size_t bytes) {
+  gc_heap *heap = minor->heap;
+  for (;;) {
+    char *limit = birth->block != GC_NONE ? gc_block_alias(heap, birth->block) + GC_BLOCK : NULL;
+    if (limit != NULL && bytes > GC_SMALL_MAX && birth->free + bytes <= limit - 8) {
+      char *cell = birth->free;
+      cell_cross(heap, birth, cell, bytes);
+      return cell;
+    }
+    page_close(heap, birth);
+    if (limit != NULL && bytes <= GC_SMALL_MAX && birth->end + 8 < limit) {
+      page_open(heap, birth, birth->end + 16);
+      birth->free += bytes;
+      return birth->free - bytes;
+    }
+    uint32_t next = block_next(minor, leaf, promote);
+    if (next == GC_NONE) {
+      return NULL;
+    }
+    if (birth->block != GC_NONE) {
+      at32_store(&heap->link[birth->block], next);
+    }
+    birth->block = next;
+    page_open(heap, birth, gc_block_alias(heap, next) + 8);
+    if (birth->scan_block == GC_NONE) {
+      birth->scan_block = next;
+      birth->scan = birth->free;
+    }
+    if (birth->free + bytes <= birth->end) {
+      birth->free += bytes;
+      return birth->free - bytes;
+    }
+  }
+}
+
+void gc_births_begin(gc_minor *minor) {
+  gc_heap *heap = minor->heap;
+  for (int leaf = 0; leaf < 2; leaf++) {
+    gc_birth *promoted = &heap->promoted[leaf];
+    minor->survivors[leaf] = (gc_birth){GC_NONE, NULL, NULL, GC_NONE, NULL};
+    promoted->scan_block = promoted->block;
+    promoted->scan = promoted->free;
+    if (promoted->block != GC_NONE) {
+      gc_before_write(heap, gc_page_alias(heap, page_of(heap, promoted->free - 8)), heap->page_size);
+    }
+  }
+}
+
+void gc_births_end(gc_minor *minor) {
+  for (int leaf = 0; leaf < 2; leaf++) {
+    page_close(minor->heap, &minor->survivors[leaf]);
+    page_close(minor->heap, &minor->heap->promoted[leaf]);
+  }
+}
+
+bool gc_birth_next(gc_heap *heap, gc_birth *birth, char **at, const char **end) {
+  while (birth->scan_block != GC_NONE && birth->scan != birth->free) {
+    size_t page = page_of(heap, birth->scan - 8);
+    bool filling = birth->block == birth->scan_block && page == page_of(heap, birth->free - 8);
+    *at = birth->scan;
+    *end = filling ? birth->free : gc_page_alias(heap, page) + gc_top(heap, page);
+    if (*at < *end) {
+      return true;
+    }
+    // The page is done: the next of the block, or the next block.
+    size_t limit = gc_block_page(heap, birth->scan_block + 1);
+    if (page + 1 < limit && gc_top(heap, page + 1) != 0) {
+      birth->scan = gc_page_alias(heap, page + 1) + 8;
+    } else {
+      birth->scan_block = at32_load(&heap->link[birth->scan_block]);
+      birth->scan = gc_block_alias(heap, birth->scan_block) + 8;
+    }
+  }
+  return false;
+}

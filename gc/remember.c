@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+// remember.c: which old pages may point into the nursery's zone: the harvest, and the scan of those pages (gc.remembered, gc.zone).
+//
+// In the pause of a minor cycle, beside scanners and a sweep.
+
+#include "gc/alloc.h"
+#include "gc/block.h"
+#include "gc/gc.h"
+#include "gc/minor.h"
+#include "gc/pin.h"
+#include "gc/sweep.h"
+
+static void page_dirty(void *arg, size_t page) {
+  gc_minor *minor = arg;
+  at_add(&minor->heap->minor_dirty_pages, 1);
+  gc_remember(minor->heap, page);
+}
+
+static bool is_tracked(const gc_heap *heap, uint32_t block) {
+  return gc_space(heap, block) != 0 && !(gc_flags(heap, block) & GC_BLOCK_LEAF);
+}
+
+static void range_harvest(gc_minor *minor, uint32_t from, uint32_t to) {
+  gc_heap *heap = minor->heap;
+  for (uint32_t b = from; b < to; b++) {
+    uint32_t first = b;
+    while (b < to && is_tracked(heap, b)) {
+      b++;
+    }
+    if (first < b) {
+      vm_dirty(heap->region, heap->young_consumer, gc_block_page(heap, first), (size_t)(b - first) * heap->block_pages,
+               page_dirty, minor);
+    }
+  }
+}
+
+void gc_remembered_harvest(gc_minor *minor) {
+  gc_heap *heap = minor->heap;
+  range_harvest(minor, heap->young_blocks, (uint32_t)at_load(&heap->fresh));
+  range_harvest(minor, heap->small_blocks, at32_load(&heap->large_high));
+}
+
+// In from-space of a major cycle a mutator can reach only what stays: that is all that may have been written. The rest may go at any moment.
+static bool is_reachable(const gc_heap *heap, bool from, gc_cell cell, uint64_t header) {
+  return gc_header_type(header) != GC_FILLER &&
+         (!from || gc_is_kept_in_place(heap, cell, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL);
+}
+
+static void cells_scan(gc_minor *minor, uint32_t block, size_t page, bool from) {
+  gc_heap *heap = minor->heap;
+  char *base = gc_page_alias(heap, page);
+  minor->scanned++;
+  gc_before_read(heap, base, heap->page_size);
+  if (gc_is_large(heap, block)) {
+    gc_cell cell = gc_large_cell(heap, gc_large_head(heap, block));
+    uint64_t header = gc_header_read(heap, cell);
+    if (header != 0 && is_reachable(heap, from, cell, header)) {
+      gc_minor_cell(minor, cell, header, base, base + heap->page_size);
+    }
+    return;
+  }
+  gc_cell cell = gc_page_covering(heap, page);
+  if (cell.alias != NULL) {
+    uint64_t header = gc_header_read(heap, cell);
+    if (header != 0 && is_reachable(heap, from, cell, header)) {
+      gc_minor_cell(minor, cell, header, base, base + heap->page_size);
+    }
+  }
+  char *end = base + gc_top(heap, page);
+  gc_cell at = gc_page_first(heap, page);
+  uint64_t header;
+  for (char *next; (next = gc_cell_next(heap, at, end, &cell, &header)) != NULL; at.alias = next) {
+    if (is_reachable(heap, from, cell, header)) {
+      gc_minor_cell(minor, cell, header, base, base + heap->page_size);
+    }
+  }
+}
+
+static void page_scan(gc_minor *minor, size_t page) {
+  gc_heap *heap = minor->heap;
+  uint32_t block = gc_page_block(heap, page);
+  if (vm_claims(heap->region, page) & VM_UNSCANNED) {
+    return; // grey: no mutator has been there since the flip, and who scans it remembers
+  }
+  at_and_full(&heap->remembered[page / 64], ~((uint64_t)1 << page % 64));
+  if (block < heap->young_blocks) {
+    return;
+  }
+  bool locked = gc_space(heap, block) == heap->from_space;
+  if (locked) {
+    gc_sweep_lock(heap); // a sweep may be about to free it; it may be over as well
+  }
+  // In from-space of a major cycle, what is not marked may be gone at any moment; nothing of it can have been written.
+  bool from = gc_space(heap, block) == heap->from_space;
+  bool stays = !from || gc_is_large(heap, block) || (gc_flags(heap, block) & GC_BLOCK_RETAIN);
+  if (stays && is_tracked(heap, block) && at32_load_acquire(&heap->top[page]) != 0) {
+    cells_scan(minor, block, page, from);
+  }
+  if (locked) {
+    gc_sweep_unlock(heap);
+  }
+}
+
+void gc_remembered_scan(gc_minor *minor) {
+  gc_heap *heap = minor->heap;
+  minor->old = true;
+  minor->fresh = false;
+  size_t words = (at_load_acquire(&heap->region->top) + 63) / 64;
+  for (size_t i = 0; i < words; i++) {
+    for (uint64_t word = at_load(&heap->remembered[i]); word != 0; word &= word - 1) {
+      page_scan(minor, i * 64 + (size_t)__builtin_ctzll(word));
+    }
+  }
+  gc_minor_drain(minor);
+}
+
+// gc.remembered: whatever is not going to be scanned points to nothing young. Between major cycles only: else scanners are at it.
+static void slot_check(void *arg, gc_seen seen, uintptr_t view) {
+  gc_heap *heap = arg;
+  if (gc_is_young(heap, view & GC_ADDRESS_MASK)) {
+    vm_fatal("verify at a minor cycle: slot %p of an old page that is neither REMEMBERED nor dirty holds %p, which is young [gc.remembered]",
+             (void *)gc_view_of(heap, (const void *)seen.slot.alias), (void *)(view & GC_ADDRESS_MASK));
+  }
+}
+
+void gc_remembered_check(gc_heap *heap) {
+  for (uint32_t b = heap->young_blocks; b < at32_load(&heap->large_high); b++) {
+    b = b == at_load(&heap->fresh) ? heap->small_blocks : b;
+    for (size_t page = gc_block_page(heap, b); is_tracked(heap, b) && page < gc_block_page(heap, b + 1); page++) {
+      if (at32_load(&heap->top[page]) == 0 || (at_load(&heap->remembered[page / 64]) >> page % 64 & 1)) {
+        continue;
+      }
+      char *base = gc_page_alias(heap, page), *limit = base + heap->page_size;
+      gc_before_read(heap, base, heap->page_size);
+      gc_cell cell = gc_is_large(heap, b) ? gc_large_cell(heap, gc_large_head(heap, b)) : gc_page_covering(heap, page);
+      uint64_t header = cell.alias != NULL ? gc_header_read(heap, cell) : 0;
+      if (header != 0) {
+        gc_cell_visit(heap, cell, header, base, limit, slot_check, heap);
+      }
+      gc_cell at = gc_page_first(heap, page);
+      for (char *next; !gc_is_large(heap, b) && (next = gc_cell_next(heap, at, base + gc_top(heap, page), &cell, &header)) != NULL; at.alias = next) {
+        gc_cell_visit(heap, cell, header, base, limit, slot_check, heap);
+      }
+    }
+  }
+}
+
+// What was born in the zone since the flip, in buffers that threads had then, and what stays there, pinned by the flip or later (touch.c, gc.memory):
+// it counts as old until the major cycle is over, but Dirty does not look there.
+void gc_flip_survivors_scan(gc_minor *minor) {
+  gc_heap *heap = minor->heap;
+  minor->old = minor->fresh = false;
+  if (minor->unheld) {
+    return; // these are young
+  }
+  for (size_t i = 0; i < heap->flip_pins; i++) {
+    gc_minor_cell_whole(minor, heap->pins[i], gc_header_read(heap, heap->pins[i]));
+  }
+  for (uint32_t b = 0; b < heap->young_blocks; b++) {
+    if (!(gc_flags(heap, b) & GC_BLOCK_MORE)) {
+      continue;
+    }
+    gc_sweep_lock(heap); // it may be swept just now; then all that is left there stays
+    bool from = gc_space(heap, b) == heap->from_space;
+    for (size_t page = gc_block_page(heap, b); page < gc_block_page(heap, b + 1); page++) {
+      if (!(vm_claims(heap->region, page) & VM_UNSCANNED) && at32_load_acquire(&heap->top[page]) != 0) {
+        cells_scan(minor, b, page, from);
+      }
+    }
+    gc_sweep_unlock(heap);
+  }
+  for (unsigned i = 0; i < heap->floor_count; i++) {
+    char *at = heap->floors[i].base;
+    if (!gc_in_young_zone(heap, (uintptr_t)at)) {
+      continue;
+    }
+    while (at < heap->floors[i].limit) {
+      gc_cell cell = {at + heap->delta};
+      uint64_t header = gc_header_read(heap, cell);
+      if (header == 0) {
+        break;
+      }
+      gc_minor_cell_whole(minor, cell, header);
+      at += gc_cell_size(cell, header);
+    }
+  }
+  gc_minor_drain(minor);
+}

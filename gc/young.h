@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// young.h: the nursery's zone: where objects are born, in blocks of their own at the heap's start, and where what survived once waits.
+//
+// Nothing there is ever veiled. A block is free, eden, aged; from a flip on it belongs to from-space like any other, and what is reached there is
+// copied out by the major cycle; only what the flip pinned stays, and is eden again when that cycle is over (GC_HELD until the next stop). Between
+// two minor cycles every young object has epoch 0.
+//
+// Free blocks are taken by mutators and in the pause, put back in the pause and by the sweep: lock-free.
+
+#ifndef GC_YOUNG_H
+#define GC_YOUNG_H
+
+#include "gc/heap.h"
+
+// Sets young_blocks and young_span from the options, before the region is opened.
+void gc_young_size(gc_heap *heap);
+// False: Dirty cannot be had.
+bool gc_young_open(gc_heap *heap);
+
+static inline bool gc_has_young(const gc_heap *heap) { return heap->young_blocks != 0; }
+
+// Whether an address lies in the zone, whatever is there.
+static inline bool gc_in_young_zone(const gc_heap *heap, uintptr_t view) { return view - heap->base < heap->young_span; }
+// Whether what is there is young: a minor cycle may move it.
+static inline bool gc_is_young(const gc_heap *heap, uintptr_t view) {
+  if (!gc_in_young_zone(heap, view)) {
+    return false;
+  }
+  uint8_t space = gc_space(heap, gc_block_of(heap, view));
+  return space == GC_EDEN || space == GC_AGED;
+}
+
+// A block for mutators to allocate in: with gaps, if `partial` and there is one. GC_NONE: the zone is full, or memory is.
+uint32_t gc_young_take(gc_heap *heap, bool leaf, bool partial);
+// A block for what survives.
+uint32_t gc_young_take_survivor(gc_heap *heap, bool leaf);
+// Its contents are dead.
+void gc_young_free(gc_heap *heap, uint32_t block);
+
+// In a stop, before a minor cycle and before a flip: blocks that a major cycle held are eden again. False: it is not over.
+bool gc_young_unhold(gc_heap *heap);
+// In a flip: the zone's blocks become from-space.
+void gc_young_flip(gc_heap *heap);
+
+// The page holds, or may hold, a pointer into the zone.
+static inline void gc_remember(gc_heap *heap, size_t page) {
+  AO_t volatile *word = &heap->remembered[page / 64];
+  uint64_t bit = (uint64_t)1 << page % 64;
+  if (!(at_load(word) & bit)) {
+    at_or_full(word, bit);
+  }
+}
+// A slot of an old page was given this reference by the collector, whose writes Dirty does not see.
+static inline void gc_remember_slot(gc_heap *heap, AO_t volatile *slot, uintptr_t view) {
+  if (__builtin_expect(gc_in_young_zone(heap, view), 0)) {
+    gc_remember(heap, gc_page_at(heap, gc_view_of(heap, (const void *)slot)));
+  }
+}
+
+#endif
