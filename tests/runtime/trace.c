@@ -58,7 +58,7 @@ static void work(int cycles) {
 
 ON_ALL_BACK_ENDS(trace, a_trace_is_whole_and_agrees_with_the_statistics) {
   const char *path = path_new();
-  START_OR_SKIP(.back_end = back_end, .trace = path);
+  START_OR_SKIP(.back_end = back_end, .trace = path, .generations = VEIL_GENERATIONS_ON, .nursery = 256 << 10);
   work(5);
   veil_detach(self);
   veil_stats s = stats_of(heap);
@@ -66,6 +66,9 @@ ON_ALL_BACK_ENDS(trace, a_trace_is_whole_and_agrees_with_the_statistics) {
   trace t = trace_read_whole(path);
   cr_assert_eq(trace_count(&t, "dropped", 0), 0);
   cr_assert_geq(s.major_cycles, 5);
+  cr_assert_geq(s.minor_cycles, 1);
+  cr_assert_eq(trace_count(&t, "minor", 0), s.minor_cycles);
+  cr_assert_eq((uint64_t)trace_sum(&t, "minor", 2), s.minor_promoted_bytes);
   cr_assert_eq(trace_count(&t, "flip", 0), s.major_cycles);
   cr_assert_eq(trace_count(&t, "cycle starts", 0), s.major_cycles);
   cr_assert_eq(trace_count(&t, "cycle", 0), s.major_cycles);

@@ -161,6 +161,19 @@ static void cycle_ended(void *arg, uint64_t cycle) {
   atomic_fetch_add(&cycles_ended, 1);
 }
 
+// Odd while one is under way.
+static atomic_ulong minors;
+static void before_minor(void *arg, uint64_t minor) {
+  (void)arg;
+  unsigned long was = atomic_fetch_add(&minors, 1);
+  REQUIRE(was % 2 == 0, "service: before_minor of minor cycle %llu in one", (unsigned long long)minor);
+}
+static void after_minor(void *arg, uint64_t minor) {
+  (void)arg;
+  unsigned long was = atomic_fetch_add(&minors, 1);
+  REQUIRE(was % 2 == 1, "service: after_minor of minor cycle %llu without one", (unsigned long long)minor);
+}
+
 // ---- Laying claims.
 
 static bool is_watched(size_t page) {
@@ -245,12 +258,14 @@ static void dirty_visit(void *arg, size_t page) {
 }
 
 // No page is given back, and none changes its owner, while no cycle is under way.
-static bool idle_in(unsigned long cycles) { return atomic_load(&flip_state) == 0 && atomic_load(&flips) == cycles; }
+static bool idle_in(unsigned long cycles, unsigned long minor) {
+  return atomic_load(&flip_state) == 0 && atomic_load(&flips) == cycles && minor % 2 == 0 && atomic_load(&minors) == minor;
+}
 
 static void dirty_ask(const size_t *list, size_t count) {
   bool changed[WATCHED] = {0};
-  unsigned long cycles = atomic_load(&flips);
-  bool idle = idle_in(cycles);
+  unsigned long cycles = atomic_load(&flips), minor = atomic_load(&minors);
+  bool idle = idle_in(cycles, minor);
   for (int i = 0; i < WATCHED; i++) {
     watch[i].reported = false;
     changed[i] = watch[i].valid && veil_page_in_use(heap, watch[i].page) &&
@@ -258,7 +273,7 @@ static void dirty_ask(const size_t *list, size_t count) {
   }
   veil_service_dirty(service, dirty_visit, NULL);
   atomic_fetch_add(&dirty_calls, 1);
-  idle = idle && idle_in(cycles);
+  idle = idle && idle_in(cycles, minor);
   for (int i = 0; i < WATCHED; i++) {
     if (changed[i] && idle) {
       atomic_fetch_add(&dirty_changed, 1);
@@ -317,7 +332,7 @@ static void claims_open(claims *c) {
 }
 
 void service_start(uint64_t seed) {
-  static const veil_service_callbacks callbacks = {on_absent, on_unsaved, on_discarded, before_flip, after_flip, cycle_ended};
+  static const veil_service_callbacks callbacks = {on_absent, on_unsaved, on_discarded, before_flip, after_flip, cycle_ended, before_minor, after_minor};
   static const veil_service_callbacks nothing;
   dice.state = seed;
   pages = veil_heap_pages(heap);

@@ -163,6 +163,8 @@ static void heap_open(void) {
       .verify = cfg.verify,
       .torture = cfg.collector_torture,
       .seed = cfg.seed | 1,
+      .generations = cfg.nursery != 0 ? VEIL_GENERATIONS_ON : VEIL_GENERATIONS_OFF,
+      .nursery = cfg.nursery,
   };
   heap = veil_open(&o);
   if (heap == NULL) {
@@ -192,10 +194,10 @@ static void report(void) {
   veil_get_stats(heap, &s);
   char service[256] = "";
   service_report(service, sizeof service);
-  printf("torture: ok: %lu steps, %lu objects, %lu walks, %lu verified, %llu cycles, %llu traps, %llu pins (last), %llu kept, "
+  printf("torture: ok: %lu steps, %lu objects, %lu walks, %lu verified, %llu cycles, %llu minor, %llu traps, %llu pins (last), %llu kept, "
          "%lu holds, %lu touches, %lu oom, %lu threads, %lu handler runs, %llu MiB copied%s\n",
          atomic_load(&stat_ops), atomic_load(&stat_objects), atomic_load(&stat_walks), atomic_load(&stat_verified),
-         (unsigned long long)s.major_cycles, (unsigned long long)s.traps, (unsigned long long)s.pinned_objects,
+         (unsigned long long)s.major_cycles, (unsigned long long)s.minor_cycles, (unsigned long long)s.traps, (unsigned long long)s.pinned_objects,
          (unsigned long long)s.kept_blocks, atomic_load(&stat_holds), atomic_load(&stat_touches), atomic_load(&stat_oom),
          atomic_load(&stat_threads), storm_count(), (unsigned long long)(s.copied_bytes >> 20), service);
 }

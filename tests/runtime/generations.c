@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT
+// generations.c: what minor cycles do, as a program sees it: what dies young is gone without a major cycle, and no plain store into an old object
+// is missed.
+
+#include <criterion/criterion.h>
+#include "tests/runtime/world.h"
+#include "veil/events.h"
+#include "veil/hooks.h"
+
+enum { NURSERY = 256 << 10 };
+#define GENERATIONS .generations = VEIL_GENERATIONS_ON, .nursery = NURSERY, .verify = 1
+
+static node *root[4];
+
+static void minor(int times) {
+  for (int i = 0; i < times; i++) {
+    veil_collect_minor(self);
+  }
+}
+
+// Twice survived: old from then on. The stack holds nothing of it.
+static __attribute__((noinline)) void root_make(int i, long key) {
+  root[i] = veil_new(self, node);
+  root[i]->key = key;
+}
+static void root_make_old(int i, long key) {
+  root_make(i, key);
+  stack_clear();
+  minor(3);
+}
+
+static __attribute__((noinline)) void garbage_make(long bytes) {
+  for (; bytes > 0; bytes -= 48000) {
+    list_make(self, 1000);
+  }
+}
+
+static bool begin(const char *back_end) {
+  bool works = start((veil_options){.back_end = back_end, .limit = 256 * MIB, .headroom = 128 * MIB, GENERATIONS});
+  if (works) {
+    EXPECT(veil_add_roots(heap, root, 4) == VEIL_OK);
+  }
+  return works;
+}
+#define BEGIN_OR_SKIP()                                                                                                \
+  if (!begin(back_end)) {                                                                                              \
+    cr_skip_test("the back end does not work here");                                                                   \
+  }
+
+ON_ALL_BACK_ENDS(generations, what_dies_young_is_gone_without_a_major_cycle) {
+  BEGIN_OR_SKIP();
+  garbage_make(64 * MIB);
+  veil_stats stats = stats_of(heap);
+  cr_assert_eq(stats.major_cycles, 0);
+  cr_assert_gt(stats.minor_cycles, 150);
+  cr_assert_lt(stats.held_max_bytes, 16 * MIB, "%lu bytes held", (unsigned long)stats.held_max_bytes);
+  cr_assert(stats.minor_p50_ns > 0 && stats.minor_p50_ns <= stats.minor_p99_ns && stats.minor_p99_ns <= stats.minor_max_ns * 33 / 32 &&
+            stats.minor_max_ns <= stats.minor_total_ns);
+  end();
+}
+
+ON_ALL_BACK_ENDS(generations, objects_age_once_and_are_promoted_then) {
+  BEGIN_OR_SKIP();
+  root_make(0, 7);
+  stack_clear();
+  uintptr_t born = ~(uintptr_t)root[0]; // the address itself, on the stack, would hold it
+  minor(1);
+  veil_stats once = stats_of(heap);
+  uintptr_t aged = ~(uintptr_t)root[0];
+  minor(1);
+  veil_stats twice = stats_of(heap);
+  uintptr_t old = ~(uintptr_t)root[0];
+  minor(2);
+  veil_stats more = stats_of(heap);
+  cr_assert(born != aged && aged != old && old == ~(uintptr_t)root[0] && root[0]->key == 7);
+  cr_assert(once.minor_survived_bytes >= 48 && once.minor_promoted_bytes == 0);
+  cr_assert(twice.minor_promoted_bytes >= 48);
+  cr_assert(more.minor_promoted_bytes == twice.minor_promoted_bytes && more.minor_survived_bytes == twice.minor_survived_bytes);
+  end();
+}
+
+ON_ALL_BACK_ENDS(generations, what_the_stack_holds_stays_where_it_is) {
+  BEGIN_OR_SKIP();
+  node *volatile held = veil_new(self, node);
+  uintptr_t at = (uintptr_t)held;
+  held->left = veil_new(self, node);
+  held->left->key = 5;
+  for (int i = 0; i < 10; i++) {
+    garbage_make(MIB);
+    minor(1);
+    cr_assert_eq((uintptr_t)held, at);
+    cr_assert(held->left->key == 5);
+  }
+  end();
+}
+
+// ---- Old to young, by every way to store.
+
+static __attribute__((noinline)) node *young_make(long key) {
+  node *n = veil_new(self, node);
+  n->key = key;
+  return n;
+}
+static __attribute__((noinline)) void store_plain(long key) { root[0]->left = young_make(key); }
+static __attribute__((noinline)) void store_memcpy(long key) {
+  node *young = young_make(key);
+  memcpy(&root[0]->left, &young, sizeof young);
+}
+static __attribute__((noinline)) void store_atomic(long key) { __atomic_store_n(&root[0]->left, young_make(key), __ATOMIC_SEQ_CST); }
+static __attribute__((noinline)) void store_swap(long key) { (void)__atomic_exchange_n(&root[0]->left, young_make(key), __ATOMIC_SEQ_CST); }
+static __attribute__((noinline)) void store_read(long key) {
+  node *young = young_make(key);
+  int fd[2];
+  EXPECT(pipe(fd) == 0 && write(fd[1], &young, sizeof young) == sizeof young);
+  EXPECT(veil_touch(self, &root[0]->left, sizeof young, true) == VEIL_OK);
+  EXPECT(read(fd[0], &root[0]->left, sizeof young) == sizeof young);
+  veil_untouch(self, &root[0]->left);
+  close(fd[0]);
+  close(fd[1]);
+}
+
+ON_ALL_BACK_ENDS(generations, no_store_into_an_old_object_is_missed) {
+  BEGIN_OR_SKIP();
+  static void (*const store[])(long) = {store_plain, store_memcpy, store_atomic, store_swap, store_read};
+  root_make_old(0, 1);
+  long key = 100;
+  for (size_t way = 0; way < sizeof store / sizeof *store; way++) {
+    for (int times = 0; times < 5; times++) { // the page is armed anew each time
+      store[way](++key);
+      stack_clear();
+      for (int cycles = 0; cycles < 4; cycles++) {
+        garbage_make(MIB / 4);
+        minor(1);
+        cr_assert_eq(root[0]->left->key, key, "way %zu, time %d, cycle %d", way, times, cycles);
+      }
+    }
+  }
+  end();
+}
+
+ON_ALL_BACK_ENDS(generations, a_chain_from_old_to_young_to_old_holds) {
+  BEGIN_OR_SKIP();
+  root_make_old(0, 1);
+  root_make_old(1, 2);
+  for (int i = 0; i < 20; i++) {
+    store_plain(i);
+    root[0]->left->left = root[1];
+    root[1]->left = root[0]->left;
+    stack_clear();
+    minor(1 + i % 3);
+    cr_assert(root[0]->left == root[1]->left && root[0]->left->left == root[1] && root[0]->left->key == i);
+  }
+  end();
+}
+
+// ---- Large arrays.
+
+ON_ALL_BACK_ENDS(generations, of_a_large_old_array_only_what_was_written_is_scanned) {
+  BEGIN_OR_SKIP();
+  enum { LENGTH = 1 << 20 };
+  root[0] = (node *)veil_new_pointers(self, LENGTH);
+  stack_clear();
+  minor(3);
+  bool tracks = strcmp(back_end, "none") != 0; // there all pages count as written
+  for (int i = 0; i < 50; i++) {
+    uint64_t before = stats_of(heap).minor_scanned_pages;
+    size_t at = (size_t)i * 7919 % LENGTH;
+    ((node **)root[0])[at] = young_make(i);
+    stack_clear();
+    minor(2);
+    uint64_t scanned = stats_of(heap).minor_scanned_pages - before;
+    cr_assert(!tracks || i < 2 || scanned <= 16, "%lu pages for one slot", (unsigned long)scanned);
+    cr_assert_eq(((node **)root[0])[at]->key, i);
+  }
+  for (int i = 0; i < 50; i++) {
+    cr_assert_eq(((node **)root[0])[(size_t)i * 7919 % LENGTH]->key, i);
+  }
+  end();
+}
+
+// ---- During a major cycle.
+
+ON_ALL_BACK_ENDS(generations, minor_cycles_go_on_during_a_major_one) {
+  BEGIN_OR_SKIP();
+  root[0] = list_make(self, 200000);
+  node *volatile pinned = veil_new(self, node);
+  stack_clear();
+  uint64_t during = 0;
+  for (int i = 0; i < 10; i++) {
+    pinned->left = young_make(i);
+    veil_collect_start(self);
+    for (int k = 0; k < 20 || veil_collecting(heap); k++) {
+      uint64_t before = stats_of(heap).minor_cycles;
+      bool collecting = veil_collecting(heap);
+      root[1] = list_make(self, 3000);
+      pinned->right = young_make(k);
+      minor(1);
+      during += collecting && veil_collecting(heap) ? stats_of(heap).minor_cycles - before : 0;
+      cr_assert(pinned->right->key == k && pinned->left->key == i);
+      cr_assert_eq(list_check(root[1]), 3000);
+    }
+    cr_assert_eq(list_check(root[0]), 200000);
+  }
+  cr_assert(during > 0 || strcmp(back_end, "none") == 0);
+  end();
+}
+
+// ---- Options, events, services.
+
+typedef struct heard {
+  uint64_t begun, ended, survived, promoted;
+} heard;
+static void on_minor_begin(void *arg, uint64_t number) {
+  heard *h = arg;
+  EXPECT(number == ++h->begun && h->ended == number - 1);
+}
+static void on_minor_end(void *arg, uint64_t number, uint64_t survived, uint64_t promoted, uint64_t ns) {
+  heard *h = arg;
+  EXPECT(number == h->begun && ns > 0);
+  h->ended = number;
+  h->survived += survived;
+  h->promoted += promoted;
+}
+
+ON_ALL_BACK_ENDS(generations, events_tell_of_each_minor_cycle_what_the_statistics_sum) {
+  static heard told_of;
+  static const veil_events table = {.minor_begin = on_minor_begin, .minor_end = on_minor_end};
+  BEGIN_OR_SKIP();
+  veil_set_events(heap, &table, &told_of);
+  for (int i = 0; i < 5; i++) {
+    root[i % 4] = list_make(self, 10000);
+    minor(1);
+  }
+  veil_set_events(heap, NULL, NULL);
+  veil_stats stats = stats_of(heap);
+  cr_assert(told_of.begun == stats.minor_cycles && told_of.ended == stats.minor_cycles && stats.minor_cycles > 5);
+  cr_assert(told_of.survived == stats.minor_survived_bytes && told_of.promoted == stats.minor_promoted_bytes);
+  cr_assert_gt(told_of.promoted, 0);
+  end();
+}
+
+Test(generations, without_them_a_minor_cycle_is_nothing) {
+  cr_assert(start((veil_options){.limit = 64 * MIB}));
+  garbage_make(MIB);
+  veil_collect_minor(self);
+  cr_assert_eq(stats_of(heap).minor_cycles, 0);
+  end();
+}
+
+static uint64_t told[2];
+static void on_before(void *arg, uint64_t number) {
+  EXPECT(number == told[0] + 1 && told[0] == told[1]);
+  told[0] = number;
+}
+static void on_after(void *arg, uint64_t number) {
+  EXPECT(number == told[0]);
+  told[1] = number;
+}
+
+ON_ALL_BACK_ENDS(generations, services_are_told_of_minor_cycles) {
+  BEGIN_OR_SKIP();
+  static const veil_service_callbacks callbacks = {.before_minor = on_before, .after_minor = on_after};
+  veil_service *service = veil_service_open(heap, "listener", &callbacks, NULL);
+  cr_assert_not_null(service);
+  minor(7);
+  cr_assert(told[0] == 7 && told[1] == 7);
+  veil_service_close(service);
+  minor(1);
+  cr_assert_eq(told[0], 7);
+  end();
+}
