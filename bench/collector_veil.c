@@ -96,7 +96,9 @@ void bench_record_stats(FILE *file) {
   count(file, "minor_cycles", s.minor_cycles - begun.minor_cycles);
   number(file, "flip_max_us", (double)s.flip_max_ns / 1e3);
   number(file, "flip_p50_us", (double)s.flip_p50_ns / 1e3);
-  fputs(", \"minor_max_us\": null, \"minor_p99_us\": null", file); // No nursery yet.
+  number(file, "minor_max_us", (double)s.minor_max_ns / 1e3);
+  number(file, "minor_p50_us", (double)s.minor_p50_ns / 1e3);
+  number(file, "minor_p99_us", (double)s.minor_p99_ns / 1e3);
   count(file, "traps", s.traps - begun.traps);
   number(file, "trap_p50_us", (double)s.trap_p50_ns / 1e3);
   number(file, "trap_p99_us", (double)s.trap_p99_ns / 1e3);
@@ -104,7 +106,8 @@ void bench_record_stats(FILE *file) {
   count(file, "pages_scanned_trap", s.pages_scanned_trap - begun.pages_scanned_trap);
   count(file, "pages_scanned_background", s.pages_scanned_background - begun.pages_scanned_background);
   number(file, "veiled_ms_max", (double)s.veiled_max_ns / 1e6);
-  fputs(", \"dirty_pages\": null", file);
+  count(file, "dirty_pages", s.minor_dirty_pages - begun.minor_dirty_pages);
+  number(file, "promoted_mib", (double)(s.minor_promoted_bytes - begun.minor_promoted_bytes) / (1 << 20));
   number(file, "copied_mib", (double)(s.copied_bytes - begun.copied_bytes) / (1 << 20));
   number(file, "stall_ms", (double)(s.stall_ns - begun.stall_ns) / 1e6);
   count(file, "assists", s.assists - begun.assists);
