@@ -16,6 +16,7 @@ enum {
   WAIT_MOST_MS = 128000, // between cycles that find nothing
   SMALL = 4 << 20,       // bytes in use that are not worth a cycle
   HARDLY = 1 << 20,      // bytes allocated in an interval that count as idle
+  OWN_CYCLE = 3,         // times the option idle that memory is kept after a cycle of the program's
 };
 #define UNKNOWN UINT64_MAX
 
@@ -135,8 +136,9 @@ static uint64_t look(veil_heap *heap, keeper *k, uint64_t tick) {
     k->cycle_seen_at = k->others_seen_at = now;
     k->ran = UNKNOWN;
   }
-  // What the program's own cycle has freed it may want for the next, though it allocates nothing in between.
-  if (now - max64(k->idle_since, k->others_seen_at) < heap->options.idle) {
+  // What the program's own cycle has freed it may want for the next, though it allocates nothing in between: to have the memory anew makes that one
+  // longer by a third.
+  if (now - k->idle_since < heap->options.idle || now - k->others_seen_at < OWN_CYCLE * heap->options.idle) {
     return tick;
   }
   trim_idle(heap);

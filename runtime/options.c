@@ -45,7 +45,7 @@ static const option table[] = {
      "garbage allowed before a cycle starts, in % of the live data"},
     {"headroom", SIZE, FIELD(headroom), 1, MOST, NULL, (uint64_t)32 << 20, NULL, "and this many bytes besides"},
     {"idle", NUMBER, FIELD(idle), 10, 86400000, NULL, 1000, NULL,
-     "ms with hardly any allocation, and none of the program's cycles, after which memory is given back and a cycle may run"},
+     "ms with hardly any allocation, three times as long without a cycle of the program's, after which memory is given back and a cycle may run"},
     {"verify", NUMBER, FIELD(verify), 0, 2, NULL, 0, NULL,
      "1 walks the heap at each flip, 2 at ends of cycles too (also VEIL_VERIFY=)"},
     {"torture", NUMBER, FIELD(torture), 0, 1000000, NULL, 0, NULL,
