@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-WORKLOADS = ["gcbench", "binary_trees", "churn", "graph", "graph_local", "threads", "strings", "alloc32", "primitives"]
+WORKLOADS = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "graph_local", "threads", "strings", "alloc32", "primitives"]
 COLLECTORS = ["veil", "libgc", "malloc", "mimalloc"]
 ON_REQUEST = ["libgc_plain"]
 BACK_ENDS = ["auto", "uffd", "guard", "mprotect", "uffd-kernel", "none"]
@@ -28,7 +28,7 @@ TIMEOUT_S = {False: 1200, True: 120}
 TIMEOUT_SIZED_S = {False: 300, True: 30}
 
 # MiB of live data, as they are and with --quick, where --live is not given.
-LIVE_MIB = {"graph": (1024, 64), "graph_local": (1024, 64), "churn": (500, 32), "threads": (128, 16), "strings": (256, 32)}
+LIVE_MIB = {"graph": (1024, 64), "graph_local": (1024, 64), "churn": (500, 32), "old_to_young": (200, 32), "threads": (128, 16), "strings": (256, 32)}
 
 # `tag` goes into the records besides what the process says itself.
 Run = collections.namedtuple("Run", "workload collector heap command tag")

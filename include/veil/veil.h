@@ -124,8 +124,8 @@ void veil_remove_roots(veil_heap *heap, void *slots);
 
 // Root callbacks run in the pause and report roots to `visitor` by veil_root_slot (a
 // precise slot, updated) or veil_root_range (ambiguous words: what they point to stays in place).
-// No locks that a mutator may hold, no malloc. A callback is asked twice per flip
-// and reports the same both times.
+// No locks that a mutator may hold, no malloc. A callback is asked twice per flip, and per
+// minor cycle, and reports the same both times.
 typedef struct veil_root_visitor veil_root_visitor;
 typedef void veil_roots_fn(void *arg, veil_root_visitor *visitor);
 veil_status veil_add_roots_callback(veil_heap *heap, veil_roots_fn *fn, void *arg);

@@ -15,7 +15,7 @@ sys.path.insert(0, os.environ["BENCH_SOURCE"])
 import drive
 
 COLLECTORS = drive.COLLECTORS + drive.ON_REQUEST
-SOURCES = ["gcbench", "binary_trees", "churn", "graph", "threads", "strings", "alloc32"]
+SOURCES = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "threads", "strings", "alloc32"]
 
 
 def check(*arguments):

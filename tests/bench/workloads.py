@@ -17,6 +17,7 @@ BUILD = os.environ["BENCH_BUILD"]
 TINY = {  # gcbench has no tiny size
     "binary_trees": ["--depth", "10"],
     "churn": ["--live", "2", "--steps", "20000"],
+    "old_to_young": ["--live", "2", "--steps", "200000"],
     "graph": ["--workload", "graph", "--live", "1", "--steps", "20000"],
     "threads": ["--live", "1", "--steps", "5000"],
     "strings": ["--live", "4", "--steps", "600"],
@@ -64,17 +65,18 @@ class Workloads(unittest.TestCase):
         self.assertEqual(len({r["check"] for r in records}), 1)
 
     def test_veil_agrees_with_itself_on_all_back_ends(self):
-        for source in ("binary_trees", "churn", "threads", "strings"):
+        for source in ("binary_trees", "churn", "old_to_young", "threads", "strings"):
             checks = set()
-            for back_end in ("auto", "mprotect", "none"):
+            for back_end, more in (("auto", ""), ("auto", ",generations=on,nursery=256k"), ("mprotect", ""), ("none", "")):
                 # A cycle begins every few buffers.
-                with_cycles = dict(os.environ, VEIL_OPTIONS="headroom=1m,torture=20,seed=1")
+                with_cycles = dict(os.environ, VEIL_OPTIONS="headroom=1m,torture=20,seed=1" + more)
                 command = [os.path.join(BUILD, f"bench_{source}-veil"), "--idle", "0", *TINY[source], "--threads", "2"]
                 command += [] if back_end == "auto" else ["--back-end", back_end]
                 done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=with_cycles)
                 self.assertEqual(done.returncode, 0, f"{source} {back_end}: {done.stderr}")
                 record = json.loads(done.stdout)
                 self.assertGreater(record["major_cycles"], 0, f"{source} {back_end}")
+                self.assertEqual(record["minor_cycles"] > 0, more != "", f"{source} {back_end}")
                 checks.add(record["check"])
             self.assertEqual(len(checks), 1, source)
 
