@@ -44,9 +44,11 @@ typedef enum veil_fork {
   VEIL_FORK_EXEC = 1  // nothing
 } veil_fork;
 
+// Generations: what was born last, in a nursery, is collected by itself in minor cycles, which stop the program; what survives two of them is old, and left to
+// the concurrent cycles. Old objects may be written like any others.
 typedef enum veil_generations {
-  VEIL_GENERATIONS_OFF = 0,
-  VEIL_GENERATIONS_ON = 1
+  VEIL_GENERATIONS_OFF = 0, // every cycle traces all that lives
+  VEIL_GENERATIONS_ON = 1   // minor cycles, each time a nursery's worth was born
 } veil_generations;
 
 // Zero in a field means its default. Start from `veil_options o = {0};`. Fields are only ever added at the end.

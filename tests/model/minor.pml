@@ -170,11 +170,11 @@ proctype scanner(byte me) {
        critical[me] = 1 // first, then looks: one of the two sees the other
      }
      if
-#ifdef FAULT_SCANNER_WAITS_HOLDING
-     :: true ->
-#else
+#if defined(MAKES_WAY) && !defined(FAULT_SCANNER_WAITS_HOLDING)
      :: stopping -> critical[me] = 0; !stopping
      :: !stopping ->
+#else
+     :: true ->
 #endif
         if
         :: atomic { veiled[G] && !busy[G] -> busy[G] = 1; page = G }
@@ -339,7 +339,9 @@ proctype stopper() {
      stopping = 1;
      atomic { !critical[0] -> parked[0] = 1 }
      atomic { !critical[1] -> parked[1] = 1 }
+#ifdef MAKES_WAY
      !critical[SCANNER];
+#endif
      collect();
      atomic { stopping = 0; parked[0] = 0; parked[1] = 0 }
   :: else -> break
