@@ -49,13 +49,17 @@ static inline void gc_note_new(gc_heap *heap, size_t page, size_t count) {
 }
 
 // The floor that has this view address inside, or NULL.
-static inline const gc_floor *gc_floor_at(const gc_heap *heap, uintptr_t view) {
-  for (unsigned i = 0; i < heap->floor_count; i++) {
-    if (view >= (uintptr_t)heap->floors[i].base && view < (uintptr_t)heap->floors[i].limit) {
-      return &heap->floors[i];
+static inline const gc_floor *gc_floor_find(const gc_floor *floors, unsigned count, uintptr_t view) {
+  for (unsigned i = 0; i < count; i++) {
+    if (view >= (uintptr_t)floors[i].base && view < (uintptr_t)floors[i].limit) {
+      return &floors[i];
     }
   }
   return NULL;
+}
+// Of the last flip's.
+static inline const gc_floor *gc_floor_at(const gc_heap *heap, uintptr_t view) {
+  return gc_floor_find(heap->floors, heap->floor_count, view);
 }
 
 // The large object whose block this is: its first block.

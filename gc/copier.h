@@ -43,6 +43,19 @@ static inline void gc_cell_fill(gc_cell cell, size_t bytes) {
   at_store_release((AO_t volatile *)cell.alias, gc_header_make(GC_FILLER, false, true) | bytes / GC_UNIT);
 }
 
+// From-space is not written any more but for headers, and for slots of kept pages that are being scanned: a copy that takes
+// some of these old and some new is as good, since it is scanned again. TSan cannot know that.
+__attribute__((no_sanitize("thread"))) static inline void gc_contents_copy(char *to, const char *from, size_t bytes) {
+  // Everything behind the header word, two words at a time, which are aligned to 16: a slot is never torn.
+  typedef uint64_t pair __attribute__((vector_size(16), may_alias));
+  pair *t = (pair *)(to + 8);
+  const pair *f = (const pair *)(from + 8), *limit = (const pair *)(from + bytes - 8);
+  while (f < limit) {
+    *t++ = *f++;
+  }
+  *(uint64_t *)t = *(const uint64_t *)f;
+}
+
 // Waits until every copier was outside of objects once: whoever looked at something before the call has acted on it.
 void gc_grace_wait(gc_heap *heap);
 

@@ -6,19 +6,6 @@
 #include "gc/near.h"
 #include "gc/alloc.h"
 
-// From-space is not written any more but for headers, and for slots of kept pages that are being scanned: a copy that takes
-// some of these old and some new is as good, since it is scanned again. TSan cannot know that.
-__attribute__((no_sanitize("thread"))) static void contents_copy(char *to, const char *from, size_t bytes) {
-  // Everything behind the header word, two words at a time, which are aligned to 16: a slot is never torn.
-  typedef uint64_t pair __attribute__((vector_size(16), may_alias));
-  pair *t = (pair *)(to + 8);
-  const pair *f = (const pair *)(from + 8), *limit = (const pair *)(from + bytes - 8);
-  while (f < limit) {
-    *t++ = *f++;
-  }
-  *(uint64_t *)t = *(const uint64_t *)f;
-}
-
 // A header of this cycle, but for the peer.
 static inline uint64_t header_bare(const gc_heap *heap, uint64_t header) {
   return (header & ~(GC_PEER_MASK | GC_EPOCH_MASK)) | (uint64_t)heap->epoch << GC_EPOCH_SHIFT;
@@ -121,7 +108,7 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
     }
     gc_before_write(heap, place.cell.alias, bytes);
     at_store((AO_t volatile *)place.cell.alias, bare | gc_cell_peer(heap, cell));
-    contents_copy(place.cell.alias, cell.alias, bytes);
+    gc_contents_copy(place.cell.alias, cell.alias, bytes);
     if (!gc_cell_claim(heap, copier, leaf, &place, bytes)) {
       continue;
     }

@@ -12,7 +12,7 @@
 // Scanning follows Cheney (1970): the survivors themselves are the queue.
 
 #include "gc/alloc.h"
-#include "gc/block.h"
+#include "gc/copier.h"
 #include "gc/flip.h"
 #include "gc/gc.h"
 #include "gc/minor.h"
@@ -42,17 +42,6 @@ static void pin_remember(gc_heap *heap, gc_cell cell) {
   heap->pins[heap->pin_count++] = cell;
 }
 
-// Behind the header word, two words at a time, which are aligned to 16.
-static inline void cell_copy(char *to, const char *from, size_t bytes) {
-  typedef uint64_t pair __attribute__((vector_size(16), may_alias));
-  pair *t = (pair *)(to + 8);
-  const pair *f = (const pair *)(from + 8), *limit = (const pair *)(from + bytes - 8);
-  while (f < limit) {
-    *t++ = *f++;
-  }
-  *(uint64_t *)t = *(const uint64_t *)f;
-}
-
 // `ref` is that of a young object.
 static uintptr_t forward(gc_minor *minor, uintptr_t ref) {
   gc_heap *heap = minor->heap;
@@ -79,7 +68,7 @@ static uintptr_t forward(gc_minor *minor, uintptr_t ref) {
     return ref;
   }
   gc_before_read(heap, cell.alias, bytes);
-  cell_copy(copy.alias, cell.alias, bytes);
+  gc_contents_copy(copy.alias, cell.alias, bytes);
   at_store_release((AO_t volatile *)copy.alias, bare(header));
   gc_before_write(heap, cell.alias, 8);
   at_store((AO_t volatile *)cell.alias, bare(header) | (uint64_t)DONE << GC_EPOCH_SHIFT | gc_cell_peer(heap, copy));
@@ -240,6 +229,7 @@ static void survivors_scan(gc_minor *minor, size_t *pins) {
     any = any || *pins < heap->pin_count;
   }
 }
+
 // ---- What the world calls back.
 
 char *gc_minor_buffer(gc_minor *minor, char *start, char *free, char *limit) {

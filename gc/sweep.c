@@ -53,15 +53,6 @@ static bool is_live(const sweeper *sweep, gc_cell cell) {
          (header & GC_PEER_MASK) == gc_cell_peer(sweep->heap, cell);
 }
 
-static const gc_floor *floor_at(const sweeper *sweep, uintptr_t view) {
-  for (unsigned i = 0; i < sweep->floor_count; i++) {
-    if (view >= (uintptr_t)sweep->floor[i].base && view < (uintptr_t)sweep->floor[i].limit) {
-      return &sweep->floor[i];
-    }
-  }
-  return NULL;
-}
-
 // Walks the page's cells. With `zero`, clears what lies between those that stay; without, only looks whether any does.
 static bool page_walk(sweeper *sweep, size_t page, bool zero) {
   gc_heap *heap = sweep->heap;
@@ -78,7 +69,7 @@ static bool page_walk(sweeper *sweep, size_t page, bool zero) {
   }
   while (at < used && at < limit) {
     gc_cell cell = {at};
-    const gc_floor *floor = sweep->floors ? floor_at(sweep, gc_view_of(heap, at)) : NULL;
+    const gc_floor *floor = sweep->floors ? gc_floor_find(sweep->floor, sweep->floor_count, gc_view_of(heap, at)) : NULL;
     uint64_t header = gc_header_load(cell);
     char *next = at + (header ? gc_cell_size(cell, header) : GC_UNIT);
     bool live = false;

@@ -4,6 +4,7 @@
 #ifndef GC_SWEEP_H
 #define GC_SWEEP_H
 
+#include <sched.h>
 #include "gc/heap.h"
 
 // A block of the nursery at the end of a minor cycle, world stopped: what does not carry `epoch` and its own place goes, but for what lies behind a
@@ -13,7 +14,7 @@ void gc_sweep_young(gc_heap *heap, uint32_t block, unsigned epoch, const gc_floo
 // Held while the sweep changes a block or frees a large object, if there are minor cycles: they go on meanwhile, and look at what stays.
 static inline void gc_sweep_lock(gc_heap *heap) {
   while (!at_cas_full(&heap->sweep_lock, 0, 1)) {
-    at_pause(); // who has it waits for nobody
+    sched_yield(); // who has it waits for nobody, but may have lost the processor
   }
 }
 static inline void gc_sweep_unlock(gc_heap *heap) { at_store_release(&heap->sweep_lock, 0); }
