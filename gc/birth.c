@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // birth.c: where a minor cycle's survivors go, and in what order they are scanned.
 //
-// A chain of blocks per age and kind, filled page by page; the part that has not been scanned is the queue (Cheney 1970). Runs in the pause; what is
-// promoted goes on where the last minor cycle ended.
+// Each worker fills a block per age and kind, page by page; the part that has not been scanned is the queue (Cheney
+// 1970). A block that is full is left to whoever has time for it. Runs in the pause; what is promoted goes on where the
+// worker's last minor cycle ended.
 
 #include "gc/alloc.h"
 #include "gc/block.h"
+#include "gc/copier.h"
 #include "gc/minor.h"
 
 static uint32_t block_next(gc_minor *minor, bool leaf, bool promote) {
@@ -51,10 +53,22 @@ static void cell_cross(gc_heap *heap, gc_birth *birth, char *cell, size_t bytes)
     char *base = gc_page_alias(heap, p);
     gc_before_write(heap, base, heap->page_size);
     AO_short_store((unsigned short volatile *)&heap->cover[p], (unsigned short)((size_t)(base - cell + 8) / GC_UNIT));
-    at32_store_release(&heap->top[p], (uint32_t)(p < last ? heap->page_size : (size_t)(cell + bytes - base)) | GC_CLOSED);
+    at32_store_release(&heap->top[p],
+                       (uint32_t)(p < last ? heap->page_size : (size_t)(cell + bytes - base)) | GC_CLOSED);
   }
   birth->free = cell + bytes;
   birth->end = gc_page_alias(heap, last) + heap->page_size - 8;
+}
+
+// The block is full. What of it has not been scanned waits for a worker without work.
+static void block_leave(gc_minor *minor, const gc_birth *birth, bool leaf) {
+  gc_heap *heap = minor->heap;
+  if (birth->block == GC_NONE || leaf || birth->scan == birth->free) {
+    return;
+  }
+  at32_store(&heap->scan_from[birth->block], (uint32_t)(birth->scan - gc_block_alias(heap, birth->block)));
+  gc_stack_push(heap, &heap->minor_full, birth->block);
+  gc_crew_open(minor);
 }
 
 char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, size_t bytes) {
@@ -76,15 +90,10 @@ char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, bool leaf, bool promo
     if (next == GC_NONE) {
       return NULL;
     }
-    if (birth->block != GC_NONE) {
-      at32_store(&heap->link[birth->block], next);
-    }
+    block_leave(minor, birth, leaf);
     birth->block = next;
     page_open(heap, birth, gc_block_alias(heap, next) + 8);
-    if (birth->scan_block == GC_NONE) {
-      birth->scan_block = next;
-      birth->scan = birth->free;
-    }
+    birth->scan = birth->free;
     if (birth->free + bytes <= birth->end) {
       birth->free += bytes;
       return birth->free - bytes;
@@ -92,12 +101,19 @@ char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, bool leaf, bool promo
   }
 }
 
+void gc_birth_return(gc_birth *birth, char *cell, size_t bytes) {
+  if (bytes <= GC_SMALL_MAX && birth->free == cell + bytes) {
+    birth->free = cell;
+  } else {
+    gc_cell_fill((gc_cell){cell}, bytes);
+  }
+}
+
 void gc_births_begin(gc_minor *minor) {
   gc_heap *heap = minor->heap;
   for (int leaf = 0; leaf < 2; leaf++) {
-    gc_birth *promoted = &heap->promoted[leaf];
-    minor->survivors[leaf] = (gc_birth){GC_NONE, NULL, NULL, GC_NONE, NULL};
-    promoted->scan_block = promoted->block;
+    gc_birth *promoted = &heap->promoted[minor->index][leaf];
+    minor->survivors[leaf] = (gc_birth){GC_NONE, NULL, NULL, NULL};
     promoted->scan = promoted->free;
     if (promoted->block != GC_NONE) {
       gc_before_write(heap, gc_page_alias(heap, page_of(heap, promoted->free - 8)), heap->page_size);
@@ -108,27 +124,35 @@ void gc_births_begin(gc_minor *minor) {
 void gc_births_end(gc_minor *minor) {
   for (int leaf = 0; leaf < 2; leaf++) {
     page_close(minor->heap, &minor->survivors[leaf]);
-    page_close(minor->heap, &minor->heap->promoted[leaf]);
+    page_close(minor->heap, &minor->heap->promoted[minor->index][leaf]);
   }
 }
 
 bool gc_birth_next(gc_heap *heap, gc_birth *birth, char **at, const char **end) {
-  while (birth->scan_block != GC_NONE && birth->scan != birth->free) {
+  while (birth->scan != birth->free) {
     size_t page = page_of(heap, birth->scan - 8);
-    bool filling = birth->block == birth->scan_block && page == page_of(heap, birth->free - 8);
+    bool filling = page == page_of(heap, birth->free - 8);
     *at = birth->scan;
     *end = filling ? birth->free : gc_page_alias(heap, page) + gc_top(heap, page);
     if (*at < *end) {
+      birth->scan = (char *)*end; // before the caller scans: the block may be left meanwhile
       return true;
     }
-    // The page is done: the next of the block, or the next block.
-    size_t limit = gc_block_page(heap, birth->scan_block + 1);
-    if (page + 1 < limit && gc_top(heap, page + 1) != 0) {
-      birth->scan = gc_page_alias(heap, page + 1) + 8;
-    } else {
-      birth->scan_block = at32_load(&heap->link[birth->scan_block]);
-      birth->scan = gc_block_alias(heap, birth->scan_block) + 8;
-    }
+    birth->scan = gc_page_first(heap, page + 1).alias;
   }
   return false;
+}
+
+bool gc_birth_rest(gc_heap *heap, uint32_t block, char **at, const char **end) {
+  for (;;) {
+    size_t page = page_of(heap, *at - 8);
+    *end = gc_page_alias(heap, page) + gc_top(heap, page);
+    if (*at < *end) {
+      return true;
+    }
+    if (page + 1 == gc_block_page(heap, block + 1) || gc_top(heap, page + 1) == 0) {
+      return false;
+    }
+    *at = gc_page_first(heap, page + 1).alias;
+  }
 }

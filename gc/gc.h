@@ -48,7 +48,11 @@ void gc_flip_stopped(gc_heap *heap);
 void gc_flip_open(gc_heap *heap);
 // With the world stopped, in any phase but GC_FLIPPING: empties the nursery of what is dead, beside scanners and a sweep. Nothing, without generations.
 void gc_minor_stopped(gc_heap *heap);
-// Called back by the world during these two.
+// After the world runs again, in the thread that stopped it, before anybody stops it anew: memory of large objects that the minor cycle found dead.
+void gc_minor_free(gc_heap *heap);
+// In a background thread, after gc_world.help or at any time: works on the minor cycle under way, until it is over. False: none wants help.
+bool gc_minor_help(gc_heap *heap);
+// Called back by the world, stopped for a flip or a minor cycle.
 // View addresses. Returns the floor: what lies below is from-space, so the buffer starts there at the next flip.
 char *gc_flip_buffer(gc_flip *flip, char *start, char *free, char *limit);
 void gc_flip_lane(gc_flip *flip, gc_alloc_lane *lane);                    // after its buffer; it may lose its block

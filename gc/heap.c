@@ -10,7 +10,7 @@
 #include "gc/pace.h"
 #include "gc/runs.h"
 #include "gc/settle.h"
-#include "gc/young.h"
+#include "gc/minor.h"
 #include "vm/os.h"
 
 gc_type *gc_types[GC_TYPES];
@@ -53,6 +53,10 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->runs.next, large * 4ull},    {&heap->runs.prev, large * 4ull},
       {&heap->large_pages, large},
       {&heap->remembered, heap->young_blocks != 0 ? (pages + 63) / 64 * 8 : 0},
+      {&heap->minor_list, heap->young_blocks != 0 ? pages * 4 : 0},
+      {&heap->scan_from, heap->young_blocks != 0 ? heap->blocks * 4ull : 0},
+      {&heap->young_large, heap->young_blocks != 0 ? large * 4ull : 0},
+      {&heap->workers, heap->young_blocks != 0 ? GC_WORKERS * sizeof(gc_minor) : 0},
   };
   size_t at = 0;
   for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {

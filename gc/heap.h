@@ -14,6 +14,7 @@ enum {
   GC_BATCH = 16,          // slots whose referents are fetched at once; 8, 24 and 32 are slower
   GC_NEAR = 64,           // slots of neighbours, a power of two
   GC_FLOORS = 4096,
+  GC_WORKERS = 8,         // threads that work on one minor cycle, at most
   GC_NONE = 0xffffffffu,  // no block, no page
   GC_CLOSED = 1u << 31,   // in a page's top: no object enters any more
   GC_TOP_MASK = (1u << 20) - 1,
@@ -27,6 +28,8 @@ enum {
   GC_BLOCK_KEPT = 4,    // from-space that could not be copied: scanned whole
   GC_BLOCK_MORE = 32,   // from-space in the nursery's zone: more stays than the flip has pinned
   GC_BLOCK_GAPS = 16,   // of a block that GC_HELD says: there is free space in it worth a buffer
+  GC_BLOCK_YOUNG = 64,  // the first of a large object that a minor cycle may free
+  GC_BLOCK_AGED = 128,  // and that has survived one
 };
 
 // What a block's space may be besides 0, free, and 1 and 2, the two spaces of major cycles: the nursery's blocks (young.h).
@@ -101,11 +104,10 @@ typedef struct gc_runs {
   uint32_t *next, *prev; // in its bin, at its first block
 } gc_runs;
 
-// Where a minor cycle's survivors go: a chain of blocks (by gc_heap.link), filled one after the other, and scanned behind that. Addresses are of the alias.
+// Where a minor cycle's survivors go: a block that is filled page by page, and scanned behind that. Addresses are of the alias.
 typedef struct gc_birth {
   uint32_t block;   // GC_NONE: none
   char *free, *end; // of the page that is being filled; its top is written when it is left
-  uint32_t scan_block;
   char *scan;       // what has not been scanned yet starts here
 } gc_birth;
 
@@ -136,6 +138,7 @@ typedef struct gc_world {
   void (*absent)(void *arg, size_t page);      // a service's claim is to be settled
   void (*unsaved)(void *arg, size_t page);
   void (*discarded)(void *arg, size_t page, size_t count);
+  void (*help)(void *arg);                     // a minor cycle has work for more threads (gc_minor_help), if there are any
   bool (*touched)(void *arg, size_t page);     // a system call uses the page: never veil it
   const gc_events *events;                     // NULL: nobody ever listens
   void *arg;
@@ -191,9 +194,22 @@ typedef struct gc_heap {
   AO_t born_wanted;          // how many of these are to be at hand
   AO_t young_taken;          // blocks that mutators took since the last minor cycle
   AO_t sweep_lock;           // sweep.h
-  AO_t volatile *remembered; // a bit per page: an old page that may hold a pointer into the zone (REMEMBERED)
+  AO_t volatile *remembered; // a bit per page: an old page that may hold a pointer to what is young (REMEMBERED)
+  uint32_t *young_large;     // large objects that are young: their first blocks …
+  AO_t young_large_count;    // … and how many
+  // A minor cycle's, which several threads may work on (crew.c). Atomic:
+  AO_t crew;               // who is there, and who has work
+  gc_stack minor_full;     // blocks of survivors that their worker has left without scanning them to the end …
+  uint32_t volatile *scan_from; // per block: … from this byte on
+  gc_stack minor_large;    // young large objects that were reached, to be scanned
+  uint32_t *minor_list;    // pages that were REMEMBERED when the scan began …
+  AO_t minor_listed;       // … how many …
+  AO_t minor_next;         // … and the first that no worker has taken
+  gc_stack young_large_dead; // to be freed when the world runs again
   // Changed with the world stopped.
-  gc_birth promoted[2]; // [1]: leaf objects
+  size_t pins_scanned;      // of the pins
+  struct gc_minor *workers; // GC_WORKERS of them; [0] is the thread that stopped the world
+  gc_birth promoted[GC_WORKERS][2]; // per worker; [1]: leaf objects
   gc_floor young_floors[GC_FLOORS];
   unsigned young_floor_count;
   size_t flip_pins; // pins[0 …]: objects of the zone that the last flip pinned; minor cycles scan them until the sweep

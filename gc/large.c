@@ -11,6 +11,7 @@
 #include "gc/gc.h"
 #include "gc/pace.h"
 #include "gc/runs.h"
+#include "gc/young.h"
 
 // Blocks that were taken for an object, and how many of their pages it needs.
 typedef struct place {
@@ -93,10 +94,11 @@ static void place_settle(gc_heap *heap, const place *at) {
 // header.
 static void place_publish(gc_heap *heap, const place *at, uint64_t header) {
   uint32_t head = at->run.block;
+  uint8_t leaf = header & GC_LEAF ? GC_BLOCK_LEAF : 0, young = gc_young_large_born(heap, head, at->pages << heap->page_shift);
   at32_store(&heap->large_scan[head - heap->small_blocks], 0);
   for (uint32_t b = head + at->run.count; b > head; b--) {
     at32_store(&heap->large_head[b - 1 - heap->small_blocks], head);
-    AO_char_store((unsigned char volatile *)&heap->flags[b - 1], header & GC_LEAF ? GC_BLOCK_LEAF : 0);
+    AO_char_store((unsigned char volatile *)&heap->flags[b - 1], b - 1 == head ? leaf | young : leaf);
     AO_char_store_release((unsigned char volatile *)&heap->space[b - 1], heap->to_space);
   }
   for (size_t p = at->page; p < at->page + at->pages; p++) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// remember.c: which old pages may point into the nursery's zone: the harvest, and the scan of those pages (gc.remembered, gc.zone).
+// remember.c: which old pages may point into the nursery's zone: the harvest, and the scan of those pages
+// (gc.remembered, gc.zone).
 //
 // In the pause of a minor cycle, beside scanners and a sweep.
 
@@ -9,6 +10,11 @@
 #include "gc/minor.h"
 #include "gc/pin.h"
 #include "gc/sweep.h"
+
+enum {
+  SHARED_PAGES = 128, // so many to scan are worth waking other threads
+  TAKEN_PAGES = 16,   // a worker takes at a time
+};
 
 static void page_dirty(void *arg, size_t page) {
   gc_minor *minor = arg;
@@ -40,7 +46,8 @@ void gc_remembered_harvest(gc_minor *minor) {
   range_harvest(minor, heap->small_blocks, at32_load(&heap->large_high));
 }
 
-// In from-space of a major cycle a mutator can reach only what stays: that is all that may have been written. The rest may go at any moment.
+// In from-space of a major cycle a mutator can reach only what stays: that is all that may have been written. The rest
+// may go at any moment.
 static bool is_reachable(const gc_heap *heap, bool from, gc_cell cell, uint64_t header) {
   return gc_header_type(header) != GC_FILLER &&
          (!from || gc_is_kept_in_place(heap, cell, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL);
@@ -76,16 +83,11 @@ static void cells_scan(gc_minor *minor, uint32_t block, size_t page, bool from) 
   }
 }
 
-static void page_scan(gc_minor *minor, size_t page) {
+void gc_remembered_page(gc_minor *minor, size_t page) {
   gc_heap *heap = minor->heap;
   uint32_t block = gc_page_block(heap, page);
-  if (vm_claims(heap->region, page) & VM_UNSCANNED) {
-    return; // grey: no mutator has been there since the flip, and who scans it remembers
-  }
-  at_and_full(&heap->remembered[page / 64], ~((uint64_t)1 << page % 64));
-  if (block < heap->young_blocks) {
-    return;
-  }
+  minor->old = true;
+  minor->fresh = false;
   bool locked = gc_space(heap, block) == heap->from_space;
   if (locked) {
     gc_sweep_lock(heap); // a sweep may be about to free it; it may be over as well
@@ -101,24 +103,78 @@ static void page_scan(gc_minor *minor, size_t page) {
   }
 }
 
+// The bits go before the first page is scanned: from then on any worker may set one.
+static void word_list(gc_heap *heap, size_t word, size_t *count) {
+  uint64_t taken = 0;
+  for (uint64_t bits = at_load(&heap->remembered[word]); bits != 0; bits &= bits - 1) {
+    size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
+    uint32_t block = gc_page_block(heap, page);
+    if (vm_claims(heap->region, page) & VM_UNSCANNED) {
+      continue; // grey: no mutator has been there since the flip, and who scans it remembers
+    }
+    if (gc_is_large(heap, block) && gc_space(heap, block) != 0 &&
+        (gc_flags(heap, gc_large_head(heap, block)) & GC_BLOCK_YOUNG)) {
+      continue; // if it is reached
+    }
+    taken |= bits & -bits;
+    if (block >= heap->young_blocks) {
+      heap->minor_list[(*count)++] = (uint32_t)page;
+    }
+  }
+  if (taken != 0) {
+    at_and_full(&heap->remembered[word], ~taken);
+  }
+}
+
+void gc_remembered_list(gc_minor *minor) {
+  gc_heap *heap = minor->heap;
+  size_t words = (at_load_acquire(&heap->region->top) + 63) / 64, count = 0;
+  for (size_t i = 0; i < words; i++) {
+    if (at_load(&heap->remembered[i]) != 0) {
+      word_list(heap, i, &count);
+    }
+  }
+  at_store(&heap->minor_next, 0);
+  at_store(&heap->minor_listed, count);
+  minor->listed = true;
+  if (count >= SHARED_PAGES || (uint32_t)at_load(&heap->minor_full.head) != GC_NONE) {
+    gc_crew_open(minor);
+  }
+}
+
+static void page_prefetch(const gc_heap *heap, size_t page) {
+  enum { LINE = 64, LINES = 4 }; // the processor finds the others by itself
+  const char *base = gc_page_alias(heap, page);
+  for (size_t i = 0; i < LINES; i++) {
+    __builtin_prefetch(base + i * LINE);
+  }
+}
+
 void gc_remembered_scan(gc_minor *minor) {
   gc_heap *heap = minor->heap;
-  minor->old = true;
-  minor->fresh = false;
-  size_t words = (at_load_acquire(&heap->region->top) + 63) / 64;
-  for (size_t i = 0; i < words; i++) {
-    for (uint64_t word = at_load(&heap->remembered[i]); word != 0; word &= word - 1) {
-      page_scan(minor, i * 64 + (size_t)__builtin_ctzll(word));
+  uint64_t count = at_load(&heap->minor_listed);
+  for (uint64_t i; (i = at_load(&heap->minor_next)) < count;) {
+    uint64_t to = i + TAKEN_PAGES < count ? i + TAKEN_PAGES : count;
+    if (!at_cas_full(&heap->minor_next, i, to)) {
+      continue;
+    }
+    for (; i < to; i++) {
+      if (i + 1 < count) {
+        page_prefetch(heap, heap->minor_list[i + 1]);
+      }
+      gc_remembered_page(minor, heap->minor_list[i]);
     }
   }
   gc_minor_drain(minor);
 }
 
-// gc.remembered: whatever is not going to be scanned points to nothing young. Between major cycles only: else scanners are at it.
+// gc.remembered: whatever is not going to be scanned points to nothing young. Between major cycles only: else scanners
+// are at it.
 static void slot_check(void *arg, gc_seen seen, uintptr_t view) {
   gc_heap *heap = arg;
   if (gc_is_young(heap, view & GC_ADDRESS_MASK)) {
-    vm_fatal("verify at a minor cycle: slot %p of an old page that is neither REMEMBERED nor dirty holds %p, which is young [gc.remembered]",
+    vm_fatal("verify at a minor cycle: slot %p of an old page that is neither REMEMBERED nor dirty holds %p, which is "
+             "young [gc.remembered]",
              (void *)gc_view_of(heap, (const void *)seen.slot.alias), (void *)(view & GC_ADDRESS_MASK));
   }
 }
@@ -138,15 +194,17 @@ void gc_remembered_check(gc_heap *heap) {
         gc_cell_visit(heap, cell, header, base, limit, slot_check, heap);
       }
       gc_cell at = gc_page_first(heap, page);
-      for (char *next; !gc_is_large(heap, b) && (next = gc_cell_next(heap, at, base + gc_top(heap, page), &cell, &header)) != NULL; at.alias = next) {
+      for (char *next;
+           !gc_is_large(heap, b) && (next = gc_cell_next(heap, at, base + gc_top(heap, page), &cell, &header)) != NULL;
+           at.alias = next) {
         gc_cell_visit(heap, cell, header, base, limit, slot_check, heap);
       }
     }
   }
 }
 
-// What was born in the zone since the flip, in buffers that threads had then, and what stays there, pinned by the flip or later (touch.c, gc.memory):
-// it counts as old until the major cycle is over, but Dirty does not look there.
+// What was born in the zone since the flip, in buffers that threads had then, and what stays there, pinned by the flip
+// or later (touch.c, gc.memory): it counts as old until the major cycle is over, but Dirty does not look there.
 void gc_flip_survivors_scan(gc_minor *minor) {
   gc_heap *heap = minor->heap;
   minor->old = minor->fresh = false;

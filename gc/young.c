@@ -22,13 +22,16 @@ void gc_young_size(gc_heap *heap) {
 }
 
 static void births_reset(gc_heap *heap) {
-  heap->promoted[0] = heap->promoted[1] = (gc_birth){GC_NONE, NULL, NULL, GC_NONE, NULL};
+  for (unsigned i = 0; i < GC_WORKERS; i++) {
+    heap->promoted[i][0] = heap->promoted[i][1] = (gc_birth){GC_NONE, NULL, NULL, NULL};
+  }
 }
 
 bool gc_young_open(gc_heap *heap) {
   gc_stack_reset(&heap->young_free);
   gc_stack_reset(&heap->young_partial[0]);
   gc_stack_reset(&heap->young_partial[1]);
+  gc_stack_reset(&heap->young_large_dead);
   births_reset(heap);
   at_store(&heap->fresh, heap->young_blocks);
   if (!gc_has_young(heap)) {
@@ -159,6 +162,7 @@ void gc_young_flip(gc_heap *heap) {
   gc_stack_reset(&heap->young_partial[0]);
   gc_stack_reset(&heap->young_partial[1]);
   births_reset(heap);
+  gc_young_large_flip(heap);
   at_store(&heap->young_taken, 0);
   for (size_t word = 0; word * 64 < at_load(&heap->region->top); word++) {
     at_store(&heap->remembered[word], 0); // all old pages are from-space: their copies, or who scans them, will say

@@ -21,14 +21,27 @@ static inline bool gc_has_young(const gc_heap *heap) { return heap->young_blocks
 
 // Whether an address lies in the zone, whatever is there.
 static inline bool gc_in_young_zone(const gc_heap *heap, uintptr_t view) { return view - heap->base < heap->young_span; }
-// Whether what is there is young: a minor cycle may move it.
+// Whether the address is that of a large object that is young, or lies in its first block.
+static inline bool gc_is_young_large(const gc_heap *heap, uintptr_t view) {
+  if (!gc_in_heap(heap, view)) {
+    return false;
+  }
+  uint32_t block = gc_block_of(heap, view);
+  return gc_is_large(heap, block) && (gc_flags(heap, block) & GC_BLOCK_YOUNG);
+}
+// Whether what is there is young: a minor cycle may move it, or free it.
 static inline bool gc_is_young(const gc_heap *heap, uintptr_t view) {
   if (!gc_in_young_zone(heap, view)) {
-    return false;
+    return gc_is_young_large(heap, view);
   }
   uint8_t space = gc_space(heap, gc_block_of(heap, view));
   return space == GC_EDEN || space == GC_AGED;
 }
+
+// A large object of so many bytes was born, in blocks from `head` on that nobody knows yet: the flag that its first block is to have.
+uint8_t gc_young_large_born(gc_heap *heap, uint32_t head, size_t bytes);
+// In a flip: they are old.
+void gc_young_large_flip(gc_heap *heap);
 
 // A block for mutators to allocate in: with gaps, if `partial` and there is one. GC_NONE: the zone is full, or memory is.
 uint32_t gc_young_take(gc_heap *heap, bool leaf, bool partial);

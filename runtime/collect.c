@@ -98,6 +98,8 @@ __attribute__((noinline)) void rt_cycle_start(rt_thread *self) {
   self->asked_sp = NULL;
 }
 
+void rt_world_help(void *arg) { rt_post(&((veil_heap *)arg)->work); }
+
 static void minor_cycle(veil_heap *heap, rt_thread *self, bool forced) {
   sigset_t saved;
   bool others = rt_others_block(self, &saved);
@@ -117,7 +119,8 @@ static void minor_cycle(veil_heap *heap, rt_thread *self, bool forced) {
       gc_verify_stopped(heap->gc, "after a minor cycle");
     }
     rt_resume_world(heap, self);
-    if (gc_wants_born(heap->gc)) {
+    gc_minor_free(gc);
+    if (gc_wants_born(gc)) {
       rt_post(&heap->work);
     }
   }
@@ -225,6 +228,9 @@ static void cycle_scan(veil_heap *heap) {
     rt_work_pause(heap);
     gc_provide(gc, READY_BLOCKS);
     gc_provide_born(gc);
+    while (gc_minor_help(gc)) {
+      // mutators wait for that
+    }
     if (gc_scan_some(gc, copier, true)) {
       idle = 0;
       continue;
@@ -271,6 +277,9 @@ static void *scanner_main(void *arg) {
       continue;
     }
     at_add_full(&heap->scanners_active, (uint64_t)-1);
+    if (gc_minor_help(gc)) {
+      continue;
+    }
     if (gc_phase_now(gc) == GC_IDLE && (gc_provide_born(gc) || gc_trim(gc) || gc_provide(gc, READY_BLOCKS / 2))) {
       continue;
     }

@@ -27,6 +27,7 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
       .absent = rt_world_absent,
       .unsaved = rt_world_unsaved,
       .discarded = rt_world_discarded,
+      .help = rt_world_help,
       .touched = rt_world_touched,
       .events = &rt_gc_events,
       .arg = heap,

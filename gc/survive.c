@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT
+// survive.c: what is reached in a minor cycle is copied once, and what it points to is found.
+//
+// In the pause, by one worker or by several at a time (crew.c). Once there may be others, a header is changed by CAS,
+// and the copy that came too late is taken back: the same protocol as a major cycle's (gc.onecopy). A slot of a copy is
+// its scanner's alone; a slot of an old page is changed by CAS, for a near copy's slot may be forwarded at any time
+// (near.h), and a system call may be writing (gc.pins).
+//
+// Scanning follows Cheney (1970): the survivors themselves are the queue.
+
+#include "gc/alloc.h"
+#include "gc/block.h"
+#include "gc/copier.h"
+#include "gc/minor.h"
+#include "gc/scan.h"
+
+static inline uint64_t bare(uint64_t header) { return header & ~(GC_PEER_MASK | GC_EPOCH_MASK); }
+
+// Gives the original its last header of this cycle. False: another worker did.
+static inline bool header_set(gc_minor *minor, gc_cell cell, uint64_t header, gc_cell peer) {
+  gc_heap *heap = minor->heap;
+  uint64_t done = bare(header) | (uint64_t)GC_MINOR_DONE << GC_EPOCH_SHIFT | gc_cell_peer(heap, peer);
+  gc_before_write(heap, cell.alias, 8);
+  if (minor->shared) {
+    return at_cas_full((AO_t volatile *)cell.alias, header, done);
+  }
+  at_store((AO_t volatile *)cell.alias, done);
+  return true;
+}
+
+bool gc_minor_stay(gc_minor *minor, gc_cell cell, uint64_t header) {
+  gc_heap *heap = minor->heap;
+  if (!header_set(minor, cell, header, cell)) {
+    return false;
+  }
+  uint32_t block = gc_block_of(heap, gc_view_of(heap, cell.alias));
+  uint32_t last = gc_block_of(heap, gc_view_of(heap, cell.alias) + gc_cell_size(cell, header) - 1);
+  for (; block <= last; block++) {
+    gc_flags_set(heap, block, GC_BLOCK_RETAIN);
+  }
+  if (!(header & GC_LEAF)) {
+    uint64_t i = at_add_full((AO_t volatile *)&heap->pin_count, 1);
+    VM_CHECK(i < heap->pin_limit, "more than %zu pins", heap->pin_limit);
+    heap->pins[i] = cell;
+  }
+  return true;
+}
+
+static inline uintptr_t moved_to(const gc_heap *heap, uint64_t header) {
+  return gc_cell_ref(heap, gc_peer_cell(heap, header), header).view;
+}
+
+uintptr_t gc_minor_forward(gc_minor *minor, uintptr_t ref) {
+  gc_heap *heap = minor->heap;
+  gc_cell cell = gc_ref_cell(heap, (gc_ref){ref});
+  uint64_t header = gc_header_read(heap, cell);
+  uint32_t block = gc_block_of(heap, ref);
+  if (gc_is_large(heap, block)) {
+    gc_young_large_reach(minor, cell, header);
+    return ref;
+  }
+  if (gc_minor_is_done(header)) {
+    return moved_to(heap, header);
+  }
+  VM_CHECK(header != 0 && gc_header_type(header) >= GC_FIRST_TYPE && gc_type_at(gc_header_type(header)) != NULL,
+           "%p is no object: its header is %lx", (void *)ref, (unsigned long)header);
+  bool leaf = (header & GC_LEAF) != 0, promote = minor->zone_full || gc_space(heap, block) == GC_AGED;
+  size_t bytes = gc_cell_size(cell, header);
+  gc_birth *lanes[] = {minor->survivors, heap->promoted[minor->index]}; // by `promote`
+  gc_cell copy = {gc_birth_take(minor, &lanes[promote][leaf], leaf, promote, bytes)};
+  if (copy.alias == NULL) { // the other kind of memory may be left
+    promote = !promote;
+    copy.alias = gc_birth_take(minor, &lanes[promote][leaf], leaf, promote, bytes);
+  }
+  if (copy.alias == NULL) {
+    return gc_minor_stay(minor, cell, header) ? ref : moved_to(heap, gc_header_load(cell));
+  }
+  gc_before_read(heap, cell.alias, bytes);
+  gc_contents_copy(copy.alias, cell.alias, bytes);
+  at_store_release((AO_t volatile *)copy.alias, bare(header));
+  if (!header_set(minor, cell, header, copy)) {
+    gc_birth_return(&lanes[promote][leaf], copy.alias, bytes);
+    return moved_to(heap, gc_header_load(cell));
+  }
+  *(promote ? &minor->promoted : &minor->survived) += bytes;
+  return gc_cell_ref(heap, copy, header).view;
+}
+
+// ---- Slots.
+
+// An old object's slot has it: what is young and stays so is looked for there again.
+static inline void remember(gc_minor *minor, AO_t volatile *slot, uintptr_t view) {
+  gc_heap *heap = minor->heap;
+  if (gc_in_young_zone(heap, view) || gc_is_young_large(heap, view)) {
+    gc_remember(heap, gc_page_at(heap, gc_view_of(heap, (const void *)slot)));
+  }
+}
+
+// The oldest of the slots that were found.
+static inline void ahead_forward(gc_minor *minor) {
+  gc_heap *heap = minor->heap;
+  gc_seen seen = minor->ahead[minor->ahead_first++ % GC_AHEAD];
+  uintptr_t view = gc_minor_forward(minor, seen.word & GC_ADDRESS_MASK);
+  uint64_t word = view | (seen.word & ~GC_ADDRESS_MASK);
+  if (word != seen.word && minor->fresh) {
+    at_store(seen.slot.alias, word);
+  } else if (word != seen.word) {
+    gc_before_write(heap, (const char *)seen.slot.alias, 8);
+    at_cas_full(seen.slot.alias, seen.word, word); // or what stands there now is news to Dirty, and as good
+  }
+  if (minor->old) {
+    remember(minor, seen.slot.alias, view);
+  }
+}
+
+void gc_minor_drain(gc_minor *minor) {
+  while (minor->ahead_first != minor->ahead_last) {
+    ahead_forward(minor);
+  }
+}
+
+// A slot that points into the zone, or to a large object while there are young ones.
+static inline void near_slot(gc_minor *minor, gc_seen seen, uintptr_t view) {
+  gc_heap *heap = minor->heap;
+  if (!gc_is_young(heap, view)) {
+    if (minor->old && gc_in_young_zone(heap, view)) {
+      gc_remember(heap, gc_page_at(heap, gc_view_of(heap, (const void *)seen.slot.alias)));
+    }
+    return;
+  }
+  __builtin_prefetch(gc_ref_cell(heap, (gc_ref){view}).alias);
+  minor->ahead[minor->ahead_last++ % GC_AHEAD] = seen;
+  if (minor->ahead_last - minor->ahead_first == GC_AHEAD) {
+    ahead_forward(minor);
+  }
+}
+
+// Cheap, for most slots: whether the word may be a young reference.
+static inline bool is_near(const gc_minor *minor, uint64_t word) {
+  return gc_in_young_zone(minor->heap, word) || word - minor->large_base < minor->large_span;
+}
+
+static void slot_forward(void *arg, gc_seen seen, uintptr_t view) {
+  gc_minor *minor = arg;
+  view &= GC_ADDRESS_MASK;
+  if (is_near(minor, view)) {
+    near_slot(minor, seen, view);
+  }
+}
+
+static inline void plain_slots(gc_minor *minor, AO_t volatile *at, const AO_t volatile *limit) {
+  for (; at < limit; at++) {
+    uint64_t word = at_load(at);
+    if (is_near(minor, word)) {
+      near_slot(minor, (gc_seen){{at}, word}, word);
+    }
+  }
+}
+
+// ---- Objects.
+
+void gc_minor_cell(gc_minor *minor, gc_cell cell, uint64_t header, char *base, char *limit) {
+  if (header & GC_LEAF) { // fillers, too
+    return;
+  }
+  const gc_type *type = gc_type_at(gc_header_type(header));
+  char *data = cell.alias + gc_header_bytes(header);
+  if (type->layout == GC_LAYOUT_DENSE) {
+    char *end = data + gc_data_bytes(cell, header);
+    data = data > base ? data : base;
+    plain_slots(minor, (AO_t volatile *)data, (AO_t volatile *)(end < limit ? end : limit));
+  } else if (type->layout == GC_LAYOUT_MAP && !(header & GC_ARRAY) && data >= base && data + type->size <= limit) {
+    for (uint32_t i = 0; i < type->count; i++) {
+      AO_t volatile *at = (AO_t volatile *)(data + type->offsets[i]);
+      plain_slots(minor, at, at + 1);
+    }
+  } else {
+    gc_cell_visit(minor->heap, cell, header, base, limit, slot_forward, minor);
+  }
+}
+
+void gc_minor_cell_whole(gc_minor *minor, gc_cell cell, uint64_t header) {
+  size_t bytes = gc_cell_size(cell, header);
+  gc_before_read(minor->heap, cell.alias, bytes);
+  gc_minor_cell(minor, cell, header, cell.alias, cell.alias + bytes);
+}
+
+// ---- Survivors.
+
+// Those that begin in [at, end).
+static void cells_born_scan(gc_minor *minor, char *at, const char *end) {
+  unsigned last = 0; // the type that `type` is
+  const gc_type *type = NULL;
+  while (at < end) {
+    gc_cell cell = {at};
+    uint64_t header = gc_header_read(minor->heap, cell);
+    unsigned id = gc_header_type(header);
+    if (id != last) {
+      last = id;
+      type = gc_type_at(id);
+    }
+    if (type != NULL && type->layout == GC_LAYOUT_MAP && !(header & GC_ARRAY)) { // the usual case
+      for (uint32_t i = 0; i < type->count; i++) {
+        AO_t volatile *slot = (AO_t volatile *)(at + 8 + type->offsets[i]);
+        plain_slots(minor, slot, slot + 1);
+      }
+      at += type->cell;
+    } else {
+      gc_minor_cell_whole(minor, cell, header);
+      at += gc_cell_size(cell, header);
+    }
+  }
+}
+
+// What was copied since the last call. False: nothing.
+static bool births_scan(gc_minor *minor, gc_birth *birth, bool old) {
+  bool any = false;
+  char *at;
+  const char *end;
+  minor->fresh = true;
+  minor->old = old;
+  for (;;) {
+    if (gc_birth_next(minor->heap, birth, &at, &end)) {
+      cells_born_scan(minor, at, end);
+      any = true;
+    } else if (minor->ahead_first != minor->ahead_last) {
+      gc_minor_drain(minor); // which may fill more
+    } else {
+      return any;
+    }
+  }
+}
+
+bool gc_minor_scan_own(gc_minor *minor) {
+  bool young = births_scan(minor, &minor->survivors[0], false);
+  return births_scan(minor, &minor->heap->promoted[minor->index][0], true) || young;
+}
+
+void gc_minor_scan_block(gc_minor *minor, uint32_t block) {
+  gc_heap *heap = minor->heap;
+  char *at = gc_block_alias(heap, block) + at32_load(&heap->scan_from[block]);
+  const char *end;
+  minor->fresh = true;
+  minor->old = block >= heap->young_blocks;
+  while (gc_birth_rest(heap, block, &at, &end)) {
+    cells_born_scan(minor, at, end);
+    at = (char *)end;
+  }
+  gc_minor_drain(minor);
+}
