@@ -22,7 +22,7 @@ static uint32_t block_take(gc_heap *heap) {
 }
 
 static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool partial) {
-  if (gc_has_young(heap) && gc_may_allocate(heap, GC_BLOCK)) {
+  if (gc_young_is_on(heap) && gc_may_allocate(heap, GC_BLOCK)) {
     uint32_t young = gc_young_take(heap, leaf, partial);
     if (young != GC_NONE) {
       *lane = (gc_alloc_lane){young, 0};

@@ -74,6 +74,9 @@ uint32_t gc_block_take_veiled(gc_heap *heap) {
 
 uint32_t gc_block_take_open(gc_heap *heap) {
   uint32_t block = gc_stack_pop(heap, &heap->open_free);
+  if (block == GC_NONE && !at_load(&heap->young_on)) {
+    block = gc_stack_pop(heap, &heap->born_ready); // nothing is promoted any more
+  }
   if (block == GC_NONE) {
     // Of the veiled ones only what the next cycle does not need, unless there is nothing else.
     bool spare = at_load(&heap->veiled_free.count) > gc_pace_reserve(heap);

@@ -50,6 +50,10 @@ void gc_flip_open(gc_heap *heap);
 void gc_minor_stopped(gc_heap *heap);
 // After the world runs again, in the thread that stopped it, before anybody stops it anew: memory of large objects that the minor cycle found dead.
 void gc_minor_free(gc_heap *heap);
+// Before the world is stopped for a flip, by who flips.
+void gc_young_prepare(gc_heap *heap);
+// Generations were switched off: lifts the protection of what is old. In a background thread. False: nothing to do.
+bool gc_young_settle(gc_heap *heap);
 // In a background thread, after gc_world.help or at any time: works on the minor cycle under way, until it is over. False: none wants help.
 bool gc_minor_help(gc_heap *heap);
 // Called back by the world, stopped for a flip or a minor cycle.
@@ -72,7 +76,8 @@ void gc_sweep(gc_heap *heap);
 bool gc_provide(gc_heap *heap, unsigned blocks);
 // The same for blocks that minor cycles promote into.
 bool gc_provide_born(gc_heap *heap);
-bool gc_wants_born(const gc_heap *heap); // there are fewer than it had better be
+// A minor cycle has left something for a background thread to do.
+bool gc_wants_background(const gc_heap *heap);
 // Gives back what large objects have left of memory, as far as the limit, or the soft limit, wants it for others (gc.kept). Where a thread may wait: in a
 // mutator's slow half, and before the world is stopped for a flip.
 void gc_kept_yield(gc_heap *heap);

@@ -7,10 +7,11 @@
 #include "gc/block.h"
 #include "gc/copier.h"
 #include "gc/gc.h"
+#include "gc/minor.h"
+#include "gc/nursery.h"
 #include "gc/pace.h"
 #include "gc/runs.h"
 #include "gc/settle.h"
-#include "gc/minor.h"
 #include "vm/os.h"
 
 gc_type *gc_types[GC_TYPES];
@@ -163,6 +164,7 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
     return VM_NO_MEMORY;
   }
   gc_pace_opened(heap);
+  gc_nursery_open(heap);
   *out = heap;
   return VM_OK;
 }

@@ -144,6 +144,19 @@ typedef struct gc_world {
   void *arg;
 } gc_world;
 
+typedef enum gc_generations {
+  GC_GENERATIONS_OFF,
+  GC_GENERATIONS_ON,
+  GC_GENERATIONS_AUTO, // while they pay
+} gc_generations;
+
+// Minor cycles that will be judged together.
+typedef struct gc_judged {
+  unsigned cycles;
+  uint64_t ns, taken, survived; // nanoseconds; bytes
+  uint64_t dirty;               // gc_heap.minor_dirty_pages before them
+} gc_judged;
+
 typedef struct gc_config {
   size_t limit;          // bytes, to begin with
   size_t soft_limit;     // bytes; 0: none
@@ -152,7 +165,9 @@ typedef struct gc_config {
   const char *back_end;
   unsigned growth;       // percent
   size_t headroom;
-  size_t nursery;        // bytes that are born between two minor cycles; 0: no generations
+  gc_generations generations;
+  size_t nursery;        // bytes that may be born between two minor cycles, at most; 0: as pacing wants it
+  uint64_t pause_ns;     // what a minor cycle had better not exceed; 0: does not matter
   bool verify;           // what a minor cycle relies on
 } gc_config;
 
@@ -168,7 +183,6 @@ typedef struct gc_heap {
   uint32_t small_blocks; // blocks [0, small_blocks) hold small and medium objects
   uint32_t young_blocks; // of these, [0, young_blocks) are the nursery's zone; 0: no generations
   size_t young_span;     // the same in bytes
-  int young_consumer;    // of Dirty
   uint32_t blocks;       // [small_blocks, blocks) hold large ones
   gc_config config;
   gc_world world;
@@ -192,6 +206,12 @@ typedef struct gc_heap {
   AO_t young_fresh;          // blocks of the zone from here on never had memory
   gc_stack born_ready;       // old blocks for what is promoted: with memory, accessible, armed, in no space
   AO_t born_wanted;          // how many of these are to be at hand
+  AO_t nursery;              // bytes that may be born until the next minor cycle
+  AO_t young_on;             // whether anything is born young
+  AO_t young_switches;       // how often that has changed
+  AO_t young_tracking;       // young.c: whether Dirty is asked …
+  int young_consumer;        // … as whom …
+  uint32_t volatile young_mask; // … and its bit while young_on
   AO_t young_taken;          // blocks that mutators took since the last minor cycle
   AO_t sweep_lock;           // sweep.h
   AO_t volatile *remembered; // a bit per page: an old page that may hold a pointer to what is young (REMEMBERED)
@@ -212,7 +232,10 @@ typedef struct gc_heap {
   gc_birth promoted[GC_WORKERS][2]; // per worker; [1]: leaf objects
   gc_floor young_floors[GC_FLOORS];
   unsigned young_floor_count;
-  size_t flip_pins; // pins[0 …]: objects of the zone that the last flip pinned; minor cycles scan them until the sweep
+  gc_judged judged;
+  uint64_t trial_ns;  // what the minor cycles have cost for which they were switched off
+  unsigned trials;    // that failed, one after the other
+  size_t flip_pins;   // pins[0 …]: objects of the zone that the last flip pinned; minor cycles scan them until the sweep
   // Figures: written in a minor cycle's pause, atomic.
   AO_t minor_cycles, minor_survived_bytes, minor_promoted_bytes, minor_dirty_pages, minor_scanned_pages;
 
@@ -273,6 +296,9 @@ typedef struct gc_heap {
   AO_t most_bytes;           // used bytes at which the next cycle starts at the latest, for the limit
   AO_t soft_bytes;           // used bytes at which it starts for the soft limit
   AO_t cycle_began_ns, cycle_ended_ns, cycle_took_ns; // the last one
+  AO_t last_major_ns, last_major_freed, last_major_traps; // nursery.c: what the last cycle cost and freed; traps until then
+  AO_t major_ns;             // what they have cost since minor cycles were switched off
+  AO_t flip_used;            // bytes in use at the last flip
   AO_t cycle_total_ns;       // in which a cycle was under way
   AO_t from_blocks;          // small blocks that the last flip put into from-space
   AO_t from_left;            // those of them that the sweep has not come to

@@ -14,6 +14,7 @@
 #include "gc/gc.h"
 #include "gc/pace.h"
 #include "gc/runs.h"
+#include "gc/young.h"
 
 enum {
   CHUNK_BLOCKS = VM_HUGE / GC_BLOCK,
@@ -222,10 +223,12 @@ bool gc_provide(gc_heap *heap, unsigned blocks) {
   return true;
 }
 
-bool gc_wants_born(const gc_heap *heap) { return at_load(&heap->born_ready.count) < at_load(&heap->born_wanted); }
+static bool wants_born(const gc_heap *heap) { return at_load(&heap->born_ready.count) < at_load(&heap->born_wanted); }
+
+bool gc_wants_background(const gc_heap *heap) { return wants_born(heap) || gc_young_unsettled(heap); }
 
 bool gc_provide_born(gc_heap *heap) {
-  if (!gc_wants_born(heap) || !gc_may_allocate(heap, (at_load(&heap->born_ready.count) + 1) * GC_BLOCK)) {
+  if (!wants_born(heap) || !gc_may_allocate(heap, (at_load(&heap->born_ready.count) + 1) * GC_BLOCK)) {
     return false;
   }
   // Rather one that is accessible already; of those that are veiled, only what the next cycle's copies do not need.
@@ -238,9 +241,10 @@ bool gc_provide_born(gc_heap *heap) {
     }
     size_t page = gc_block_page(heap, block);
     vm_unprot(heap->region, page, heap->block_pages, VM_UNSCANNED);
-    if (heap->region->kernel_dirty) {
+    uint32_t mask = at32_load(&heap->young_mask);
+    if (heap->region->kernel_dirty && mask != 0) {
       // Nobody has written there yet, and what a minor cycle writes it remembers. Where a write would trap, it is cheaper to look at the page once.
-      vm_dirty_forget(heap->region, page, heap->block_pages, 1u << heap->young_consumer);
+      vm_dirty_forget(heap->region, page, heap->block_pages, mask);
     }
     vm_open(heap->region, page, heap->block_pages);
   }

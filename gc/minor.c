@@ -14,6 +14,7 @@
 #include "gc/flip.h"
 #include "gc/gc.h"
 #include "gc/minor.h"
+#include "gc/nursery.h"
 #include "gc/pin.h"
 #include "gc/scan.h"
 #include "gc/sweep.h"
@@ -122,13 +123,14 @@ static void cycle_begin(gc_minor *minor) {
   heap->pins_scanned = heap->pin_count; // behind those of the flip
 }
 
-static void cycle_end(gc_minor *minor) {
+static void cycle_end(gc_minor *minor, uint64_t began, uint64_t roots) {
   gc_heap *heap = minor->heap;
-  uint64_t born = 0;
+  uint64_t born = 0, survived = 0;
   for (unsigned i = 0; i < gc_crew_count(heap); i++) {
     gc_minor *worker = &heap->workers[i];
     gc_births_end(worker);
     born += worker->born;
+    survived += worker->survived + worker->promoted;
     at_add(&heap->minor_survived_bytes, worker->survived);
     at_add(&heap->minor_promoted_bytes, worker->promoted);
     at_add(&heap->minor_scanned_pages, worker->scanned);
@@ -136,22 +138,24 @@ static void cycle_end(gc_minor *minor) {
   zone_sweep(minor);
   gc_young_large_end(minor);
   heap->pin_count = heap->flip_pins;
-  at_store(&heap->young_taken, 0);
   // As many blocks as that are to be at hand next time, and some; what is not needed is less each time.
   uint64_t wanted = at_load(&heap->born_wanted);
   wanted = born + born / 4 + 4 > wanted ? born + born / 4 + 4 : wanted - wanted / 32;
   at_store(&heap->born_wanted, wanted);
   at_add(&heap->minor_cycles, 1);
+  gc_nursery_minor_ended(heap, vm_now() - began, roots - began, survived);
+  at_store(&heap->young_taken, 0);
 }
 
 bool gc_wants_minor(const gc_heap *heap) {
-  return gc_has_young(heap) && at_load(&heap->young_taken) * GC_BLOCK >= heap->config.nursery;
+  return gc_young_is_on(heap) && at_load(&heap->young_taken) * GC_BLOCK >= at_load(&heap->nursery);
 }
 
 void gc_minor_stopped(gc_heap *heap) {
-  if (!gc_has_young(heap)) {
+  if (!gc_young_is_on(heap)) {
     return;
   }
+  uint64_t began = vm_now();
   VM_CHECK(gc_phase_now(heap) != GC_FLIPPING, "a minor cycle in a flip");
   gc_copier *copier = gc_copier_take(heap); // services wait for us, as for any collector thread
   gc_copier_enter(copier);
@@ -168,8 +172,9 @@ void gc_minor_stopped(gc_heap *heap) {
   heap->world.precise(heap->world.arg, &flip);
   gc_flip_survivors_scan(minor);
   gc_remembered_list(minor);
+  uint64_t roots = vm_now();
   gc_crew_work(minor);
-  cycle_end(minor);
+  cycle_end(minor, began, roots);
   gc_copier_leave(copier);
   gc_copier_give(heap, copier);
 }

@@ -9,6 +9,7 @@
 #include "gc/pace.h"
 #include "gc/alloc.h"
 #include "gc/gc.h"
+#include "gc/nursery.h"
 #include "gc/runs.h"
 
 enum {
@@ -83,7 +84,13 @@ static void trigger_set(gc_heap *heap) {
 
 void gc_pace_opened(gc_heap *heap) { trigger_set(heap); }
 
+uint64_t gc_pace_slack(const gc_heap *heap) {
+  gc_pace in = numbers(heap);
+  return above(gc_pace_wish(&in), in.live + in.external);
+}
+
 void gc_pace_flips(gc_heap *heap) {
+  at_store(&heap->flip_used, gc_used_bytes(heap));
   at_store(&heap->cycle_began_ns, vm_now());
   at_store(&heap->external_flip, at_load(&heap->external_bytes));
 }
@@ -96,6 +103,7 @@ void gc_pace_swept(gc_heap *heap) {
   trigger_set(heap);
   at_store(&heap->cycle_ended_ns, now);
   at_store(&heap->cycle_took_ns, took);
+  gc_nursery_major_ended(heap, took, above(at_load(&heap->flip_used) + at_load(&heap->born_bytes), gc_used_bytes(heap)));
   at_add(&heap->cycle_total_ns, took);
 }
 

@@ -28,6 +28,9 @@ bool gc_pace_rested(uint64_t now_ns, uint64_t ended_ns, uint64_t took_ns);
 // What may be born in a cycle before mutators have to help.
 uint64_t gc_pace_budget(const gc_pace *in);
 
+// Bytes that may be born between what lives and the next cycle.
+uint64_t gc_pace_slack(const gc_heap *heap);
+
 void gc_pace_opened(gc_heap *heap);
 void gc_pace_flips(gc_heap *heap);   // before
 void gc_pace_flipped(gc_heap *heap); // after

@@ -18,6 +18,9 @@ enum {
 
 static void page_dirty(void *arg, size_t page) {
   gc_minor *minor = arg;
+  if (vm_claims(minor->heap->region, page) & VM_UNSCANNED) {
+    return; // grey: no mutator has been there since the flip, nor can before it is armed; and who scans it remembers
+  }
   at_add(&minor->heap->minor_dirty_pages, 1);
   gc_remember(minor->heap, page);
 }

@@ -7,6 +7,7 @@
 #include "gc/gc.h"
 #include "gc/scan.h"
 #include "gc/settle.h"
+#include "gc/young.h"
 
 enum { RUN = 16 }; // pages opened by one call to the system
 
@@ -32,6 +33,7 @@ static void ahead_finish(gc_heap *heap, gc_copier *copier, ahead *begun) {
   gc_copier_enter(copier);
   gc_page_scan_finish(heap, copier, begun->page, begun->turns);
   gc_copier_leave(copier);
+  gc_young_forget(heap, begun->page);
   vm_settled(heap->region, begun->page, VM_UNSCANNED);
   begun->page = GC_NONE;
 }
@@ -171,6 +173,7 @@ void gc_settle(void *arg, size_t page, unsigned claim, bool write) {
   gc_copier_leave(copier);
   gc_copier_give(heap, copier);
   at_add(&heap->scanned_trap, 1);
+  gc_young_forget(heap, page);
   vm_settled(heap->region, page, VM_UNSCANNED); // first black, then counted (gc.count)
   at_add_full(&heap->cleaned, 1);
 }

@@ -7,15 +7,21 @@
 #include "gc/alloc.h"
 #include "gc/block.h"
 #include "gc/gc.h"
+#include "gc/nursery.h"
 
 enum { CHUNK_BLOCKS = VM_HUGE / GC_BLOCK };
 
+// gc_heap.young_tracking. While nothing is young, writes need not be told: but to lift the protection of all that is
+// old takes too long for a pause.
+enum { TRACKED, TRACKED_IN_VAIN, UNTRACKING, UNTRACKED };
+
 void gc_young_size(gc_heap *heap) {
-  size_t nursery = heap->config.nursery;
-  if (nursery == 0) {
+  if (heap->config.generations == GC_GENERATIONS_OFF) {
     return;
   }
-  // What is born, what is aged and what is being copied; and, while a major cycle has them under way, once more what is born and aged.
+  size_t nursery = gc_nursery_limit(&heap->config);
+  // What is born, what is aged and what is being copied; and, while a major cycle has them under way, once more what is
+  // born and aged.
   size_t zone = (5 * nursery + VM_HUGE - 1) / VM_HUGE * VM_HUGE;
   heap->young_blocks = (uint32_t)(zone >> GC_BLOCK_SHIFT);
   heap->young_span = zone;
@@ -38,7 +44,48 @@ bool gc_young_open(gc_heap *heap) {
     return true;
   }
   heap->young_consumer = vm_dirty_open(heap->region);
-  return heap->young_consumer >= 0;
+  if (heap->young_consumer < 0) {
+    return false;
+  }
+  at_store(&heap->young_tracking, TRACKED);
+  at32_store(&heap->young_mask, 1u << heap->young_consumer);
+  return true;
+}
+
+void gc_young_untrack(gc_heap *heap) {
+  at32_store(&heap->young_mask, 0);
+  at_store(&heap->born_wanted, 0);
+  at_store_release(&heap->young_tracking, TRACKED_IN_VAIN);
+}
+
+bool gc_young_unsettled(const gc_heap *heap) { return at_load(&heap->young_tracking) == TRACKED_IN_VAIN; }
+
+bool gc_young_settle(gc_heap *heap) {
+  if (gc_phase_now(heap) != GC_IDLE || !at_cas_full(&heap->young_tracking, TRACKED_IN_VAIN, UNTRACKING)) {
+    return false;
+  }
+  vm_dirty_close(heap->region, heap->young_consumer);
+  at_store_release(&heap->young_tracking, UNTRACKED);
+  return true;
+}
+
+void gc_young_prepare(gc_heap *heap) {
+  if (!gc_has_young(heap) || !gc_nursery_wants_trial(heap) || at_load_acquire(&heap->young_tracking) != UNTRACKED) {
+    return;
+  }
+  int consumer = vm_dirty_open(heap->region);
+  if (consumer >= 0) {
+    heap->young_consumer = consumer;
+    at_store_release(&heap->young_tracking, TRACKED_IN_VAIN);
+  }
+}
+
+bool gc_young_track(gc_heap *heap) {
+  if (!at_cas_full(&heap->young_tracking, TRACKED_IN_VAIN, TRACKED)) {
+    return false;
+  }
+  at32_store(&heap->young_mask, 1u << heap->young_consumer);
+  return true;
 }
 
 // The zone gets memory as it is needed, and gives none back: a chunk in one huge page, or a block.
@@ -60,7 +107,8 @@ static uint32_t fresh_commit(gc_heap *heap) {
     size_t page = gc_block_page(heap, (uint32_t)block), pages = (size_t)count * heap->block_pages;
     if (!(huge && vm_commit_huge(heap->region, page)) && !vm_commit(heap->region, page, pages)) {
       gc_commit_uncount(heap, count * GC_BLOCK);
-      at_cas_full(&heap->young_fresh, block + count, block); // unless somebody took what comes behind it: then it is lost
+      at_cas_full(&heap->young_fresh, block + count,
+                  block); // unless somebody took what comes behind it: then it is lost
       return GC_NONE;
     }
     gc_memory_got(heap, count * GC_BLOCK);
@@ -163,6 +211,7 @@ void gc_young_flip(gc_heap *heap) {
   gc_stack_reset(&heap->young_partial[1]);
   births_reset(heap);
   gc_young_large_flip(heap);
+  gc_nursery_flip(heap);
   at_store(&heap->young_taken, 0);
   for (size_t word = 0; word * 64 < at_load(&heap->region->top); word++) {
     at_store(&heap->remembered[word], 0); // all old pages are from-space: their copies, or who scans them, will say

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// young.h: the nursery's zone: where objects are born, in blocks of their own at the heap's start, and where what survived once waits.
+// young.h: the nursery's zone: where objects are born, in blocks of their own at the heap's start, and where what
+// survived once waits.
 //
-// Nothing there is ever veiled. A block is free, eden, aged; from a flip on it belongs to from-space like any other, and what is reached there is
-// copied out by the major cycle; only what the flip pinned stays, and is eden again when that cycle is over (GC_HELD until the next stop). Between
-// two minor cycles every young object has epoch 0.
+// Nothing there is ever veiled. A block is free, eden, aged; from a flip on it belongs to from-space like any other,
+// and what is reached there is copied out by the major cycle; only what the flip pinned stays, and is eden again when
+// that cycle is over (GC_HELD until the next stop). Between two minor cycles every young object has epoch 0.
 //
 // Free blocks are taken by mutators and in the pause, put back in the pause and by the sweep: lock-free.
 
@@ -20,7 +21,9 @@ bool gc_young_open(gc_heap *heap);
 static inline bool gc_has_young(const gc_heap *heap) { return heap->young_blocks != 0; }
 
 // Whether an address lies in the zone, whatever is there.
-static inline bool gc_in_young_zone(const gc_heap *heap, uintptr_t view) { return view - heap->base < heap->young_span; }
+static inline bool gc_in_young_zone(const gc_heap *heap, uintptr_t view) {
+  return view - heap->base < heap->young_span;
+}
 // Whether the address is that of a large object that is young, or lies in its first block.
 static inline bool gc_is_young_large(const gc_heap *heap, uintptr_t view) {
   if (!gc_in_heap(heap, view)) {
@@ -38,19 +41,38 @@ static inline bool gc_is_young(const gc_heap *heap, uintptr_t view) {
   return space == GC_EDEN || space == GC_AGED;
 }
 
-// A large object of so many bytes was born, in blocks from `head` on that nobody knows yet: the flag that its first block is to have.
+// Whether what is born is young: not while generations do not pay.
+static inline bool gc_young_is_on(const gc_heap *heap) { return at_load(&heap->young_on) != 0; }
+// In the pause: no old page need be tracked any more. gc_young_settle (gc.h) does the rest.
+void gc_young_untrack(gc_heap *heap);
+bool gc_young_unsettled(const gc_heap *heap);
+// In a flip: writes are tracked again. False: they are not, for gc_young_prepare (gc.h) did not see to it.
+bool gc_young_track(gc_heap *heap);
+// A page that no mutator has written since the flip, nor can before the caller opens it, was scanned: what is there is
+// no news to minor cycles.
+static inline void gc_young_forget(gc_heap *heap, size_t page) {
+  uint32_t mask = at32_load(&heap->young_mask);
+  if (mask != 0) {
+    vm_dirty_forget(heap->region, page, 1, mask);
+  }
+}
+
+// A large object of so many bytes was born, in blocks from `head` on that nobody knows yet: the flag that its first
+// block is to have.
 uint8_t gc_young_large_born(gc_heap *heap, uint32_t head, size_t bytes);
 // In a flip: they are old.
 void gc_young_large_flip(gc_heap *heap);
 
-// A block for mutators to allocate in: with gaps, if `partial` and there is one. GC_NONE: the zone is full, or memory is.
+// A block for mutators to allocate in: with gaps, if `partial` and there is one. GC_NONE: the zone is full, or memory
+// is.
 uint32_t gc_young_take(gc_heap *heap, bool leaf, bool partial);
 // A block for what survives.
 uint32_t gc_young_take_survivor(gc_heap *heap, bool leaf);
 // Its contents are dead.
 void gc_young_free(gc_heap *heap, uint32_t block);
 
-// In a stop, before a minor cycle and before a flip: blocks that a major cycle held are eden again. False: it is not over.
+// In a stop, before a minor cycle and before a flip: blocks that a major cycle held are eden again. False: it is not
+// over.
 bool gc_young_unhold(gc_heap *heap);
 // In a flip: the zone's blocks become from-space.
 void gc_young_flip(gc_heap *heap);

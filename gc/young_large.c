@@ -12,12 +12,12 @@
 #include "gc/minor.h"
 
 uint8_t gc_young_large_born(gc_heap *heap, uint32_t head, size_t bytes) {
-  if (!gc_has_young(heap)) {
+  if (!gc_young_is_on(heap)) {
     return 0;
   }
   heap->young_large[at_add(&heap->young_large_count, 1)] = head;
   // It counts as what is born in the nursery; but not so that each very large one is followed by a minor cycle.
-  size_t most = heap->config.nursery / 4;
+  size_t most = at_load(&heap->nursery) / 4;
   at_add(&heap->young_taken, (bytes < most ? bytes : most) / GC_BLOCK);
   return GC_BLOCK_YOUNG;
 }

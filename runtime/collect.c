@@ -12,8 +12,8 @@
 #include "runtime/registers.h"
 
 enum {
-  READY_BLOCKS = 32,   // veiled blocks at hand while a cycle runs
-  IDLE_SPINS = 32,     // looks for work before a scanner sleeps a little
+  READY_BLOCKS = 32, // veiled blocks at hand while a cycle runs
+  IDLE_SPINS = 32,   // looks for work before a scanner sleeps a little
   NAP_MS = 1,
 };
 
@@ -38,6 +38,7 @@ static void flip(veil_heap *heap, rt_thread *self) {
     sched_yield(); // scanners that are leaving the last cycle hold no page, but look at its tables
   }
   pause_record(heap, RT_FOR_FLIP);
+  gc_young_prepare(heap->gc);
   rt_stop_world(heap, self);
   at32_store(&heap->cycle_wanted, 0);
   rt_services_tell(heap, RT_BEFORE_FLIP);
@@ -87,8 +88,8 @@ void rt_cycle_start_for(veil_heap *heap, rt_thread *self) {
   }
 }
 
-// If this thread flips, its roots begin here: the frames below are ours and hold none, but words of calls before, which would keep objects
-// alive. This function stays active meanwhile.
+// If this thread flips, its roots begin here: the frames below are ours and hold none, but words of calls before, which
+// would keep objects alive. This function stays active meanwhile.
 __attribute__((noinline)) void rt_cycle_start(rt_thread *self) {
   if (gc_phase_now(self->heap->gc) == GC_IDLE) {
     gc_kept_yield(self->heap->gc); // the copies need room, and the pause is short
@@ -120,7 +121,7 @@ static void minor_cycle(veil_heap *heap, rt_thread *self, bool forced) {
     }
     rt_resume_world(heap, self);
     gc_minor_free(gc);
-    if (gc_wants_born(gc)) {
+    if (gc_wants_background(gc)) {
       rt_post(&heap->work);
     }
   }
@@ -280,7 +281,8 @@ static void *scanner_main(void *arg) {
     if (gc_minor_help(gc)) {
       continue;
     }
-    if (gc_phase_now(gc) == GC_IDLE && (gc_provide_born(gc) || gc_trim(gc) || gc_provide(gc, READY_BLOCKS / 2))) {
+    if (gc_phase_now(gc) == GC_IDLE &&
+        (gc_provide_born(gc) || gc_young_settle(gc) || gc_trim(gc) || gc_provide(gc, READY_BLOCKS / 2))) {
       continue;
     }
     rt_work_end(heap);

@@ -19,6 +19,19 @@ static unsigned log2_of(size_t value) {
   return shift;
 }
 
+static gc_generations generations_of(const veil_options *options) {
+  static const gc_generations of[] = {[VEIL_GENERATIONS_AUTO] = GC_GENERATIONS_AUTO,
+                                      [VEIL_GENERATIONS_OFF] = GC_GENERATIONS_OFF,
+                                      [VEIL_GENERATIONS_ON] = GC_GENERATIONS_ON};
+  return of[options->generations];
+}
+
+static uint64_t pause_ns(const veil_options *options) {
+  enum { USUAL_US = 2000 };
+  unsigned us = options->pause != 0 ? options->pause : options->nursery == 0 ? USUAL_US : 0;
+  return us * UINT64_C(1000);
+}
+
 static bool collector_open(veil_heap *heap, bool limit_given) {
   gc_world world = {
       .buffers = rt_world_buffers,
@@ -41,7 +54,9 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
         .back_end = heap->options.back_end,
         .growth = heap->options.growth,
         .headroom = heap->options.headroom,
-        .nursery = heap->options.generations == VEIL_GENERATIONS_ON ? heap->options.nursery : 0,
+        .generations = generations_of(&heap->options),
+        .nursery = heap->options.nursery,
+        .pause_ns = pause_ns(&heap->options),
         .verify = heap->options.verify >= 1,
     };
     vm_status status = gc_open(&heap->gc, &config, &world, heap->why, sizeof heap->why);

@@ -122,6 +122,21 @@ static uint32_t mark_settled(vm_region *region, size_t page, unsigned claim) {
   }
 }
 
+// The holder's access is a write: it is noted, and CLEAN does not stand in its way; neither the one that was laid when other claims were settled a moment
+// ago. Who has helped to open the page for reading meanwhile is waited for, or his call might come after ours.
+static void written_held(vm_region *region, size_t page) {
+  if (vm_dirty_watches(region, page)) {
+    vm_dirty_note(region, page, ~0u);
+  }
+  if (!(word_load(region, page) & VM_CLEAN)) {
+    return;
+  }
+  vm_claim_change(region, page, VM_CLEAN, 0);
+  for (uint32_t w; ((w = word_load(region, page)) & VM_HELPERS) != 0;) {
+    vm_claim_wait(region, page, w);
+  }
+}
+
 // Opens a page that the caller holds as far as its claims allow, and lets it go. False if there
 // is no mapping left: the word says open all the same, since parts may be (vm.access).
 static bool open_held(vm_region *region, size_t page) {
@@ -216,8 +231,8 @@ bool vm_claim_trap(vm_region *region, size_t page, bool write) {
     }
     if (word_cas(region, page, w, w | VM_BUSY)) {
       settle_held(region, page, claims, write);
-      if (write && vm_dirty_watches(region, page)) {
-        vm_dirty_note(region, page, ~0u);
+      if (write) {
+        written_held(region, page);
       }
       opened = open_held(region, page);
       break;
@@ -459,8 +474,8 @@ void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool
     }
     if (word_cas(region, page, w, w | VM_BUSY)) {
       settle_held(region, page, due, write);
-      if (write && (claims & VM_CLEAN) && vm_dirty_watches(region, page)) {
-        vm_dirty_note(region, page, ~0u);
+      if (write && (claims & VM_CLEAN)) {
+        written_held(region, page);
       }
       if (open) {
         opened = open_held(region, page);

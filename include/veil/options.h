@@ -47,8 +47,9 @@ typedef enum veil_fork {
 // Generations: what was born last, in a nursery, is collected by itself in minor cycles, which stop the program; what survives two of them is old, and left to
 // the concurrent cycles. Old objects may be written like any others.
 typedef enum veil_generations {
-  VEIL_GENERATIONS_OFF = 0, // every cycle traces all that lives
-  VEIL_GENERATIONS_ON = 1   // minor cycles, each time a nursery's worth was born
+  VEIL_GENERATIONS_AUTO = 0, // minor cycles, each time a nursery's worth was born, while they free memory for less than other cycles do
+  VEIL_GENERATIONS_OFF = 1,  // every cycle traces all that lives
+  VEIL_GENERATIONS_ON = 2    // minor cycles in any case
 } veil_generations;
 
 // Zero in a field means its default. Start from `veil_options o = {0};`. Fields are only ever added at the end.
@@ -93,8 +94,9 @@ typedef struct veil_options {
   const struct veil_events *events; // a table of callbacks (veil/events.h), copied; and their argument. Not in VEIL_OPTIONS
   void *events_arg;       // what they get. Not in VEIL_OPTIONS
   veil_fork fork;         // fork: what a child of fork() has of the heap, copy or exec; default copy
-  veil_generations generations; // generations: whether what was born last is collected by itself, off or on; default off
-  size_t nursery;         // nursery: bytes that are born between two minor cycles, [128k, 1g]; default 4m
+  veil_generations generations; // generations: whether what was born last is collected by itself, auto, off or on; default auto
+  size_t nursery;         // nursery: bytes that are born between two minor cycles, at most, [128k, 1g]; default a 32nd of what is in use, from 4m to 32m
+  unsigned pause;         // pause: us that a minor cycle should take: the nursery is smaller while they take longer, [50, 10000000]; default 2000, none if nursery is given
 } veil_options;
 
 // Calls `line` for each option with one line for people, as above: name, meaning, range, default. For a program's --help. Any thread.

@@ -243,7 +243,7 @@ ON_ALL_BACK_ENDS(generations, events_tell_of_each_minor_cycle_what_the_statistic
 }
 
 Test(generations, without_them_a_minor_cycle_is_nothing) {
-  cr_assert(start((veil_options){.limit = 64 * MIB}));
+  cr_assert(start((veil_options){.limit = 64 * MIB, .generations = VEIL_GENERATIONS_OFF}));
   garbage_make(MIB);
   veil_collect_minor(self);
   cr_assert_eq(stats_of(heap).minor_cycles, 0);

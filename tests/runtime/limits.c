@@ -296,7 +296,7 @@ DIES(limits, more_given_up_outside_than_there_is_is_an_error_of_use, "veil_exter
 // ---- The soft limit.
 
 ON_ALL_BACK_ENDS(limits, a_soft_limit_is_held_while_that_is_possible) {
-  START_OR_SKIP(.back_end = back_end, .limit = 512 * MIB, .soft_limit = 48 * MIB, .headroom = 128 * MIB, .growth = 1000);
+  START_OR_SKIP(.back_end = back_end, .limit = 512 * MIB, .soft_limit = 48 * MIB, .headroom = 128 * MIB, .growth = 1000, .generations = VEIL_GENERATIONS_OFF);
   cr_assert_eq(stats_of(heap).soft_limit_bytes, 48 * MIB);
   node *list = list_make(self, 100000); // 4.6 MiB
   for (int i = 0; i < 6000; i++) {
@@ -314,7 +314,7 @@ ON_ALL_BACK_ENDS(limits, a_soft_limit_is_held_while_that_is_possible) {
 }
 
 ON_ALL_BACK_ENDS(limits, a_soft_limit_that_cannot_be_held_leaves_mutators_half_of_the_time) {
-  START_OR_SKIP(.back_end = back_end, .limit = 512 * MIB, .soft_limit = 4 * MIB, .headroom = 256 * MIB, .growth = 1000);
+  START_OR_SKIP(.back_end = back_end, .limit = 512 * MIB, .soft_limit = 4 * MIB, .headroom = 256 * MIB, .growth = 1000, .generations = VEIL_GENERATIONS_OFF);
   node *list = list_make(self, 100000); // 4.6 MiB, and as much again for copies
   veil_collect(self);
   uint64_t began = vm_now(), before = stats_of(heap).cycle_total_ns, cycles = stats_of(heap).major_cycles;

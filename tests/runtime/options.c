@@ -214,13 +214,12 @@ Test(options, defaults_are_those_that_are_shown) {
     NUMBER_IS(idle, 1, "")
     NUMBER_IS(verify, 1, "")
     NUMBER_IS(torture, 1, "")
-    NUMBER_IS(nursery, MIB, "m")
     if (want[0] != 0) {
       seen++;
       cr_assert_str_eq(shown, want, "%s", told[i]);
     }
   }
-  cr_assert_eq(seen, 8);
+  cr_assert_eq(seen, 7);
   cr_assert(o.stop_signal == SIGRTMIN + 5 && o.oom == VEIL_OOM_ABORT && o.stop == VEIL_STOP_SIGNAL);
   rt_machine machine;
   rt_machine_read(&machine, "");

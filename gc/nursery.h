@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+// nursery.h: how large the nursery is, and whether there had better be none: numbers in, decision out.
+
+#ifndef GC_NURSERY_H
+#define GC_NURSERY_H
+
+#include "gc/heap.h"
+
+// Bytes.
+enum { GC_NURSERY_LEAST = 512 << 10, GC_NURSERY_USUAL = 4 << 20, GC_NURSERY_MOST = 32 << 20 };
+
+// A minor cycle that is over.
+typedef struct gc_nursery_in {
+  uint64_t size;        // bytes: the nursery that it emptied
+  uint64_t least, most; // bytes
+  uint64_t target_ns;   // 0: none
+  uint64_t pause_ns;    // what it took
+  uint64_t fixed_ns;    // of that, what does not depend on how much was born: roots, harvest
+} gc_nursery_in;
+// Bytes that may be born until the next one.
+uint64_t gc_nursery_next(const gc_nursery_in *in);
+
+// What both kinds of cycles cost, and what they freed.
+typedef struct gc_yield {
+  uint64_t minor_ns, minor_freed;
+  uint64_t major_ns, major_freed;
+} gc_yield;
+// Whether minor cycles free memory for less than major ones do.
+bool gc_generations_pay(const gc_yield *in);
+
+// ---- On a heap.
+
+// The largest nursery that there may ever be, from the options: what the zone has room for.
+uint64_t gc_nursery_limit(const gc_config *config);
+void gc_nursery_open(gc_heap *heap);
+// In the pause, at its end.
+void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns, uint64_t survived);
+// At the end of a major cycle: what it cost, and what it freed.
+void gc_nursery_major_ended(gc_heap *heap, uint64_t ns, uint64_t freed);
+// Whether the next flip had better switch generations on again.
+bool gc_nursery_wants_trial(const gc_heap *heap);
+// In a flip's pause, with generations.
+void gc_nursery_flip(gc_heap *heap);
+
+#endif
