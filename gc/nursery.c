@@ -24,7 +24,9 @@ enum {
   WRITE_NS = 1100,           // what the first write to a page costs the program where the kernel tracks it …
   WRITE_TRAP_NS = 7000,      // … and where it traps
   TRAP_NS = 8000,            // a trap of a major cycle
+  REUSE_NS_PER_64_BYTES = 8, // what is used again so late has left the caches
   COPY_NS_PER_16_BYTES = 16, // before there was a major cycle to measure
+  COPY_NS_PER_16_BYTES_MOST = 48,
 };
 
 static uint64_t min64(uint64_t a, uint64_t b) { return a < b ? a : b; }
@@ -130,7 +132,10 @@ void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns,
 }
 
 void gc_nursery_major_ended(gc_heap *heap, uint64_t ns, uint64_t freed) {
-  uint64_t traps = at_load(&heap->scanned_trap), cost = ns + (traps - at_load(&heap->last_major_traps)) * TRAP_NS;
+  // The scanners may have waited for a processor for most of the time.
+  uint64_t copied = at_load(&heap->copied_blocks) * GC_BLOCK, cost = min64(ns, copied / 16 * COPY_NS_PER_16_BYTES_MOST);
+  uint64_t traps = at_load(&heap->scanned_trap);
+  cost += (traps - at_load(&heap->last_major_traps)) * TRAP_NS + freed / 64 * REUSE_NS_PER_64_BYTES;
   at_store(&heap->last_major_traps, traps);
   at_store(&heap->last_major_ns, cost);
   at_store(&heap->last_major_freed, freed);

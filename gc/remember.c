@@ -29,11 +29,17 @@ static bool is_tracked(const gc_heap *heap, uint32_t block) {
   return gc_space(heap, block) != 0 && !(gc_flags(heap, block) & GC_BLOCK_LEAF);
 }
 
+// In from-space of a major cycle that is where something stays: nobody can have written elsewhere. Should something be kept there later, it is veiled first.
+static bool is_written(const gc_heap *heap, uint32_t block) {
+  return is_tracked(heap, block) &&
+         (gc_space(heap, block) != heap->from_space || gc_is_large(heap, block) || (gc_flags(heap, block) & GC_BLOCK_RETAIN));
+}
+
 static void range_harvest(gc_minor *minor, uint32_t from, uint32_t to) {
   gc_heap *heap = minor->heap;
   for (uint32_t b = from; b < to; b++) {
     uint32_t first = b;
-    while (b < to && is_tracked(heap, b)) {
+    while (b < to && is_written(heap, b)) {
       b++;
     }
     if (first < b) {

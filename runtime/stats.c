@@ -75,6 +75,8 @@ static void stats_fill(veil_heap *heap, veil_stats *out) {
       .minor_promoted_bytes = at_load(&gc->minor_promoted_bytes),
       .minor_dirty_pages = at_load(&gc->minor_dirty_pages),
       .minor_scanned_pages = at_load(&gc->minor_scanned_pages),
+      .nursery_bytes = at_load(&gc->young_on) ? at_load(&gc->nursery) : 0,
+      .nursery_switches = at_load(&gc->young_switches),
   };
 }
 
@@ -142,6 +144,7 @@ RT_EXPORT void veil_print_stats(veil_heap *heap, void (*write)(void *arg, const 
          us(s.minor_p99_ns), us(s.minor_max_ns), ms(s.minor_total_ns));
     line(&to, "  survived    %.1f MiB once, %.1f MiB twice; %llu old pages were dirty, %llu scanned", mib(s.minor_survived_bytes),
          mib(s.minor_promoted_bytes), (ull)s.minor_dirty_pages, (ull)s.minor_scanned_pages);
+    line(&to, "  nursery     %.1f MiB now, %llu times switched off or on", mib(s.nursery_bytes), (ull)s.nursery_switches);
   }
   line(&to, "  last flip   %llu objects pinned, %llu precise roots", (ull)s.pinned_objects, (ull)s.roots);
   line(&to, "  stops       %llu; max %.1f us, total %.3f ms", (ull)s.stops, us(s.stop_max_ns), ms(s.stop_total_ns));

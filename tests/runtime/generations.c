@@ -181,6 +181,131 @@ ON_ALL_BACK_ENDS(generations, of_a_large_old_array_only_what_was_written_is_scan
   end();
 }
 
+// ---- Large objects.
+
+enum { LARGE = 20000 }; // pointers
+
+static __attribute__((noinline)) void large_garbage_make(int count) {
+  for (int i = 0; i < count; i++) {
+    node **array = (node **)veil_new_pointers(self, LARGE);
+    array[i % LARGE] = veil_new(self, node);
+  }
+}
+
+ON_ALL_BACK_ENDS(generations, large_objects_that_die_young_are_gone_without_a_major_cycle) {
+  BEGIN_OR_SKIP();
+  large_garbage_make(1000); // 152 MiB
+  stack_clear();
+  minor(3);
+  veil_stats stats = stats_of(heap);
+  cr_assert_eq(stats.major_cycles, 0);
+  cr_assert_lt(stats.held_max_bytes, 24 * MIB, "%lu bytes held", (unsigned long)stats.held_max_bytes);
+  end();
+}
+
+// Written at all ages, in the first page and the last.
+static __attribute__((noinline)) void large_fill(node **array, long key) {
+  static const int places[] = {0, 1, LARGE / 2, LARGE - 1};
+  for (int i = 0; i < 4; i++) {
+    array[places[i]] = young_make(key + i);
+  }
+}
+static bool large_check(node **array, long key) {
+  return array[0]->key == key && array[1]->key == key + 1 && array[LARGE / 2]->key == key + 2 && array[LARGE - 1]->key == key + 3;
+}
+
+ON_ALL_BACK_ENDS(generations, a_large_object_lives_as_long_as_something_holds_it) {
+  BEGIN_OR_SKIP();
+  root_make_old(1, 7);
+  for (long round = 0; round < 30; round++) {
+    // By a root; by an old object; by a young one that is moved; by the stack, at its end.
+    root[0] = (node *)veil_new_pointers(self, LARGE);
+    root[1]->left = (node *)veil_new_pointers(self, LARGE);
+    root[2] = young_make(1);
+    root[2]->right = (node *)veil_new_pointers(self, LARGE);
+    node **held = (node **)veil_new_pointers(self, LARGE);
+    node ***volatile end_of_it = (node ***)(held + LARGE);
+    held = NULL;
+    for (long age = 0; age < 4; age++) {
+      long key = round * 100 + age * 10;
+      large_fill((node **)root[0], key);
+      large_fill((node **)root[1]->left, key);
+      large_fill((node **)root[2]->right, key);
+      large_fill((node **)end_of_it - LARGE, key);
+      stack_clear();
+      minor(1);
+      large_garbage_make(2);
+      cr_assert(large_check((node **)root[0], key) && large_check((node **)root[1]->left, key), "round %ld, age %ld", round, age);
+      cr_assert(large_check((node **)root[2]->right, key) && large_check((node **)end_of_it - LARGE, key), "round %ld, age %ld", round, age);
+      if (round % 3 == 0 && age == 1) {
+        veil_collect_start(self);
+      }
+    }
+  }
+  end();
+}
+
+// ---- Whether they pay.
+
+static node **table;
+
+static __attribute__((noinline)) void table_make(long length) {
+  root[0] = (node *)veil_new_pointers(self, (size_t)length);
+  for (long i = 0; i < length; i++) {
+    ((node **)root[0])[i] = young_make(i);
+  }
+}
+
+// All that is born stays for long, and is stored all over an old table.
+static __attribute__((noinline)) void table_churn(long length, uint64_t *random, long steps) {
+  table = (node **)root[0];
+  for (long i = 0; i < steps; i++) {
+    *random = *random * 6364136223846793005u + 1442695040888963407u;
+    table[(*random >> 33) % (uint64_t)length] = young_make(i);
+  }
+  table = NULL;
+}
+
+ON_ALL_BACK_ENDS(generations, they_are_switched_off_while_they_do_not_pay_and_on_again) {
+  START_OR_SKIP(.back_end = back_end, .limit = 1024 * MIB, .headroom = 16 * MIB, .nursery = MIB, .growth = 50, .verify = 1);
+  cr_assert_eq(veil_add_roots(heap, root, 4), VEIL_OK);
+  enum { PLACES = 150000 };
+  table_make(PLACES);
+  uint64_t random = 1;
+  for (int i = 0; i < 200 && stats_of(heap).nursery_bytes != 0; i++) {
+    table_churn(PLACES, &random, 20000);
+  }
+  cr_assert_eq(stats_of(heap).nursery_bytes, 0);
+  cr_assert_geq(stats_of(heap).nursery_switches, 1);
+  uint64_t minors = stats_of(heap).minor_cycles;
+  veil_collect_minor(self);
+  cr_assert_eq(stats_of(heap).minor_cycles, minors, "there is nothing young");
+  bool traps = strcmp(back_end, "none") != 0; // there every old page is looked at each time
+  uint64_t on = 0;
+  for (int i = 0; i < 4000 && on < 30; i++) {
+    garbage_make(2 * MIB);
+    on = stats_of(heap).nursery_bytes != 0 ? on + 1 : 0;
+  }
+  cr_assert(on >= 30 || !traps, "%lu switches, %lu major cycles", (unsigned long)stats_of(heap).nursery_switches,
+            (unsigned long)stats_of(heap).major_cycles);
+  for (long i = 0; i < PLACES; i++) {
+    cr_assert_geq(((node **)root[0])[i]->key, 0);
+  }
+  end();
+}
+
+ON_ALL_BACK_ENDS(generations, the_nursery_is_as_large_as_the_pause_allows) {
+  START_OR_SKIP(.back_end = back_end, .limit = 512 * MIB, .generations = VEIL_GENERATIONS_ON, .nursery = 8 * MIB, .pause = 50);
+  cr_assert_eq(veil_add_roots(heap, root, 4), VEIL_OK);
+  cr_assert_eq(stats_of(heap).nursery_bytes, 8 * MIB);
+  for (int i = 0; i < 30; i++) {
+    root[0] = list_make(self, 100000); // half of what is born stays for a while
+    garbage_make(4 * MIB);
+  }
+  cr_assert_leq(stats_of(heap).nursery_bytes, 2 * MIB);
+  end();
+}
+
 // ---- During a major cycle.
 
 ON_ALL_BACK_ENDS(generations, minor_cycles_go_on_during_a_major_one) {

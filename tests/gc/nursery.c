@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// nursery.c: how large the nursery is, and whether generations pay: decisions, from numbers alone.
+
+#include <criterion/criterion.h>
+#include "gc/nursery.h"
+
+#define MIB ((uint64_t)1 << 20)
+#define US ((uint64_t)1000)
+
+static const gc_nursery_in usual = {.size = 4 * MIB, .least = MIB / 2, .most = 32 * MIB, .target_ns = 2000 * US, .pause_ns = 1800 * US, .fixed_ns = 100 * US};
+
+Test(nursery, without_a_target_it_is_as_large_as_it_may_be) {
+  gc_nursery_in in = usual;
+  in.target_ns = 0;
+  in.pause_ns = 1000000 * US;
+  cr_assert_eq(gc_nursery_next(&in), in.most);
+}
+
+Test(nursery, near_the_target_it_stays_as_it_is) { cr_assert_eq(gc_nursery_next(&usual), usual.size); }
+
+Test(nursery, it_is_smaller_at_once_when_a_pause_was_too_long) {
+  gc_nursery_in in = usual;
+  in.pause_ns = 2 * in.target_ns;
+  cr_assert_eq(gc_nursery_next(&in), in.size / 2);
+  in.pause_ns = 1000 * in.target_ns; // once is no reason for a tiny one
+  cr_assert_eq(gc_nursery_next(&in), in.least);
+  in.size = 32 * MIB;
+  cr_assert_eq(gc_nursery_next(&in), 4 * MIB);
+}
+
+Test(nursery, it_grows_slowly_while_pauses_are_short) {
+  gc_nursery_in in = usual;
+  in.pause_ns = in.target_ns / 2;
+  cr_assert_eq(gc_nursery_next(&in), in.size + in.size / 8);
+  in.size = in.most;
+  cr_assert_eq(gc_nursery_next(&in), in.most);
+}
+
+Test(nursery, what_does_not_depend_on_it_takes_no_more_than_half_of_the_pause) {
+  gc_nursery_in in = usual;
+  in.fixed_ns = 3000 * US; // the target cannot be kept whatever is done
+  in.pause_ns = 6000 * US;
+  cr_assert_eq(gc_nursery_next(&in), in.size);
+  in.pause_ns = 12000 * US;
+  cr_assert_eq(gc_nursery_next(&in), in.size / 2);
+}
+
+Test(nursery, pauses_settle_near_the_target_whatever_survives) {
+  for (unsigned ns_per_kib = 10; ns_per_kib < 20000; ns_per_kib *= 3) {
+    gc_nursery_in in = usual;
+    for (int i = 0; i < 100; i++) {
+      in.pause_ns = in.fixed_ns + in.size / 1024 * ns_per_kib;
+      in.size = gc_nursery_next(&in);
+      cr_assert(in.size >= in.least && in.size <= in.most);
+    }
+    uint64_t pause = in.fixed_ns + in.size / 1024 * ns_per_kib;
+    cr_assert(in.size == in.least || pause <= in.target_ns + in.target_ns / 20, "%u ns per KiB: %lu us", ns_per_kib, pause / US);
+    cr_assert(in.size == in.most || in.size == in.least || pause >= in.target_ns / 2, "%u ns per KiB: %lu us", ns_per_kib, pause / US);
+  }
+}
+
+Test(nursery, generations_pay_while_they_free_memory_for_less) {
+  gc_yield in = {.minor_ns = 100, .minor_freed = 1000, .major_ns = 1000, .major_freed = 1000};
+  cr_assert(gc_generations_pay(&in));
+  in.minor_ns = 1200;
+  cr_assert(gc_generations_pay(&in), "for a little more, too: their pauses are shorter");
+  in.minor_ns = 1300;
+  cr_assert_not(gc_generations_pay(&in));
+  in.minor_ns = 1;
+  in.minor_freed = 0;
+  cr_assert_not(gc_generations_pay(&in), "nothing for something");
+  in = (gc_yield){.minor_ns = UINT64_MAX, .minor_freed = UINT64_MAX / 2, .major_ns = UINT64_MAX / 2, .major_freed = UINT64_MAX};
+  cr_assert_not(gc_generations_pay(&in), "it must not overflow");
+}
+
+Test(nursery, a_heap_has_no_larger_one_than_its_limit_allows) {
+  gc_config config = {.limit = 4096 * MIB};
+  cr_assert_eq(gc_nursery_limit(&config), 32 * MIB);
+  config.limit = 64 * MIB;
+  cr_assert_eq(gc_nursery_limit(&config), 2 * MIB);
+  config.limit = 2 * MIB;
+  cr_assert_eq(gc_nursery_limit(&config), 2 * GC_BLOCK);
+  config.nursery = 5 * MIB;
+  cr_assert_eq(gc_nursery_limit(&config), 5 * MIB, "the program says");
+}
