@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-WORKLOADS = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "graph_local", "threads", "strings", "alloc32", "primitives"]
+WORKLOADS = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "graph_local", "threads", "strings", "alloc32", "primitives", "barriers"]
 COLLECTORS = ["veil", "libgc", "malloc", "mimalloc"]
 ON_REQUEST = ["libgc_plain"]
 BACK_ENDS = ["auto", "uffd", "guard", "mprotect", "uffd-kernel", "none"]
@@ -82,6 +82,7 @@ def options_read():
     add("--check", action="store_true", help=argparse.SUPPRESS)
     add("--build", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.rounds = options.repeat  # barriers repeats within its process
     options.repeat = options.repeat or (1 if options.quick else 5)
     here = os.path.dirname(os.path.abspath(__file__))
     options.out = os.path.join(here, "out")
@@ -156,6 +157,18 @@ def plan_primitives(options):
     return [run for run in runs if os.path.exists(run.command[0])]
 
 
+def plan_barriers(options):
+    program = os.path.join(options.build, "bench_barriers")
+    if "veil" not in options.collector or not os.path.exists(program):
+        return []
+    command = [program] + (["--quick"] if options.quick else [])
+    for name, value in [("--live", options.live), ("--rounds", options.rounds)]:
+        command += [name, f"{value:g}"] if value else []
+    if options.back_end != "auto":
+        command += ["--back-end", options.back_end]
+    return [Run("barriers", "veil", None, command, {})]
+
+
 def out_of_memory(status, said):
     """Whether a process ended because its heap was too small: by the status, or in veil by an abort that says so."""
     return status == OUT_OF_MEMORY or (status == -signal.SIGABRT and any("out of memory" in line for line in said))
@@ -217,10 +230,14 @@ def detail_path(options, run):
 
 def plan(options):
     """(run, repetition) in the order in which they are made."""
-    groups = []
+    order = []
     for workload in options.only:
-        groups.append(plan_primitives(options) if workload == "primitives" else plan_workload(options, workload))
-    return [(run, rep) for group in groups for rep in range(1, options.repeat + 1) for run in group]
+        if workload == "barriers":
+            order += [(run, 1) for run in plan_barriers(options)]
+            continue
+        group = plan_primitives(options) if workload == "primitives" else plan_workload(options, workload)
+        order += [(run, rep) for rep in range(1, options.repeat + 1) for run in group]
+    return order
 
 
 def run_all(options, order, report):
@@ -231,7 +248,7 @@ def run_all(options, order, report):
             continue  # Once is enough.
         elapsed = time.monotonic() - began
         print(f"[{done + 1}/{len(order)}, {elapsed:4.0f} s] {label(run)}, repetition {rep} ... ", end="", flush=True)
-        detail = detail_path(options, run) if rep == 1 and run.workload != "primitives" else None
+        detail = detail_path(options, run) if rep == 1 and run.workload not in report.OF_THEIR_OWN else None
         if detail and os.path.exists(detail):
             os.remove(detail)  # An earlier run's, in case this one leaves none.
         new, wrong = run_one(run, rep, detail, options.quick)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
 """plots.py: plots of the records, and of the detail files that the workloads write, by gnuplot as SVG and PNG."""
 
+import math
 import os
 import statistics
 import subprocess
+
+import report
 
 # Okabe and Ito's colours, which most people can tell apart.
 COLOURS = {"veil": "#0072B2", "libgc": "#D55E00", "libgc_plain": "#CC79A7", "malloc": "#555555", "mimalloc": "#009E73"}
@@ -43,6 +46,12 @@ def line(collector, nth):
     return f"dt {(nth - 1) % DASHES + 1} lc rgb '#{parts[0]:02x}{parts[1]:02x}{parts[2]:02x}'"
 
 
+def gnuplot(lines):
+    done = subprocess.run(["gnuplot"], input="\n".join(lines) + "\n", text=True, stderr=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        print(f"bench: gnuplot: {done.stderr.strip()}")
+
+
 def plot(folder, name, title, xlabel, ylabel, settings, series):
     """Writes name.svg and name.png. `series`: (title, style, points)."""
     series = [one for one in series if one[2]]
@@ -61,9 +70,7 @@ def plot(folder, name, title, xlabel, ylabel, settings, series):
     for suffix, terminal in [("svg", "svg size 900,500 font 'sans,13' background rgb 'white'"),
                              ("png", "pngcairo size 1350,750 font 'sans,15'")]:
         lines += [f"set terminal {terminal}", f"set output '{os.path.join(folder, name)}.{suffix}'", f"plot {curves}"]
-    done = subprocess.run(["gnuplot"], input="\n".join(lines) + "\n", text=True, stderr=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        print(f"bench: gnuplot: {done.stderr.strip()}")
+    gnuplot(lines)
 
 
 def traps_per_ms(samples):
@@ -162,13 +169,133 @@ def heap_plots(folder, workload, records):
         plot(folder, f"heap-{field}-{workload}", f"{workload}: {text}", "heap over live data", text, settings, series)
 
 
+# ---- barriers.
+
+BARRIER_COLOURS = {"card": "#E69F00", "both": "#CC79A7", "veil": COLOURS["veil"]}
+LOOP_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#555555"]
+
+
+def panels(folder, name, title, xlabel, ylabel, settings, boxes):
+    """Like plot, with a box beside the other for each of `boxes`: (title, series). The key stands in the last."""
+    boxes = [(text, [one for one in series if one[2]]) for text, series in boxes]
+    boxes = [box for box in boxes if box[1]]
+    if not boxes:
+        return
+    lines, plotted = [], []
+    for b, (text, series) in enumerate(boxes):
+        curves = []
+        for i, (curve, style, points) in enumerate(series):
+            lines.append(f"$data{b}x{i} << EOD")
+            lines += [" ".join(f"{value:.6g}" for value in point) for point in points]
+            lines.append("EOD")
+            curves.append(f"$data{b}x{i} using 1:2 with {style} title \"{curve}\"")
+        plotted += [f'set title "{text}" noenhanced', f'set ylabel "{ylabel if b == 0 else ""}"',
+                    "set key outside right top noenhanced" if b == len(boxes) - 1 else "unset key", "plot " + ", ".join(curves)]
+    lines += [f'set xlabel "{xlabel}"', "set grid back lc rgb '#dddddd' lt 1", "set border 3", "set tics nomirror"] + settings
+    width = 340 * len(boxes) + 300
+    for suffix, terminal in [("svg", f"svg size {width},480 font 'sans,12' background rgb 'white'"),
+                             ("png", f"pngcairo size {width * 3 // 2},720 font 'sans,14'")]:
+        lines += [f"set terminal {terminal}", f"set output '{os.path.join(folder, name)}.{suffix}'"]
+        # Boxes are of one width, the key beside the last one.
+        lines.append(f'set multiplot layout 1,{len(boxes)} title "{title}" noenhanced')
+        for b in range(len(boxes)):
+            left, right = (70 + 340 * b) / width, (70 + 340 * b + 270) / width
+            lines += [f"set lmargin at screen {left:.4f}", f"set rmargin at screen {right:.4f}"] + plotted[4 * b:4 * b + 4]
+        lines.append("unset multiplot")
+    gnuplot(lines)
+
+
+def write_rate_plots(folder, records):
+    """Per loop: time over that of plain code against the share of steps that write; a box for each size of the live data."""
+    every = report.barrier_intervals(records)
+    for loop in dict.fromkeys(r["loop"] for r in records if r["write_share"]):
+        boxes = []
+        for live in sorted({r["live_mib"] for r in records}):
+            series = []
+            curves = [("card", 0, "card marking, no cycles"), ("both", 0, "card and read barrier, no cycles")]
+            curves += [("card", us, f"card marking, cycle each {report.interval(us)}") for us in every]
+            curves += [("veil", us, f"MMU (veil), cycle each {report.interval(us)}") for us in every]
+            for variant, us, text in curves:
+                chosen = [dict(r, percent=100 * r["write_share"]) for r in records if r["loop"] == loop and r["live_mib"] == live and
+                          (r["variant"], r.get("cycle_every_us")) == (variant, us)]
+                # The rarer cycles are, the more solid is the line; without any it is thin.
+                dash = [1, 2, 3][len(every) - 1 - every.index(us)] if us else 1
+                style = f"linespoints lw {2 if us else 1} pt {7 if us else 6} ps 0.6 dt {dash} lc rgb '{BARRIER_COLOURS[variant]}'"
+                series.append((text, style, medians(chosen, "percent", "ratio")))
+            boxes.append((f"{live:g} MiB live", series))
+        highest = max(y for _, series in boxes for _, _, points in series for _, y in points)
+        panels(folder, f"barriers-writes-{loop}", f"barriers: {loop}: what a write costs", "% of steps that write a reference",
+               "time over that of plain code", ["set logscale xy", f"set yrange [0.7:{1.2 * highest:.3g}]"], boxes)
+
+
+def winner_plot(folder, records):
+    """Which is cheaper, the MMU or cards: veil's time over that of card marking, each with its cycles, in one map."""
+    every, lives = report.barrier_intervals(records), sorted({r["live_mib"] for r in records})
+    columns = list(dict.fromkeys((r["loop"], r["write_share"]) for r in records if r["write_share"]))
+    rows = [(live, us) for live in reversed(lives) for us in every]
+    cells = []
+    for x, (loop, share) in enumerate(columns):
+        for y, (live, us) in enumerate(rows):
+            trials = report.barrier_settings(records).get((live, loop, share), {})
+            veil, card = (report.median(trials.get((name, us), []), "ratio") for name in ("veil", "card"))
+            if veil and card:
+                cells.append((x, y, veil / card))
+    if not cells:
+        return
+    lines = ["$cells << EOD"] + [f'{x} {y} {math.log2(ratio):.6g} "{report.figure(ratio)}"' for x, y, ratio in cells] + ["EOD"]
+    xtics = ", ".join(f'"{loop} {100 * share:g} %%" {x}' for x, (loop, share) in enumerate(columns))
+    ytics = ", ".join(f'"{live:g} MiB, each {report.interval(us)}" {y}' for y, (live, us) in enumerate(rows))
+    lines += ['set title "barriers: time with the MMU (veil) over time with card marking, cycles of both included. '
+              'Blue: the MMU is cheaper" noenhanced',
+              f"set xtics ({xtics}) rotate by -40 noenhanced", f"set ytics ({ytics}) noenhanced", "unset key", "unset colorbox",
+              f"set xrange [-0.5:{len(columns) - 0.5}]", f"set yrange [-0.5:{len(rows) - 0.5}]", "set cbrange [-2:2]",
+              "set palette defined (-2 '#0072B2', -0.1 '#cfe3f1', 0 '#ffffff', 0.1 '#fbe3d3', 2 '#D55E00')",
+              'set xlabel "loop, and % of its steps that write a reference"', 'set ylabel "live data, work between two cycles"',
+              "set tics nomirror scale 0", "set border 0"]
+    for suffix, terminal in [("svg", "svg size 1150,560 font 'sans,12' background rgb 'white'"),
+                             ("png", "pngcairo size 1725,840 font 'sans,14'")]:
+        lines += [f"set terminal {terminal}", f"set output '{os.path.join(folder, 'barriers-winner')}.{suffix}'",
+                  "plot $cells using 1:2:3 with image pixels, $cells using 1:2:4 with labels"]
+    gnuplot(lines)
+
+
+def read_barrier_plot(folder, records):
+    """A box per size: what a major cycle costs each loop, by how far apart they are, and what the read barrier costs all the time."""
+    boxes = []
+    for live in sorted({r["live_mib"] for r in records}):
+        series = []
+        for nth, loop in enumerate(dict.fromkeys(r["loop"] for r in records)):
+            colour = f"lc rgb '{LOOP_COLOURS[nth % len(LOOP_COLOURS)]}'"
+            chosen = [r for r in records if (r["loop"], r["live_mib"]) == (loop, live)]
+            major = [r for r in chosen if r["variant"] == "veil_major"]
+            read = [r for r in chosen if r["variant"] == "read" and major and r["write_share"] == major[0]["write_share"]]
+            cost, ratio = report.median(major, "major_cost_us"), report.median(read, "ratio")
+            if cost and cost > 0:
+                series.append((f"{loop}: MMU (veil)", f"lines lw 2 {colour}", [[s, 100 * cost / (s * 1e6)] for s in (0.1, 1000)]))
+            if ratio and ratio > 1:
+                level = 100 * (ratio - 1)
+                series.append((f"{loop}: read barrier", f"lines lw 2 dt 2 {colour}", [[0.1, level], [1000, level]]))
+        boxes.append((f"{live:g} MiB live", series))
+    panels(folder, "barriers-read", "barriers: moving concurrently: cycles' traps and flips against a read barrier",
+           "seconds of work between two major cycles", "% that the loop is slower",
+           ["set logscale xy", "set xrange [0.1:1000]", "set yrange [0.1:1000]"], boxes)
+
+
+def barrier_plots(folder, records):
+    of_barriers = [r for r in records if r["workload"] == "barriers"]
+    winner_plot(folder, of_barriers)
+    write_rate_plots(folder, of_barriers)
+    read_barrier_plot(folder, of_barriers)
+
+
 def plots_write(folder, records, details):
     """`details` maps the label of a run, "workload collector ...", to its detail file."""
     os.makedirs(folder, exist_ok=True)
-    for workload in dict.fromkeys(r["workload"] for r in records if not r["workload"].startswith("primitives")):
+    for workload in dict.fromkeys(r["workload"] for r in records if r["workload"].split("/")[0] not in report.OF_THEIR_OWN):
         of_workload = [r for r in records if r["workload"] == workload]
         chosen = {label: detail_read(path) for label, path in details.items() if label.split(" ")[0] == workload}
         live = [r["live_mib"] for r in of_workload if r.get("live_mib")]
         workload_plots(folder, workload, chosen, max(live, default=None))
         heap_plots(folder, workload, of_workload)
     page_size_plots(folder, records)
+    barrier_plots(folder, records)

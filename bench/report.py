@@ -8,6 +8,8 @@ import os
 import platform
 import statistics
 
+OF_THEIR_OWN = ("primitives", "barriers")  # records of another kind, and tables of their own
+
 
 def machine_describe():
     model = "unknown processor"
@@ -24,7 +26,7 @@ def machine_describe():
 def record_summary(record):
     if "outcome" in record:
         return record["outcome"]
-    if record["workload"] == "primitives":
+    if record["workload"] in OF_THEIR_OWN:
         return "done"
     return f"{record['wall_s']:.2f} s, largest gap {record['gap_max_us'] / 1e3:.2f} ms"
 
@@ -87,9 +89,9 @@ def outcome_of(group):
 
 
 def rows_of(records):
-    """(workload, name, records of it, malloc's records) for each row; primitives proper are left out. Malloc's with as many mutators."""
+    """(workload, name, records of it, malloc's records) for each row; those of their own are left out. Malloc's with as many mutators."""
     rows = []
-    plain = [r for r in records if r["workload"] != "primitives"]
+    plain = [r for r in records if r["workload"] not in OF_THEIR_OWN]
     for (workload,), of_workload in grouped(plain, "workload").items():
         several = len(grouped(of_workload, "threads", "cores")) > 1 and workload == "threads"
         # A run that did not end could not say its back end; the others can.
@@ -194,9 +196,82 @@ def primitive_rows(records):
     return header, table
 
 
+def interval(us):
+    """How long, as short as can be said."""
+    return f"{us / 1e6:g} s" if us >= 1e6 else f"{us / 1e3:g} ms"
+
+
+def barrier_settings(records):
+    """{(MiB, loop, share): {(variant, interval): records}} of the workload barriers, cycles of all kinds included."""
+    trials = [r for r in records if r["workload"] == "barriers"]
+    return {key: grouped(group, "variant", "cycle_every_us")
+            for key, group in grouped(trials, "live_mib", "loop", "write_share").items()}
+
+
+def barrier_intervals(records):
+    return sorted({r["cycle_every_us"] for r in records if r.get("cycle_every_us")})
+
+
+def barrier_name(live, loop, share):
+    return [loop, f"{live:g} MiB" + (f", {100 * share:g} % written" if share else "")]
+
+
+def barrier_rows(records):
+    """Times over those of plain code: compiled barriers, veil without cycles, and both with their cycles."""
+    every = barrier_intervals(records)
+    header = ["barriers", "", "plain ns", "x plain: card", "read", "both", "plain, huge pages", "veil"]
+    header += [f"{who}, {interval(us)}" for us in every for who in ("card", "veil")]
+    table = []
+    for key, trials in barrier_settings(records).items():
+        if ("plain", 0) in trials:
+            cells = barrier_name(*key) + [figure(median(trials["plain", 0], "ns_per_step"))]
+            columns = [(name, 0) for name in ("card", "read", "both", "plain_huge", "veil")]
+            columns += [(name, us) for us in every for name in ("card", "veil")]
+            table.append(cells + [figure(median(trials.get(column, []), "ratio")) for column in columns])
+    return header, table
+
+
+def barrier_cycle_rows(records):
+    """What a cycle finds and costs, for one interval: the second shortest."""
+    every = barrier_intervals(records)[:2][-1:]
+    header = ["barriers", f"a cycle each {interval(every[0])}" if every else "", "dirty cards", "cards us", "if clean",
+              "dirty pages", "minor us", "if clean", "first write ns"]
+    table = []
+    for key, trials in barrier_settings(records).items():
+        card, veil = (trials.get((name, us), []) for name in ("card", "veil") for us in every) if every else ([], [])
+        if card and veil and key[2]:
+            cells = [figure(median(card, field)) for field in ("dirty_cards", "cycle_us", "cycle_clean_us")]
+            cells += [figure(median(veil, field)) for field in ("dirty_pages", "cycle_us", "cycle_clean_us")]
+            of_all = [r for (name, _), group in trials.items() if name == "veil" for r in group]
+            cells.append(figure(median(of_all, "first_write_ns")))  # only where it is more than noise
+            table.append(barrier_name(*key) + cells)
+    return header, table
+
+
+def break_even_us(cost_us, ratio):
+    """How far apart major cycles have to be for what one costs to be less than the read barrier's price; None if it has none."""
+    return cost_us / (ratio - 1) if cost_us is not None and ratio is not None and ratio > 1 else None
+
+
+def barrier_major_rows(records):
+    header = ["barriers", "a major cycle", "costs the loop ms", "processors ms", "lasts ms", "traps", "flip us", "read barrier x plain",
+              "break-even s apart"]
+    table = []
+    for key, trials in barrier_settings(records).items():
+        major = trials.get(("veil_major", None))
+        if major:
+            read = median(trials.get(("read", 0), []), "ratio")
+            cost = median(major, "major_cost_us")
+            cells = [figure(cost, 1e-3), figure(median(major, "major_cpu_us"), 1e-3), figure(median(major, "major_us"), 1e-3)]
+            cells += [figure(median(major, field)) for field in ("traps", "flip_us")]
+            table.append(barrier_name(*key) + cells + [figure(read), figure(break_even_us(cost, read), 1e-6)])
+    return header, table
+
+
 def table_print(records):
     rows = rows_of(records)
-    for header, table in [main_rows(rows), veil_rows(rows), thread_rows(records), alloc_rows(rows, records), primitive_rows(records)]:
+    for header, table in [main_rows(rows), veil_rows(rows), thread_rows(records), alloc_rows(rows, records), primitive_rows(records),
+                          barrier_rows(records), barrier_cycle_rows(records), barrier_major_rows(records)]:
         if table:
             rows_print(header, table)
     if rows:
@@ -209,7 +284,7 @@ def checks_differ(records):
     lines = []
     plain = [r for r in records if "check" in r]
     for (workload, *_), group in grouped(
-            plain, "workload", "live_mib", "scale", "threads", "seed").items():
+            plain, "workload", "live_mib", "scale", "threads", "seed", "loop", "write_share").items():
         checks = {record["check"]: record["collector"] for record in group}
         if len(checks) > 1:
             lines.append(f"{workload}: checksums differ: " + ", ".join(f"{c} {k}" for k, c in checks.items()))

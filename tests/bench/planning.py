@@ -54,7 +54,8 @@ class Plans(unittest.TestCase):
         for source in SOURCES:
             for collector in COLLECTORS:
                 open(os.path.join(self.folder.name, f"bench_{source}-{collector}"), "w", encoding="utf-8").close()
-        open(os.path.join(self.folder.name, "bench_primitives"), "w", encoding="utf-8").close()
+        for alone in ("bench_primitives", "bench_barriers"):
+            open(os.path.join(self.folder.name, alone), "w", encoding="utf-8").close()
 
     def plan(self, *arguments):
         with mock.patch.object(sys, "argv", ["drive.py", "--build", self.folder.name, *arguments]):
@@ -92,6 +93,12 @@ class Plans(unittest.TestCase):
         self.assertIn(f"--threads 2 --cores {cores} ", commands[0])
         self.assertIn("--threads 1 --cores 1 ", commands[1])
         self.assertEqual(len(self.commands("--only", "threads", "--collector", "veil", "--repeat", "1", "--threads", "1")), 1)
+
+    def test_barriers_run_once_and_repeat_by_themselves(self):
+        for arguments, expected in [([], ""), (["--quick"], "--quick"), (["--repeat", "7", "--live", "2.5"], "--live 2.5 --rounds 7"),
+                                    (["--quick", "--back-end", "mprotect"], "--quick --back-end mprotect")]:
+            self.assertEqual(self.commands("--only", "barriers", *arguments), [expected])
+        self.assertEqual(self.commands("--only", "barriers", "--collector", "malloc,libgc"), [])
 
     def test_sizes(self):
         for arguments, expected in [(["--only", "churn"], "--live 500"), (["--only", "binary_trees"], "--depth 21"),

@@ -25,6 +25,22 @@ def record(workload, collector, wall_s, repetition=1, **more):
     return dict(one, **more)
 
 
+def barriers(loop="store", live=4.0, share=0.1, check="c0ffee"):
+    """What one setting of the workload barriers says."""
+    common = {"workload": "barriers", "threads": 1, "seed": 1, "loop": loop, "live_mib": live, "write_share": share, "steps": 1000,
+              "check": check, "repetition": 1}
+    ratios = {("plain", 0): 1.0, ("card", 0): 1.25, ("read", 0): 1.5, ("both", 0): 1.75, ("plain_huge", 0): 0.5, ("veil", 0): 1.125,
+              ("card", 1000): 2.0, ("veil", 1000): 8.0, ("card", 10000): 4.0, ("veil", 10000): 2.0}
+    records = [dict(common, collector="veil" if variant == "veil" else "compiled", back_end="", variant=variant, cycle_every_us=us,
+                    ns_per_step=10 * ratio, loop_ns_per_step=10.0, ratio=ratio) for (variant, us), ratio in ratios.items()]
+    for r in records:
+        if r["cycle_every_us"]:
+            r.update({"cycle_us": 300.0, "cycle_clean_us": 7.0, "dirty_pages" if r["variant"] == "veil" else "dirty_cards": 50.0})
+    records[-1]["first_write_ns"] = 1500.0
+    return records + [dict(common, collector="veil", back_end="uffd", variant="veil_major", major_cost_us=5e5, major_cpu_us=4e5,
+                           major_us=6e5, traps=77, flip_us=250.0, ratio_in_major=3.0)]
+
+
 def table(records):
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -73,6 +89,24 @@ class Tables(unittest.TestCase):
         text = table(records)
         self.assertEqual(cells(text, "threads", "veil", "(uffd),", "1", "on", "1", "core")[:2], ["3.00", "3.00"])
         self.assertEqual(cells(text, "threads", "veil", "(uffd),", "2", "on", "2", "cores")[:2], ["4.00", "2.00"])
+
+    def test_barriers_are_told_beside_plain_code(self):
+        text = table(barriers())
+        name = ["store", "4", "MiB,", "10", "%", "written"]
+        rows = [line.split()[len(name):] for line in text.splitlines() if line.split()[:len(name)] == name]
+        self.assertEqual(rows, [["10.0", "1.25", "1.50", "1.75", "0.50", "1.12", "2.00", "8.00", "4.00", "2.00"],
+                                ["50.0", "300", "7.00", "50.0", "300", "7.00", "1500"],
+                                ["500", "400", "600", "77.0", "250", "1.50", "1.00"]])
+        self.assertEqual(report.record_summary(barriers()[0]), "done")
+
+    def test_a_read_barrier_without_a_price_has_no_break_even(self):
+        self.assertEqual(report.break_even_us(300.0, 1.5), 600.0)
+        self.assertIsNone(report.break_even_us(300.0, 0.9))
+        self.assertIsNone(report.break_even_us(None, 1.5))
+
+    def test_checksums_of_barriers_are_compared_within_a_setting(self):
+        self.assertEqual(report.checks_differ(barriers() + barriers("swap", check="bad") + barriers(share=0.5, check="bad")), [])
+        self.assertEqual(len(report.checks_differ(barriers() + barriers(check="bad"))), 1)
 
     def test_different_checksums_are_found(self):
         same = [record("strings", "veil", 1.0), record("strings", "malloc", 1.0)]
@@ -124,6 +158,8 @@ class Plots(unittest.TestCase):
                         "outcome": "does not fit"})
         details["churn veil heap 1.5x"] = os.path.join(self.folder.name, "none")
         records += [record("primitives/page_size", "veil", 1.0, granule_kib=kib, veiled_ms_max=1.0) for kib in (4, 16, 64)]
+        for live in (4.0, 32.0):
+            records += barriers("list", live, 0) + [r for share in (0.01, 0.1) for r in barriers("store", live, share)]
         said, out = io.StringIO(), os.path.join(self.folder.name, "plots")
         with contextlib.redirect_stdout(said):
             plots.plots_write(out, records, details)
@@ -131,6 +167,7 @@ class Plots(unittest.TestCase):
         names = ["gaps", "mmu", "rate", "memory", "traps", "heap-wall_s", "heap-gap_max_us", "heap-gap_p999_us", "heap-mmu_20ms"]
         names = [f"{name}-churn" for name in names] + [f"page-size-{field}" for field in
                                                       ("veiled_ms_max", "gap_in_cycle_p999_us", "wall_s", "mmu_20ms")]
+        names += ["barriers-winner", "barriers-writes-store", "barriers-read"]
         self.assertEqual(sorted(os.listdir(out)), sorted(f"{name}.{kind}" for name in names for kind in ("svg", "png")))
         for name in os.listdir(out):
             self.assertGreater(os.path.getsize(os.path.join(out, name)), 1000, name)

@@ -12,6 +12,7 @@ import unittest
 sys.path.insert(0, os.environ["BENCH_SOURCE"])
 import drive
 import plots
+import report
 
 BUILD = os.environ["BENCH_BUILD"]
 TINY = {  # gcbench has no tiny size
@@ -114,6 +115,60 @@ class Workloads(unittest.TestCase):
             self.assertEqual(done.returncode, 2, arguments)
             self.assertIn(named, done.stderr)
             self.assertEqual(done.stdout, "")
+
+
+class Barriers(unittest.TestCase):
+    """The program of the workload barriers, at a tiny size. Nothing here asks how long anything takes."""
+
+    COMMON = ["workload", "collector", "back_end", "threads", "seed", "loop", "variant", "live_mib", "write_share", "steps", "check"]
+    TRIAL = COMMON + ["cycle_every_us", "ns_per_step", "loop_ns_per_step", "ratio"]
+    MAJOR = COMMON + ["major_cost_us", "major_cpu_us", "major_us", "traps", "flip_us", "ratio_in_major"]
+
+    def barriers(self, *arguments, environment=None):
+        command = [os.path.join(BUILD, "bench_barriers"), "--quick", "--live", "1", "--rounds", "2", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
+        self.assertEqual(done.returncode, 0, f"{command}: {done.stderr}")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def test_records_are_complete_and_agree(self):
+        records = self.barriers()
+        self.assertEqual({r["loop"] for r in records}, {"list", "tree", "store", "hot", "swap", "hash"})
+        for (loop, share), group in report.grouped(records, "loop", "write_share").items():
+            with self.subTest(loop=loop, share=share):
+                self.assertEqual(share > 0, loop not in ("list", "tree"))
+                variants = [(r["variant"], r.get("cycle_every_us")) for r in group]
+                trials = [(name, 0) for name in ("plain", "card", "read", "both", "plain_huge", "veil")]
+                trials += [(name, us) for us in (1000, 10000) for name in ("card", "veil")]
+                major = [("veil_major", None)] if share in (0, 0.1) and loop not in ("hot", "swap") else []
+                self.assertEqual(sorted(variants, key=str), sorted(trials + major, key=str))
+                self.assertEqual(len({(r["steps"], r["check"]) for r in group}), 1)
+                for r in group:
+                    self.complete(r)
+
+    def complete(self, r):
+        expected = self.MAJOR if r["variant"] == "veil_major" else self.TRIAL
+        veil = r["variant"].startswith("veil")
+        if r.get("cycle_every_us"):
+            expected = expected + ["cycle_us", "cycle_clean_us"]
+            expected += ["minor_cycles", "dirty_pages"] if veil else ["card_cycles", "dirty_cards"]
+            self.assertGreater(r["minor_cycles" if veil else "card_cycles"], 0)
+            self.assertEqual(r["dirty_pages" if veil else "dirty_cards"] > 0, r["write_share"] > 0)
+        self.assertEqual(set(r) - {"first_write_ns"}, set(expected))
+        self.assertEqual((r["workload"], r["threads"]), ("barriers", 1))
+        self.assertEqual((r["collector"], r["back_end"] != ""), ("veil", True) if veil else ("compiled", False))
+        if r["variant"] == "plain":
+            self.assertEqual(r["ratio"], 1)
+
+    def test_on_all_back_ends_and_with_verification(self):
+        for back_end in ("mprotect", "none"):
+            self.assertEqual({r["back_end"] for r in self.barriers("--back-end", back_end)}, {"", back_end})
+        self.barriers(environment=dict(os.environ, VEIL_VERIFY="1"))
+
+    def test_bad_command_lines_are_refused_by_name(self):
+        for arguments, named in [(["--live", "0"], "--live"), (["--rounds", "x"], "--rounds"), (["stray"], "stray"), (["--live"], "--live")]:
+            done = subprocess.run([os.path.join(BUILD, "bench_barriers"), *arguments], capture_output=True, text=True, check=False)
+            self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
+            self.assertIn(named, done.stderr)
 
 
 if __name__ == "__main__":
