@@ -55,6 +55,8 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->large_pages, large},
       {&heap->remembered, heap->young_blocks != 0 ? (pages + 63) / 64 * 8 : 0},
       {&heap->minor_list, heap->young_blocks != 0 ? pages * 4 : 0},
+      {&heap->heat, heap->young_blocks != 0 ? heap->blocks * sizeof(gc_heat) : 0},
+      {&heap->hot, heap->young_blocks != 0 ? heap->blocks * 4ull : 0},
       {&heap->scan_from, heap->young_blocks != 0 ? heap->blocks * 4ull : 0},
       {&heap->young_large, heap->young_blocks != 0 ? large * 4ull : 0},
       {&heap->workers, heap->young_blocks != 0 ? GC_WORKERS * sizeof(gc_minor) : 0},

@@ -150,6 +150,12 @@ typedef enum gc_generations {
   GC_GENERATIONS_AUTO, // while they pay
 } gc_generations;
 
+// How often a block was written a lot, one minor cycle after the other (hot.c).
+typedef struct gc_heat {
+  uint8_t count; // of cycles; 0xff: it is hot
+  uint8_t cycle; // the last one's number; of a hot block: cycles in which it was not
+} gc_heat;
+
 // Minor cycles that will be judged together.
 typedef struct gc_judged {
   unsigned cycles;
@@ -227,6 +233,9 @@ typedef struct gc_heap {
   AO_t minor_next;         // … and the first that no worker has taken
   gc_stack young_large_dead; // to be freed when the world runs again
   // Changed with the world stopped.
+  gc_heat *heat;            // per block
+  uint32_t *hot;            // blocks that are hot …
+  size_t hot_count;         // … how many
   size_t pins_scanned;      // of the pins
   struct gc_minor *workers; // GC_WORKERS of them; [0] is the thread that stopped the world
   gc_birth promoted[GC_WORKERS][2]; // per worker; [1]: leaf objects

@@ -136,6 +136,7 @@ static void cycle_end(gc_minor *minor, uint64_t began, uint64_t roots) {
     at_add(&heap->minor_scanned_pages, worker->scanned);
   }
   zone_sweep(minor);
+  gc_hot_end(heap);
   gc_young_large_end(minor);
   heap->pin_count = heap->flip_pins;
   // As many blocks as that are to be at hand next time, and some; what is not needed is less each time.

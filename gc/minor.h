@@ -27,6 +27,8 @@ typedef struct gc_minor {
   gc_birth survivors[2];   // [1]: leaf objects
   gc_seen ahead[GC_AHEAD]; // a ring of slots that hold young pointers
   unsigned ahead_first, ahead_last;
+  uint32_t written_block; // of the harvest: the block whose written pages are being counted, or GC_NONE
+  unsigned written_pages;
   uint64_t born; // blocks taken for what is promoted
   uint64_t survived, promoted, scanned;
   char pad[64];
@@ -85,6 +87,13 @@ void gc_remembered_list(gc_minor *minor);    // makes the list of pages to scan;
 void gc_remembered_scan(gc_minor *minor);    // pages of the list, with all other workers
 void gc_remembered_page(gc_minor *minor, size_t page);
 void gc_flip_survivors_scan(gc_minor *minor); // gc.zone
+
+// ---- hot.c
+bool gc_is_hot(const gc_heap *heap, uint32_t block);                // it is not harvested
+void gc_hot_written(gc_heap *heap, uint32_t block, unsigned pages); // a harvest found so many of its pages written
+void gc_hot_begin(gc_heap *heap);                                   // their pages are REMEMBERED
+void gc_hot_end(gc_heap *heap);                                     // after the scan: who is not any more?
+void gc_hot_flip(gc_heap *heap);                                    // in a flip: none is
 
 // ---- young_large.c
 void gc_young_large_begin(gc_minor *minor);

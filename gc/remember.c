@@ -16,11 +16,24 @@ enum {
   TAKEN_PAGES = 16,   // a worker takes at a time
 };
 
+static void written_end(gc_minor *minor, uint32_t next) {
+  if (minor->written_block != GC_NONE) {
+    gc_hot_written(minor->heap, minor->written_block, minor->written_pages);
+  }
+  minor->written_block = next;
+  minor->written_pages = 0;
+}
+
 static void page_dirty(void *arg, size_t page) {
   gc_minor *minor = arg;
   if (vm_claims(minor->heap->region, page) & VM_UNSCANNED) {
     return; // grey: no mutator has been there since the flip, nor can before it is armed; and who scans it remembers
   }
+  uint32_t block = gc_page_block(minor->heap, page);
+  if (block != minor->written_block) {
+    written_end(minor, block);
+  }
+  minor->written_pages++;
   at_add(&minor->heap->minor_dirty_pages, 1);
   gc_remember(minor->heap, page);
 }
@@ -29,10 +42,12 @@ static bool is_tracked(const gc_heap *heap, uint32_t block) {
   return gc_space(heap, block) != 0 && !(gc_flags(heap, block) & GC_BLOCK_LEAF);
 }
 
-// In from-space of a major cycle that is where something stays: nobody can have written elsewhere. Should something be kept there later, it is veiled first.
+// In from-space of a major cycle that is where something stays: nobody can have written elsewhere. Should something be
+// kept there later, it is veiled first.
 static bool is_written(const gc_heap *heap, uint32_t block) {
-  return is_tracked(heap, block) &&
-         (gc_space(heap, block) != heap->from_space || gc_is_large(heap, block) || (gc_flags(heap, block) & GC_BLOCK_RETAIN));
+  return is_tracked(heap, block) && !gc_is_hot(heap, block) &&
+         (gc_space(heap, block) != heap->from_space || gc_is_large(heap, block) ||
+          (gc_flags(heap, block) & GC_BLOCK_RETAIN));
 }
 
 static void range_harvest(gc_minor *minor, uint32_t from, uint32_t to) {
@@ -51,8 +66,11 @@ static void range_harvest(gc_minor *minor, uint32_t from, uint32_t to) {
 
 void gc_remembered_harvest(gc_minor *minor) {
   gc_heap *heap = minor->heap;
+  gc_hot_begin(heap);
+  minor->written_block = GC_NONE;
   range_harvest(minor, heap->young_blocks, (uint32_t)at_load(&heap->fresh));
   range_harvest(minor, heap->small_blocks, at32_load(&heap->large_high));
+  written_end(minor, GC_NONE);
 }
 
 // In from-space of a major cycle a mutator can reach only what stays: that is all that may have been written. The rest

@@ -7,6 +7,7 @@
 #include "gc/alloc.h"
 #include "gc/block.h"
 #include "gc/gc.h"
+#include "gc/minor.h"
 #include "gc/nursery.h"
 
 enum { CHUNK_BLOCKS = VM_HUGE / GC_BLOCK };
@@ -211,6 +212,7 @@ void gc_young_flip(gc_heap *heap) {
   gc_stack_reset(&heap->young_partial[1]);
   births_reset(heap);
   gc_young_large_flip(heap);
+  gc_hot_flip(heap);
   gc_nursery_flip(heap);
   at_store(&heap->young_taken, 0);
   for (size_t word = 0; word * 64 < at_load(&heap->region->top); word++) {

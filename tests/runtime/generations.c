@@ -306,6 +306,54 @@ ON_ALL_BACK_ENDS(generations, the_nursery_is_as_large_as_the_pause_allows) {
   end();
 }
 
+// ---- Pages that are written all the time.
+
+static __attribute__((noinline)) void array_write(long length, long step, long key) {
+  for (long i = 0; i < length; i += step) {
+    ((node **)root[0])[i] = young_make(key + i);
+  }
+}
+static bool array_check(long length, long step, long key) {
+  for (long i = 0; i < length; i += step) {
+    if (((node **)root[0])[i]->key != key + i) {
+      return false;
+    }
+  }
+  return true;
+}
+
+ON_ALL_BACK_ENDS(generations, what_is_written_in_each_cycle_is_not_tracked_until_it_calms_down) {
+  BEGIN_OR_SKIP();
+  enum { LENGTH = 64 << 10, STEP = 64, PAGES = LENGTH / 512, CALM = 10 };
+  root[0] = (node *)veil_new_pointers(self, LENGTH);
+  stack_clear();
+  minor(3);
+  bool tracks = strcmp(back_end, "none") != 0;
+  for (long round = 0; round < 20; round++) {
+    veil_stats before = stats_of(heap);
+    array_write(LENGTH, STEP, round);
+    stack_clear();
+    minor(1);
+    veil_stats after = stats_of(heap);
+    uint64_t dirty = after.minor_dirty_pages - before.minor_dirty_pages;
+    cr_assert(array_check(LENGTH, STEP, round), "round %ld", round);
+    cr_assert(!tracks || round < 6 || dirty < PAGES / 4, "round %ld: %lu pages dirty", round,
+              (unsigned long)dirty);
+    cr_assert_geq(after.minor_scanned_pages - before.minor_scanned_pages, PAGES);
+  }
+  minor(CALM);
+  uint64_t calm = stats_of(heap).minor_scanned_pages;
+  minor(CALM);
+  cr_assert(!tracks || stats_of(heap).minor_scanned_pages - calm < PAGES, "they are left alone again");
+  for (long i = 0; i < 20; i++) { // and no write there is missed
+    array_write(LENGTH, LENGTH / 3, i);
+    stack_clear();
+    minor(1);
+    cr_assert(array_check(LENGTH, LENGTH / 3, i));
+  }
+  end();
+}
+
 // ---- During a major cycle.
 
 ON_ALL_BACK_ENDS(generations, minor_cycles_go_on_during_a_major_one) {
