@@ -40,7 +40,7 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool 
       return false;
     }
     if (leaf) {
-      gc_flags_set(heap, block, GC_BLOCK_LEAF);
+      gc_block_leaf(heap, block);
     }
   }
   *lane = (gc_alloc_lane){block, 0};

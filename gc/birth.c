@@ -19,7 +19,7 @@ static uint32_t block_next(gc_minor *minor, bool leaf, bool promote) {
   }
   uint32_t block = gc_block_take_born(heap);
   if (block != GC_NONE && leaf) {
-    gc_flags_set(heap, block, GC_BLOCK_LEAF);
+    gc_block_leaf(heap, block);
   }
   minor->born += block != GC_NONE;
   return block;

@@ -44,6 +44,11 @@ void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags) {
   AO_char_or_full((unsigned char volatile *)&heap->flags[block], flags);
 }
 
+void gc_block_leaf(gc_heap *heap, uint32_t block) {
+  gc_flags_set(heap, block, GC_BLOCK_LEAF);
+  vm_rouse(heap->region, gc_block_page(heap, block), heap->block_pages);
+}
+
 // Every page FREE; the block belongs to to-space from here on.
 static uint32_t block_start(gc_heap *heap, uint32_t block) {
   size_t page = gc_block_page(heap, block);

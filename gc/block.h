@@ -28,6 +28,8 @@ bool gc_commit_count(gc_heap *heap, size_t bytes);
 void gc_commit_uncount(gc_heap *heap, size_t bytes);
 
 void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags);
+// The block is going to hold leaf objects: system calls may use them without a word, so writing there is never forbidden again (vm.rest-touched).
+void gc_block_leaf(gc_heap *heap, uint32_t block);
 
 // A service's claims: contents present before the collector reads, saved before it writes (gc.alias).
 void gc_claims_settle_slow(gc_heap *heap, const char *alias, size_t bytes, unsigned claims);

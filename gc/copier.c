@@ -66,7 +66,7 @@ static bool page_open(gc_heap *heap, gc_lane *lane, bool leaf, bool new_block) {
       return false;
     }
     if (leaf) {
-      gc_flags_set(heap, next, GC_BLOCK_LEAF);
+      gc_block_leaf(heap, next);
     }
     at_add(&heap->copied_blocks, 1);
     at32_store_release(&lane->block, next);

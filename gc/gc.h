@@ -52,7 +52,8 @@ void gc_minor_stopped(gc_heap *heap);
 void gc_minor_free(gc_heap *heap);
 // Before the world is stopped for a flip, by who flips.
 void gc_young_prepare(gc_heap *heap);
-// Generations were switched off: lifts the protection of what is old. In a background thread. False: nothing to do.
+// What takes too long for a pause, in a background thread: lays memory to rest that nobody writes to, so that minor cycles need not ask about it
+// (vm_rest); once generations are switched off, lifts the protection of what is old. False: nothing to do.
 bool gc_young_settle(gc_heap *heap);
 // In a background thread, after gc_world.help or at any time: works on the minor cycle under way, until it is over. False: none wants help.
 bool gc_minor_help(gc_heap *heap);

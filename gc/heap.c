@@ -80,6 +80,13 @@ static bool page_touched(void *arg, size_t page) {
   return heap->world.touched(heap->world.arg, page);
 }
 
+// System calls may use leaf objects without a word, and the zone is written all the time.
+static bool page_rests(void *arg, size_t page) {
+  gc_heap *heap = arg;
+  uint32_t block = gc_page_block(heap, page);
+  return block >= heap->young_blocks && !(gc_flags(heap, block) & GC_BLOCK_LEAF);
+}
+
 static void trap_began(void *arg, size_t page, uint32_t heard) {
   gc_heap *heap = arg;
   heap->world.events->trap_began(heap->world.arg, page, heard);
@@ -121,6 +128,7 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
       .back_end = config->back_end,
       .settle = gc_settle,
       .touched = page_touched,
+      .rests = page_rests,
       .settles = page_settles,
       .trap_began = trap_began,
       .trap_ended = trap_ended,

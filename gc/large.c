@@ -101,6 +101,9 @@ static void place_publish(gc_heap *heap, const place *at, uint64_t header) {
     AO_char_store((unsigned char volatile *)&heap->flags[b - 1], b - 1 == head ? leaf | young : leaf);
     AO_char_store_release((unsigned char volatile *)&heap->space[b - 1], heap->to_space);
   }
+  if (header & GC_LEAF) {
+    vm_rouse(heap->region, at->page, at->pages); // as gc_block_leaf
+  }
   for (size_t p = at->page; p < at->page + at->pages; p++) {
     at32_store_release(&heap->top[p], (uint32_t)heap->page_size);
   }

@@ -59,9 +59,14 @@ void gc_young_untrack(gc_heap *heap) {
   at_store_release(&heap->young_tracking, TRACKED_IN_VAIN);
 }
 
-bool gc_young_unsettled(const gc_heap *heap) { return at_load(&heap->young_tracking) == TRACKED_IN_VAIN; }
+bool gc_young_unsettled(const gc_heap *heap) {
+  return at_load(&heap->young_tracking) == TRACKED_IN_VAIN || (gc_young_is_on(heap) && vm_wants_rest(heap->region));
+}
 
 bool gc_young_settle(gc_heap *heap) {
+  if (gc_young_is_on(heap) && vm_rest(heap->region)) {
+    return true;
+  }
   if (gc_phase_now(heap) != GC_IDLE || !at_cas_full(&heap->young_tracking, TRACKED_IN_VAIN, UNTRACKING)) {
     return false;
   }

@@ -30,6 +30,45 @@ struct vm_dirty {
   // One byte per page. Bit i: consumer i knows the page as it is, and a write will be noticed. So a page is dirty
   // for consumer i while the bit is off, which new pages are.
   uint8_t volatile *clean;
+  // One byte per group of pages of VM_GROUP bytes. Bit i: no page of the group is dirty for consumer i (vm.news).
+  uint8_t volatile *quiet;
+  unsigned group_shift; // a group has 2^group_shift pages; constant
+};
+
+enum { VM_GROUP = 1 << 16 }; // bytes: the largest page there is
+
+// What a chunk of VM_HUGE bytes is to a harvest (rest.c, vm.rest). README.md has the edges.
+enum vm_rest_state {
+  VM_AWAKE,       // its mapping can be written
+  VM_REST_LAYING, // a thread is making it read-only
+  VM_REST_NEW,    // read-only; what was written before may not be harvested yet
+  VM_RESTING,     // read-only and harvested since: a harvest leaves it out
+  VM_REST_WAKING, // a thread is making it writable
+};
+
+struct vm_rest_chunk {
+  uint32_t volatile state;    // by CAS; who sleeps on it is woken at every change to AWAKE or NEW
+  uint32_t volatile written;  // the round in which a write was last found, or the chunk woken. Atomic
+  uint32_t volatile asked;    // the round in which it was last harvested. Under the harvester's lock
+  uint32_t volatile laid;     // the round in which it was laid. By who has it LAYING
+  uint32_t volatile patience; // it takes FIRST << patience rounds without a write. By who has it LAYING or WAKING
+};
+
+struct vm_rest {
+  // Constant after opening.
+  size_t limit; // mappings the process may have
+  // Under the harvester's lock.
+  uint32_t volatile round;         // harvests of the whole, as far as that can be told
+  size_t next[VM_DIRTY_CONSUMERS]; // where a call has to begin at least to belong to the consumer's last round
+  // Atomic.
+  uint32_t volatile able;   // the handler of what a write to a resting chunk raises is installed
+  uint32_t volatile due;    // there may be something to lay
+  uint32_t volatile laying; // by one thread at a time
+  uint32_t volatile eager;  // a test's wish: a chunk is due after one round
+  AO_t laid, woken;         // chunks
+  // By who has `laying`.
+  AO_t runs; // of chunks at rest, as this region has last told all regions' count
+  struct vm_rest_chunk chunk[];
 };
 
 struct vm_backend {
@@ -37,6 +76,7 @@ struct vm_backend {
   int signal;           // by which a trap comes; 0: by none
   bool pager;           // faults are handled by threads of the back end's own; with neither, nothing traps
   bool kernel_dirty;    // harvest finds what was written: CLEAN is never laid
+  bool rests;           // what nobody writes may be read-only for a time: a write may raise a signal, and a system call be refused
   unsigned forbid_read; // the claims that leave a page without any access (the others leave it readable)
 
   // Prepares the view, which is mapped without access. On failure leaves nothing behind, and says why.
@@ -176,6 +216,33 @@ static inline bool vm_dirty_watches(const vm_region *region, size_t page) {
 static inline bool vm_dirty_tracked(const vm_region *region) {
   return at32_load_acquire(&region->dirty->consumers) != 0;
 }
+
+// Some page of the groups may be dirty for the consumers. After its clean bit was cleared.
+void vm_dirty_stir(vm_region *region, size_t page, size_t count, unsigned consumers);
+// Harvests the committed pages of a range. Under the harvester's lock.
+void vm_dirty_harvest(vm_region *region, size_t page, size_t limit);
+
+// ---- rest.c. All do nothing in a region that has no `rest`.
+
+// The bytes of struct vm_rest for a region of so many chunks; 0: there is nothing to leave out.
+size_t vm_rest_bytes(const vm_backend *back_end, size_t chunks);
+void vm_rest_open(vm_region *region);
+void vm_rest_close(vm_region *region);
+// A consumer begins; there is none any more: all wakes.
+void vm_rest_begin(vm_region *region);
+void vm_rest_end(vm_region *region);
+// vm_dirty_harvest of a part of a consumer's round, but for what rests.
+void vm_rest_harvest(vm_region *region, int consumer, size_t page, size_t limit);
+// A harvest has found writes to pages [page, limit).
+void vm_rest_written(vm_region *region, size_t page, size_t limit);
+// A fault at an address of the region. True: its chunk is awake now, and the touch is to be tried again.
+bool vm_rest_fault(vm_region *region, int signo, const void *address);
+// The page's mapping is read-only because its chunk rests.
+bool vm_rests(const vm_region *region, size_t page);
+// Before a fork: wakes the chunks that have pages which are spared. All mutators are stopped.
+void vm_rest_spare(vm_region *region, vm_spares *spares, void *arg);
+// In a child: the view was mapped anew.
+void vm_rest_forget(vm_region *region);
 
 // ---- fork.c
 

@@ -10,6 +10,7 @@ const vm_backend vm_backend_uffd = {
     .name = "uffd",
     .signal = SIGBUS,
     .kernel_dirty = true,
+    .rests = true,
     // WP_ASYNC never tells us of a write, so a page that must not be written must be absent.
     .forbid_read = VM_ABSENT | VM_UNSCANNED | VM_UNSAVED,
     .open_state = vm_uffd_open,

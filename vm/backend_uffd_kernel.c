@@ -40,6 +40,7 @@ const vm_backend vm_backend_uffd_kernel = {
     .name = "uffd-kernel",
     .pager = true,
     .kernel_dirty = true,
+    .rests = false, // a system call would be refused
     // WP_ASYNC never tells us of a write, so a page that must not be written must be absent.
     .forbid_read = VM_ABSENT | VM_UNSCANNED | VM_UNSAVED,
     .open_state = uffd_kernel_open,

@@ -296,7 +296,9 @@ static void revoke_held_run(vm_region *region, size_t page, size_t count) {
     }
     region->back_end->revoke(region, first, last - first, access);
     if (region->back_end->harvest != NULL && vm_dirty_tracked(region)) {
-      // vm.veil-dirty: what was written up to the veil is told now, because the page will be mapped armed.
+      // vm.veil-dirty: what was written up to the veil is told now, because the page will be mapped armed. Who harvests at the same time has to come
+      // by, and find the pages LAYING (vm.news).
+      vm_dirty_stir(region, first, last - first, ~0u);
       region->back_end->harvest(region, first, last - first);
     }
     for (size_t i = first; i < last; i++) {
@@ -440,6 +442,7 @@ void vm_unprot(vm_region *region, size_t page, size_t count, unsigned claim) {
 }
 
 void vm_open(vm_region *region, size_t page, size_t count) {
+  vm_rouse(region, page, count);
   if (!open_runs(region, page, count, 0, take_open)) {
     vm_crowd_open(region, page, count);
   }
@@ -457,6 +460,9 @@ void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool
   if (open && region->config.touched != NULL) {
     at32_add_full(&region->word[page],
                   0); // vm.touched: what the caller has said before is seen before the word is read
+  }
+  if (open && write) {
+    vm_rouse(region, page, 1);
   }
   for (;;) {
     uint32_t w = word_load(region, page);

@@ -2,9 +2,10 @@
 // dirty.c: which pages were written: one harvester, a bit per consumer and page.
 //
 // Neighbours: the back end's harvest finds writes where the kernel tracks them, else claim.c notes them when it settles
-// CLEAN; both by vm_dirty_note. vm_dirty: the thread of a consumer, not in traps. vm_dirty_note: any thread, in traps.
+// CLEAN; both by vm_dirty_note. rest.c leaves chunks out of harvests. vm_dirty: the thread of a consumer, not in traps. vm_dirty_note: any
+// thread, in traps.
 //
-// Keeps vm.dirty, vm.clean-first and vm.veil-dirty.
+// Keeps vm.dirty, vm.clean-first, vm.veil-dirty and vm.news.
 
 #include "vm/backend.h"
 #include "vm/check.h"
@@ -34,6 +35,39 @@ static void harvest_leave(struct vm_dirty *dirty) {
   }
 }
 
+// ---- News (vm.news): a byte per group of pages says for whom nothing is dirty there.
+
+static inline size_t group_of(const vm_region *region, size_t page) { return page >> region->dirty->group_shift; }
+static inline size_t group_page(const vm_region *region, size_t group) { return group << region->dirty->group_shift; }
+
+void vm_dirty_stir(vm_region *region, size_t page, size_t count, unsigned consumers) {
+  uint8_t volatile *quiet = region->dirty->quiet;
+  for (size_t g = group_of(region, page); count != 0 && g <= group_of(region, page + count - 1); g++) {
+    if (at8_load(&quiet[g]) & consumers) {
+      at8_and_full(&quiet[g], (uint8_t)~consumers);
+    }
+  }
+}
+
+// The first page in [page, limit) whose group has news for the consumer, or limit.
+static size_t next_news(const vm_region *region, uint8_t bit, size_t page, size_t limit) {
+  enum { AT_ONCE = 8 };
+  const uint8_t volatile *quiet = region->dirty->quiet;
+  uint64_t all = bit * (uint64_t)0x0101010101010101;
+  size_t group = group_of(region, page), end = page < limit ? group_of(region, limit - 1) + 1 : group;
+  while (group < end) {
+    if (group % AT_ONCE == 0 && group + AT_ONCE <= end && (at_load((AO_t const volatile *)&quiet[group]) & all) == all) {
+      group += AT_ONCE;
+    } else if (at8_load(&quiet[group]) & bit) {
+      group++;
+    } else {
+      size_t first = group_page(region, group);
+      return first > page ? first : page;
+    }
+  }
+  return limit;
+}
+
 // ---- Consumers.
 
 // Nobody has asked as this consumer yet: every page is news.
@@ -44,11 +78,13 @@ static void forget_answers(vm_region *region, uint8_t bit) {
       at8_and_full(&region->dirty->clean[i], (uint8_t)~bit);
     }
   }
+  vm_dirty_stir(region, 0, top, bit);
 }
 
 int vm_dirty_open(vm_region *region) {
   struct vm_dirty *dirty = region->dirty;
   int consumer = -1;
+  vm_rest_begin(region);
   harvest_enter(dirty);
   uint32_t open = at32_load(&dirty->consumers);
   for (int i = 0; i < VM_DIRTY_CONSUMERS && consumer < 0; i++) {
@@ -66,18 +102,34 @@ static bool committed(const vm_region *region, size_t page) {
   return (at32_load_acquire(&region->word[page]) & VM_COMMITTED) != 0;
 }
 
+// The first page in [page, limit) that is committed, or is not, as `value` says; or limit.
+static size_t next_with(const vm_region *region, size_t page, size_t limit, bool value) {
+  enum { AT_ONCE = 8 };
+  const uint64_t both = (uint64_t)VM_COMMITTED << 32 | VM_COMMITTED, passed = value ? 0 : both;
+  while (page < limit) {
+    if (page % AT_ONCE == 0 && page + AT_ONCE <= limit) {
+      const AO_t volatile *pair = (AO_t const volatile *)&region->word[page];
+      uint64_t differs = 0;
+      for (size_t i = 0; i < AT_ONCE / 2; i++) {
+        differs |= (at_load_acquire(&pair[i]) & both) ^ passed;
+      }
+      if (differs == 0) {
+        page += AT_ONCE;
+        continue;
+      }
+    }
+    if (committed(region, page) == value) {
+      return page;
+    }
+    page++;
+  }
+  return limit;
+}
+
 // The next run of committed pages in [*page, limit): its length, 0 if there is none; *page is where it starts.
 static size_t next_run(const vm_region *region, size_t *page, size_t limit) {
-  size_t base = *page;
-  while (base < limit && !committed(region, base)) {
-    base++;
-  }
-  size_t end = base;
-  while (end < limit && committed(region, end)) {
-    end++;
-  }
-  *page = base;
-  return end - base;
+  *page = next_with(region, *page, limit, true);
+  return next_with(region, *page, limit, false) - *page;
 }
 
 void vm_dirty_close(vm_region *region, int consumer) {
@@ -86,6 +138,7 @@ void vm_dirty_close(vm_region *region, int consumer) {
   uint32_t open = at32_load(&dirty->consumers) & ~(1u << consumer);
   at32_store_release(&dirty->consumers, open);
   if (open == 0) {
+    vm_rest_end(region);
     size_t limit = at_load_acquire(&region->top), n; // what is released is disarmed already
     for (size_t at = 0; at < limit && (n = next_run(region, &at, limit)) != 0; at += n) {
       region->back_end->disarm(region, at, n);
@@ -96,6 +149,7 @@ void vm_dirty_close(vm_region *region, int consumer) {
 
 void vm_dirty_note(vm_region *region, size_t page, unsigned consumers) {
   at8_and_full(&region->dirty->clean[page], (uint8_t)~consumers);
+  vm_dirty_stir(region, page, 1, consumers);
 }
 
 void vm_dirty_forget(vm_region *region, size_t page, size_t count, unsigned consumers) {
@@ -161,6 +215,41 @@ static size_t answer_run(vm_region *region, uint8_t bit, size_t page, size_t lim
   return visited + dirty;
 }
 
+// The group was called quiet before a part of it was looked at: takes that back if there are news in the rest, or may be some that were found and not
+// noted yet.
+static void recheck(vm_region *region, uint8_t bit, size_t group, size_t page, size_t limit) {
+  size_t top = at_load_acquire(&region->top), end = group_page(region, group + 1);
+  for (size_t i = group_page(region, group); i < end && i < top; i++) {
+    uint32_t w = at32_load_acquire(&region->word[i]); // first: what was noted while it was LAYING is seen then
+    bool news = (w & VM_COMMITTED) && ((w & VM_LAYING) || !(at8_load(&region->dirty->clean[i]) & bit));
+    if (news && (i < page || i >= limit)) {
+      at8_and_full(&region->dirty->quiet[group], (uint8_t)~bit);
+      return;
+    }
+  }
+}
+
+// [page, limit) are pages of groups that have news.
+static size_t answer_groups(vm_region *region, uint8_t bit, size_t page, size_t limit, void (*visit)(void *, size_t),
+                            void *arg) {
+  size_t visited = 0, n, first = group_of(region, page), last = group_of(region, limit - 1);
+  for (size_t at = page; at < limit && (n = next_run(region, &at, limit)) != 0; at += n) {
+    visited += answer_run(region, bit, at, at + n, visit, arg);
+  }
+  recheck(region, bit, first, page, limit);
+  if (last != first) {
+    recheck(region, bit, last, page, limit);
+  }
+  return visited;
+}
+
+void vm_dirty_harvest(vm_region *region, size_t page, size_t limit) {
+  size_t n;
+  for (size_t at = page; at < limit && (n = next_run(region, &at, limit)) != 0; at += n) {
+    region->back_end->harvest(region, at, n);
+  }
+}
+
 size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count, void (*visit)(void *arg, size_t page),
                 void *arg) {
   struct vm_dirty *dirty = region->dirty;
@@ -169,18 +258,25 @@ size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count, void
            consumer);
   size_t top = at_load_acquire(&region->top), visited = 0;
   size_t limit = page + count < top ? page + count : top;
-  if (region->back_end->harvest != NULL) {
+  if (region->back_end->harvest != NULL && page < limit) {
     // Under the lock, so that what another harvester has found is noted for all before we look.
     harvest_enter(dirty);
-    size_t n;
-    for (size_t at = page; at < limit && (n = next_run(region, &at, limit)) != 0; at += n) {
-      region->back_end->harvest(region, at, n);
+    if (region->rest != NULL) {
+      vm_rest_harvest(region, consumer, page, limit);
+    } else {
+      vm_dirty_harvest(region, page, limit);
     }
     harvest_leave(dirty);
   }
-  size_t n;
-  for (size_t at = page; at < limit && (n = next_run(region, &at, limit)) != 0; at += n) {
-    visited += answer_run(region, bit, at, at + n, visit, arg);
+  for (size_t at = page, end; (at = next_news(region, bit, at, limit)) < limit; at = end) {
+    end = at;
+    do { // quiet before its pages are looked at (vm.news)
+      at8_or_full(&dirty->quiet[group_of(region, end)], bit);
+      end = group_page(region, group_of(region, end) + 1);
+    } while (end < limit && !(at8_load(&dirty->quiet[group_of(region, end)]) & bit));
+    end = end < limit ? end : limit;
+    os_point();
+    visited += answer_groups(region, bit, at, end, visit, arg);
   }
   return visited;
 }

@@ -28,8 +28,9 @@ typedef bool run_fn(vm_region *region, size_t page, size_t count);
 
 static bool may_be_written(const vm_region *region, size_t page, vm_spares *spares, void *arg) {
   // Where the words do not say all that the view gives, it is writable wherever there is memory.
+  // What rests is read-only all the time, and none of it is spared (vm_rest_spare).
   uint32_t w = word_at(region, page);
-  return (w & (region->kernel_dirty ? VM_COMMITTED : VM_ACCESS_WRITE)) && (spares == NULL || !spares(arg, page));
+  return !vm_rests(region, page) && (w & (region->kernel_dirty ? VM_COMMITTED : VM_ACCESS_WRITE)) && (spares == NULL || !spares(arg, page));
 }
 
 // Calls `change` for the runs of pages that may be written and are not spared, until it fails.
@@ -74,6 +75,9 @@ void vm_freeze(vm_region *region, vm_spares *spares, void *arg) {
       VM_CHECK((word_at(region, page) & (VM_BUSY | VM_HELPERS)) == 0, "page %zu is held while the process forks: word %x", page,
                word_at(region, page));
     }
+  }
+  if (spares != NULL) {
+    vm_rest_spare(region, spares, arg);
   }
   // A write to what is read-only raises this, whatever the back end uses; and others may have taken the handler away.
   vm_trap_install(SIGSEGV);
@@ -121,12 +125,15 @@ enum vm_fault vm_fork_fault(vm_region *region, int signo, const void *address) {
     }
     return VM_FAULT_RETRY;
   }
+  if (vm_rest_fault(region, signo, address)) {
+    return VM_FAULT_RETRY;
+  }
   uint32_t thaws = at32_load_acquire(&region->thaws);
   if (signo == region->back_end->signal) {
     return VM_FAULT_OURS; // also one from a moment ago: the word tells that the page is open
   }
   if (thaws != 0 && (seen.address != address || seen.thaws != thaws)) {
-    // It may have been frozen when the fault was raised. If not, the fault comes again.
+    // It may have been frozen, or at rest, when the fault was raised. If not, the fault comes again.
     seen.address = address;
     seen.thaws = thaws;
     return VM_FAULT_RETRY;
@@ -215,6 +222,7 @@ static unsigned access_at(const vm_region *region, size_t page) {
 
 bool vm_fork_open(vm_region *region) {
   char why[200];
+  vm_rest_forget(region);
   region->back_end->close_state(region);
   if (region->back_end->open_state(region, why, sizeof why) != VM_OK || !vm_chunks_renew(region)) {
     return false;
@@ -223,6 +231,7 @@ bool vm_fork_open(vm_region *region) {
   for (size_t page = 0; region->kernel_dirty && page < top; page++) {
     at8_store(&region->dirty->clean[page], 0); // what was written before went with the parent's userfaultfd
   }
+  vm_dirty_stir(region, 0, top, region->kernel_dirty ? ~0u : 0);
   for (size_t first = 0, page; first < top; first = page) {
     unsigned access = access_at(region, first);
     for (page = first + 1; page < top && access_at(region, page) == access; page++) {

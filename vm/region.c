@@ -93,9 +93,9 @@ void vm_region_each(void (*visit)(void *arg, vm_region *region), void *arg) {
 
 // ---- Opening and closing.
 
-// Words, clean bytes, and a byte per chunk.
-static size_t body_bytes(size_t pages, size_t chunks) {
-  return sizeof(struct body) + pages * (sizeof(uint32_t) + 1) + chunks;
+// Words, clean bytes, a quiet byte per group, what rest.c has, and a byte per chunk.
+static size_t body_bytes(const vm_backend *back_end, size_t pages, size_t chunks) {
+  return sizeof(struct body) + pages * (sizeof(uint32_t) + 1) + chunks * (VM_HUGE / VM_GROUP + 1) + vm_rest_bytes(back_end, chunks);
 }
 
 // View, a gap that nothing may touch, alias, and room to align them.
@@ -147,7 +147,7 @@ static void unbuild(vm_region *region) {
   if (region->memory >= 0) {
     os_close(region->memory);
   }
-  os_unmap(region, body_bytes(pages, region->chunks));
+  os_unmap(region, body_bytes(region->back_end, pages, region->chunks));
 }
 
 vm_status vm_region_build(const vm_region_config *config, const vm_backend *back_end, vm_region **out, char *why,
@@ -157,7 +157,7 @@ vm_status vm_region_build(const vm_region_config *config, const vm_backend *back
     return status;
   }
   size_t pages = config->bytes >> config->page_shift;
-  struct body *body = os_map_private(body_bytes(pages, config->bytes / VM_HUGE));
+  struct body *body = os_map_private(body_bytes(back_end, pages, config->bytes / VM_HUGE));
   if (body == NULL) {
     snprintf(why, why_bytes, "no memory for the page words of %zu pages", pages);
     return VM_NO_MEMORY;
@@ -176,8 +176,16 @@ vm_status vm_region_build(const vm_region_config *config, const vm_backend *back
   region->trap_ns = &body->trap_ns;
   region->word = (uint32_t volatile *)(body + 1);
   region->dirty->clean = (uint8_t volatile *)(region->word + pages);
-  region->chunk = region->dirty->clean + pages;
+  region->dirty->quiet = region->dirty->clean + pages;
+  region->dirty->group_shift = 16 - config->page_shift;
   region->chunks = config->bytes / VM_HUGE;
+  region->chunk = region->dirty->quiet + region->chunks * (VM_HUGE / VM_GROUP);
+  size_t rest_bytes = vm_rest_bytes(back_end, region->chunks);
+  if (rest_bytes != 0) {
+    region->rest = (struct vm_rest *)(uintptr_t)region->chunk;
+    region->chunk += rest_bytes;
+    vm_rest_open(region);
+  }
   region->huge_chunks = config->huge / VM_HUGE;
 
   int result = map_twice(region, config->bytes);
@@ -203,6 +211,7 @@ vm_status vm_region_build(const vm_region_config *config, const vm_backend *back
 
 void vm_region_close(vm_region *region) {
   table_remove(region);
+  vm_rest_close(region);
   region->back_end->close_state(region);
   unbuild(region);
 }
@@ -257,6 +266,8 @@ void vm_region_committed(vm_region *region, size_t page, size_t limit) {
       at_add(&region->committed, region->page_size);
     }
   }
+  vm_dirty_stir(region, page, limit - page, ~0u);
+  vm_rouse(region, page, limit - page); // what gets memory is going to be written
 }
 
 static int get_memory(vm_region *region, size_t page, size_t count, bool map) {

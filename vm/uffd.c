@@ -96,12 +96,31 @@ void vm_uffd_revoke(vm_region *region, size_t page, size_t count, unsigned acces
   INSIST(result, os_drop(vm_page_view(region, page), bytes_of(region, count)), "dropping", page);
 }
 
+static int pages_continue(vm_region *region, size_t page, size_t count) {
+  int result, tries = 0;
+  while ((result = os_uffd_continue(region->state->uffd, vm_page_view(region, page), bytes_of(region, count),
+                                    vm_dirty_tracked(region))) == -ENOMEM &&
+         tries++ < PATIENCE) {
+    os_yield();
+  }
+  return result;
+}
+
 bool vm_uffd_raise(vm_region *region, size_t page, size_t count, unsigned access) {
-  int result;
-  INSIST(result,
-         os_uffd_continue(region->state->uffd, vm_page_view(region, page), bytes_of(region, count),
-                          vm_dirty_tracked(region)),
-         "UFFDIO_CONTINUE", page);
+  int result = pages_continue(region, page, count);
+  if (result != -ENOENT) {
+    VM_CHECK(result == 0, "UFFDIO_CONTINUE of page %zu failed with error %d", page, -result);
+    return true;
+  }
+  // Not one mapping: some of its chunks rest, others do not. A chunk is one, and opens as well while it rests: writing is the mapping's affair.
+  size_t chunk_pages = VM_HUGE >> region->page_shift;
+  for (size_t at = page, limit = page + count; at < limit;) {
+    size_t end = at - at % chunk_pages + chunk_pages;
+    end = end < limit ? end : limit;
+    result = pages_continue(region, at, end - at);
+    VM_CHECK(result == 0, "UFFDIO_CONTINUE of page %zu failed with error %d", at, -result);
+    at = end;
+  }
   return true;
 }
 
@@ -138,6 +157,7 @@ void vm_uffd_harvest(vm_region *region, size_t page, size_t count) {
       for (size_t p = (ranges[i].base - base) >> region->page_shift; p <= last; p++) {
         vm_dirty_note(region, p, ~0u);
       }
+      vm_rest_written(region, (ranges[i].base - base) >> region->page_shift, last + 1);
     }
   }
 }

@@ -74,6 +74,9 @@ typedef struct vm_region_config {
   bool (*settles)(void *arg, size_t page);
   // True for a page that the system may be writing for a thread now: it is not armed, and counts as written each time. NULL: none.
   bool (*touched)(void *arg, size_t page);
+  // False for a page that the system may write at any time, touched or not: its chunk is not laid to rest. Who makes a page such a one calls
+  // vm_rouse then. NULL: there are none.
+  bool (*rests)(void *arg, size_t page);
   // Told of each trap while `listening` is not 0, in the handler: before the page's claims are settled, and when it is open. `heard` is the
   // value that `listening` had at the beginning. Both NULL: nobody is told.
   void (*trap_began)(void *arg, size_t page, uint32_t heard);
@@ -105,9 +108,10 @@ struct vm_region {
   uint8_t volatile *chunk; // per chunk: whether the back end's `adopt` made it ready to be opened, and whether it is a huge page
   uint32_t volatile huge_failures; // in a row
   struct vm_dirty *dirty;  // dirty.c's
+  struct vm_rest *rest;    // rest.c's, or NULL: nothing rests here
   struct vm_histogram *trap_ns; // time in the handler
   uint32_t volatile frozen; // 1: whoever traps waits until it is 0 (vm.frozen)
-  uint32_t volatile thaws;  // counts
+  uint32_t volatile thaws;  // counts when what was read-only for a time could be written again
   uint32_t volatile lost;   // enum vm_lost
   // The thread that forks.
   bool spared; // vm_freeze could spare what it was asked to
@@ -245,6 +249,24 @@ void vm_dirty_note(vm_region *region, size_t page, unsigned consumers);
 // Says that these pages are as the consumers in the mask want to know them: what was written so far is no news to
 // them. For the collector's own pages that no mutator has reached yet: fresh memory counts as dirty otherwise.
 void vm_dirty_forget(vm_region *region, size_t page, size_t count, unsigned consumers);
+
+// ---- Rest (rest.c): what nobody writes is left out of harvests, where the kernel tracks writes (uffd).
+
+// Makes some chunks of VM_HUGE bytes read-only in which no harvest has found a write for a while; the first write there raises a signal, whose handler
+// makes the chunk writable again. Some 40 us for each chunk. False: nothing is due. A thread of the background, not between
+// vm_freeze and vm_thaw, not in traps.
+bool vm_rest(vm_region *region);
+// Whether it may be worth calling. Any thread.
+bool vm_wants_rest(const vm_region *region);
+// Makes the chunks of the range writable if they rest. For pages for which `touched` is true, or `rests` false, from before the call on, they
+// stay so. Async-signal-safe.
+void vm_rouse(vm_region *region, size_t page, size_t count);
+
+typedef struct vm_rest_figures {
+  uint64_t laid, woken; // chunks, since the region opened
+  uint64_t resting;     // now
+} vm_rest_figures;
+void vm_rest_figures_get(const vm_region *region, vm_rest_figures *out);
 
 // ---- The handler.
 

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: MIT
+// rest.c: chunks that nobody writes rest: they are read-only, as one mapping with their neighbours, and harvests leave
+// them out.
+//
+// Neighbours: dirty.c harvests what is awake; fork.c asks about faults for trap.c; claim.c and region.c rouse what
+// comes into use. vm_rest: a thread of the background. Waking: any thread, in traps.
+//
+// Keeps vm.rest, vm.rest-wake, vm.rest-touched and vm.rest-seams.
+
+#include "vm/backend.h"
+#include "vm/check.h"
+#include "vm/os.h"
+
+#include <string.h>
+
+enum {
+  FIRST = 16,     // rounds without a write after which a chunk is due
+  PATIENCE = 6,   // and, as often as it did not pay, up to FIRST << PATIENCE
+  WORTH = 64,     // rounds of rest that pay for laying and waking
+  AT_ONCE = 4,    // chunks laid by one call
+  TRIES = 100000, // of a call that fails only while the system is short of something
+};
+
+static AO_t all_runs; // of chunks at rest, in all regions: each is two mappings more at most
+
+static inline size_t chunk_pages(const vm_region *region) { return VM_HUGE >> region->page_shift; }
+
+size_t vm_rest_bytes(const vm_backend *back_end, size_t chunks) {
+  if (!back_end->rests || chunks < 2) { // there is nothing to be had from leaving out the only one
+    return 0;
+  }
+  return (sizeof(struct vm_rest) + chunks * sizeof(struct vm_rest_chunk) + 7) & ~(size_t)7;
+}
+
+void vm_rest_open(vm_region *region) { region->rest->limit = os_limit_mappings(); }
+
+static void runs_tell(struct vm_rest *rest, uint64_t runs) {
+  at_add(&all_runs, runs - at_load(&rest->runs));
+  at_store(&rest->runs, runs);
+}
+
+void vm_rest_close(vm_region *region) {
+  if (region->rest != NULL) {
+    runs_tell(region->rest, 0);
+  }
+}
+
+// ---- The state of a chunk.
+
+static void state_set(struct vm_rest_chunk *chunk, enum vm_rest_state state) {
+  at32_store_release(&chunk->state, state);
+  os_point();
+  os_wake_all(&chunk->state);
+}
+
+static bool state_change(struct vm_rest_chunk *chunk, enum vm_rest_state from, enum vm_rest_state to) {
+  bool done = at32_cas_full(&chunk->state, from, to);
+  os_point();
+  return done;
+}
+
+static bool is_read_only(uint32_t state) { return state == VM_REST_NEW || state == VM_RESTING; }
+
+bool vm_rests(const vm_region *region, size_t page) {
+  return region->rest != NULL &&
+         is_read_only(at32_load_acquire(&region->rest->chunk[page / chunk_pages(region)].state));
+}
+
+static int protect(vm_region *region, size_t from, size_t to, enum os_access access) {
+  return os_protect(region->base + from * VM_HUGE, (to - from) * VM_HUGE, access);
+}
+
+// ---- Waking.
+
+// Whoever takes it is the only one who changes it and its mapping.
+static bool take(struct vm_rest_chunk *chunk) {
+  uint32_t state = at32_load_acquire(&chunk->state);
+  return is_read_only(state) && state_change(chunk, state, VM_REST_WAKING);
+}
+
+// The caller has the chunk LAYING or WAKING.
+static void awake(vm_region *region, size_t chunk) {
+  struct vm_rest *rest = region->rest;
+  at32_store(&rest->chunk[chunk].written, at32_load(&rest->round));
+  at32_add_full(&region->thaws, 1); // before others can see it awake (vm.rest-wake)
+  state_set(&rest->chunk[chunk], VM_AWAKE);
+}
+
+// A chunk that is soon woken was not worth laying: the next time it takes longer.
+static void patience_learn(struct vm_rest *rest, struct vm_rest_chunk *chunk) {
+  uint32_t patience = at32_load(&chunk->patience);
+  if (at32_load(&rest->round) - at32_load(&chunk->laid) < WORTH) {
+    at32_store(&chunk->patience, patience < PATIENCE ? patience + 1 : patience);
+  } else if (patience > 0) {
+    at32_store(&chunk->patience, patience - 1);
+  }
+}
+
+// Makes a chunk that the caller has taken writable, and with it as many of its neighbours as it takes if there is no
+// mapping left (vm.rest-seams).
+static void wake_taken(vm_region *region, size_t chunk) {
+  struct vm_rest *rest = region->rest;
+  size_t from = chunk, to = chunk + 1;
+  patience_learn(rest, &rest->chunk[chunk]);
+  for (int tries = 0; protect(region, from, to, OS_READ_WRITE) != 0; tries++) {
+    VM_CHECK(tries < TRIES, "the chunk at %p cannot be made writable again", (void *)(region->base + chunk * VM_HUGE));
+    while (from > 0 && take(&rest->chunk[from - 1])) {
+      from--;
+    }
+    while (to < region->chunks && take(&rest->chunk[to])) {
+      to++;
+    }
+    os_yield();
+  }
+  at_add(&rest->woken, to - from);
+  for (size_t i = from; i < to; i++) {
+    awake(region, i);
+  }
+}
+
+// When it returns the chunk was awake at some moment during the call. Waits for nobody but who makes one call to the
+// system (vm.rest-wake).
+static void wake(vm_region *region, size_t chunk) {
+  struct vm_rest_chunk *c = &region->rest->chunk[chunk];
+  VM_CHECK_FULL(at32_load(&region->frozen) == 0, "the chunk at %p is woken while the process forks",
+                (void *)(region->base + chunk * VM_HUGE));
+  sigset_t all, before;
+  sigfillset(&all);
+  os_mask(SIG_BLOCK, &all, &before); // a handler of the program might touch the chunk
+  for (uint32_t state; (state = at32_load_acquire(&c->state)) != VM_AWAKE;) {
+    if (!is_read_only(state)) {
+      os_wait(&c->state, state);
+    } else if (take(c)) {
+      wake_taken(region, chunk);
+      break;
+    }
+  }
+  os_mask(SIG_SETMASK, &before, NULL);
+}
+
+void vm_rouse(vm_region *region, size_t page, size_t count) {
+  if (region->rest == NULL || count == 0) {
+    return;
+  }
+  at_fence_full(); // vm.rest-touched: what the caller has said before is seen by who lays, or the state is seen here
+  for (size_t chunk = page / chunk_pages(region); chunk <= (page + count - 1) / chunk_pages(region); chunk++) {
+    if (at32_load_acquire(&region->rest->chunk[chunk].state) != VM_AWAKE) {
+      wake(region, chunk);
+    }
+  }
+}
+
+bool vm_rest_fault(vm_region *region, int signo, const void *address) {
+  size_t chunk = (size_t)((const char *)address - region->base) / VM_HUGE;
+  if (region->rest == NULL || signo != SIGSEGV || at32_load_acquire(&region->rest->chunk[chunk].state) == VM_AWAKE) {
+    return false;
+  }
+  if (vm_claim_settling()) {
+    vm_fatal(VM_VIEW_TOUCHED, address);
+  }
+  wake(region, chunk);
+  return true;
+}
+
+// ---- Harvests.
+
+void vm_rest_begin(vm_region *region) {
+  if (region->rest != NULL) {
+    at32_store_release(&region->rest->able, vm_trap_install(SIGSEGV));
+  }
+}
+
+void vm_rest_end(vm_region *region) {
+  vm_rouse(region, 0, at_load_acquire(&region->top)); // who lays now sees that there is no consumer
+}
+
+// A consumer may ask for one part after the other: where it goes back, a round ends.
+static void round_count(struct vm_rest *rest, int consumer, size_t page, size_t limit) {
+  if (page < rest->next[consumer]) {
+    at32_store(&rest->round, at32_load(&rest->round) + 1);
+  }
+  rest->next[consumer] = limit;
+}
+
+static bool is_due(struct vm_rest *rest, struct vm_rest_chunk *chunk) {
+  uint32_t round = at32_load(&rest->round),
+           rounds = at32_load(&rest->eager) ? 1 : (uint32_t)FIRST << at32_load(&chunk->patience);
+  return at32_load(&chunk->state) == VM_AWAKE && round - at32_load(&chunk->asked) <= 1 &&
+         round - at32_load(&chunk->written) >= rounds;
+}
+
+void vm_rest_harvest(vm_region *region, int consumer, size_t page, size_t limit) {
+  struct vm_rest *rest = region->rest;
+  size_t from = page, count = chunk_pages(region),
+         top = at_load_acquire(&region->top); // [from, base) is to be harvested
+  bool due = false;
+  round_count(rest, consumer, page, limit);
+  for (size_t base = page - page % count; base < limit; base += count) {
+    struct vm_rest_chunk *chunk = &rest->chunk[base / count];
+    uint32_t state = at32_load_acquire(&chunk->state);
+    at32_store(&chunk->asked, at32_load(&rest->round));
+    if (!is_read_only(state)) {
+      due |= is_due(rest, chunk);
+      continue;
+    }
+    if (from < base) {
+      vm_dirty_harvest(region, from, base);
+    }
+    from = base + count;
+    if (state == VM_REST_NEW) {
+      // vm.rest: it was read-only before this search began, and the search is of all of it, whatever the consumer asked
+      // for.
+      vm_dirty_harvest(region, base, from < top ? from : top);
+      state_change(chunk, VM_REST_NEW, VM_RESTING);
+    }
+  }
+  if (from < limit) {
+    vm_dirty_harvest(region, from, limit);
+  }
+  if (due) {
+    at32_store_release(&rest->due, 1);
+  }
+}
+
+void vm_rest_written(vm_region *region, size_t page, size_t limit) {
+  struct vm_rest *rest = region->rest;
+  for (size_t at = page; rest != NULL && at < limit; at += chunk_pages(region) - at % chunk_pages(region)) {
+    at32_store(&rest->chunk[at / chunk_pages(region)].written, at32_load(&rest->round));
+  }
+}
+
+// ---- Laying.
+
+// vm.rest-touched: asked when the state is LAYING.
+static bool may_rest(vm_region *region, size_t chunk) {
+  if (!vm_dirty_tracked(region)) {
+    return false;
+  }
+  size_t first = chunk * chunk_pages(region);
+  for (size_t page = first; page < first + chunk_pages(region); page++) {
+    if (vm_touched(region, page) || (region->config.rests != NULL && !region->config.rests(region->config.arg, page))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Not now, nor soon.
+static void postpone(struct vm_rest *rest, struct vm_rest_chunk *chunk) {
+  uint32_t patience = at32_load(&chunk->patience);
+  at32_store(&chunk->patience, patience < PATIENCE ? patience + 1 : patience);
+  at32_store(&chunk->written, at32_load(&rest->round));
+}
+
+static bool lay(vm_region *region, size_t chunk) {
+  struct vm_rest *rest = region->rest;
+  struct vm_rest_chunk *c = &rest->chunk[chunk];
+  if (!state_change(c, VM_AWAKE, VM_REST_LAYING)) {
+    return false;
+  }
+  if (!may_rest(region, chunk)) {
+    postpone(rest, c);
+    state_set(c, VM_AWAKE);
+    return false;
+  }
+  if (protect(region, chunk, chunk + 1, OS_READ) != 0) {
+    for (int tries = 0; protect(region, chunk, chunk + 1, OS_READ_WRITE) != 0;
+         tries++) { // what has changed, if anything
+      VM_CHECK(tries < TRIES, "the chunk at %p cannot be made writable again",
+               (void *)(region->base + chunk * VM_HUGE));
+      os_yield();
+    }
+    postpone(rest, c);
+    awake(region, chunk);
+    return false;
+  }
+  at32_store(&c->laid, at32_load(&rest->round));
+  at_add(&rest->laid, 1);
+  state_set(c, VM_REST_NEW);
+  return true;
+}
+
+static size_t chunks_used(const vm_region *region) {
+  return (at_load_acquire(&region->top) + chunk_pages(region) - 1) / chunk_pages(region);
+}
+
+static uint64_t runs_count(const vm_region *region, uint64_t *resting) {
+  uint64_t runs = 0;
+  bool before = false;
+  *resting = 0;
+  for (size_t i = 0; i < chunks_used(region); i++) {
+    bool rests = at32_load(&region->rest->chunk[i].state) != VM_AWAKE;
+    runs += rests && !before;
+    *resting += rests;
+    before = rests;
+  }
+  return runs;
+}
+
+static bool has_neighbour(const vm_region *region, size_t chunk) {
+  const struct vm_rest_chunk *c = &region->rest->chunk[chunk];
+  return (chunk > 0 && is_read_only(at32_load(&c[-1].state))) ||
+         (chunk + 1 < region->chunks && is_read_only(at32_load(&c[1].state)));
+}
+
+static size_t lay_some(vm_region *region) {
+  struct vm_rest *rest = region->rest;
+  size_t laid = 0, used = chunks_used(region);
+  for (size_t i = 0; i < used && laid < AT_ONCE; i++) {
+    if (!is_due(rest, &rest->chunk[i])) {
+      continue;
+    }
+    bool alone = !has_neighbour(region, i);
+    if (alone && 2 * at_load(&all_runs) >= rest->limit / 4) { // vm.rest-seams
+      at32_store(&rest->chunk[i].written, at32_load(&rest->round));
+    } else if (lay(region, i)) {
+      laid++;
+      if (alone) {
+        runs_tell(rest, at_load(&rest->runs) + 1);
+      }
+    }
+  }
+  uint64_t resting;
+  runs_tell(rest, runs_count(region, &resting));
+  return laid;
+}
+
+bool vm_wants_rest(const vm_region *region) { return region->rest != NULL && at32_load(&region->rest->due) != 0; }
+
+bool vm_rest(vm_region *region) {
+  struct vm_rest *rest = region->rest;
+  if (!vm_wants_rest(region) || !at32_cas_full(&rest->laying, 0, 1)) {
+    return false;
+  }
+  size_t laid = 0;
+  at32_store(&rest->due, 0);
+  // Others may have put a handler of theirs before ours.
+  if (vm_dirty_tracked(region) && at32_load_acquire(&rest->able) && vm_trap_install(SIGSEGV)) {
+    sigset_t all, before;
+    sigfillset(&all);
+    os_mask(SIG_BLOCK, &all, &before); // whoever writes to a chunk that is LAYING waits for us
+    laid = lay_some(region);
+    os_mask(SIG_SETMASK, &before, NULL);
+  }
+  if (laid == AT_ONCE) {
+    at32_store(&rest->due, 1);
+  }
+  at32_store_release(&rest->laying, 0);
+  return laid != 0;
+}
+
+void vm_rest_figures_get(const vm_region *region, vm_rest_figures *out) {
+  memset(out, 0, sizeof *out);
+  if (region->rest != NULL) {
+    out->laid = at_load(&region->rest->laid);
+    out->woken = at_load(&region->rest->woken);
+    runs_count(region, &out->resting);
+  }
+}
+
+// ---- Fork.
+
+void vm_rest_spare(vm_region *region, vm_spares *spares, void *arg) {
+  for (size_t page = 0, top = at_load(&region->top); region->rest != NULL && page < top; page++) {
+    if (vm_rests(region, page) && spares(arg, page)) {
+      wake(region, page / chunk_pages(region));
+    }
+  }
+}
+
+void vm_rest_forget(vm_region *region) {
+  struct vm_rest *rest = region->rest;
+  for (size_t i = 0; rest != NULL && i < region->chunks; i++) {
+    at32_store(&rest->chunk[i].state, VM_AWAKE);
+    at32_store(&rest->chunk[i].written, at32_load(&rest->round));
+  }
+  if (rest != NULL) {
+    at32_store(&rest->laying, 0);
+    runs_tell(rest, 0);
+  }
+}
