@@ -15,7 +15,8 @@
 // with a message; errors of resources and input return NULL or a status, and
 // veil_error() says why.
 //
-// Signals: veil handles SIGBUS or SIGSEGV, by the back end, and the option's stop signal. Faults that are not veil's go to the handler that the
+// Signals: veil handles SIGBUS or SIGSEGV, by the back end (with generations, or while a service watches for writes, SIGSEGV in any case), and the option's
+// stop signal. Faults that are not veil's go to the handler that the
 // program has installed, before or after veil_open, or kill as they would without veil. A handler that is installed while heaps are
 // open takes veil's place until the next stop (veil_collect makes one): no object may be touched in between. While one of
 // these signals is blocked, by a thread or by the mask of a running handler, objects may not be touched either; blocking the stop signal holds up

@@ -17,7 +17,7 @@ enum {
   EACH = 3,
   VEILED = 1, // of EACH, the one that is veiled, but never touched by a system call
   PAGES = CHUNKS * EACH,
-  CHUNK = VM_HUGE / 4096
+  CHUNK = VM_HUGE / 4096,
 };
 enum { WRITERS = 2, SYSTEM = WRITERS, WORDS, CONSUMERS = 2, LAYERS = 1, THREADS = WORDS + CONSUMERS + LAYERS + 1 };
 
