@@ -43,6 +43,7 @@ static inline char *gc_birth_take(gc_minor *minor, gc_birth *birth, bool leaf, b
   char *cell = birth->free;
   if (__builtin_expect((size_t)(birth->end - cell) >= bytes, 1)) {
     birth->free = cell + bytes;
+    __builtin_prefetch(cell + 512, 1); // the atomic operation on the original's header waits for all stores before it
     return cell;
   }
   return gc_birth_take_slow(minor, birth, leaf, promote, bytes);

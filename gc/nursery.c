@@ -17,7 +17,7 @@
 #include "gc/young.h"
 
 enum {
-  WINDOW = 8,                // minor cycles that are judged together
+  WINDOW = 8,                // minor cycles that are judged together; of a trial, half as many
   TRIAL_SHARE = 2,           // a trial may cost this part of what major cycles have cost since the last one, …
   TRIALS = 5,                // … and half of that after each that fails, down to so many halves
   SHARE_OF_USED = 32,        // the nursery may be this part of what is in use
@@ -68,8 +68,9 @@ static uint64_t most(const gc_heap *heap) {
   return heap->config.nursery != 0 ? limit : min64(limit, max64(GC_NURSERY_USUAL, gc_used_bytes(heap) / SHARE_OF_USED));
 }
 
+// By itself it does without until the first flip: what a program makes first, it keeps.
 void gc_nursery_open(gc_heap *heap) {
-  if (gc_has_young(heap)) {
+  if (heap->config.generations == GC_GENERATIONS_ON) {
     at_store(&heap->nursery, most(heap));
     at_store(&heap->young_on, 1);
   }
@@ -101,6 +102,7 @@ static void judge(gc_heap *heap) {
   }
   if (gc_generations_pay(&yield)) {
     heap->trials = 0;
+    heap->on_trial = false;
   } else {
     switch_off(heap, cost);
   }
@@ -126,7 +128,8 @@ void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns,
   of->ns += pause_ns;
   of->taken += taken;
   of->survived += survived;
-  if (of->cycles >= WINDOW && of->taken >= WINDOW / 2 * in.size) {
+  unsigned window = heap->on_trial ? WINDOW / 2 : WINDOW;
+  if (of->cycles >= window && of->taken >= window / 2 * in.size) {
     judge(heap);
   }
 }
@@ -143,7 +146,8 @@ void gc_nursery_major_ended(gc_heap *heap, uint64_t ns, uint64_t freed) {
 }
 
 bool gc_nursery_wants_trial(const gc_heap *heap) {
-  return !at_load(&heap->young_on) && at_load(&heap->major_ns) >= (heap->trial_ns * TRIAL_SHARE) << (heap->trials - 1);
+  return !at_load(&heap->young_on) &&
+         (heap->trials == 0 || at_load(&heap->major_ns) >= (heap->trial_ns * TRIAL_SHARE) << (heap->trials - 1));
 }
 
 void gc_nursery_flip(gc_heap *heap) {
@@ -153,5 +157,6 @@ void gc_nursery_flip(gc_heap *heap) {
   at_add(&heap->young_switches, 1);
   at_store(&heap->young_on, 1);
   at_store(&heap->nursery, min64(GC_NURSERY_USUAL, most(heap)));
+  heap->on_trial = true;
   window_reset(heap);
 }

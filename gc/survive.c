@@ -148,12 +148,26 @@ static void slot_forward(void *arg, gc_seen seen, uintptr_t view) {
   }
 }
 
+// Few of an old page's slots are: whether any of eight may be a young reference.
+static inline bool any_near(const gc_minor *minor, AO_t volatile *at) {
+  bool any = false;
+  for (int i = 0; i < 8; i++) {
+    any |= is_near(minor, at_load(at + i));
+  }
+  return any;
+}
+
 static inline void plain_slots(gc_minor *minor, AO_t volatile *at, const AO_t volatile *limit) {
-  for (; at < limit; at++) {
+  while (at < limit) {
+    if (limit - at >= 8 && minor->old && !any_near(minor, at)) {
+      at += 8;
+      continue;
+    }
     uint64_t word = at_load(at);
     if (is_near(minor, word)) {
       near_slot(minor, (gc_seen){{at}, word}, word);
     }
+    at++;
   }
 }
 

@@ -14,7 +14,7 @@ enum { CHUNK_BLOCKS = VM_HUGE / GC_BLOCK };
 
 // gc_heap.young_tracking. While nothing is young, writes need not be told: but to lift the protection of all that is
 // old takes too long for a pause.
-enum { TRACKED, TRACKED_IN_VAIN, UNTRACKING, UNTRACKED };
+enum { TRACKED, TRACKED_IN_VAIN, UNTRACKING, UNTRACKED, PREPARED /* a flip will need it */ };
 
 void gc_young_size(gc_heap *heap) {
   if (heap->config.generations == GC_GENERATIONS_OFF) {
@@ -42,6 +42,10 @@ bool gc_young_open(gc_heap *heap) {
   births_reset(heap);
   at_store(&heap->fresh, heap->young_blocks);
   if (!gc_has_young(heap)) {
+    return true;
+  }
+  if (heap->config.generations == GC_GENERATIONS_AUTO) {
+    at_store(&heap->young_tracking, UNTRACKED); // see gc_nursery_open
     return true;
   }
   heap->young_consumer = vm_dirty_open(heap->region);
@@ -76,18 +80,19 @@ bool gc_young_settle(gc_heap *heap) {
 }
 
 void gc_young_prepare(gc_heap *heap) {
-  if (!gc_has_young(heap) || !gc_nursery_wants_trial(heap) || at_load_acquire(&heap->young_tracking) != UNTRACKED) {
+  if (!gc_has_young(heap) || !gc_nursery_wants_trial(heap) || at_cas_full(&heap->young_tracking, TRACKED_IN_VAIN, PREPARED) ||
+      at_load_acquire(&heap->young_tracking) != UNTRACKED) {
     return;
   }
   int consumer = vm_dirty_open(heap->region);
   if (consumer >= 0) {
     heap->young_consumer = consumer;
-    at_store_release(&heap->young_tracking, TRACKED_IN_VAIN);
+    at_store_release(&heap->young_tracking, PREPARED);
   }
 }
 
 bool gc_young_track(gc_heap *heap) {
-  if (!at_cas_full(&heap->young_tracking, TRACKED_IN_VAIN, TRACKED)) {
+  if (!at_cas_full(&heap->young_tracking, PREPARED, TRACKED)) {
     return false;
   }
   at32_store(&heap->young_mask, 1u << heap->young_consumer);
