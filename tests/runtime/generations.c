@@ -271,6 +271,11 @@ ON_ALL_BACK_ENDS(generations, they_are_switched_off_while_they_do_not_pay_and_on
   cr_assert_eq(veil_add_roots(heap, root, 4), VEIL_OK);
   enum { PLACES = 150000 };
   table_make(PLACES);
+  cr_assert_eq(stats_of(heap).nursery_bytes, 0, "what a program makes first, it keeps");
+  for (int i = 0; i < 4000 && stats_of(heap).nursery_switches == 0; i++) {
+    garbage_make(2 * MIB);
+  }
+  cr_assert_eq(stats_of(heap).major_cycles, 1, "they are tried from the first flip on");
   uint64_t random = 1;
   for (int i = 0; i < 200 && stats_of(heap).nursery_bytes != 0; i++) {
     table_churn(PLACES, &random, 20000);
