@@ -208,6 +208,7 @@ typedef struct gc_heap {
 
   // The nursery (young.h). Atomic:
   gc_stack young_free;       // with memory, accessible, stale
+  gc_stack young_empty;      // without memory: it was given back
   gc_stack young_partial[2]; // with gaps; [1] leaf
   AO_t young_fresh;          // blocks of the zone from here on never had memory
   gc_stack born_ready;       // old blocks for what is promoted: with memory, accessible, armed, in no space

@@ -108,7 +108,7 @@ static void blocks_empty(gc_heap *heap, uint32_t block, uint32_t count) {
   vm_release(heap->region, gc_block_page(heap, block), (size_t)count * heap->block_pages);
   gc_commit_uncount(heap, (size_t)count * GC_BLOCK);
   gc_memory_returned(heap, (size_t)count * GC_BLOCK);
-  blocks_push(heap, &heap->empty, block, count);
+  blocks_push(heap, block < heap->young_blocks ? &heap->young_empty : &heap->empty, block, count);
 }
 
 static uint64_t free_count(const gc_heap *heap) {
@@ -117,6 +117,10 @@ static uint64_t free_count(const gc_heap *heap) {
 }
 
 static void block_put_back(gc_heap *heap, uint32_t block) {
+  if (block < heap->young_blocks) {
+    gc_stack_push(heap, &heap->young_free, block);
+    return;
+  }
   // Blocks of `ready` count as veiled from here on; so do those that are.
   size_t page = gc_block_page(heap, block);
   bool open = !(vm_claims(heap->region, page) & VM_UNSCANNED) && vm_is_open(heap->region, page);
@@ -126,11 +130,11 @@ static void block_put_back(gc_heap *heap, uint32_t block) {
   gc_stack_push(heap, open ? &heap->open_free : &heap->veiled_free, block);
 }
 
-// Takes all free blocks and marks them in heap->trim. One past the last chunk that has any.
-static size_t free_mark(gc_heap *heap) {
-  gc_stack *stacks[] = {&heap->open_free, &heap->veiled_free, &heap->ready, &heap->born_ready};
+// Takes all free blocks, of the nursery's zone or of the rest, and marks them in heap->trim. One past the last chunk that has any.
+static size_t free_mark(gc_heap *heap, bool zone) {
+  gc_stack *stacks[] = {&heap->young_free, &heap->open_free, &heap->veiled_free, &heap->ready, &heap->born_ready};
   size_t chunks = 0;
-  for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
+  for (size_t i = zone ? 0 : 1; i < (zone ? 1 : sizeof stacks / sizeof *stacks); i++) {
     for (uint32_t block; (block = gc_stack_pop(heap, stacks[i])) != GC_NONE;) {
       size_t chunk = block / CHUNK_BLOCKS;
       heap->trim[chunk] |= 1u << block % CHUNK_BLOCKS;
@@ -142,8 +146,8 @@ static size_t free_mark(gc_heap *heap) {
 
 // Gives up to `wanted` free blocks back, and up to a chunk more: whole chunks, and single blocks of those that are no huge page (vm.huge). From
 // high addresses on, so that the heap is compact. How many.
-static uint64_t free_give_back_locked(gc_heap *heap, uint64_t wanted) {
-  size_t chunks = free_mark(heap);
+static uint64_t free_give_back_locked(gc_heap *heap, uint64_t wanted, bool zone) {
+  size_t chunks = free_mark(heap, zone);
   uint64_t freed = 0;
   for (size_t chunk = chunks; chunk-- > 0;) {
     uint32_t first = (uint32_t)chunk * CHUNK_BLOCKS, rest = heap->trim[chunk];
@@ -173,7 +177,10 @@ bool gc_free_memory(gc_heap *heap, size_t bytes) {
   }
   size_t freed = gc_kept_release_locked(heap, bytes);
   if (freed < bytes) {
-    freed += free_give_back_locked(heap, (bytes - freed) / GC_BLOCK + 1) * GC_BLOCK;
+    freed += free_give_back_locked(heap, (bytes - freed) / GC_BLOCK + 1, false) * GC_BLOCK;
+  }
+  if (freed < bytes) {
+    freed += free_give_back_locked(heap, (bytes - freed) / GC_BLOCK + 1, true) * GC_BLOCK;
   }
   at_store_release(&heap->trim_lock, 0);
   return freed != 0;
@@ -185,7 +192,7 @@ static bool blocks_trim_locked(gc_heap *heap, uint64_t keep) {
   if (there < keep + (vm_huge_works(heap->region) ? CHUNK_BLOCKS : 1)) {
     return false;
   }
-  return free_give_back_locked(heap, wanted < TRIM_STEP ? wanted : TRIM_STEP) != 0;
+  return free_give_back_locked(heap, wanted < TRIM_STEP ? wanted : TRIM_STEP, false) != 0;
 }
 
 // What the large zone keeps beyond `keep` bytes, and what it kept in vain.
@@ -195,17 +202,23 @@ static bool kept_trim_locked(gc_heap *heap, uint64_t keep) {
   return wanted != 0 && gc_kept_release_locked(heap, wanted < TRIM_STEP * GC_BLOCK ? wanted : TRIM_STEP * GC_BLOCK) != 0;
 }
 
-static bool trim_to(gc_heap *heap, uint64_t keep_blocks, uint64_t keep_bytes) {
+// What is free of the nursery's zone.
+static bool zone_trim_locked(gc_heap *heap, uint64_t keep) {
+  uint64_t there = at_load(&heap->young_free.count);
+  return there > keep && free_give_back_locked(heap, there - keep, true) != 0;
+}
+
+static bool trim_to(gc_heap *heap, uint64_t keep_blocks, uint64_t keep_bytes, uint64_t keep_zone) {
   if (gc_phase_now(heap) != GC_IDLE || !at_cas_full(&heap->trim_lock, 0, 1)) {
     return false;
   }
-  bool freed = kept_trim_locked(heap, keep_bytes) || blocks_trim_locked(heap, keep_blocks);
+  bool freed = kept_trim_locked(heap, keep_bytes) || blocks_trim_locked(heap, keep_blocks) || zone_trim_locked(heap, keep_zone);
   at_store_release(&heap->trim_lock, 0);
   return freed;
 }
 
-bool gc_trim(gc_heap *heap) { return trim_to(heap, gc_pace_keep(heap), gc_pace_kept(heap, gc_kept_bytes(heap))); }
-bool gc_trim_idle(gc_heap *heap) { return trim_to(heap, gc_pace_keep_idle(heap), 0); }
+bool gc_trim(gc_heap *heap) { return trim_to(heap, gc_pace_keep(heap), gc_pace_kept(heap, gc_kept_bytes(heap)), UINT64_MAX); }
+bool gc_trim_idle(gc_heap *heap) { return trim_to(heap, gc_pace_keep_idle(heap), 0, 0); }
 
 bool gc_provide(gc_heap *heap, unsigned blocks) {
   if (at_load(&heap->veiled_free.count) >= blocks) {

@@ -39,6 +39,7 @@ bool gc_young_open(gc_heap *heap) {
   gc_stack_reset(&heap->young_partial[0]);
   gc_stack_reset(&heap->young_partial[1]);
   gc_stack_reset(&heap->young_large_dead);
+  gc_stack_reset(&heap->young_empty);
   births_reset(heap);
   at_store(&heap->fresh, heap->young_blocks);
   if (!gc_has_young(heap)) {
@@ -99,7 +100,25 @@ bool gc_young_track(gc_heap *heap) {
   return true;
 }
 
-// The zone gets memory as it is needed, and gives none back: a chunk in one huge page, or a block.
+// Memory that was given back is had block by block.
+static uint32_t empty_commit(gc_heap *heap) {
+  if (at_load(&heap->young_empty.count) == 0 || !gc_commit_count(heap, GC_BLOCK)) {
+    return GC_NONE;
+  }
+  uint32_t block = gc_stack_pop(heap, &heap->young_empty);
+  if (block == GC_NONE || !vm_commit(heap->region, gc_block_page(heap, block), heap->block_pages)) {
+    gc_commit_uncount(heap, GC_BLOCK);
+    if (block != GC_NONE) {
+      gc_stack_push(heap, &heap->young_empty, block);
+    }
+    return GC_NONE;
+  }
+  gc_memory_got(heap, GC_BLOCK);
+  vm_open(heap->region, gc_block_page(heap, block), heap->block_pages);
+  return block;
+}
+
+// The zone gets memory as it is needed: a chunk in one huge page, or a block.
 static uint32_t fresh_commit(gc_heap *heap) {
   for (;;) {
     uint64_t block = at_load(&heap->young_fresh);
@@ -133,6 +152,7 @@ static uint32_t fresh_commit(gc_heap *heap) {
 
 static uint32_t take(gc_heap *heap, bool leaf, uint8_t space) {
   uint32_t block = gc_stack_pop(heap, &heap->young_free);
+  block = block != GC_NONE ? block : empty_commit(heap);
   block = block != GC_NONE ? block : fresh_commit(heap);
   if (block == GC_NONE) {
     return GC_NONE;

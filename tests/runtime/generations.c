@@ -287,7 +287,7 @@ ON_ALL_BACK_ENDS(generations, they_are_switched_off_while_they_do_not_pay_and_on
   cr_assert_eq(stats_of(heap).minor_cycles, minors, "there is nothing young");
   bool traps = strcmp(back_end, "none") != 0; // there every old page is looked at each time
   uint64_t on = 0;
-  for (int i = 0; i < 4000 && on < 30; i++) {
+  for (int i = 0; i < (traps ? 4000 : 100) && on < 30; i++) {
     garbage_make(2 * MIB);
     on = stats_of(heap).nursery_bytes != 0 ? on + 1 : 0;
   }
@@ -308,6 +308,25 @@ ON_ALL_BACK_ENDS(generations, the_nursery_is_as_large_as_the_pause_allows) {
     garbage_make(4 * MIB);
   }
   cr_assert_leq(stats_of(heap).nursery_bytes, 2 * MIB);
+  end();
+}
+
+ON_ALL_BACK_ENDS(generations, an_idle_heap_gives_the_nurserys_memory_back) {
+  START_OR_SKIP(.back_end = back_end, .limit = 256 * MIB, .generations = VEIL_GENERATIONS_ON, .nursery = 16 * MIB, .idle = 20);
+  cr_assert_eq(veil_add_roots(heap, root, 4), VEIL_OK);
+  for (int round = 0; round < 3; round++) {
+    root[0] = list_make(self, 10000);
+    garbage_make(40 * MIB);
+    uint64_t held = stats_of(heap).held_max_bytes;
+    cr_assert_geq(held, 16 * MIB);
+    for (int i = 0; i < 5000 && stats_of(heap).held_bytes > 12 * MIB; i++) {
+      veil_block_begin(self);
+      sleep_ms(1);
+      veil_block_end(self);
+    }
+    cr_assert_leq(stats_of(heap).held_bytes, 12 * MIB, "at most %lu bytes were held, %lu are", (unsigned long)held, (unsigned long)stats_of(heap).held_bytes);
+    cr_assert_eq(list_check(root[0]), 10000);
+  }
   end();
 }
 
