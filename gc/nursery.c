@@ -43,6 +43,8 @@ uint64_t gc_nursery_next(const gc_nursery_in *in) {
     uint64_t budget = max64(in->target_ns, 2 * in->fixed_ns);
     if (in->pause_ns > budget) {
       size = max64(size / 8, (uint64_t)((double)size * (double)budget / (double)in->pause_ns));
+    } else if (in->pause_ns < budget / 4) {
+      size *= 2;
     } else if (in->pause_ns < budget / 4 * 3) {
       size += size / 8;
     }
@@ -156,7 +158,7 @@ void gc_nursery_flip(gc_heap *heap) {
   }
   at_add(&heap->young_switches, 1);
   at_store(&heap->young_on, 1);
-  at_store(&heap->nursery, min64(GC_NURSERY_USUAL, most(heap)));
+  at_store(&heap->nursery, min64(GC_NURSERY_TRIAL, most(heap)));
   heap->on_trial = true;
   window_reset(heap);
 }

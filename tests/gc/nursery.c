@@ -32,6 +32,8 @@ Test(nursery, it_grows_slowly_while_pauses_are_short) {
   gc_nursery_in in = usual;
   in.pause_ns = in.target_ns / 2;
   cr_assert_eq(gc_nursery_next(&in), in.size + in.size / 8);
+  in.pause_ns = in.target_ns / 5; // far from it
+  cr_assert_eq(gc_nursery_next(&in), 2 * in.size);
   in.size = in.most;
   cr_assert_eq(gc_nursery_next(&in), in.most);
 }
