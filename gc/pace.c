@@ -11,6 +11,7 @@
 #include "gc/gc.h"
 #include "gc/nursery.h"
 #include "gc/runs.h"
+#include "gc/young.h"
 
 enum {
   KEEP_LEAST = 64,       // blocks: what scanners hold ready, and a chunk or two
@@ -141,7 +142,9 @@ bool gc_wants_cycle(const gc_heap *heap) {
   }
   uint64_t used = gc_used_bytes(heap);
   gc_pace in = numbers(heap);
-  if (used >= at_load(&heap->most_bytes) || used + at_load(&heap->external_bytes) >= gc_pace_wish(&in)) {
+  // What fills the nursery is a minor cycle's business.
+  uint64_t old = gc_young_is_on(heap) ? above(used, min64(at_load(&heap->young_taken) * GC_BLOCK, at_load(&heap->nursery))) : used;
+  if (used >= at_load(&heap->most_bytes) || old + at_load(&heap->external_bytes) >= gc_pace_wish(&in)) {
     return true;
   }
   return used >= at_load(&heap->soft_bytes) &&
