@@ -104,7 +104,7 @@ __attribute__((noinline)) static void stack_clear(void) {
 int main(int argc, char **argv) {
   is_scanner = 0;
   chosen = argc > 3 ? atoi(argv[3]) : ITEMS / 2;
-  veil_options options = {.limit = (size_t)8 << 20, .back_end = argc > 1 ? argv[1] : NULL, .scanners = 1};
+  veil_options options = {.limit = (size_t)8 << 20, .back_end = argc > 1 ? argv[1] : NULL, .scanners = 1, .generations = VEIL_GENERATIONS_OFF};
   veil_heap *heap = veil_open(&options);
   if (heap == NULL) {
     fprintf(stderr, "%s\n", veil_error());
