@@ -11,11 +11,11 @@
 #include "gc/runs.h"
 #include "gc/young.h"
 
-// Memory that large objects have left makes room (gc.kept).
+// Memory that large objects have left makes room (gc.kept), or that the nursery does not use.
 static uint32_t block_take(gc_heap *heap) {
   gc_kept_yield(heap);
   uint32_t block = gc_block_take_open(heap);
-  while (block == GC_NONE && gc_kept_bytes(heap) != 0 && gc_free_memory(heap, GC_BLOCK)) {
+  while (block == GC_NONE && (gc_kept_bytes(heap) != 0 || at_load(&heap->young_free.count) != 0) && gc_free_memory(heap, GC_BLOCK)) {
     block = gc_block_take_open(heap);
   }
   return block;

@@ -77,6 +77,7 @@ char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, bool leaf, bool promo
     char *limit = birth->block != GC_NONE ? gc_block_alias(heap, birth->block) + GC_BLOCK : NULL;
     if (limit != NULL && bytes > GC_SMALL_MAX && birth->free + bytes <= limit - 8) {
       char *cell = birth->free;
+      gc_cell_fill((gc_cell){cell}, bytes); // until it has its header: other workers walk these pages by their tops
       cell_cross(heap, birth, cell, bytes);
       return cell;
     }

@@ -217,7 +217,9 @@ static bool trim_to(gc_heap *heap, uint64_t keep_blocks, uint64_t keep_bytes, ui
   return freed;
 }
 
-bool gc_trim(gc_heap *heap) { return trim_to(heap, gc_pace_keep(heap), gc_pace_kept(heap, gc_kept_bytes(heap)), UINT64_MAX); }
+bool gc_trim(gc_heap *heap) {
+  return trim_to(heap, gc_pace_keep(heap), gc_pace_kept(heap, gc_kept_bytes(heap)), gc_young_is_on(heap) ? UINT64_MAX : 0);
+}
 bool gc_trim_idle(gc_heap *heap) { return trim_to(heap, gc_pace_keep_idle(heap), 0, 0); }
 
 bool gc_provide(gc_heap *heap, unsigned blocks) {

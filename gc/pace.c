@@ -143,7 +143,7 @@ bool gc_wants_cycle(const gc_heap *heap) {
   uint64_t used = gc_used_bytes(heap);
   gc_pace in = numbers(heap);
   // What fills the nursery is a minor cycle's business.
-  uint64_t old = gc_young_is_on(heap) ? above(used, min64(at_load(&heap->young_taken) * GC_BLOCK, at_load(&heap->nursery))) : used;
+  uint64_t old = above(used, gc_young_born_bytes(heap));
   if (used >= at_load(&heap->most_bytes) || old + at_load(&heap->external_bytes) >= gc_pace_wish(&in)) {
     return true;
   }

@@ -26,7 +26,7 @@ static void written_end(gc_minor *minor, uint32_t next) {
 
 static void page_dirty(void *arg, size_t page) {
   gc_minor *minor = arg;
-  if (vm_claims(minor->heap->region, page) & VM_UNSCANNED) {
+  if (gc_is_untouched(minor->heap, page)) {
     return; // grey: no mutator has been there since the flip, nor can before it is armed; and who scans it remembers
   }
   uint32_t block = gc_page_block(minor->heap, page);
@@ -136,7 +136,7 @@ static void word_list(gc_heap *heap, size_t word, size_t *count) {
   for (uint64_t bits = at_load(&heap->remembered[word]); bits != 0; bits &= bits - 1) {
     size_t page = word * 64 + (size_t)__builtin_ctzll(bits);
     uint32_t block = gc_page_block(heap, page);
-    if (vm_claims(heap->region, page) & VM_UNSCANNED) {
+    if (gc_is_untouched(heap, page)) {
       continue; // grey: no mutator has been there since the flip, and who scans it remembers
     }
     if (gc_is_large(heap, block) && gc_space(heap, block) != 0 &&
@@ -248,7 +248,7 @@ void gc_flip_survivors_scan(gc_minor *minor) {
     gc_sweep_lock(heap); // it may be swept just now; then all that is left there stays
     bool from = gc_space(heap, b) == heap->from_space;
     for (size_t page = gc_block_page(heap, b); page < gc_block_page(heap, b + 1); page++) {
-      if (!(vm_claims(heap->region, page) & VM_UNSCANNED) && at32_load_acquire(&heap->top[page]) != 0) {
+      if (at32_load_acquire(&heap->top[page]) != 0) {
         cells_scan(minor, b, page, from);
       }
     }

@@ -277,7 +277,7 @@ void gc_sweep(gc_heap *heap) {
   large_sweep(heap, copier);
   gc_kept_swept(heap);
   gc_copier_give(heap, copier);
-  uint64_t live_bytes = gc_used_bytes(heap), born = at_load(&heap->born_bytes);
+  uint64_t live_bytes = gc_used_bytes(heap), born = at_load(&heap->born_bytes) + gc_young_born_bytes(heap);
   at_store(&heap->live_bytes, live_bytes);
   at_store(&heap->large_live_bytes, at_load(&heap->large_bytes));
   at_store(&heap->survived_bytes, live_bytes > born ? live_bytes - born : 0);

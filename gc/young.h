@@ -43,16 +43,26 @@ static inline bool gc_is_young(const gc_heap *heap, uintptr_t view) {
 
 // Whether what is born is young: not while generations do not pay.
 static inline bool gc_young_is_on(const gc_heap *heap) { return at_load(&heap->young_on) != 0; }
+// Bytes of blocks that were taken from the zone since the last minor cycle.
+static inline uint64_t gc_young_born_bytes(const gc_heap *heap) {
+  uint64_t taken = at_load(&heap->young_taken) * GC_BLOCK, nursery = at_load(&heap->nursery);
+  return !gc_young_is_on(heap) ? 0 : taken < nursery ? taken : nursery;
+}
 // In the pause: no old page need be tracked any more. gc_young_settle (gc.h) does the rest.
 void gc_young_untrack(gc_heap *heap);
 bool gc_young_unsettled(const gc_heap *heap);
 // In a flip: writes are tracked again. False: they are not, for gc_young_prepare (gc.h) did not see to it.
 bool gc_young_track(gc_heap *heap);
+// Whether the page is grey, and no mutator has been there since the flip. In a kept block one may have: before it was kept, at what a
+// flip has pinned there, or in a buffer. (The flag comes before the veil.)
+static inline bool gc_is_untouched(const gc_heap *heap, size_t page) {
+  return (vm_claims(heap->region, page) & VM_UNSCANNED) && !(gc_flags(heap, gc_page_block(heap, page)) & GC_BLOCK_KEPT);
+}
 // A page that no mutator has written since the flip, nor can before the caller opens it, was scanned: what is there is
 // no news to minor cycles.
 static inline void gc_young_forget(gc_heap *heap, size_t page) {
   uint32_t mask = at32_load(&heap->young_mask);
-  if (mask != 0) {
+  if (mask != 0 && !(gc_flags(heap, gc_page_block(heap, page)) & GC_BLOCK_KEPT)) {
     vm_dirty_forget(heap->region, page, 1, mask);
   }
 }

@@ -110,6 +110,7 @@ void gc_minor_free(gc_heap *heap) {
     return;
   }
   for (uint32_t head; (head = gc_stack_pop(heap, &heap->young_large_dead)) != GC_NONE;) {
+    at_add(&heap->born_bytes, -heap->large_size[head - heap->small_blocks]); // since the last flip: else it would be old
     gc_large_free(heap, head);
   }
 }

@@ -259,7 +259,9 @@ static enum laying lay_one(vm_region *region, size_t page, unsigned claim, uint8
     if (stamp != 0 && stamp_of(w) == stamp) {
       return SKIPPED;
     }
-    if (w & claim) {
+    // CLEAN may have come while a helper was opening the page for writing, before it was there: then it is not in force yet.
+    bool in_force = claim != VM_CLEAN || (is_free(w) && (w & VM_ACCESS & ~vm_claim_allows(region, w)) == 0);
+    if ((w & claim) && in_force) {
       if (with_stamp(w, stamp) == w || word_cas(region, page, w, with_stamp(w, stamp))) {
         return SKIPPED;
       }
