@@ -32,7 +32,7 @@ void rt_pace(rt_thread *self) {
   if (heap->options.torture && random_next(self) % heap->options.torture == 0) {
     rt_cycle_start(self);
   }
-  if (heap->options.torture && heap->options.generations != VEIL_GENERATIONS_OFF && random_next(self) % heap->options.torture == 0) {
+  if (heap->options.torture && heap->options.generations == VEIL_GENERATIONS_ON && random_next(self) % heap->options.torture == 0) {
     rt_minor(self, true);
   }
   // At most a few units per buffer, so that no allocation takes long.

@@ -101,6 +101,12 @@ static void settle_held(vm_region *region, size_t page, unsigned claims, bool wr
   }
 }
 
+static void helpers_wait(vm_region *region, size_t page) {
+  for (uint32_t w; ((w = word_load(region, page)) & VM_HELPERS) != 0;) {
+    vm_claim_wait(region, page, w);
+  }
+}
+
 // From here on helpers may open the page. Lays CLEAN where writes must be noticed, which has to be before any
 // helper sees the word. Drops `claim`, which the caller has settled. Returns the word.
 static uint32_t mark_settled(vm_region *region, size_t page, unsigned claim) {
@@ -117,6 +123,12 @@ static uint32_t mark_settled(vm_region *region, size_t page, unsigned claim) {
       if (w & VM_WAIT) {
         os_wake_all(&region->word[page]);
       }
+      if ((n & ~w & VM_CLEAN) && vm_touched(region, page)) { // vm.touched: the system may write there, so it counts as written
+        vm_dirty_note(region, page, ~0u);
+        vm_claim_change(region, page, VM_CLEAN, 0);
+        helpers_wait(region, page); // who has seen CLEAN opens for reading only
+        return word_load(region, page);
+      }
       return n;
     }
   }
@@ -132,9 +144,7 @@ static void written_held(vm_region *region, size_t page) {
     return;
   }
   vm_claim_change(region, page, VM_CLEAN, 0);
-  for (uint32_t w; ((w = word_load(region, page)) & VM_HELPERS) != 0;) {
-    vm_claim_wait(region, page, w);
-  }
+  helpers_wait(region, page);
 }
 
 // Opens a page that the caller holds as far as its claims allow, and lets it go. False if there
