@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <link.h>
 #include "tests/runtime/world.h"
+#include "vm/vm.h"
 
 static node *in_data = (node *)1, *in_bss;
 node *exported;
