@@ -148,7 +148,8 @@ void gc_nursery_major_ended(gc_heap *heap, uint64_t ns, uint64_t freed) {
 }
 
 bool gc_nursery_wants_trial(const gc_heap *heap) {
-  return !at_load(&heap->young_on) &&
+  // Where no page tells that it was written, each minor cycle looks at all that is old.
+  return !at_load(&heap->young_on) && heap->region->traps &&
          (heap->trials == 0 || at_load(&heap->major_ns) >= (heap->trial_ns * TRIAL_SHARE) << (heap->trials - 1));
 }
 

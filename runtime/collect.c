@@ -208,10 +208,7 @@ void rt_nap(rt_thread *self) {
 }
 
 static void verify_ended(veil_heap *heap) {
-  while (!at_cas_full(&heap->stop_lock, 0, 1)) {
-    rt_work_pause(heap); // whoever forks has the lock, and waits for us
-    sched_yield();
-  }
+  rt_stop_begin_working(heap);
   pause_record(heap, RT_FOR_OTHERS);
   rt_stop_world(heap, NULL);
   gc_verify_stopped(heap->gc, "at the end of a cycle");

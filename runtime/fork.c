@@ -245,7 +245,8 @@ static void locks_renew(veil_heap *heap) {
   at32_store(&heap->pausing, 0);
   at32_store(&heap->at_work, 0);
   at_store(&heap->scanners_active, 0);
-  at_store(&heap->stop_lock, 0);
+  at32_store(&heap->stop_tickets, 0);
+  at32_store(&heap->stop_serves, 0);
   heap->scanner_count = 0;
   heap->keeper_runs = false;
 }

@@ -131,8 +131,9 @@ struct veil_heap {
   rt_thread *threads;
   rt_thread *dead; // detached; kept so that use after detaching is seen
   uint32_t volatile thread_count; // changes under threads_lock; statistics read it without
-  // Whoever stops the world or flips.
-  AO_t stop_lock;
+  // stop_lock, of whoever stops the world or flips: tickets, in the order of asking. stop.c's.
+  uint32_t volatile stop_tickets;
+  uint32_t volatile stop_serves; // this ticket's turn
   sigset_t stop_saved_mask;
   // Atomic.
   uint32_t volatile stopping; // RT_STOP: mutators are to park
@@ -239,7 +240,9 @@ void rt_unblock(rt_thread *self);
 void rt_block_again(rt_thread *self, const rt_left *left); // as it was before, in this heap
 // Stops all mutators of the heap but `self` (NULL: the caller is none), in a critical section; signals are blocked until the world runs again.
 // One stopper at a time: rt_stop_begin may park first, and returns with the lock held and the world running.
+// In the order of asking: stops one after the other, as minor cycles may be, must not keep a fork or a flip waiting for ever.
 void rt_stop_begin(veil_heap *heap, rt_thread *self);
+void rt_stop_begin_working(veil_heap *heap); // as it, in a thread that counts as at work (rt.work), and pauses if it must
 void rt_stop_world(veil_heap *heap, rt_thread *self);
 void rt_resume_world(veil_heap *heap, rt_thread *self);
 void rt_stop_end(veil_heap *heap);

@@ -279,15 +279,33 @@ bool rt_stop_install(int signo) {
 }
 
 void rt_stop_begin(veil_heap *heap, rt_thread *self) {
-  while (!at_cas_full(&heap->stop_lock, 0, 1)) {
-    if (self != NULL) {
+  uint32_t ticket = at32_add_full(&heap->stop_tickets, 1);
+  while (at32_load_acquire(&heap->stop_serves) != ticket) {
+    if (self == NULL) {
+      uint32_t serves = at32_load_acquire(&heap->stop_serves);
+      if (serves != ticket) {
+        os_wait(&heap->stop_serves, serves);
+      }
+    } else {
       rt_safepoint(self); // whoever has the lock may be stopping us
+      sched_yield();
     }
+  }
+}
+
+void rt_stop_begin_working(veil_heap *heap) {
+  uint32_t ticket = at32_add_full(&heap->stop_tickets, 1);
+  while (at32_load_acquire(&heap->stop_serves) != ticket) {
+    rt_work_pause(heap); // whoever forks has the lock, and waits for us
     sched_yield();
   }
 }
 
-void rt_stop_end(veil_heap *heap) { at_store_release(&heap->stop_lock, 0); }
+void rt_stop_end(veil_heap *heap) {
+  if (at32_add_full(&heap->stop_serves, 1) + 1 != at32_load(&heap->stop_tickets)) {
+    os_wake_all(&heap->stop_serves);
+  }
+}
 
 static void stop_signal_send(veil_heap *heap, const rt_thread *self) {
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {

@@ -47,7 +47,8 @@ typedef enum veil_fork {
 // Generations: what was born last, in a nursery, is collected by itself in minor cycles, which stop the program; what survives two of them is old, and left to
 // the concurrent cycles. Old objects may be written like any others.
 typedef enum veil_generations {
-  VEIL_GENERATIONS_AUTO = 0, // minor cycles, each time a nursery's worth was born, while they free memory for less than other cycles do
+  VEIL_GENERATIONS_AUTO = 0, // minor cycles, each time a nursery's worth was born, while they free memory for less than other cycles do;
+                             // none with the back end `none`, which does not tell what was written
   VEIL_GENERATIONS_OFF = 1,  // every cycle traces all that lives
   VEIL_GENERATIONS_ON = 2    // minor cycles in any case
 } veil_generations;

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/time.h>
 #include "tests/runtime/world.h"
 
@@ -329,4 +330,42 @@ ON_ALL_BACK_ENDS(stops, several_threads_collect_at_once) {
     join(thread[i]);
   }
   end();
+}
+
+// ---- Who stops the world over and over.
+
+static void *stops_over_and_over(void *unused) {
+  veil_thread *me = veil_attach(heap);
+  node *volatile list = list_make(me, 20000); // each time it is looked at
+  ready++;
+  while (!over) {
+    veil_new(me, node);
+    veil_collect_minor(me);
+  }
+  EXPECT(list_check(list) == 20000);
+  veil_detach(me);
+  return NULL;
+}
+
+// On one processor, where whoever has just stopped the world is there first when it could be stopped again.
+ON_ALL_BACK_ENDS(stops, who_stops_the_world_over_and_over_lets_others_do_so) {
+  enum { TIMES = 50 };
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(sched_getcpu(), &one);
+  cr_assert(sched_setaffinity(0, sizeof one, &one) == 0);
+  START_OR_SKIP(.back_end = back_end, .generations = VEIL_GENERATIONS_ON, .nursery = MIB);
+  pthread_t thread = thread_start(stops_over_and_over, NULL);
+  while (!ready) {
+    veil_poll(self);
+  }
+  uint64_t before = stats_of(heap).minor_cycles;
+  for (int i = 0; i < TIMES; i++) {
+    veil_verify(self);
+  }
+  uint64_t others = stats_of(heap).minor_cycles - before;
+  over = 1;
+  join(thread);
+  end();
+  cr_assert_lt(others, 4 * TIMES, "the world was stopped %lu times by the other thread before it was %d times by this", (unsigned long)others, TIMES);
 }
