@@ -77,17 +77,18 @@ uint32_t gc_block_take_veiled(gc_heap *heap) {
   return block_start(heap, block);
 }
 
-uint32_t gc_block_take_open(gc_heap *heap) {
+// In haste it is rather one that is there than one that needs memory first: to have a chunk takes a millisecond.
+static uint32_t take_open(gc_heap *heap, bool haste) {
   uint32_t block = gc_stack_pop(heap, &heap->open_free);
   if (block == GC_NONE && !at_load(&heap->young_on)) {
     block = gc_stack_pop(heap, &heap->born_ready); // nothing is promoted any more
   }
   if (block == GC_NONE) {
     // Of the veiled ones only what the next cycle does not need, unless there is nothing else.
-    bool spare = at_load(&heap->veiled_free.count) > gc_pace_reserve(heap);
+    bool spare = haste || at_load(&heap->veiled_free.count) > gc_pace_reserve(heap);
     block = spare ? gc_stack_pop(heap, &heap->veiled_free) : gc_block_commit(heap);
     if (block == GC_NONE) {
-      block = gc_stack_pop(heap, &heap->veiled_free);
+      block = spare ? gc_block_commit(heap) : gc_stack_pop(heap, &heap->veiled_free);
     }
     if (block == GC_NONE) {
       return GC_NONE;
@@ -99,9 +100,11 @@ uint32_t gc_block_take_open(gc_heap *heap) {
   return block_start(heap, block);
 }
 
+uint32_t gc_block_take_open(gc_heap *heap) { return take_open(heap, false); }
+
 uint32_t gc_block_take_born(gc_heap *heap) {
   uint32_t block = gc_stack_pop(heap, &heap->born_ready);
-  return block != GC_NONE ? block_start(heap, block) : gc_block_take_open(heap);
+  return block != GC_NONE ? block_start(heap, block) : take_open(heap, true);
 }
 
 // Set while this thread settles claims on pages whose contents are dead: nobody needs them back.

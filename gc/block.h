@@ -26,6 +26,9 @@ bool gc_free_memory(gc_heap *heap, size_t bytes);
 // Counts memory against the limit. False: the limit would be passed.
 bool gc_commit_count(gc_heap *heap, size_t bytes);
 void gc_commit_uncount(gc_heap *heap, size_t bytes);
+// To map memory, or to protect it, takes the lock of the address space, which each part of a minor cycle's harvest needs, too: the pause would be
+// longer by some milliseconds. Whoever is no mutator waits.
+void gc_harvest_wait(const gc_heap *heap);
 
 void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags);
 // The block is going to hold leaf objects: system calls may use them without a word, so writing there is never forbidden again (vm.rest-touched).

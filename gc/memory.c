@@ -56,8 +56,15 @@ static uint32_t chunk_take(gc_heap *heap) {
   }
 }
 
+void gc_harvest_wait(const gc_heap *heap) {
+  while (at_load_acquire(&heap->harvesting)) {
+    sched_yield();
+  }
+}
+
 // A block of a chunk that has got memory in one piece; GC_NONE: there is none to be had so.
 static uint32_t chunk_commit(gc_heap *heap) {
+  gc_harvest_wait(heap);
   if (!vm_huge_works(heap->region) || !gc_commit_count(heap, VM_HUGE)) {
     return GC_NONE;
   }
@@ -76,6 +83,7 @@ static uint32_t chunk_commit(gc_heap *heap) {
 
 // A block that has no memory yet gets some, alone.
 static uint32_t block_commit(gc_heap *heap) {
+  gc_harvest_wait(heap);
   if (!gc_commit_count(heap, GC_BLOCK)) {
     return GC_NONE;
   }

@@ -139,9 +139,9 @@ static void cycle_end(gc_minor *minor, uint64_t began, uint64_t roots) {
   gc_hot_end(heap);
   gc_young_large_end(minor);
   heap->pin_count = heap->flip_pins;
-  // As many blocks as that are to be at hand next time, and some; what is not needed is less each time.
+  // Twice as many blocks as that are to be at hand next time, for the memory of the next may not come in time; what is not needed is less each time.
   uint64_t wanted = at_load(&heap->born_wanted);
-  wanted = born + born / 4 + 4 > wanted ? born + born / 4 + 4 : wanted - wanted / 32;
+  wanted = 2 * born + 4 > wanted ? 2 * born + 4 : wanted - wanted / 32;
   at_store(&heap->born_wanted, wanted);
   at_add(&heap->minor_cycles, 1);
   gc_nursery_minor_ended(heap, vm_spent() - began, roots - began, survived);
@@ -166,7 +166,9 @@ void gc_minor_stopped(gc_heap *heap) {
   gc_flip flip = {heap, copier, minor};
   heap->world.buffers(heap->world.arg, &flip);
   heap->world.ambiguous(heap->world.arg, &flip); // all pins before the first object moves (gc.pins)
+  at_store_release(&heap->harvesting, 1);
   gc_remembered_harvest(minor);
+  at_store_release(&heap->harvesting, 0);
   if (heap->config.verify && minor->unheld) {
     uint64_t check = vm_spent();
     gc_remembered_check(heap); // before anything is promoted, and not yet scanned

@@ -69,6 +69,7 @@ bool gc_young_unsettled(const gc_heap *heap) {
 }
 
 bool gc_young_settle(gc_heap *heap) {
+  gc_harvest_wait(heap);
   if (gc_young_is_on(heap) && vm_rest(heap->region)) {
     return true;
   }
