@@ -7,7 +7,7 @@
 #include "gc/heap.h"
 
 // Bytes.
-enum { GC_NURSERY_LEAST = 512 << 10, GC_NURSERY_TRIAL = 1 << 20, GC_NURSERY_USUAL = 4 << 20, GC_NURSERY_MOST = 32 << 20 };
+enum { GC_NURSERY_LEAST = 512 << 10, GC_NURSERY_TRIAL = 1 << 20, GC_NURSERY_USUAL = 8 << 20, GC_NURSERY_MOST = 32 << 20 };
 
 // A minor cycle that is over.
 typedef struct gc_nursery_in {

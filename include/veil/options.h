@@ -96,7 +96,7 @@ typedef struct veil_options {
   void *events_arg;       // what they get. Not in VEIL_OPTIONS
   veil_fork fork;         // fork: what a child of fork() has of the heap, copy or exec; default copy
   veil_generations generations; // generations: whether what was born last is collected by itself, auto, off or on; default auto
-  size_t nursery;         // nursery: bytes that are born between two minor cycles, at most, [128k, 1g]; default a 32nd of what is in use, from 4m to 32m
+  size_t nursery;         // nursery: bytes that are born between two minor cycles, at most, [128k, 1g]; default a 32nd of what is in use, from 8m to 32m
   unsigned pause;         // pause: us that a minor cycle should take: the nursery is smaller while they take longer, [50, 10000000]; default 2000, none if nursery is given
 } veil_options;
 
