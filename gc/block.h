@@ -27,7 +27,7 @@ bool gc_free_memory(gc_heap *heap, size_t bytes);
 bool gc_commit_count(gc_heap *heap, size_t bytes);
 void gc_commit_uncount(gc_heap *heap, size_t bytes);
 // To map memory, or to protect it, takes the lock of the address space, which each part of a minor cycle's harvest needs, too: the pause would be
-// longer by some milliseconds. Whoever is no mutator waits.
+// longer by some milliseconds. Whoever does so in the background, and holds no page, waits: a harvest may wait for who holds one.
 void gc_harvest_wait(const gc_heap *heap);
 
 void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags);

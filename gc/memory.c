@@ -64,7 +64,6 @@ void gc_harvest_wait(const gc_heap *heap) {
 
 // A block of a chunk that has got memory in one piece; GC_NONE: there is none to be had so.
 static uint32_t chunk_commit(gc_heap *heap) {
-  gc_harvest_wait(heap);
   if (!vm_huge_works(heap->region) || !gc_commit_count(heap, VM_HUGE)) {
     return GC_NONE;
   }
@@ -83,7 +82,6 @@ static uint32_t chunk_commit(gc_heap *heap) {
 
 // A block that has no memory yet gets some, alone.
 static uint32_t block_commit(gc_heap *heap) {
-  gc_harvest_wait(heap);
   if (!gc_commit_count(heap, GC_BLOCK)) {
     return GC_NONE;
   }
@@ -231,6 +229,7 @@ bool gc_trim(gc_heap *heap) {
 bool gc_trim_idle(gc_heap *heap) { return trim_to(heap, gc_pace_keep_idle(heap), 0, 0); }
 
 bool gc_provide(gc_heap *heap, unsigned blocks) {
+  gc_harvest_wait(heap);
   if (at_load(&heap->veiled_free.count) >= blocks) {
     return false;
   }
@@ -251,6 +250,7 @@ static bool wants_born(const gc_heap *heap) { return at_load(&heap->born_ready.c
 bool gc_wants_background(const gc_heap *heap) { return wants_born(heap) || gc_young_unsettled(heap); }
 
 bool gc_provide_born(gc_heap *heap) {
+  gc_harvest_wait(heap);
   if (!wants_born(heap) || !gc_may_allocate(heap, (at_load(&heap->born_ready.count) + 1) * GC_BLOCK)) {
     return false;
   }
