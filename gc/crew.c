@@ -119,6 +119,7 @@ bool gc_minor_help(gc_heap *heap) {
   *minor = (gc_minor){.heap = heap,
                       .index = joined(crew),
                       .shared = true,
+                      .tenure = heap->tenure,
                       .large_base = heap->workers[0].large_base,
                       .large_span = heap->workers[0].large_span};
   gc_copier_enter(copier);

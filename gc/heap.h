@@ -247,6 +247,8 @@ typedef struct gc_heap {
   uint64_t trial_ns;  // what the minor cycles have cost for which they were switched off
   unsigned trials;    // that failed, one after the other
   bool on_trial;      // they have not been judged since they were switched on
+  bool tenure;        // nearly all that is born stays: it is promoted at once, and not copied twice
+  unsigned stayed;    // minor cycles running in which it did
   size_t flip_pins;   // pins[0 …]: objects of the zone that the last flip pinned; minor cycles scan them until the sweep
   // Figures: written in a minor cycle's pause, atomic.
   AO_t minor_cycles, minor_survived_bytes, minor_promoted_bytes, minor_dirty_pages, minor_scanned_pages;

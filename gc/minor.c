@@ -125,12 +125,13 @@ static void cycle_begin(gc_minor *minor) {
 
 static void cycle_end(gc_minor *minor, uint64_t began, uint64_t roots) {
   gc_heap *heap = minor->heap;
-  uint64_t born = 0, survived = 0;
+  uint64_t born = 0, aged = 0, promoted = 0;
   for (unsigned i = 0; i < gc_crew_count(heap); i++) {
     gc_minor *worker = &heap->workers[i];
     gc_births_end(worker);
     born += worker->born;
-    survived += worker->survived + worker->promoted;
+    aged += worker->survived;
+    promoted += worker->promoted;
     at_add(&heap->minor_survived_bytes, worker->survived);
     at_add(&heap->minor_promoted_bytes, worker->promoted);
     at_add(&heap->minor_scanned_pages, worker->scanned);
@@ -144,7 +145,7 @@ static void cycle_end(gc_minor *minor, uint64_t began, uint64_t roots) {
   wanted = 2 * born + 4 > wanted ? 2 * born + 4 : wanted - wanted / 32;
   at_store(&heap->born_wanted, wanted);
   at_add(&heap->minor_cycles, 1);
-  gc_nursery_minor_ended(heap, vm_spent() - began, roots - began, survived);
+  gc_nursery_minor_ended(heap, vm_spent() - began, roots - began, aged, promoted);
   at_store(&heap->young_taken, 0);
 }
 
@@ -161,7 +162,7 @@ void gc_minor_stopped(gc_heap *heap) {
   gc_copier *copier = gc_copier_take(heap); // services wait for us, as for any collector thread
   gc_copier_enter(copier);
   gc_minor *minor = &heap->workers[0];
-  *minor = (gc_minor){.heap = heap, .unheld = gc_young_unhold(heap)};
+  *minor = (gc_minor){.heap = heap, .unheld = gc_young_unhold(heap), .tenure = heap->tenure};
   cycle_begin(minor);
   gc_flip flip = {heap, copier, minor};
   heap->world.buffers(heap->world.arg, &flip);

@@ -21,6 +21,7 @@ typedef struct gc_minor {
   bool old;                // what is being scanned is old: a pointer that stays young is to be remembered
   bool fresh;              // it is a copy that nobody else has seen
   bool zone_full;          // it has no block left for survivors: they are promoted
+  bool tenure;             // gc_heap.tenure, constant
   bool unheld;             // no major cycle was under way at the beginning; one may have ended since
   uintptr_t large_base;    // where large objects lie, if some are young …
   size_t large_span;       // … else 0

@@ -21,6 +21,7 @@ enum {
   TRIAL_SHARE = 2,           // a trial may cost this part of what major cycles have cost since the last one, …
   TRIALS = 5,                // … and half of that after each that fails, down to so many halves
   SHARE_OF_USED = 32,        // the nursery may be this part of what is in use
+  STAYS = 2,                 // cycles running in which nearly all stayed, before it is promoted at once
   WRITE_NS = 1100,           // what the first write to a page costs the program where the kernel tracks it …
   WRITE_TRAP_NS = 7000,      // … and where it traps
   TRAP_NS = 8000,            // a trap of a major cycle
@@ -55,6 +56,11 @@ uint64_t gc_nursery_next(const gc_nursery_in *in) {
 bool gc_generations_pay(const gc_yield *in) {
   // a / b <= c / d, without division; a quarter more is within what these figures are worth, and pauses are shorter.
   return (double)in->minor_ns * (double)in->major_freed <= 1.25 * (double)in->major_ns * (double)in->minor_freed;
+}
+
+bool gc_nursery_tenures(bool now, unsigned *stays, uint64_t taken, uint64_t stayed) {
+  *stays = stayed >= taken / 4 * 3 ? *stays + 1 : 0;
+  return now ? stayed >= taken / 2 : *stays >= STAYS;
 }
 
 // ---- On a heap.
@@ -111,7 +117,7 @@ static void judge(gc_heap *heap) {
   window_reset(heap);
 }
 
-void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns, uint64_t survived) {
+void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns, uint64_t aged, uint64_t promoted) {
   gc_nursery_in in = {.size = at_load(&heap->nursery),
                       .most = most(heap),
                       .target_ns = heap->config.pause_ns,
@@ -121,6 +127,7 @@ void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns,
   uint64_t taken = at_load(&heap->young_taken) * GC_BLOCK;
   if (taken >= in.size / 2) { // or it was asked for, and says little
     at_store(&heap->nursery, gc_nursery_next(&in));
+    heap->tenure = gc_nursery_tenures(heap->tenure, &heap->stayed, taken, heap->tenure ? promoted : aged);
   }
   if (heap->config.generations != GC_GENERATIONS_AUTO) {
     return;
@@ -129,7 +136,7 @@ void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns,
   of->cycles++;
   of->ns += pause_ns;
   of->taken += taken;
-  of->survived += survived;
+  of->survived += aged + promoted;
   unsigned window = heap->on_trial ? WINDOW / 2 : WINDOW;
   if (of->cycles >= window && of->taken >= window / 2 * in.size) {
     judge(heap);

@@ -64,7 +64,7 @@ uintptr_t gc_minor_forward(gc_minor *minor, uintptr_t ref) {
   }
   VM_CHECK(header != 0 && gc_header_type(header) >= GC_FIRST_TYPE && gc_type_at(gc_header_type(header)) != NULL,
            "%p is no object: its header is %lx", (void *)ref, (unsigned long)header);
-  bool leaf = (header & GC_LEAF) != 0, promote = minor->zone_full || gc_space(heap, block) == GC_AGED;
+  bool leaf = (header & GC_LEAF) != 0, promote = minor->zone_full || minor->tenure || gc_space(heap, block) == GC_AGED;
   size_t bytes = gc_cell_size(cell, header);
   gc_birth *lanes[] = {minor->survivors, heap->promoted[minor->index]}; // by `promote`
   gc_cell copy = {gc_birth_take(minor, &lanes[promote][leaf], leaf, promote, bytes)};

@@ -203,7 +203,7 @@ typedef struct veil_stats {
   uint64_t claims_settled;               // of services
   uint64_t handlers_restored;            // signal handlers of veil's that others had replaced
   uint64_t minor_max_ns, minor_p50_ns, minor_p99_ns, minor_total_ns; // pauses of minor cycles, as flips
-  uint64_t minor_survived_bytes, minor_promoted_bytes; // what survived its first minor cycle, its second
+  uint64_t minor_survived_bytes, minor_promoted_bytes; // copied by minor cycles: what stayed young, what became old
   uint64_t minor_dirty_pages, minor_scanned_pages;     // old pages that had been written; that were looked at
   uint64_t nursery_bytes, nursery_switches; // what may be born until the next minor cycle, 0 while there are none; how often that began or ended
 } veil_stats;

@@ -85,3 +85,28 @@ Test(nursery, a_heap_has_no_larger_one_than_its_limit_allows) {
   config.nursery = 5 * MIB;
   cr_assert_eq(gc_nursery_limit(&config), 5 * MIB, "the program says");
 }
+
+// ---- Tenure.
+
+Test(nursery, what_is_born_is_promoted_at_once_while_nearly_all_of_it_stays) {
+  unsigned stays = 0;
+  cr_assert_not(gc_nursery_tenures(false, &stays, 4 * MIB, 4 * MIB), "once may be chance");
+  cr_assert(gc_nursery_tenures(false, &stays, 4 * MIB, 3 * MIB));
+  for (int i = 0; i < 10; i++) {
+    cr_assert(gc_nursery_tenures(true, &stays, 4 * MIB, 5 * MIB / 2), "in between it remains as it is");
+  }
+  cr_assert_not(gc_nursery_tenures(false, &stays, 4 * MIB, 3 * MIB));
+}
+
+Test(nursery, what_is_born_ages_again_when_half_of_it_dies) {
+  unsigned stays = 10;
+  cr_assert_not(gc_nursery_tenures(true, &stays, 4 * MIB, 2 * MIB - 1));
+  cr_assert_not(gc_nursery_tenures(false, &stays, 4 * MIB, 4 * MIB), "from the beginning");
+}
+
+Test(nursery, what_is_born_ages_where_some_of_it_dies) {
+  unsigned stays = 0;
+  for (int i = 0; i < 10; i++) {
+    cr_assert_not(gc_nursery_tenures(false, &stays, 4 * MIB, i % 2 ? 4 * MIB : 2 * MIB));
+  }
+}

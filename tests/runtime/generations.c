@@ -315,6 +315,28 @@ ON_ALL_BACK_ENDS(generations, they_are_switched_off_while_they_do_not_pay_and_on
   end();
 }
 
+ON_ALL_BACK_ENDS(generations, where_all_stays_it_is_copied_once) {
+  BEGIN_OR_SKIP();
+  root[0] = list_make(self, 400000);
+  minor(1);
+  veil_stats stats = stats_of(heap);
+  cr_assert_gt(stats.minor_promoted_bytes, 16 * MIB);
+  cr_assert_lt(stats.minor_survived_bytes, stats.minor_promoted_bytes / 8);
+  garbage_make(4 * MIB); // from here on it ages again
+  veil_stats before = stats_of(heap);
+  for (int i = 0; i < 100; i++) {
+    root[1 + i % 2] = list_make(self, 1500); // dies in its second cycle or so, before it could become old
+    garbage_make(MIB / 4);
+  }
+  stats = stats_of(heap);
+  cr_assert_gt(stats.minor_cycles - before.minor_cycles, 50);
+  cr_assert_gt(stats.minor_survived_bytes - before.minor_survived_bytes, MIB);
+  cr_assert_lt(stats.minor_promoted_bytes - before.minor_promoted_bytes, stats.minor_survived_bytes - before.minor_survived_bytes);
+  cr_assert_eq(list_check(root[0]), 400000);
+  cr_assert_eq(stats.major_cycles, 0);
+  end();
+}
+
 ON_ALL_BACK_ENDS(generations, the_nursery_is_as_large_as_the_pause_allows) {
   START_OR_SKIP(.back_end = back_end, .limit = 512 * MIB, .generations = VEIL_GENERATIONS_ON, .nursery = 8 * MIB, .pause = 50);
   cr_assert_eq(veil_add_roots(heap, root, 4), VEIL_OK);
