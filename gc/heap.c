@@ -42,7 +42,8 @@ typedef struct table {
 static size_t tables_layout(gc_heap *heap, char *base) {
   size_t pages = heap->region->pages;
   uint32_t large = heap->blocks - heap->small_blocks;
-  heap->pin_limit = (size_t)4 << 20;
+  // In a minor cycle that finds no room for copies all that is young may stay; the least object with slots has two words.
+  heap->pin_limit = ((size_t)4 << 20) + heap->young_span / 16;
   table tables[] = {
       {&heap->space, heap->blocks},        {&heap->flags, heap->blocks},
       {&heap->link, heap->blocks * 4ull},  {&heap->died, heap->blocks * 4ull},
