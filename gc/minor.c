@@ -163,13 +163,22 @@ void gc_minor_stopped(gc_heap *heap) {
   gc_copier_enter(copier);
   gc_minor *minor = &heap->workers[0];
   *minor = (gc_minor){.heap = heap, .unheld = gc_young_unhold(heap), .tenure = heap->tenure};
+  // First, for what it finds may be reason enough to leave all as it is: who has no minor cycles any more need not know what is young.
+  uint64_t dirty = at_load(&heap->minor_dirty_pages);
+  at_store_release(&heap->harvesting, 1);
+  gc_remembered_harvest(minor);
+  at_store_release(&heap->harvesting, 0);
+  uint64_t harvested = vm_spent();
+  if (gc_nursery_gives_up(heap, harvested - began, at_load(&heap->minor_dirty_pages) - dirty)) {
+    at_add(&heap->minor_cycles, 1);
+    gc_copier_leave(copier);
+    gc_copier_give(heap, copier);
+    return;
+  }
   cycle_begin(minor);
   gc_flip flip = {heap, copier, minor};
   heap->world.buffers(heap->world.arg, &flip);
   heap->world.ambiguous(heap->world.arg, &flip); // all pins before the first object moves (gc.pins)
-  at_store_release(&heap->harvesting, 1);
-  gc_remembered_harvest(minor);
-  at_store_release(&heap->harvesting, 0);
   if (heap->config.verify && minor->unheld) {
     uint64_t check = vm_spent();
     gc_remembered_check(heap); // before anything is promoted, and not yet scanned

@@ -22,6 +22,7 @@ enum {
   TRIALS = 5,                // … and half of that after each that fails, down to so many halves
   SHARE_OF_USED = 32,        // the nursery may be this part of what is in use
   STAYS = 2,                 // cycles running in which nearly all stayed, before it is promoted at once
+  LOOK_NS = 700,             // what it takes to look for young references on a page
   WRITE_NS = 1100,           // what the first write to a page costs the program where the kernel tracks it …
   WRITE_TRAP_NS = 7000,      // … and where it traps
   TRAP_NS = 8000,            // a trap of a major cycle
@@ -56,6 +57,12 @@ uint64_t gc_nursery_next(const gc_nursery_in *in) {
 bool gc_generations_pay(const gc_yield *in) {
   // a / b <= c / d, without division; a quarter more is within what these figures are worth, and pauses are shorter.
   return (double)in->minor_ns * (double)in->major_freed <= 1.25 * (double)in->major_ns * (double)in->minor_freed;
+}
+
+bool gc_generations_hopeless(const gc_yield *in, uint64_t most_freed) {
+  gc_yield best = *in;
+  best.minor_freed = most_freed;
+  return !gc_generations_pay(&best);
 }
 
 bool gc_nursery_tenures(bool now, unsigned *stays, uint64_t taken, uint64_t stayed) {
@@ -95,26 +102,52 @@ static void switch_off(gc_heap *heap, uint64_t cost_ns) {
   gc_young_untrack(heap);
 }
 
-// Judges the last cycles. What survived once will be copied again; so it does not count as freed yet, nor ever if it
-// stays.
-static void judge(gc_heap *heap) {
-  gc_judged *of = &heap->judged;
+// Of the last cycles. What survived once will be copied again; so it does not count as freed yet, nor ever if it stays.
+static gc_yield yield_now(const gc_heap *heap) {
+  const gc_judged *of = &heap->judged;
   uint64_t writes = at_load(&heap->minor_dirty_pages) - of->dirty;
   uint64_t cost = of->ns + writes * (heap->region->kernel_dirty ? WRITE_NS : heap->region->traps ? WRITE_TRAP_NS : 0);
+  // While a heap grows a major cycle frees little, or nothing; but then minor cycles do not either, and the next major one is due only when what
+  // it leaves room for has been born.
   gc_yield yield = {cost, of->taken > of->survived ? of->taken - of->survived : 0, at_load(&heap->last_major_ns),
-                    at_load(&heap->last_major_freed)};
+                    max64(at_load(&heap->last_major_freed), gc_pace_slack(heap))};
   if (yield.major_ns == 0) {
     uint64_t used = gc_used_bytes(heap);
     yield.major_ns = used / 16 * COPY_NS_PER_16_BYTES;
-    yield.major_freed = gc_pace_slack(heap);
   }
+  return yield;
+}
+
+static void judge(gc_heap *heap) {
+  gc_yield yield = yield_now(heap);
   if (gc_generations_pay(&yield)) {
     heap->trials = 0;
     heap->on_trial = false;
   } else {
-    switch_off(heap, cost);
+    switch_off(heap, yield.minor_ns);
   }
   window_reset(heap);
+}
+
+static unsigned window(const gc_heap *heap) { return heap->on_trial ? WINDOW / 2 : WINDOW; }
+
+// A window's worth of nurseries at the least.
+static uint64_t window_bytes(const gc_heap *heap) {
+  return max64(heap->judged.taken, (uint64_t)window(heap) * at_load(&heap->nursery));
+}
+
+bool gc_nursery_gives_up(gc_heap *heap, uint64_t spent_ns, uint64_t dirty_pages) {
+  if (heap->config.generations != GC_GENERATIONS_AUTO) {
+    return false;
+  }
+  gc_yield yield = yield_now(heap);
+  yield.minor_ns += spent_ns + dirty_pages * LOOK_NS;
+  if (!gc_generations_hopeless(&yield, window_bytes(heap))) {
+    return false;
+  }
+  switch_off(heap, yield.minor_ns);
+  window_reset(heap);
+  return true;
 }
 
 void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns, uint64_t aged, uint64_t promoted) {
@@ -137,8 +170,8 @@ void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns,
   of->ns += pause_ns;
   of->taken += taken;
   of->survived += aged + promoted;
-  unsigned window = heap->on_trial ? WINDOW / 2 : WINDOW;
-  if (of->cycles >= window && of->taken >= window / 2 * in.size) {
+  gc_yield yield = yield_now(heap);
+  if ((of->cycles >= window(heap) && of->taken >= window(heap) / 2 * in.size) || gc_generations_hopeless(&yield, window_bytes(heap))) {
     judge(heap);
   }
 }

@@ -27,6 +27,8 @@ typedef struct gc_yield {
 } gc_yield;
 // Whether minor cycles free memory for less than major ones do.
 bool gc_generations_pay(const gc_yield *in);
+// Whether they cannot, not even if all of `most_freed` bytes, which are born while they are judged, were to die.
+bool gc_generations_hopeless(const gc_yield *in, uint64_t most_freed);
 
 // Whether the next minor cycle had better promote what was born since this one, of whose `taken` bytes (of eden) `stayed` were copied: `now` and `stays` (cycles running in
 // which nearly all stayed; changed) are what was so until now. What a cycle says by itself may be a passing phase; where it is one that ends, that is seen at once.
@@ -37,6 +39,8 @@ bool gc_nursery_tenures(bool now, unsigned *stays, uint64_t taken, uint64_t stay
 // The largest nursery that there may ever be, from the options: what the zone has room for.
 uint64_t gc_nursery_limit(const gc_config *config);
 void gc_nursery_open(gc_heap *heap);
+// In the pause, after the harvest: whether generations have been switched off, so that there is nothing more to do.
+bool gc_nursery_gives_up(gc_heap *heap, uint64_t spent_ns, uint64_t dirty_pages);
 // In the pause, at its end. Bytes: what was copied within the zone, and what out of it.
 void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns, uint64_t aged, uint64_t promoted);
 // At the end of a major cycle: what it cost, and what it freed.

@@ -86,6 +86,15 @@ Test(nursery, a_heap_has_no_larger_one_than_its_limit_allows) {
   cr_assert_eq(gc_nursery_limit(&config), 5 * MIB, "the program says");
 }
 
+Test(nursery, it_is_hopeless_only_if_not_even_all_that_is_born_would_pay) {
+  gc_yield yield = {.minor_ns = 100 * US, .minor_freed = 0, .major_ns = 1000 * US, .major_freed = 100 * MIB};
+  cr_assert_not(gc_generations_pay(&yield));
+  cr_assert_not(gc_generations_hopeless(&yield, 8 * MIB));
+  cr_assert(gc_generations_hopeless(&yield, 7 * MIB));
+  yield.minor_ns = 0;
+  cr_assert_not(gc_generations_hopeless(&yield, 0), "nothing has been spent");
+}
+
 // ---- Tenure.
 
 Test(nursery, what_is_born_is_promoted_at_once_while_nearly_all_of_it_stays) {
