@@ -74,10 +74,19 @@ void gc_remembered_harvest(gc_minor *minor) {
 }
 
 // In from-space of a major cycle a mutator can reach only what stays: that is all that may have been written. The rest
-// may go at any moment.
-static bool is_reachable(const gc_heap *heap, bool from, gc_cell cell, uint64_t header) {
-  return gc_header_type(header) != GC_FILLER &&
-         (!from || gc_is_kept_in_place(heap, cell, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL);
+// may go at any moment. Or it stays after all, when the page has been scanned long since, whole, for its block is kept:
+// so what the scanner remembered is remembered until the object is reached, or the cycle over.
+static inline void cell_scan(gc_minor *minor, size_t page, bool from, gc_cell cell, uint64_t header) {
+  gc_heap *heap = minor->heap;
+  char *base = gc_page_alias(heap, page);
+  if (gc_header_type(header) == GC_FILLER) {
+    return;
+  }
+  if (!from || gc_is_kept_in_place(heap, cell, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL) {
+    gc_minor_cell(minor, cell, header, base, base + heap->page_size);
+  } else if (minor->old && !gc_is_done(heap, header)) {
+    gc_remember(heap, page);
+  }
 }
 
 static void cells_scan(gc_minor *minor, uint32_t block, size_t page, bool from) {
@@ -88,25 +97,23 @@ static void cells_scan(gc_minor *minor, uint32_t block, size_t page, bool from) 
   if (gc_is_large(heap, block)) {
     gc_cell cell = gc_large_cell(heap, gc_large_head(heap, block));
     uint64_t header = gc_header_read(heap, cell);
-    if (header != 0 && is_reachable(heap, from, cell, header)) {
-      gc_minor_cell(minor, cell, header, base, base + heap->page_size);
+    if (header != 0) {
+      cell_scan(minor, page, from, cell, header);
     }
     return;
   }
   gc_cell cell = gc_page_covering(heap, page);
   if (cell.alias != NULL) {
     uint64_t header = gc_header_read(heap, cell);
-    if (header != 0 && is_reachable(heap, from, cell, header)) {
-      gc_minor_cell(minor, cell, header, base, base + heap->page_size);
+    if (header != 0) {
+      cell_scan(minor, page, from, cell, header);
     }
   }
   char *end = base + gc_top(heap, page);
   gc_cell at = gc_page_first(heap, page);
   uint64_t header;
   for (char *next; (next = gc_cell_next(heap, at, end, &cell, &header)) != NULL; at.alias = next) {
-    if (is_reachable(heap, from, cell, header)) {
-      gc_minor_cell(minor, cell, header, base, base + heap->page_size);
-    }
+    cell_scan(minor, page, from, cell, header);
   }
 }
 

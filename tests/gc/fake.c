@@ -71,6 +71,12 @@ static bool world_touched(void *arg, size_t page) {
   return false;
 }
 
+static void world_help(void *arg) {
+  fake *f = arg;
+  if (f->help != NULL) {
+    f->help(f);
+  }
+}
 
 static unsigned log2_of(size_t value) { return (unsigned)__builtin_ctzl(value); }
 
@@ -90,6 +96,9 @@ fake *fake_open(fake_options options) {
       .back_end = options.back_end,
       .growth = options.growth ? options.growth : 80,
       .headroom = options.headroom ? options.headroom : (size_t)4 << 20,
+      .generations = options.nursery ? GC_GENERATIONS_ON : GC_GENERATIONS_OFF,
+      .nursery = options.nursery,
+      .verify = options.verify,
   };
   gc_world world = {
       .buffers = world_buffers,
@@ -99,6 +108,7 @@ fake *fake_open(fake_options options) {
       .unsaved = world_unsaved,
       .discarded = world_discarded,
       .touched = world_touched,
+      .help = world_help,
       .arg = f,
   };
   vm_status status = gc_open(&f->gc, &config, &world, f->why, sizeof f->why);
@@ -224,6 +234,13 @@ void fake_finish(fake *f) {
 void fake_cycle(fake *f) {
   fake_flip(f);
   fake_finish(f);
+}
+
+void fake_minor(fake *f) {
+  vm_quiesce(f->gc->region);
+  gc_minor_stopped(f->gc);
+  vm_resume(f->gc->region);
+  gc_minor_free(f->gc);
 }
 
 void fake_memory_take(fake *f, size_t spare_blocks) {

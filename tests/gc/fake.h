@@ -45,7 +45,8 @@ typedef struct fake {
   void (*in_pause)(struct fake *f, gc_flip *flip);
   void (*unsaved)(struct fake *f, size_t page);
   void (*absent)(struct fake *f, size_t page);
-  size_t discarded; // pages
+  void (*help)(struct fake *f); // a minor cycle has work for other threads (gc_minor_help)
+  size_t discarded;             // pages
 } fake;
 
 typedef struct fake_options {
@@ -55,6 +56,8 @@ typedef struct fake_options {
   unsigned growth;
   size_t headroom;
   size_t soft_limit, reserve;
+  size_t nursery; // 0: no generations
+  bool verify;    // gc.remembered, at each minor cycle
 } fake_options;
 
 // NULL where the system forbids the back end; aborts if opening fails otherwise.
@@ -73,6 +76,8 @@ void fake_flip(fake *f);
 bool fake_step(fake *f);   // scans some; false: found nothing
 void fake_finish(fake *f); // scans to the end, sweeps, verifies
 void fake_cycle(fake *f);  // all of them
+// In any phase between two of these steps.
+void fake_minor(fake *f);
 // Gives the buffers up; the next allocation takes new ones.
 void fake_buffers_drop(fake *f);
 
