@@ -4,8 +4,8 @@
 #include <criterion/criterion.h>
 #include "tests/gc/fake.h"
 
-// A page of a kept block is scanned whole, so an object of it may be reached long after. A minor cycle in between must not
-// forget that the object points into the zone.
+// A page of a kept block is scanned whole, so an object of it may be reached long after. A minor cycle in between must
+// not forget that the object points into the zone.
 ON_TRAPPING_BACK_ENDS(minor, what_is_reached_late_in_a_kept_block_is_still_remembered) {
   OPEN_OR_SKIP(f, .back_end = back_end, .nursery = 4 * GC_BLOCK);
   pair *late = f->root[0] = fake_new(f, &type_pair);

@@ -1,16 +1,31 @@
 // SPDX-License-Identifier: MIT
 // race.c: several scanners and several mutators on one grey heap at once: one copy counts, one thread scans a page.
 //
-//   gc_race BACK_END [SECONDS]
+//   gc_race BACK_END [old|young [SECONDS]]
 //
-// Flips happen between rounds, when all threads wait at a barrier: no stops. Mutators walk a graph in which every object is
-// shared by many, so that its forwarding is contended, and check what they read.
+// Flips happen between rounds, when all threads wait at a barrier: no stops. Mutators walk a graph in which every object
+// is shared by many, so that its forwarding is contended, and check what they read.
+//
+// `young` is with a nursery. The main thread makes the lower layers of the graph anew, again and again, and flips and
+// runs minor cycles, for which walkers stop, but scanners do not: they scan, sweep, and help. Two more threads do nothing
+// but help.
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <time.h>
+#include "gc/minor.h"
 #include "tests/gc/fake.h"
 
-enum { SCANNERS = 2, WALKERS = 2, THREADS = SCANNERS + WALKERS, WIDTH = 600, DEPTH = 30 };
+enum {
+  SCANNERS = 2,
+  WALKERS = 2,
+  THREADS = SCANNERS + WALKERS,
+  HELPERS = 2,
+  WIDTH = 600,
+  DEPTH = 30,
+  LOWER = 8,  // layers that are made anew
+  HELD = 16,  // objects that a walker has in its words
+};
 
 static fake *f;
 static pthread_barrier_t barrier;
@@ -26,16 +41,21 @@ static const size_t layer_offsets[] = {0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80,
 static fake_type type_layer = {
     {.name = "layer", .size = sizeof(layer), .layout = GC_LAYOUT_MAP, .count = 15, .offsets = layer_offsets}, 0};
 
-static void build(void) {
-  layer *below[WIDTH] = {0};
-  for (size_t d = 0; d < DEPTH; d++) {
+static uint64_t number_of(size_t d, size_t i) { return (d * WIDTH + i) * 2 + 1; }
+static size_t index_below(size_t i, size_t s) { return (i * 7 + s * 41) % WIDTH; }
+
+// Layers [0, depth): the highest is in `below`. False: no memory.
+static bool layers_make(size_t depth, layer **below) {
+  for (size_t d = 0; d < depth; d++) {
     layer *here[WIDTH];
     for (size_t i = 0; i < WIDTH; i++) {
       here[i] = fake_new(f, &type_layer);
-      EXPECT(here[i] != NULL);
-      here[i]->number = (d * WIDTH + i) * 2 + 1;
+      if (here[i] == NULL) {
+        return false;
+      }
+      here[i]->number = number_of(d, i);
       for (size_t s = 0; s < 15 && d > 0; s++) {
-        here[i]->slot[s] = below[(i * 7 + s * 41) % WIDTH];
+        here[i]->slot[s] = below[index_below(i, s)];
       }
       if (d == 0) { // leaves of several sizes, large ones too
         here[i]->slot[0] = fake_array(f, &type_byte, i * i % 1000 + (i % 200 == 0 ? 50000 : 0));
@@ -45,21 +65,44 @@ static void build(void) {
         }
       }
     }
-    memcpy(below, here, sizeof below);
+    memcpy(below, here, sizeof here);
   }
+  return true;
+}
+
+static void build(void) {
+  layer *top[WIDTH] = {0};
+  EXPECT(layers_make(DEPTH, top));
   for (size_t i = 0; i < WIDTH; i++) {
-    f->root[i] = below[i];
+    f->root[i] = top[i];
   }
 }
 
-static uint64_t walk(uint64_t random, size_t paths) {
+static bool is_there(const gc_heap *gc, const void *object) {
+  uint32_t block = gc_block_of(gc, (uintptr_t)object);
+  for (int tries = 0; tries < 1000; tries++) {
+    uint8_t space = gc_space(gc, block), flags = gc_flags(gc, block);
+    if (space == gc->to_space || gc_is_large(gc, block) || (flags & GC_BLOCK_RETAIN) ||
+        (block < gc->young_blocks && (space == GC_EDEN || space == GC_AGED || space == GC_HELD))) {
+      return true;
+    }
+    sched_yield(); // between the two a sweep may have changed both
+  }
+  return false;
+}
+
+static void *slot_load(void *const *slot) { return (void *)at_load_acquire((AO_t volatile *)slot); }
+
+// The last object that was met is in *last, its number in *number.
+static uint64_t walk(uint64_t random, size_t paths, layer **last) {
   for (size_t p = 0; p < paths; p++) {
     random = random * 6364136223846793005ull + 1442695040888963407ull;
     uint64_t r = random >> 20;
     size_t i = r % WIDTH;
     layer *at = f->root[i];
     for (size_t d = DEPTH; d-- > 0;) {
-      EXPECT(at->number == (d * WIDTH + i) * 2 + 1);
+      EXPECT(at->number == number_of(d, i));
+      *last = at;
       if (d == 0) {
         if (at->slot[1] != NULL) {
           EXPECT(((void **)at->slot[1])[299] == at);
@@ -68,11 +111,9 @@ static uint64_t walk(uint64_t random, size_t paths) {
       }
       r = r * 25214903917ull + 11;
       size_t s = (r >> 16) % 15;
-      uint32_t block = gc_block_of(f->gc, (uintptr_t)at->slot[s]);
-      EXPECT(gc_space(f->gc, block) == f->gc->to_space || gc_is_large(f->gc, block) ||
-             (gc_flags(f->gc, block) & GC_BLOCK_RETAIN));
-      at = at->slot[s];
-      i = (i * 7 + s * 41) % WIDTH;
+      at = slot_load(&at->slot[s]);
+      EXPECT(is_there(f->gc, at));
+      i = index_below(i, s);
     }
   }
   return random;
@@ -87,9 +128,9 @@ static void shape_check(void) {
   }
   for (size_t d = DEPTH; d-- > 0;) {
     for (size_t i = 0; i < WIDTH; i++) {
-      EXPECT(at[d][i] != NULL && at[d][i]->number == (d * WIDTH + i) * 2 + 1);
+      EXPECT(at[d][i] != NULL && at[d][i]->number == number_of(d, i));
       for (size_t s = 0; s < 15 && d > 0; s++) {
-        layer **below = &at[d - 1][(i * 7 + s * 41) % WIDTH];
+        layer **below = &at[d - 1][index_below(i, s)];
         EXPECT(*below == NULL || *below == at[d][i]->slot[s]);
         *below = at[d][i]->slot[s];
       }
@@ -100,6 +141,7 @@ static void shape_check(void) {
 static void *thread_main(void *arg) {
   size_t me = (size_t)arg;
   uint64_t random = me + 1;
+  layer *last;
   for (;;) {
     pthread_barrier_wait(&barrier); // the flip is over
     if (over) {
@@ -115,22 +157,15 @@ static void *thread_main(void *arg) {
       gc_copier_give(f->gc, copier);
     } else {
       while (gc_phase_now(f->gc) == GC_SCANNING && !gc_scan_finished(f->gc)) {
-        random = walk(random, 20);
+        random = walk(random, 20, &last);
       }
-      random = walk(random, 200);
+      random = walk(random, 200, &last);
     }
     pthread_barrier_wait(&barrier);
   }
 }
 
-int main(int argc, char **argv) {
-  back_end = argc > 1 ? argv[1] : "mprotect";
-  time_t seconds = argc > 2 ? atol(argv[2]) : 4;
-  f = fake_open((fake_options){.back_end = back_end, .limit = (size_t)64 << 20});
-  if (f == NULL) {
-    return 77;
-  }
-  build();
+static void rounds(time_t seconds) {
   pthread_barrier_init(&barrier, NULL, THREADS + 1);
   pthread_t thread[THREADS];
   for (size_t i = 0; i < THREADS; i++) {
@@ -167,9 +202,274 @@ int main(int argc, char **argv) {
   for (size_t i = 0; i < THREADS; i++) {
     pthread_join(thread[i], NULL);
   }
+  pthread_barrier_destroy(&barrier);
+}
+
+// ---- With a nursery.
+
+enum { NURSERY = 32 * GC_BLOCK };
+
+static sem_t help_wanted;
+static unsigned minors_in_cycles;
+static AO_t stop_wanted, ended, scanners_active, shared_cycles, most_workers;
+
+static void help(fake *of) {
+  for (int i = 0; i < HELPERS; i++) {
+    sem_post(&help_wanted);
+  }
+  // In half of the cycles somebody has come before the owner goes on, even where there is one processor.
+  uint64_t odd = at_load(&of->gc->minor_cycles) % 2;
+  for (int i = 0; odd && i < 20000 && gc_crew_count(of->gc) == 1; i++) {
+    sched_yield();
+  }
+}
+
+static void *helper_main(void *arg) {
+  gc_heap *gc = arg;
+  while (!at_load_acquire(&ended)) {
+    sem_wait(&help_wanted);
+    while (gc_minor_help(gc)) {
+    }
+  }
+  return NULL;
+}
+
+// As the runtime's scanners: they never stop.
+static void cycle_scan(gc_heap *gc) {
+  gc_copier *copier = gc_copier_take(gc);
+  bool swept = false;
+  for (unsigned idle = 0; gc_phase_now(gc) == GC_SCANNING && !swept;) {
+    gc_provide_born(gc);
+    while (gc_minor_help(gc)) {
+    }
+    if (gc_scan_some(gc, copier, true)) {
+      idle = 0;
+    } else if (!(swept = gc_sweep_begin(gc))) {
+      if (++idle % 100 == 0) {
+        gc_scan_anything(gc, copier);
+      }
+      sched_yield();
+    }
+  }
+  gc_copier_give(gc, copier);
+  if (swept) {
+    gc_sweep(gc);
+  }
+}
+
+static void *scanner_main(void *arg) {
+  gc_heap *gc = arg;
+  while (!at_load_acquire(&ended)) {
+    at_add_full(&scanners_active, 1); // before looking: a flip waits for who is, and who comes later sees the phase
+    if (gc_phase_now(gc) == GC_SCANNING) {
+      cycle_scan(gc);
+    }
+    at_add_full(&scanners_active, (uint64_t)-1);
+    if (!gc_minor_help(gc) && !gc_provide_born(gc) && !gc_young_settle(gc)) {
+      sched_yield();
+    }
+  }
+  return NULL;
+}
+
+// Holds what it met last in words of its own, as if on its stack, and looks at it now and then: it must not have moved.
+static void *walker_main(void *arg) {
+  size_t me = (size_t)arg;
+  uint64_t random = me + 1, number[HELD] = {0};
+  uintptr_t *word = f->word + me * HELD;
+  for (unsigned turn = 0;; turn++) {
+    layer *last;
+    random = walk(random, 10, &last);
+    size_t h = turn % HELD;
+    if (word[h] != 0) { // or they were all cleared in a stop
+      EXPECT(((layer *)word[h])->number == number[h]);
+    }
+    word[h] = turn % 3 == 0 ? (uintptr_t)last : 0;
+    number[h] = last->number;
+    if (at_load_acquire(&stop_wanted)) {
+      pthread_barrier_wait(&barrier); // it stands
+      pthread_barrier_wait(&barrier); // the world runs again
+      if (at_load_acquire(&ended)) {
+        return NULL;
+      }
+    }
+  }
+}
+
+static void world_stop(void) {
+  at_store_release(&stop_wanted, 1);
+  pthread_barrier_wait(&barrier);
+  at_store_release(&stop_wanted, 0);
+}
+static void world_go(void) { pthread_barrier_wait(&barrier); }
+
+// The layers under those in root[WIDTH …], which are old sooner or later. False: no memory, and nothing has changed.
+static bool lower_renew(void) {
+  layer *lower[WIDTH] = {0};
+  if (!layers_make(LOWER, lower)) {
+    return false;
+  }
+  for (size_t i = 0; i < WIDTH; i++) {
+    layer *upper = f->root[WIDTH + i];
+    for (size_t s = 0; s < 15; s++) {
+      at_store_release((AO_t volatile *)&upper->slot[s], (uint64_t)lower[index_below(i, s)]);
+    }
+  }
+  return true;
+}
+
+// Writes to every page that the graph has, and changes nothing.
+static void graph_touch(void) {
+  layer *at[WIDTH];
+  memcpy(at, f->root, sizeof at);
+  for (size_t d = DEPTH; d-- > 0;) {
+    layer *below[WIDTH] = {0};
+    for (size_t i = 0; i < WIDTH; i++) {
+      at_store_release((AO_t volatile *)&at[i]->slot[2], (uint64_t)at[i]->slot[2]);
+      for (size_t s = 0; s < 15 && d > 0; s++) {
+        below[index_below(i, s)] = at[i]->slot[s];
+      }
+    }
+    memcpy(at, below, sizeof at);
+  }
+}
+
+static void pins_clear(void) { memset(f->word, 0, WALKERS * HELD * sizeof *f->word); }
+
+// Bytes that were copied.
+static uint64_t minor(bool pins) {
+  gc_heap *gc = f->gc;
+  uint64_t before = at_load(&gc->minor_survived_bytes) + at_load(&gc->minor_promoted_bytes);
+  world_stop();
+  if (!pins) {
+    pins_clear();
+  }
+  vm_quiesce(gc->region);
+  gc_minor_stopped(gc);
+  unsigned workers = gc_crew_count(gc);
+  at_add(&shared_cycles, workers > 1);
+  if (workers > at_load(&most_workers)) {
+    at_store(&most_workers, workers);
+  }
+  if (at_load(&gc->minor_cycles) % 8 == 0) {
+    gc_verify_stopped(gc, "after a minor cycle");
+  }
+  vm_resume(gc->region);
+  world_go();
+  gc_minor_free(gc);
+  return at_load(&gc->minor_survived_bytes) + at_load(&gc->minor_promoted_bytes) - before;
+}
+
+static void flip(bool pins, bool poor) {
+  gc_heap *gc = f->gc;
+  gc_kept_yield(gc);
+  while (at_load_acquire(&scanners_active) != 0 && gc_phase_now(gc) == GC_IDLE) {
+    sched_yield();
+  }
+  world_stop();
+  if (!pins) {
+    pins_clear();
+  }
+  vm_quiesce(gc->region);
+  gc_flip_stopped(gc);
+  if (poor) {
+    fake_memory_take(f, 10); // before a scanner makes more
+  }
+  gc_flip_open(gc);
+  vm_resume(gc->region);
+  world_go();
+}
+
+static void young_round(unsigned round, uint64_t *expected) {
+  bool poor = round % 4 == 1, pins = round % 4 != 3;
+  f->gc->config.verify = round / 4 % 2 != 0; // or else the walkers have to find what is wrong
+  flip(pins, poor);
+  while (gc_phase_now(f->gc) != GC_IDLE) {
+    lower_renew();
+    minors_in_cycles++;
+    minor(pins);
+  }
+  at_store(&f->gc->limit, f->gc->config.limit);
+  if (poor) {
+    flip(pins, false); // what was taken comes back
+    while (gc_phase_now(f->gc) != GC_IDLE) {
+      sched_yield();
+    }
+  }
+  shape_check();
+  // Without pins everything that lives is copied exactly once, so as much each time. What died in the cycle and was
+  // promoted in it holds for two minor cycles what it points to.
+  for (int i = 0; i < (pins ? 2 : 5); i++) {
+    EXPECT(lower_renew());
+    if (i % 2 == 0) {
+      graph_touch();
+    }
+    uint64_t copied = minor(pins);
+    if (!pins && i > 2) {
+      EXPECT(*expected == 0 || copied == *expected);
+      *expected = copied;
+    }
+  }
+  shape_check();
+  while (gc_trim(f->gc)) {
+  }
+}
+
+static void young_rounds(time_t seconds) {
+  layer *at[WIDTH];
+  memcpy(at, f->root, sizeof at);
+  for (size_t d = DEPTH - 1; d > LOWER; d--) {
+    layer *below[WIDTH];
+    for (size_t i = 0; i < WIDTH; i++) {
+      below[index_below(i, 0)] = at[i]->slot[0];
+    }
+    memcpy(at, below, sizeof at);
+  }
+  memcpy(f->root + WIDTH, at, sizeof at);
+  f->help = help;
+  sem_init(&help_wanted, 0, 0);
+  pthread_barrier_init(&barrier, NULL, WALKERS + 1);
+  pthread_t thread[THREADS + HELPERS];
+  for (size_t i = 0; i < THREADS + HELPERS; i++) {
+    void *(*then)(void *) = i < SCANNERS ? scanner_main : i < THREADS ? walker_main : helper_main;
+    void *arg = then == walker_main ? (void *)(i - SCANNERS) : (void *)f->gc;
+    EXPECT(pthread_create(&thread[i], NULL, then, arg) == 0);
+  }
+  uint64_t expected = 0;
+  time_t end = time(NULL) + seconds;
+  for (unsigned round = 0; round < 8 || time(NULL) < end; round++) {
+    young_round(round, &expected);
+  }
+  world_stop();
+  at_store_release(&ended, 1);
+  world_go();
+  for (size_t i = 0; i < HELPERS; i++) {
+    sem_post(&help_wanted);
+  }
+  for (size_t i = 0; i < THREADS + HELPERS; i++) {
+    pthread_join(thread[i], NULL);
+  }
+  sem_destroy(&help_wanted);
+  pthread_barrier_destroy(&barrier);
+  printf("%lu minor cycles, %u of them beside a major one, %lu by several workers, by %lu at most\n",
+         (unsigned long)at_load(&f->gc->minor_cycles), minors_in_cycles, (unsigned long)at_load(&shared_cycles),
+         (unsigned long)at_load(&most_workers));
+  EXPECT(at_load(&shared_cycles) > 0);
+}
+
+int main(int argc, char **argv) {
+  back_end = argc > 1 ? argv[1] : "mprotect";
+  bool young = argc > 2 && strcmp(argv[2], "young") == 0;
+  time_t seconds = argc > 3 ? atol(argv[3]) : young ? 2 : 4;
+  f = fake_open((fake_options){
+      .back_end = back_end, .limit = (size_t)64 << 20, .nursery = young ? NURSERY : 0});
+  if (f == NULL) {
+    return 77;
+  }
+  build();
+  (young ? young_rounds : rounds)(seconds);
   printf("%u cycles, %lu objects copied, %lu blocks kept, %lu traps\n", f->gc->cycle, (unsigned long)at_load(&f->gc->copied_objects),
          (unsigned long)f->gc->kept_blocks, (unsigned long)at_load(&f->gc->region->traps_count));
-  pthread_barrier_destroy(&barrier);
   fake_close(f);
   return 0;
 }

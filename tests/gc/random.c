@@ -2,14 +2,16 @@
 // random.c: a random program on the collector alone, compared with a shadow in malloc'd memory. One thread, so that a seed
 // decides everything: a failure can be stepped through.
 //
-//   gc_random BACK_END [SEED [STEPS]]     prints its seed
+//   gc_random BACK_END [old|young [SEED [STEPS]]]     prints its seed
+//
+// `young` is with a nursery, and with minor cycles at any point between two steps, in the middle of major cycles too.
 
 #include <time.h>
 #include "tests/gc/fake.h"
 
 // ---- The shadow: for each node its slots, as indices; for each object that the program can reach, its node.
 
-enum { NODES = 3000, SLOTS_MAX = 6000, ROOTS = 200, WORDS = 40 };
+enum { NODES = 3000, SLOTS_MAX = 6000, ROOTS = 200, WORDS = 40, STEPS = 60000 };
 
 typedef struct node {
   bool live;
@@ -22,6 +24,7 @@ static node nodes[NODES];
 static int root_node[ROOTS];   // -1: NULL
 static int word_node[WORDS];   // of the ambiguous words
 static uint64_t seed_now;
+static unsigned minors_in_cycles;
 static fake *f;
 
 static uint64_t random_next(void) {
@@ -199,11 +202,34 @@ static void buffer_drop(void) {
   fake_buffers_drop(f);
 }
 
+// Before the nursery is full, and at times long after: then what is born is old at once.
+static void minor_a_little(void) {
+  gc_heap *gc = f->gc;
+  if (below(4) == 0) {
+    gc_provide_born(gc);
+  } else if (below(20) == 0) {
+    gc_young_settle(gc);
+  }
+  if (below(gc_wants_minor(gc) ? 8 : 40) != 0) {
+    return;
+  }
+  minors_in_cycles += gc_phase_now(gc) != GC_IDLE;
+  for (size_t i = below(3) + 1; i-- > 0;) {
+    fake_minor(f);
+  }
+  if (below(4) == 0) {
+    gc_verify_stopped(gc, "after a minor cycle");
+  }
+}
+
 static void collect_a_little(void) {
   gc_heap *gc = f->gc;
+  if (gc->young_blocks != 0) {
+    minor_a_little();
+  }
   switch (gc_phase_now(gc)) {
   case GC_IDLE:
-    if (below(10) == 0) {
+    if (below(gc->young_blocks != 0 ? 40 : 10) == 0) { // so that there is time to be promoted, and to be hot
       fake_flip(f);
       // Sometimes there is less memory for copies than there should be.
       if (gc_phase_now(gc) == GC_SCANNING && below(4) == 0) {
@@ -230,13 +256,18 @@ static void collect_a_little(void) {
 
 int main(int argc, char **argv) {
   const char *back_end = argc > 1 ? argv[1] : "mprotect";
-  uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)time(NULL) * 2654435761u + 1;
-  size_t steps = argc > 3 ? strtoull(argv[3], NULL, 10) : 60000;
+  bool young = argc > 2 && strcmp(argv[2], "young") == 0;
+  uint64_t seed = argc > 3 ? strtoull(argv[3], NULL, 10) : (uint64_t)time(NULL) * 2654435761u + 1;
+  size_t steps = argc > 4 ? strtoull(argv[4], NULL, 10) : STEPS;
   seed_now = seed | 1;
   size_t granule = (size_t)4096 << below(5);
-  printf("seed %lu, granule %zu\n", (unsigned long)seed, granule);
+  size_t nursery = young ? (2 + below(3)) * GC_BLOCK : 0;
+  // What `verify` finds it finds before the program would: without it, the program has to.
+  bool verify = young && below(2) == 0;
+  printf("seed %lu, granule %zu, nursery %zu%s\n", (unsigned long)seed, granule, nursery, verify ? ", verified" : "");
   fflush(stdout);
-  f = fake_open((fake_options){.back_end = back_end, .limit = (size_t)24 << 20, .granule = granule});
+  f = fake_open((fake_options){
+      .back_end = back_end, .limit = (size_t)24 << 20, .granule = granule, .nursery = nursery, .verify = verify});
   if (f == NULL) {
     return 77;
   }
@@ -278,6 +309,12 @@ int main(int argc, char **argv) {
   compare();
   printf("%u cycles, %lu objects copied, %lu blocks kept, %lu traps\n", f->gc->cycle, (unsigned long)f->gc->copied_objects,
          (unsigned long)f->gc->kept_blocks, (unsigned long)at_load(&f->gc->region->traps_count));
+  if (young) {
+    uint64_t minors = at_load(&f->gc->minor_cycles), promoted = at_load(&f->gc->minor_promoted_bytes);
+    printf("%lu minor cycles, %u of them or more in a major one, %lu bytes promoted\n", (unsigned long)minors,
+           minors_in_cycles, (unsigned long)promoted);
+    EXPECT(steps < STEPS || (promoted > 0 && (minors_in_cycles > 0 || !f->gc->region->traps)));
+  }
   for (int n = 0; n < NODES; n++) {
     free(nodes[n].child);
   }
