@@ -96,7 +96,7 @@ static void window_reset(gc_heap *heap) { heap->judged = (gc_judged){.dirty = at
 static void switch_off(gc_heap *heap, uint64_t cost_ns) {
   heap->trial_ns = cost_ns;
   heap->trials += heap->trials < TRIALS;
-  heap->major_ns = 0;
+  at_store(&heap->major_ns, 0); // a sweep may be adding to it
   at_add(&heap->young_switches, 1);
   at_store(&heap->young_on, 0);
   gc_young_untrack(heap);
