@@ -213,7 +213,7 @@ typedef struct gc_heap {
   AO_t young_fresh;          // blocks of the zone from here on never had memory
   gc_stack born_ready;       // old blocks for what is promoted: with memory, accessible, armed, in no space
   AO_t born_wanted;          // how many of these are to be at hand
-  AO_t harvesting;           // a minor cycle asks the system what was written: nobody asks it for memory meanwhile
+  AO_t harvesting;           // a minor cycle asks the system what was written: nothing is made ready in the background meanwhile
   AO_t nursery;              // bytes that may be born until the next minor cycle
   AO_t young_on;             // whether anything is born young
   AO_t young_switches;       // how often that has changed

@@ -336,6 +336,7 @@ ON_ALL_BACK_ENDS(generations, they_are_given_up_before_all_that_is_old_is_looked
     tries += before.nursery_bytes != 0 && after.minor_cycles > before.minor_cycles;
     scanned = after.minor_scanned_pages - before.minor_scanned_pages > scanned ? after.minor_scanned_pages - before.minor_scanned_pages : scanned;
   }
+  cr_assert_gt(tries, 0);
   cr_assert_lt(scanned, PLACES * 48 / 4096 / 4, "%lu pages", (unsigned long)scanned);
   for (int i = 0; i < PLACES; i++) {
     cr_assert_geq(((node **)root[0])[i]->key, 0);
