@@ -8,6 +8,7 @@
 #include <string.h>
 #include "gc/block.h"
 #include "gc/gc.h"
+#include "gc/nursery.h"
 #include "gc/runs.h"
 #include "gc/young.h"
 
@@ -22,6 +23,9 @@ static uint32_t block_take(gc_heap *heap) {
 }
 
 static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool partial) {
+  if (!gc_young_is_on(heap)) {
+    gc_nursery_look(heap);
+  }
   if (gc_young_is_on(heap) && gc_may_allocate(heap, GC_BLOCK)) {
     uint32_t young = gc_young_take(heap, leaf, partial);
     if (young != GC_NONE) {

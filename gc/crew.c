@@ -10,11 +10,11 @@
 // nothing of the cycle's but `crew`, and leaves when that says that the cycle is another: so its owner need not wait
 // for it to get a processor.
 
-#include <sched.h>
 #include "gc/block.h"
 #include "gc/gc.h"
 #include "gc/minor.h"
 #include "gc/scan.h"
+#include "gc/wait.h"
 
 // gc_heap.crew, from the low bit: idle workers 16, workers 16, open 1, the cycle's number 31.
 #define IDLE ((uint64_t)1)
@@ -87,7 +87,7 @@ void gc_crew_work(gc_minor *minor) {
     return;
   }
   at_add_full(&heap->crew, IDLE);
-  for (;;) {
+  for (unsigned looks = 0;;) {
     uint64_t crew = at_load_acquire(&heap->crew);
     size_t pins = pin_count(heap);
     bool pinned = heap->pins_scanned < pins;
@@ -101,7 +101,7 @@ void gc_crew_work(gc_minor *minor) {
       minor->shared = false;
       return;
     } else {
-      sched_yield(); // who works may want this very processor
+      gc_wait(&looks);
     }
   }
 }
@@ -119,7 +119,7 @@ bool gc_minor_help(gc_heap *heap) {
   *minor = (gc_minor){.heap = heap,
                       .index = joined(crew),
                       .shared = true,
-                      .tenure = heap->tenure,
+                      .tenure = heap->tenure.now,
                       .large_base = heap->workers[0].large_base,
                       .large_span = heap->workers[0].large_span};
   gc_copier_enter(copier);
@@ -127,6 +127,7 @@ bool gc_minor_help(gc_heap *heap) {
   work(minor);
   gc_copier_leave(copier);
   at_add_full(&heap->crew, IDLE);
+  unsigned looks = 0;
   for (uint64_t now; is_same(now = at_load_acquire(&heap->crew), crew);) {
     if (is_work(heap) && at_cas_full(&heap->crew, now, now - IDLE)) {
       gc_copier_enter(copier);
@@ -134,7 +135,7 @@ bool gc_minor_help(gc_heap *heap) {
       gc_copier_leave(copier);
       at_add_full(&heap->crew, IDLE);
     } else {
-      sched_yield();
+      gc_wait(&looks);
     }
   }
   gc_copier_give(heap, copier);

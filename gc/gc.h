@@ -52,8 +52,16 @@ void gc_minor_stopped(gc_heap *heap);
 void gc_minor_free(gc_heap *heap);
 // Before the world is stopped for a flip, by who flips.
 void gc_young_prepare(gc_heap *heap);
-// What takes too long for a pause, in a background thread: lays memory to rest that nobody writes to, so that minor cycles need not ask about it
-// (vm_rest); once generations are switched off, lifts the protection of what is old. False: nothing to do.
+// Whether generations are to be tried before the next flip: a background thread prepares that (gc_young_settle), and once gc_trial_prepared, gc_trial_stopped
+// begins with it, with the world stopped; or with nothing, if things have changed.
+bool gc_wants_trial(const gc_heap *heap);
+void gc_trial_demand(gc_heap *heap); // they are to be tried now, if they are off
+bool gc_trial_asks(gc_heap *heap); // nobody has called for that thread lately
+bool gc_trial_prepared(const gc_heap *heap);
+void gc_trial_stopped(gc_heap *heap);
+// In a background thread that holds no page: lays memory to rest that nobody writes to, so that minor cycles need not ask about it (vm_rest). False: nothing to do.
+bool gc_young_rest(gc_heap *heap);
+// What takes too long for a pause, in a background thread: that; once generations are switched off, lifts the protection of what is old, and lays it when they are to be tried again. False: nothing to do.
 bool gc_young_settle(gc_heap *heap);
 // In a background thread, after gc_world.help or at any time: works on the minor cycle under way, until it is over. False: none wants help.
 bool gc_minor_help(gc_heap *heap);

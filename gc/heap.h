@@ -156,6 +156,15 @@ typedef struct gc_heat {
   uint8_t cycle; // the last one's number; of a hot block: cycles in which it was not
 } gc_heat;
 
+// Whether what survives its first minor cycle is promoted at once (nursery.h).
+typedef struct gc_tenure {
+  bool now;
+  unsigned stays;  // cycles running in which nearly all that was born stayed
+  unsigned vain;   // … and in which nearly all that had aged was promoted
+  unsigned rest;   // cycles for which it is not asked whether aging is in vain
+  uint64_t aged;   // bytes that the last cycle has left to age
+} gc_tenure;
+
 // Minor cycles that will be judged together.
 typedef struct gc_judged {
   unsigned cycles;
@@ -217,6 +226,13 @@ typedef struct gc_heap {
   AO_t nursery;              // bytes that may be born until the next minor cycle
   AO_t young_on;             // whether anything is born young
   AO_t young_switches;       // how often that has changed
+  AO_t young_pays;           // minor cycles have been judged since, and free memory for less than major ones
+  AO_t trial_due_ns;         // from when on they may be tried again without a flip; UINT64_MAX: never
+  AO_t trial_due;            // that has come; 2: and a background thread was told
+  AO_t trial_armed_ns;       // what it took to track writes for the last trial …
+  AO_t trial_flip_ns;        // … flip_ns when that began …
+  AO_t trial_armed;          // … and the first block that has not been asked about yet
+  AO_t zone_left;            // bytes of the zone that were in use when generations were switched off, until the next flip
   AO_t young_tracking;       // young.c: whether Dirty is asked …
   int young_consumer;        // … as whom …
   uint32_t volatile young_mask; // … and its bit while young_on
@@ -247,8 +263,8 @@ typedef struct gc_heap {
   uint64_t trial_ns;  // what the minor cycles have cost for which they were switched off
   unsigned trials;    // that failed, one after the other
   bool on_trial;      // they have not been judged since they were switched on
-  bool tenure;        // nearly all that is born stays: it is promoted at once, and not copied twice
-  unsigned stayed;    // minor cycles running in which it did
+  bool zone_old;      // until the next flip, what is GC_HELD counts as old: generations were switched on after it was young (gc.zone)
+  gc_tenure tenure;
   size_t flip_pins;   // pins[0 …]: objects of the zone that the last flip pinned; minor cycles scan them until the sweep
   // Figures: written in a minor cycle's pause, atomic.
   AO_t minor_cycles, minor_survived_bytes, minor_promoted_bytes, minor_dirty_pages, minor_scanned_pages;
@@ -311,7 +327,6 @@ typedef struct gc_heap {
   AO_t soft_bytes;           // used bytes at which it starts for the soft limit
   AO_t cycle_began_ns, cycle_ended_ns, cycle_took_ns; // the last one
   AO_t last_major_ns, last_major_freed, last_major_traps; // nursery.c: what the last cycle cost and freed; traps until then
-  AO_t major_ns;             // what they have cost since minor cycles were switched off
   AO_t flip_used;            // bytes in use at the last flip
   AO_t cycle_total_ns;       // in which a cycle was under way
   AO_t from_blocks;          // small blocks that the last flip put into from-space

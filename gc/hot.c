@@ -16,9 +16,9 @@ enum {
   HOT = 0xff,
 };
 
-// Pages of a block that are worth it. Where a write traps, it costs so much more than a look that few are enough.
+// Pages of a block that are worth it. A first write, and to ask for it, takes twice as long as a look; where it traps, so much longer that few are enough.
 static unsigned threshold(const gc_heap *heap) {
-  unsigned share = heap->region->kernel_dirty ? 2 : 8;
+  unsigned share = heap->region->kernel_dirty ? 3 : 8;
   return (heap->block_pages + share - 1) / share;
 }
 

@@ -14,6 +14,7 @@
 #include "gc/gc.h"
 #include "gc/pace.h"
 #include "gc/runs.h"
+#include "gc/wait.h"
 #include "gc/young.h"
 
 enum {
@@ -57,8 +58,8 @@ static uint32_t chunk_take(gc_heap *heap) {
 }
 
 void gc_harvest_wait(const gc_heap *heap) {
-  while (at_load_acquire(&heap->harvesting)) {
-    sched_yield();
+  for (unsigned looks = 0; at_load_acquire(&heap->harvesting);) {
+    gc_wait(&looks);
   }
 }
 

@@ -123,7 +123,7 @@ static void cycle_begin(gc_minor *minor) {
   heap->pins_scanned = heap->pin_count; // behind those of the flip
 }
 
-static void cycle_end(gc_minor *minor, uint64_t began, uint64_t roots) {
+static void cycle_end(gc_minor *minor, uint64_t began, uint64_t roots, uint64_t zone) {
   gc_heap *heap = minor->heap;
   uint64_t born = 0, aged = 0, promoted = 0;
   for (unsigned i = 0; i < gc_crew_count(heap); i++) {
@@ -145,7 +145,7 @@ static void cycle_end(gc_minor *minor, uint64_t began, uint64_t roots) {
   wanted = 2 * born + 4 > wanted ? 2 * born + 4 : wanted - wanted / 32;
   at_store(&heap->born_wanted, wanted);
   at_add(&heap->minor_cycles, 1);
-  gc_nursery_minor_ended(heap, vm_spent() - began, roots - began, aged, promoted);
+  gc_nursery_minor_ended(heap, vm_spent() - began, roots - began, zone, aged, promoted);
   at_store(&heap->young_taken, 0);
 }
 
@@ -162,7 +162,7 @@ void gc_minor_stopped(gc_heap *heap) {
   gc_copier *copier = gc_copier_take(heap); // services wait for us, as for any collector thread
   gc_copier_enter(copier);
   gc_minor *minor = &heap->workers[0];
-  *minor = (gc_minor){.heap = heap, .unheld = gc_young_unhold(heap), .tenure = heap->tenure};
+  *minor = (gc_minor){.heap = heap, .unheld = !heap->zone_old && gc_young_unhold(heap), .tenure = heap->tenure.now};
   // First, for what it finds may be reason enough to leave all as it is: who has no minor cycles any more need not know what is young.
   uint64_t dirty = at_load(&heap->minor_dirty_pages);
   at_store_release(&heap->harvesting, 1);
@@ -179,17 +179,19 @@ void gc_minor_stopped(gc_heap *heap) {
   gc_flip flip = {heap, copier, minor};
   heap->world.buffers(heap->world.arg, &flip);
   heap->world.ambiguous(heap->world.arg, &flip); // all pins before the first object moves (gc.pins)
-  if (heap->config.verify && minor->unheld) {
+  if (heap->config.verify && (minor->unheld || heap->zone_old)) {
     uint64_t check = vm_spent();
     gc_remembered_check(heap); // before anything is promoted, and not yet scanned
     began += vm_spent() - check;
   }
   heap->world.precise(heap->world.arg, &flip);
+  uint64_t zone = vm_spent();
   gc_flip_survivors_scan(minor);
+  zone = heap->zone_old ? vm_spent() - zone : 0;
   gc_remembered_list(minor);
   uint64_t roots = vm_spent();
   gc_crew_work(minor);
-  cycle_end(minor, began, roots);
+  cycle_end(minor, began, roots, zone);
   gc_copier_leave(copier);
   gc_copier_give(heap, copier);
 }

@@ -21,8 +21,8 @@ typedef struct gc_minor {
   bool old;                // what is being scanned is old: a pointer that stays young is to be remembered
   bool fresh;              // it is a copy that nobody else has seen
   bool zone_full;          // it has no block left for survivors: they are promoted
-  bool tenure;             // gc_heap.tenure, constant
-  bool unheld;             // no major cycle was under way at the beginning; one may have ended since
+  bool tenure;             // gc_heap.tenure.now, constant
+  bool unheld;             // nothing in the zone counts as old. No major cycle was under way at the beginning; one may have ended since
   uintptr_t large_base;    // where large objects lie, if some are young …
   size_t large_span;       // … else 0
   gc_birth survivors[2];   // [1]: leaf objects
@@ -84,6 +84,9 @@ unsigned gc_crew_count(gc_heap *heap); // who took part, the caller included
 
 // ---- remember.c
 void gc_remembered_harvest(gc_minor *minor); // Dirty adds to REMEMBERED
+// What was written until now is no news to the next harvest: of `count` blocks, or fewer, from `from` on. Where to go on, or GC_NONE: there are no more. In the
+// background, or in the pause.
+uint32_t gc_remembered_arm(gc_heap *heap, uint32_t from, uint32_t count);
 void gc_remembered_check(gc_heap *heap);     // gc.remembered; before anything is promoted
 void gc_remembered_list(gc_minor *minor);    // makes the list of pages to scan; they are REMEMBERED no more
 void gc_remembered_scan(gc_minor *minor);    // pages of the list, with all other workers

@@ -18,10 +18,16 @@
 
 enum {
   WINDOW = 8,                // minor cycles that are judged together; of a trial, half as many
-  TRIAL_SHARE = 2,           // a trial may cost this part of what major cycles have cost since the last one, …
-  TRIALS = 5,                // … and half of that after each that fails, down to so many halves
+  TRIAL_PAUSE = 32,          // after a trial that failed, so many times as long as it took to the next one, …
+  TRIAL_PAUSES = 3,          // … and twice that after each that fails, up to so many
+  WRITES_AFTER = 8,          // first writes after such a trial, for each in it
+  ARMED_SHARE = 4,           // what a background thread spends for a trial counts so much less than what the program does
+  LEFT_MOST = 8 << 20,       // bytes that may be left in the zone for another trial before the next flip
   SHARE_OF_USED = 32,        // the nursery may be this part of what is in use
   STAYS = 2,                 // cycles running in which nearly all stayed, before it is promoted at once
+  VAIN = 4,                  // … in which nearly all that had aged was promoted, before nothing ages …
+  VAIN_REST = 32,            // … for so many cycles
+  VAIN_LEAST = 16 << 10,     // bytes that say something
   LOOK_NS = 700,             // what it takes to look for young references on a page
   WRITE_NS = 1100,           // what the first write to a page costs the program where the kernel tracks it …
   WRITE_TRAP_NS = 7000,      // … and where it traps
@@ -54,9 +60,18 @@ uint64_t gc_nursery_next(const gc_nursery_in *in) {
   return max64(min64(size, in->most), in->least);
 }
 
+uint64_t gc_nursery_share(const gc_nursery_in *in, uint64_t taken) {
+  uint64_t rest = in->pause_ns - in->fixed_ns, most = in->most;
+  if (in->target_ns != 0 && rest != 0) {
+    uint64_t left = max64(in->target_ns, 2 * in->fixed_ns) - in->fixed_ns;
+    most = min64(most, (uint64_t)((double)taken * (double)left / (double)rest));
+  }
+  return taken < most ? rest + (uint64_t)((double)in->fixed_ns * (double)taken / (double)most) : in->pause_ns;
+}
+
 bool gc_generations_pay(const gc_yield *in) {
-  // a / b <= c / d, without division; a quarter more is within what these figures are worth, and pauses are shorter.
-  return (double)in->minor_ns * (double)in->major_freed <= 1.25 * (double)in->major_ns * (double)in->minor_freed;
+  // a / b <= c / d, without division; half as much again is within what these figures are worth, and buys shorter pauses and a smaller heap.
+  return (double)in->minor_ns * (double)in->major_freed <= 1.5 * (double)in->major_ns * (double)in->minor_freed;
 }
 
 bool gc_generations_hopeless(const gc_yield *in, uint64_t most_freed) {
@@ -65,9 +80,20 @@ bool gc_generations_hopeless(const gc_yield *in, uint64_t most_freed) {
   return !gc_generations_pay(&best);
 }
 
-bool gc_nursery_tenures(bool now, unsigned *stays, uint64_t taken, uint64_t stayed) {
-  *stays = stayed >= taken / 4 * 3 ? *stays + 1 : 0;
-  return now ? stayed >= taken / 2 : *stays >= STAYS;
+void gc_nursery_tenure(gc_tenure *tenure, const gc_minor_out *out) {
+  uint64_t stayed = tenure->now ? out->promoted : out->aged;
+  tenure->stays = stayed >= out->taken / 4 * 3 ? tenure->stays + 1 : 0;
+  bool vain = !tenure->now && tenure->aged >= VAIN_LEAST && out->promoted >= tenure->aged / 16 * 15;
+  tenure->vain = vain ? tenure->vain + 1 : 0;
+  tenure->aged = tenure->now ? 0 : out->aged;
+  if (tenure->rest > 0) {
+    tenure->rest--;
+    tenure->now = tenure->rest > 0;
+  } else if (tenure->vain == VAIN) {
+    *tenure = (gc_tenure){.now = true, .rest = VAIN_REST};
+  } else {
+    tenure->now = tenure->now ? stayed >= out->taken / 2 : tenure->stays >= STAYS;
+  }
 }
 
 // ---- On a heap.
@@ -85,6 +111,7 @@ static uint64_t most(const gc_heap *heap) {
 
 // By itself it does without until the first flip: what a program makes first, it keeps.
 void gc_nursery_open(gc_heap *heap) {
+  at_store(&heap->trial_due_ns, UINT64_MAX);
   if (heap->config.generations == GC_GENERATIONS_ON) {
     at_store(&heap->nursery, most(heap));
     at_store(&heap->young_on, 1);
@@ -93,10 +120,18 @@ void gc_nursery_open(gc_heap *heap) {
 
 static void window_reset(gc_heap *heap) { heap->judged = (gc_judged){.dirty = at_load(&heap->minor_dirty_pages)}; }
 
-static void switch_off(gc_heap *heap, uint64_t cost_ns) {
-  heap->trial_ns = cost_ns;
-  heap->trials += heap->trials < TRIALS;
-  at_store(&heap->major_ns, 0); // a sweep may be adding to it
+static uint64_t write_ns(const gc_heap *heap) {
+  return heap->region->kernel_dirty ? WRITE_NS : heap->region->traps ? WRITE_TRAP_NS : 0;
+}
+
+void gc_nursery_switch_off(gc_heap *heap, uint64_t cost_ns) {
+  uint64_t written = at_load(&heap->minor_dirty_pages) - heap->judged.dirty, pages = gc_used_bytes(heap) >> heap->page_shift;
+  // Until the protection is lifted, first writes go on; and where there were many, each page will have one more.
+  heap->trial_ns = cost_ns + at_load(&heap->trial_armed_ns) / ARMED_SHARE + min64(pages, WRITES_AFTER * written) * write_ns(heap);
+  heap->trials += heap->trials < TRIAL_PAUSES;
+  at_store(&heap->trial_due_ns, vm_now() + (heap->trial_ns * TRIAL_PAUSE << (heap->trials - 1)));
+  at_store(&heap->zone_left, gc_young_zone_used(heap));
+  at_store(&heap->young_pays, 0);
   at_add(&heap->young_switches, 1);
   at_store(&heap->young_on, 0);
   gc_young_untrack(heap);
@@ -106,7 +141,7 @@ static void switch_off(gc_heap *heap, uint64_t cost_ns) {
 static gc_yield yield_now(const gc_heap *heap) {
   const gc_judged *of = &heap->judged;
   uint64_t writes = at_load(&heap->minor_dirty_pages) - of->dirty;
-  uint64_t cost = of->ns + writes * (heap->region->kernel_dirty ? WRITE_NS : heap->region->traps ? WRITE_TRAP_NS : 0);
+  uint64_t cost = of->ns + writes * write_ns(heap);
   // While a heap grows a major cycle frees little, or nothing; but then minor cycles do not either, and the next major one is due only when what
   // it leaves room for has been born.
   gc_yield yield = {cost, of->taken > of->survived ? of->taken - of->survived : 0, at_load(&heap->last_major_ns),
@@ -120,11 +155,14 @@ static gc_yield yield_now(const gc_heap *heap) {
 
 static void judge(gc_heap *heap) {
   gc_yield yield = yield_now(heap);
+  heap->on_trial = false;
   if (gc_generations_pay(&yield)) {
     heap->trials = 0;
-    heap->on_trial = false;
+    at_store(&heap->young_pays, 1);
+  } else if (heap->config.generations == GC_GENERATIONS_AUTO) {
+    gc_nursery_switch_off(heap, yield.minor_ns);
   } else {
-    switch_off(heap, yield.minor_ns);
+    at_store(&heap->young_pays, 0);
   }
   window_reset(heap);
 }
@@ -145,33 +183,35 @@ bool gc_nursery_gives_up(gc_heap *heap, uint64_t spent_ns, uint64_t dirty_pages)
   if (!gc_generations_hopeless(&yield, window_bytes(heap))) {
     return false;
   }
-  switch_off(heap, yield.minor_ns);
+  gc_nursery_switch_off(heap, yield.minor_ns);
   window_reset(heap);
   return true;
 }
 
-void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns, uint64_t aged, uint64_t promoted) {
+void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns, uint64_t zone_ns, uint64_t aged, uint64_t promoted) {
+  // What is old in the zone will be gone at the next flip.
   gc_nursery_in in = {.size = at_load(&heap->nursery),
                       .most = most(heap),
                       .target_ns = heap->config.pause_ns,
-                      .pause_ns = pause_ns,
-                      .fixed_ns = fixed_ns};
+                      .pause_ns = pause_ns - zone_ns,
+                      .fixed_ns = fixed_ns - zone_ns};
   in.least = min64(GC_NURSERY_LEAST, in.most);
   uint64_t taken = at_load(&heap->young_taken) * GC_BLOCK;
+  bool nearly_all = heap->on_trial && (heap->tenure.now ? promoted : aged) >= taken / 4 * 3;
   if (taken >= in.size / 2) { // or it was asked for, and says little
-    at_store(&heap->nursery, gc_nursery_next(&in));
-    heap->tenure = gc_nursery_tenures(heap->tenure, &heap->stayed, taken, heap->tenure ? promoted : aged);
-  }
-  if (heap->config.generations != GC_GENERATIONS_AUTO) {
-    return;
+    bool tenured = heap->tenure.now;
+    gc_nursery_tenure(&heap->tenure, &(gc_minor_out){taken, aged, promoted});
+    uint64_t next = gc_nursery_next(&in);
+    // What ages is copied twice.
+    at_store(&heap->nursery, tenured && !heap->tenure.now ? max64(next / 3 * 2, in.least) : next);
   }
   gc_judged *of = &heap->judged;
   of->cycles++;
-  of->ns += pause_ns;
+  of->ns += heap->on_trial ? gc_nursery_share(&in, taken) : pause_ns;
   of->taken += taken;
   of->survived += aged + promoted;
   gc_yield yield = yield_now(heap);
-  if ((of->cycles >= window(heap) && of->taken >= window(heap) / 2 * in.size) || gc_generations_hopeless(&yield, window_bytes(heap))) {
+  if ((of->cycles >= window(heap) && of->taken >= window(heap) / 2 * in.size) || gc_generations_hopeless(&yield, window_bytes(heap)) || nearly_all) {
     judge(heap);
   }
 }
@@ -184,19 +224,36 @@ void gc_nursery_major_ended(gc_heap *heap, uint64_t ns, uint64_t freed) {
   at_store(&heap->last_major_traps, traps);
   at_store(&heap->last_major_ns, cost);
   at_store(&heap->last_major_freed, freed);
-  at_add(&heap->major_ns, cost);
+}
+
+// Where no page tells that it was written, each minor cycle looks at all that is old.
+static bool may_try(const gc_heap *heap) { return gc_has_young(heap) && !gc_young_is_on(heap) && heap->region->traps; }
+
+void gc_trial_demand(gc_heap *heap) {
+  if (may_try(heap)) {
+    at_store(&heap->trial_due, 1);
+  }
 }
 
 bool gc_nursery_wants_trial(const gc_heap *heap) {
-  // Where no page tells that it was written, each minor cycle looks at all that is old.
-  return !at_load(&heap->young_on) && heap->region->traps &&
-         (heap->trials == 0 || at_load(&heap->major_ns) >= (heap->trial_ns * TRIAL_SHARE) << (heap->trials - 1));
+  return may_try(heap) && heap->trials == 0; // later ones are better begun while nothing else is under way
 }
 
-void gc_nursery_flip(gc_heap *heap) {
-  if (!gc_nursery_wants_trial(heap) || !gc_young_track(heap)) {
-    return;
+void gc_nursery_look(gc_heap *heap) {
+  uint64_t due = at_load(&heap->trial_due_ns);
+  if (due != UINT64_MAX && may_try(heap) && gc_phase_now(heap) == GC_IDLE && at_load(&heap->zone_left) <= LEFT_MOST && vm_now() >= due) {
+    at_store(&heap->trial_due, 1);
   }
+}
+
+void gc_nursery_flips(gc_heap *heap) {
+  if (heap->config.generations == GC_GENERATIONS_AUTO && gc_young_is_on(heap) && heap->on_trial && heap->judged.cycles == 0) {
+    gc_nursery_switch_off(heap, (gc_used_bytes(heap) >> heap->page_shift) * write_ns(heap));
+  }
+}
+
+void gc_nursery_try(gc_heap *heap) {
+  at_store(&heap->trial_due, 0);
   at_add(&heap->young_switches, 1);
   at_store(&heap->young_on, 1);
   at_store(&heap->nursery, min64(GC_NURSERY_TRIAL, most(heap)));

@@ -20,6 +20,9 @@ typedef struct gc_nursery_in {
 // Bytes that may be born until the next one.
 uint64_t gc_nursery_next(const gc_nursery_in *in);
 
+// Nanoseconds that what was born, `taken` bytes, would cost with the nursery as large as it may become: its share of what does not depend on it is less then.
+uint64_t gc_nursery_share(const gc_nursery_in *in, uint64_t taken);
+
 // What both kinds of cycles cost, and what they freed.
 typedef struct gc_yield {
   uint64_t minor_ns, minor_freed;
@@ -30,9 +33,14 @@ bool gc_generations_pay(const gc_yield *in);
 // Whether they cannot, not even if all of `most_freed` bytes, which are born while they are judged, were to die.
 bool gc_generations_hopeless(const gc_yield *in, uint64_t most_freed);
 
-// Whether the next minor cycle had better promote what was born since this one, of whose `taken` bytes (of eden) `stayed` were copied: `now` and `stays` (cycles running in
-// which nearly all stayed; changed) are what was so until now. What a cycle says by itself may be a passing phase; where it is one that ends, that is seen at once.
-bool gc_nursery_tenures(bool now, unsigned *stays, uint64_t taken, uint64_t stayed);
+// A minor cycle that is over, in bytes: born since the one before, left to age, promoted.
+typedef struct gc_minor_out {
+  uint64_t taken, aged, promoted;
+} gc_minor_out;
+// Whether the next minor cycle had better promote what it finds in eden (tenure->now), where nearly all that is born stays, or nearly all that ages is
+// promoted after all. What a cycle says by itself may be a passing phase, so it takes several; one that ends is seen at once in the first case, and in the second,
+// where nothing ages any more, asked for now and then.
+void gc_nursery_tenure(gc_tenure *tenure, const gc_minor_out *out);
 
 // ---- On a heap.
 
@@ -41,13 +49,20 @@ uint64_t gc_nursery_limit(const gc_config *config);
 void gc_nursery_open(gc_heap *heap);
 // In the pause, after the harvest: whether generations have been switched off, so that there is nothing more to do.
 bool gc_nursery_gives_up(gc_heap *heap, uint64_t spent_ns, uint64_t dirty_pages);
-// In the pause, at its end. Bytes: what was copied within the zone, and what out of it.
-void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns, uint64_t aged, uint64_t promoted);
+// In the pause, at its end. `zone_ns` of `fixed_ns` went into what counts as old in the zone.
+void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns, uint64_t zone_ns, uint64_t aged, uint64_t promoted);
 // At the end of a major cycle: what it cost, and what it freed.
 void gc_nursery_major_ended(gc_heap *heap, uint64_t ns, uint64_t freed);
-// Whether the next flip had better switch generations on again.
+// Whether the next flip had better switch generations on again. By who flips.
 bool gc_nursery_wants_trial(const gc_heap *heap);
-// In a flip's pause, with generations.
-void gc_nursery_flip(gc_heap *heap);
+// Now and then, by mutators: are they to be switched on between two flips, as soon as writes are tracked (trial_due)?
+void gc_nursery_look(gc_heap *heap);
+// In a flip's pause: whether there was no minor cycle since the last flip, at which they were switched on: the program hardly allocates, but pays for first
+// writes. Then they are off.
+void gc_nursery_flips(gc_heap *heap);
+// In a pause: they are on.
+void gc_nursery_try(gc_heap *heap);
+// In a pause: they are off, after minor cycles that cost so much, so that they are tried again some time later.
+void gc_nursery_switch_off(gc_heap *heap, uint64_t cost_ns);
 
 #endif

@@ -14,6 +14,7 @@
 #include "gc/young.h"
 
 enum {
+  YOUNG_GROWTH = 5,      // while generations pay, growth is this part: garbage gets old slowly
   KEEP_LEAST = 64,       // blocks: what scanners hold ready, and a chunk or two
   BUDGET_LEAST = 1 << 20 // bytes
 };
@@ -30,6 +31,14 @@ uint64_t gc_pace_wish(const gc_pace *in) {
     return UINT64_MAX; // the program cannot mean it
   }
   return live + live / 100 * in->growth + live % 100 * in->growth / 100 + in->headroom;
+}
+
+uint64_t gc_pace_wish_young(const gc_pace *in) {
+  gc_pace grows = *in, rests = *in;
+  grows.growth /= YOUNG_GROWTH;
+  grows.headroom = 0;
+  rests.growth = 0;
+  return max64(gc_pace_wish(&grows), gc_pace_wish(&rests));
 }
 
 uint64_t gc_pace_most(const gc_pace *in) {
@@ -84,6 +93,16 @@ static void trigger_set(gc_heap *heap) {
 }
 
 void gc_pace_opened(gc_heap *heap) { trigger_set(heap); }
+
+// Of what survived the last cycle, then: what was born meanwhile, when there may have been no generations, has mostly died.
+static uint64_t wish(const gc_heap *heap) {
+  gc_pace in = numbers(heap);
+  if (!at_load(&heap->young_pays)) {
+    return gc_pace_wish(&in);
+  }
+  in.live = at_load(&heap->survived_bytes);
+  return gc_pace_wish_young(&in);
+}
 
 uint64_t gc_pace_slack(const gc_heap *heap) {
   gc_pace in = numbers(heap);
@@ -141,15 +160,16 @@ bool gc_wants_cycle(const gc_heap *heap) {
     return false;
   }
   uint64_t used = gc_used_bytes(heap);
-  gc_pace in = numbers(heap);
   // What fills the nursery is a minor cycle's business.
   uint64_t old = above(used, gc_young_born_bytes(heap));
-  if (used >= at_load(&heap->most_bytes) || old + at_load(&heap->external_bytes) >= gc_pace_wish(&in)) {
+  if (used >= at_load(&heap->most_bytes) || old + at_load(&heap->external_bytes) >= wish(heap)) {
     return true;
   }
   return used >= at_load(&heap->soft_bytes) &&
          gc_pace_rested(vm_now(), at_load(&heap->cycle_ended_ns), at_load(&heap->cycle_took_ns));
 }
+
+uint64_t gc_pace_copies(uint64_t blocks) { return blocks + blocks / 32 + 4; }
 
 // Copies fill pages a little less well than allocation does, and each copier has a block of its own.
 static uint64_t with_slack(uint64_t blocks) { return blocks + blocks / 16 + 2; }
@@ -248,6 +268,11 @@ bool gc_wants_assist(const gc_heap *heap) {
 uint64_t gc_pace_reserve(const gc_heap *heap) {
   uint64_t used = at_load(&heap->used_blocks), all = used + used / 16 + 4;
   gc_pace in = numbers(heap);
+  if (at_load(&heap->young_pays)) {
+    uint64_t last = above(at_load(&heap->survived_bytes), in.large) / GC_BLOCK; // what gets old meanwhile is no more than what dies
+    uint64_t copied = gc_phase_now(heap) == GC_SCANNING ? at_load(&heap->copied_blocks) : 0;
+    all = min64(all, above(gc_pace_copies(last), copied));
+  }
   if (!has_soft(&in) || soft_room(&in) == 0) {
     return all;
   }
@@ -261,10 +286,10 @@ uint64_t gc_pace_reserve(const gc_heap *heap) {
 static uint64_t births(const gc_heap *heap) {
   uint64_t used = gc_used_bytes(heap);
   gc_pace in = numbers(heap);
-  uint64_t wish = above(gc_pace_wish(&in), at_load(&heap->external_bytes));
-  uint64_t trigger = min64(min64(wish, at_load(&heap->most_bytes)), at_load(&heap->soft_bytes));
+  uint64_t wished = above(wish(heap), at_load(&heap->external_bytes));
+  uint64_t trigger = min64(min64(wished, at_load(&heap->most_bytes)), at_load(&heap->soft_bytes));
   in.live = used;
-  return above(trigger, used) + gc_pace_budget(&in);
+  return above(trigger, used) + gc_pace_budget(&in) / (at_load(&heap->young_pays) ? YOUNG_GROWTH : 1);
 }
 
 uint64_t gc_pace_kept_room(const gc_heap *heap, uint64_t kept) {

@@ -19,6 +19,8 @@ typedef struct gc_pace {
 
 // The next cycle is due when what is used and what is owned outside reach this: growth and headroom.
 uint64_t gc_pace_wish(const gc_pace *in);
+// The same while generations pay, so that little garbage gets old: a part of growth, or the headroom, whichever is more.
+uint64_t gc_pace_wish_young(const gc_pace *in);
 // … and in any case when what is used reaches this, since the copies need room within the limit.
 uint64_t gc_pace_most(const gc_pace *in);
 // … and when what is used reaches this and the collector is rested, so that the cycle's copies, and what is born in it, stay below the soft limit.
@@ -36,6 +38,8 @@ void gc_pace_flips(gc_heap *heap);   // before
 void gc_pace_flipped(gc_heap *heap); // after
 void gc_pace_swept(gc_heap *heap);
 
+// Blocks that the copies of what fills `blocks` now are likely to need.
+uint64_t gc_pace_copies(uint64_t blocks);
 // Blocks to hold ready and veiled for the copies of the next cycle.
 uint64_t gc_pace_reserve(const gc_heap *heap);
 // Of `kept` bytes that the large zone holds, or would hold, without need: what nobody lacks within the limit or the soft limit (gc.kept).

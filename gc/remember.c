@@ -50,16 +50,16 @@ static bool is_written(const gc_heap *heap, uint32_t block) {
           (gc_flags(heap, block) & GC_BLOCK_RETAIN));
 }
 
-static void range_harvest(gc_minor *minor, uint32_t from, uint32_t to) {
-  gc_heap *heap = minor->heap;
+static void range_harvest(gc_heap *heap, uint32_t from, uint32_t to, bool (*is_asked)(const gc_heap *heap, uint32_t block),
+                          void (*visit)(void *arg, size_t page), void *arg) {
   for (uint32_t b = from; b < to; b++) {
     uint32_t first = b;
-    while (b < to && is_written(heap, b)) {
+    while (b < to && is_asked(heap, b)) {
       b++;
     }
     if (first < b) {
       vm_dirty(heap->region, heap->young_consumer, gc_block_page(heap, first), (size_t)(b - first) * heap->block_pages,
-               page_dirty, minor);
+               visit, arg);
     }
   }
 }
@@ -68,9 +68,27 @@ void gc_remembered_harvest(gc_minor *minor) {
   gc_heap *heap = minor->heap;
   gc_hot_begin(heap);
   minor->written_block = GC_NONE;
-  range_harvest(minor, heap->young_blocks, (uint32_t)at_load(&heap->fresh));
-  range_harvest(minor, heap->small_blocks, at32_load(&heap->large_high));
+  range_harvest(heap, heap->young_blocks, (uint32_t)at_load(&heap->fresh), is_written, page_dirty, minor);
+  range_harvest(heap, heap->small_blocks, at32_load(&heap->large_high), is_written, page_dirty, minor);
   written_end(minor, GC_NONE);
+}
+
+static void page_ignore(void *arg, size_t page) {
+  (void)arg;
+  (void)page;
+}
+
+uint32_t gc_remembered_arm(gc_heap *heap, uint32_t from, uint32_t count) {
+  uint32_t fresh = (uint32_t)at_load(&heap->fresh), high = at32_load(&heap->large_high);
+  from = from < heap->young_blocks ? heap->young_blocks : from;
+  from = from >= fresh && from < heap->small_blocks ? heap->small_blocks : from;
+  uint32_t end = from < heap->small_blocks ? fresh : high;
+  if (from >= end) {
+    return GC_NONE;
+  }
+  end = end - from > count ? from + count : end;
+  range_harvest(heap, from, end, is_tracked, page_ignore, NULL);
+  return end;
 }
 
 // In from-space of a major cycle a mutator can reach only what stays: that is all that may have been written. The rest
@@ -238,7 +256,8 @@ void gc_remembered_check(gc_heap *heap) {
 }
 
 // What was born in the zone since the flip, in buffers that threads had then, and what stays there, pinned by the flip
-// or later (touch.c, gc.memory): it counts as old until the major cycle is over, but Dirty does not look there.
+// or later (touch.c, gc.memory): it counts as old until the major cycle is over, but Dirty does not look there. Or what was there when generations were
+// switched on.
 void gc_flip_survivors_scan(gc_minor *minor) {
   gc_heap *heap = minor->heap;
   minor->old = minor->fresh = false;

@@ -152,7 +152,10 @@ static void slot_forward(void *arg, gc_seen seen, uintptr_t view) {
 static inline bool any_near(const gc_minor *minor, AO_t volatile *at) {
   bool any = false;
   for (int i = 0; i < 8; i++) {
-    any |= is_near(minor, at_load(at + i));
+    any |= gc_in_young_zone(minor->heap, at_load(at + i));
+  }
+  for (int i = 0; i < 8 && minor->large_span != 0; i++) {
+    any |= at_load(at + i) - minor->large_base < minor->large_span;
   }
   return any;
 }

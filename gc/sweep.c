@@ -244,7 +244,9 @@ void gc_sweep(gc_heap *heap) {
   copiers_sweep(heap);
   uint64_t used = at_load(&heap->used_blocks), from = at_load(&heap->from_blocks);
   uint64_t live = used > from ? used - from : 0;
-  int64_t reserve = (int64_t)(live + live / 16 + 4) - (int64_t)at_load(&heap->veiled_free.count);
+  // Where generations keep what is young, it is no copy of the next cycle's.
+  uint64_t copies = at_load(&heap->young_pays) ? gc_pace_copies(at_load(&heap->copied_blocks)) : live + live / 16 + 4;
+  int64_t reserve = (int64_t)copies - (int64_t)at_load(&heap->veiled_free.count);
   uint32_t high = (uint32_t)at_load(&heap->fresh);
   high = high < heap->small_blocks ? high : heap->small_blocks;
   uint32_t run = 0;

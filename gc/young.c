@@ -13,8 +13,16 @@
 enum { CHUNK_BLOCKS = VM_HUGE / GC_BLOCK };
 
 // gc_heap.young_tracking. While nothing is young, writes need not be told: but to lift the protection of all that is
-// old takes too long for a pause.
-enum { TRACKED, TRACKED_IN_VAIN, UNTRACKING, UNTRACKED, PREPARED /* a flip will need it */ };
+// old takes too long for a pause, and so does to lay it.
+enum { TRACKED, TRACKED_IN_VAIN, UNTRACKING, UNTRACKED, PREPARING, OPENED /* some pages are not armed */, PREPARED /* for a trial */ };
+
+enum { ARM_STEP = 1024 }; // blocks: a fork may be waiting
+
+
+static uint32_t zone_limit(const gc_heap *heap) {
+  uint64_t fresh = at_load(&heap->young_fresh);
+  return (uint32_t)(fresh < heap->young_blocks ? fresh : heap->young_blocks);
+}
 
 void gc_young_size(gc_heap *heap) {
   if (heap->config.generations == GC_GENERATIONS_OFF) {
@@ -31,6 +39,20 @@ void gc_young_size(gc_heap *heap) {
 static void births_reset(gc_heap *heap) {
   for (unsigned i = 0; i < GC_WORKERS; i++) {
     heap->promoted[i][0] = heap->promoted[i][1] = (gc_birth){GC_NONE, NULL, NULL, NULL};
+  }
+}
+
+// Nothing is young any more, and nothing remembered.
+static void zone_reset(gc_heap *heap) {
+  gc_stack_reset(&heap->young_partial[0]);
+  gc_stack_reset(&heap->young_partial[1]);
+  births_reset(heap);
+  gc_young_large_flip(heap);
+  gc_hot_flip(heap);
+  at_store(&heap->young_taken, 0);
+  at_store(&heap->zone_left, 0);
+  for (size_t word = 0; word * 64 < at_load(&heap->region->top); word++) {
+    at_store(&heap->remembered[word], 0);
   }
 }
 
@@ -68,37 +90,114 @@ bool gc_young_unsettled(const gc_heap *heap) {
   return at_load(&heap->young_tracking) == TRACKED_IN_VAIN || (gc_young_is_on(heap) && vm_wants_rest(heap->region));
 }
 
-bool gc_young_settle(gc_heap *heap) {
-  gc_harvest_wait(heap);
-  if (gc_young_is_on(heap) && vm_rest(heap->region)) {
-    return true;
-  }
-  if (gc_phase_now(heap) != GC_IDLE || !at_cas_full(&heap->young_tracking, TRACKED_IN_VAIN, UNTRACKING)) {
+static bool track_begin(gc_heap *heap, AO_t then) {
+  if (!at_cas_full(&heap->young_tracking, UNTRACKED, PREPARING)) {
     return false;
   }
-  vm_dirty_close(heap->region, heap->young_consumer);
-  at_store_release(&heap->young_tracking, UNTRACKED);
+  uint64_t began = vm_spent();
+  at_store(&heap->trial_flip_ns, at_load(&heap->flip_ns));
+  at_store(&heap->trial_armed, 0);
+  int consumer = vm_dirty_open(heap->region);
+  heap->young_consumer = consumer;
+  at_store(&heap->trial_armed_ns, vm_spent() - began);
+  at_store_release(&heap->young_tracking, consumer >= 0 ? then : UNTRACKED);
+  return consumer >= 0;
+}
+
+// At a flip no old page is known yet. Before any other time all pages are asked about once, for to a new consumer they are all news. But if there was a
+// flip since that began, what has been copied is news, too: then it was in vain.
+static bool track_on(gc_heap *heap) {
+  if (!at_cas_full(&heap->young_tracking, OPENED, PREPARING)) {
+    return false;
+  }
+  uint64_t began = vm_spent();
+  uint32_t next = gc_remembered_arm(heap, (uint32_t)at_load(&heap->trial_armed), ARM_STEP);
+  at_store(&heap->trial_armed, next);
+  at_add(&heap->trial_armed_ns, vm_spent() - began);
+  bool vain = at_load(&heap->trial_flip_ns) != at_load(&heap->flip_ns);
+  at_store_release(&heap->young_tracking, vain ? TRACKED_IN_VAIN : next == GC_NONE ? PREPARED : OPENED);
   return true;
 }
 
-void gc_young_prepare(gc_heap *heap) {
-  if (!gc_has_young(heap) || !gc_nursery_wants_trial(heap) || at_cas_full(&heap->young_tracking, TRACKED_IN_VAIN, PREPARED) ||
-      at_load_acquire(&heap->young_tracking) != UNTRACKED) {
-    return;
+bool gc_young_rest(gc_heap *heap) {
+  if (!gc_young_is_on(heap) || !vm_wants_rest(heap->region)) {
+    return false;
   }
-  int consumer = vm_dirty_open(heap->region);
-  if (consumer >= 0) {
-    heap->young_consumer = consumer;
-    at_store_release(&heap->young_tracking, PREPARED);
+  gc_harvest_wait(heap);
+  return vm_rest(heap->region);
+}
+
+bool gc_young_settle(gc_heap *heap) {
+  if (gc_young_rest(heap)) {
+    return true;
+  }
+  gc_harvest_wait(heap);
+  if (gc_phase_now(heap) != GC_IDLE) {
+    return false;
+  }
+  if (at_cas_full(&heap->young_tracking, TRACKED_IN_VAIN, UNTRACKING)) {
+    vm_dirty_close(heap->region, heap->young_consumer);
+    at_store_release(&heap->young_tracking, UNTRACKED);
+    return true;
+  }
+  return track_on(heap) || (at_load(&heap->trial_due) != 0 && track_begin(heap, OPENED));
+}
+
+void gc_young_prepare(gc_heap *heap) {
+  if (gc_nursery_wants_trial(heap) && !at_cas_full(&heap->young_tracking, TRACKED_IN_VAIN, PREPARED)) {
+    track_begin(heap, PREPARED);
   }
 }
 
-bool gc_young_track(gc_heap *heap) {
+static bool track(gc_heap *heap) {
   if (!at_cas_full(&heap->young_tracking, PREPARED, TRACKED)) {
     return false;
   }
   at32_store(&heap->young_mask, 1u << heap->young_consumer);
   return true;
+}
+
+size_t gc_young_zone_used(const gc_heap *heap) {
+  size_t used = 0;
+  for (uint32_t b = 0; b < zone_limit(heap); b++) {
+    used += gc_space(heap, b) != 0 ? GC_BLOCK : 0;
+  }
+  return used;
+}
+
+bool gc_wants_trial(const gc_heap *heap) { return at_load(&heap->trial_due) != 0 && gc_phase_now(heap) == GC_IDLE; }
+
+bool gc_trial_asks(gc_heap *heap) { return at_cas_full(&heap->trial_due, 1, 2 /* asked */); }
+
+bool gc_trial_prepared(const gc_heap *heap) { return at_load_acquire(&heap->young_tracking) == PREPARED; }
+
+void gc_trial_stopped(gc_heap *heap) {
+  if (!gc_wants_trial(heap)) {
+    return;
+  }
+  if (at_load(&heap->trial_flip_ns) != at_load(&heap->flip_ns)) { // all that was copied since would be news
+    at_cas_full(&heap->young_tracking, PREPARED, TRACKED_IN_VAIN);
+    return;
+  }
+  if (!track(heap)) {
+    return;
+  }
+  for (uint32_t b = 0; b != GC_NONE; b = gc_remembered_arm(heap, b, GC_NONE)) {
+    // once more: most of it is what was born since
+  }
+  gc_young_unhold(heap);
+  // Nobody knows who points to what is there. So it is not young any more.
+  for (uint32_t b = 0; b < zone_limit(heap); b++) {
+    if (gc_space(heap, b) != 0) {
+      uint8_t leaf = gc_flags(heap, b) & GC_BLOCK_LEAF;
+      AO_char_store((unsigned char volatile *)&heap->flags[b], leaf ? leaf : GC_BLOCK_MORE);
+      AO_char_store_release((unsigned char volatile *)&heap->space[b], GC_HELD);
+      heap->zone_old = true;
+    }
+  }
+  zone_reset(heap);
+  heap->floor_count = 0; // of the last flip: they are in these blocks, or of no concern
+  gc_nursery_try(heap);
 }
 
 // Memory that was given back is had block by block.
@@ -206,15 +305,11 @@ void gc_young_free(gc_heap *heap, uint32_t block) {
   gc_stack_push(heap, &heap->young_free, block);
 }
 
-static uint32_t zone_limit(const gc_heap *heap) {
-  uint64_t fresh = at_load(&heap->young_fresh);
-  return (uint32_t)(fresh < heap->young_blocks ? fresh : heap->young_blocks);
-}
-
 bool gc_young_unhold(gc_heap *heap) {
   if (gc_phase_now(heap) != GC_IDLE) {
     return false; // what the cycle pinned is no young object yet
   }
+  heap->zone_old = false;
   heap->flip_pins = heap->pin_count = 0;
   for (uint32_t b = 0; b < zone_limit(heap); b++) {
     if (gc_space(heap, b) != GC_HELD) {
@@ -239,14 +334,9 @@ void gc_young_flip(gc_heap *heap) {
       AO_char_store((unsigned char volatile *)&heap->space[b], heap->from_space);
     }
   }
-  gc_stack_reset(&heap->young_partial[0]);
-  gc_stack_reset(&heap->young_partial[1]);
-  births_reset(heap);
-  gc_young_large_flip(heap);
-  gc_hot_flip(heap);
-  gc_nursery_flip(heap);
-  at_store(&heap->young_taken, 0);
-  for (size_t word = 0; word * 64 < at_load(&heap->region->top); word++) {
-    at_store(&heap->remembered[word], 0); // all old pages are from-space: their copies, or who scans them, will say
+  gc_nursery_flips(heap);
+  zone_reset(heap); // all old pages are from-space: their copies, or who scans them, will say what is to be remembered
+  if (track(heap)) {
+    gc_nursery_try(heap);
   }
 }

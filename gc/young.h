@@ -51,8 +51,8 @@ static inline uint64_t gc_young_born_bytes(const gc_heap *heap) {
 // In the pause: no old page need be tracked any more. gc_young_settle (gc.h) does the rest.
 void gc_young_untrack(gc_heap *heap);
 bool gc_young_unsettled(const gc_heap *heap);
-// In a flip: writes are tracked again. False: they are not, for gc_young_prepare (gc.h) did not see to it.
-bool gc_young_track(gc_heap *heap);
+// Bytes of the zone's blocks that are no free ones.
+size_t gc_young_zone_used(const gc_heap *heap);
 // Whether the page is grey, and no mutator has been there since the flip. In a kept block one may have: before it was kept, at what a
 // flip has pinned there, or in a buffer. (The flag comes before the veil.)
 static inline bool gc_is_untouched(const gc_heap *heap, size_t page) {

@@ -25,6 +25,8 @@ void rt_pace(rt_thread *self) {
   rt_keeper_wake(heap);
   if (gc_wants_minor(heap->gc)) {
     rt_minor(self, false);
+  } else if (gc_wants_trial(heap->gc)) {
+    rt_trial(self);
   }
   if (gc_wants_cycle(heap->gc) || at32_load(&heap->cycle_wanted)) {
     rt_cycle_start(self);
@@ -32,8 +34,9 @@ void rt_pace(rt_thread *self) {
   if (heap->options.torture && random_next(self) % heap->options.torture == 0) {
     rt_cycle_start(self);
   }
-  if (heap->options.torture && heap->options.generations == VEIL_GENERATIONS_ON && random_next(self) % heap->options.torture == 0) {
+  if (heap->options.torture && heap->options.generations != VEIL_GENERATIONS_OFF && random_next(self) % heap->options.torture == 0) {
     rt_minor(self, true);
+    gc_trial_demand(heap->gc);
   }
   // At most a few units per buffer, so that no allocation takes long.
   bool idle = false;

@@ -129,6 +129,30 @@ static void minor_cycle(veil_heap *heap, rt_thread *self, bool forced) {
   rt_others_unblock(others, &saved);
 }
 
+static void trial_start(veil_heap *heap, rt_thread *self) {
+  sigset_t saved;
+  bool others = rt_others_block(self, &saved);
+  rt_stop_begin(heap, self);
+  if (gc_wants_trial(heap->gc)) {
+    pause_record(heap, RT_FOR_OTHERS);
+    rt_stop_world(heap, self);
+    gc_trial_stopped(heap->gc);
+    rt_resume_world(heap, self);
+  }
+  rt_stop_end(heap);
+  rt_others_unblock(others, &saved);
+}
+
+// Generations are to be tried: first a scanner tracks what is written.
+void rt_trial(rt_thread *self) {
+  veil_heap *heap = self->heap;
+  if (gc_trial_prepared(heap->gc)) {
+    trial_start(heap, self);
+  } else if (gc_trial_asks(heap->gc)) {
+    rt_post(&heap->work);
+  }
+}
+
 static void minor_wanted(veil_heap *heap, rt_thread *self) { minor_cycle(heap, self, false); }
 static void minor_forced(veil_heap *heap, rt_thread *self) { minor_cycle(heap, self, true); }
 
@@ -226,6 +250,7 @@ static void cycle_scan(veil_heap *heap) {
     rt_work_pause(heap);
     gc_provide(gc, READY_BLOCKS);
     gc_provide_born(gc);
+    gc_young_rest(gc);
     while (gc_minor_help(gc)) {
       // mutators wait for that
     }

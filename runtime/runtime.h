@@ -280,6 +280,7 @@ void rt_starts_fork(veil_heap *heap); // in a child, its only thread
 void rt_cycle_start(rt_thread *self);                  // in a critical section; a no-op if a cycle is under way
 void rt_cycle_start_for(veil_heap *heap, rt_thread *self); // self NULL: the caller is no mutator
 void rt_world_help(void *heap);                        // a minor cycle wants scanners
+void rt_trial(rt_thread *self);                         // in a critical section: on the way to a trial of generations
 void rt_minor(rt_thread *self, bool forced);           // in a critical section: a minor cycle, if the nursery is still full
 void rt_cycle_wait(rt_thread *self);                   // helps and waits until no cycle is under way
 void rt_nap(rt_thread *self);                          // waits for the end of a cycle, a millisecond at most

@@ -119,6 +119,8 @@ uint32_t os_tid(void);
 void os_wait(uint32_t volatile *word, uint32_t expected);
 void os_wake_all(uint32_t volatile *word);
 void os_yield(void);
+// Sleeps about so long.
+void os_nap(unsigned microseconds);
 
 // ---- Signals.
 

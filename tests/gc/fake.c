@@ -2,6 +2,8 @@
 // fake.c: see fake.h.
 
 #include "tests/gc/fake.h"
+#include "gc/nursery.h"
+#include "gc/young.h"
 
 static const size_t pair_offsets[] = {0, 8};
 static const size_t first_offset[] = {0};
@@ -241,6 +243,24 @@ void fake_minor(fake *f) {
   gc_minor_stopped(f->gc);
   vm_resume(f->gc->region);
   gc_minor_free(f->gc);
+}
+
+void fake_young_off(fake *f) {
+  vm_quiesce(f->gc->region);
+  gc_nursery_switch_off(f->gc, 0);
+  vm_resume(f->gc->region);
+}
+
+bool fake_young_on(fake *f) {
+  if (!gc_trial_prepared(f->gc)) {
+    at_store(&f->gc->trial_due, 1);
+    gc_young_settle(f->gc);
+    return false;
+  }
+  vm_quiesce(f->gc->region);
+  gc_trial_stopped(f->gc);
+  vm_resume(f->gc->region);
+  return gc_young_is_on(f->gc);
 }
 
 void fake_memory_take(fake *f, size_t spare_blocks) {

@@ -78,6 +78,9 @@ void fake_finish(fake *f); // scans to the end, sweeps, verifies
 void fake_cycle(fake *f);  // all of them
 // In any phase between two of these steps.
 void fake_minor(fake *f);
+// Switches generations off; and on again, between two flips. The background prepares that, which takes it several calls. False: not yet.
+void fake_young_off(fake *f);
+bool fake_young_on(fake *f);
 // Gives the buffers up; the next allocation takes new ones.
 void fake_buffers_drop(fake *f);
 

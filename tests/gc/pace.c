@@ -22,6 +22,18 @@ Test(pace, growth_and_headroom_say_when_the_next_cycle_is_due) {
   cr_assert_eq(gc_pace_wish(&in), 99 + 49 + 1);
 }
 
+Test(pace, while_generations_pay_the_next_cycle_is_due_earlier) {
+  gc_pace in = usual;
+  cr_assert_eq(gc_pace_wish_young(&in), 132 * MIB, "a small heap has the headroom");
+  in.live = 500 * MIB;
+  cr_assert_eq(gc_pace_wish_young(&in), 580 * MIB, "a large one a fifth of the growth");
+  in.external = 100 * MIB;
+  cr_assert_eq(gc_pace_wish_young(&in), 696 * MIB);
+  for (in.live = 1; in.live < 8 * GIB; in.live *= 2) {
+    cr_assert(gc_pace_wish_young(&in) < gc_pace_wish(&in) && gc_pace_wish_young(&in) > in.live + in.external);
+  }
+}
+
 Test(pace, what_is_owned_outside_grows_like_the_rest) {
   gc_pace in = usual;
   in.external = 50 * MIB;

@@ -14,6 +14,8 @@
 #include <semaphore.h>
 #include <time.h>
 #include "gc/minor.h"
+#include "gc/nursery.h"
+#include "gc/young.h"
 #include "tests/gc/fake.h"
 
 enum {
@@ -343,6 +345,7 @@ static uint64_t minor(bool pins) {
   world_stop();
   if (!pins) {
     pins_clear();
+    gc->tenure = (gc_tenure){0}; // all of it ages, each time
   }
   vm_quiesce(gc->region);
   gc_minor_stopped(gc);
@@ -380,9 +383,37 @@ static void flip(bool pins, bool poor) {
   world_go();
 }
 
+// Without generations for a while; then with them, while nobody knows who points to what was young.
+static void young_again(void) {
+  gc_heap *gc = f->gc;
+  world_stop();
+  gc_nursery_switch_off(gc, 0);
+  world_go();
+  lower_renew(); // as far as there is memory
+  while (!gc_trial_prepared(gc)) {
+    at_store(&gc->trial_due, 1);
+    sched_yield();
+  }
+  lower_renew();
+  world_stop();
+  vm_quiesce(gc->region);
+  gc_trial_stopped(gc);
+  vm_resume(gc->region);
+  world_go();
+  EXPECT(gc_young_is_on(gc));
+  for (int i = 0; i < 4; i++) {
+    lower_renew();
+    minor(i % 2 == 0);
+  }
+  shape_check();
+}
+
 static void young_round(unsigned round, uint64_t *expected) {
   bool poor = round % 4 == 1, pins = round % 4 != 3;
   f->gc->config.verify = round / 4 % 2 != 0; // or else the walkers have to find what is wrong
+  if (round % 3 == 2) {
+    young_again();
+  }
   flip(pins, poor);
   while (gc_phase_now(f->gc) != GC_IDLE) {
     lower_renew();

@@ -315,6 +315,37 @@ ON_ALL_BACK_ENDS(generations, they_are_switched_off_while_they_do_not_pay_and_on
   end();
 }
 
+// While a program makes what it keeps they are given up; soon after they are tried again, whether there was a major cycle or not.
+ON_ALL_BACK_ENDS(generations, they_are_tried_again_between_two_flips) {
+  if (!tells_what_was_written(back_end)) {
+    cr_skip_test("there they are not tried");
+  }
+  START_OR_SKIP(.back_end = back_end, .limit = 1900 * MIB, .headroom = 800 * MIB, .verify = 1);
+  cr_assert_eq(veil_add_roots(heap, root, 4), VEIL_OK);
+  root[0] = list_make(self, 100000);
+  veil_collect(self); // its flip tries them
+  for (int i = 0; i < 10 && stats_of(heap).nursery_bytes != 0; i++) {
+    node *kept = list_make(self, 50000); // all of it stays
+    kept->left = root[1];
+    root[1] = kept;
+  }
+  veil_stats before = stats_of(heap);
+  cr_assert_eq(before.nursery_bytes, 0);
+  uint64_t minors = before.minor_cycles;
+  for (int i = 0; i < 6000 && stats_of(heap).minor_cycles < minors + 3; i++) {
+    garbage_make(MIB / 16);
+    sleep_ms(stats_of(heap).nursery_bytes == 0 ? 1 : 0);
+  }
+  veil_stats after = stats_of(heap);
+  cr_assert_geq(after.minor_cycles, minors + 3); // whether they pay is another question: major cycles are rare here
+  cr_assert_geq(after.nursery_switches, before.nursery_switches + 1);
+  cr_assert_eq(after.major_cycles, before.major_cycles);
+  cr_assert_eq(list_check(root[0]), 100000);
+  garbage_make(64 * MIB);
+  cr_assert_eq(list_check(root[0]), 100000);
+  end();
+}
+
 // An old space that is written all over between any two minor cycles: no such cycle is to look at all of it.
 ON_ALL_BACK_ENDS(generations, they_are_given_up_before_all_that_is_old_is_looked_at) {
   if (!tells_what_was_written(back_end)) {

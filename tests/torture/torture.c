@@ -163,7 +163,7 @@ static void heap_open(void) {
       .verify = cfg.verify,
       .torture = cfg.collector_torture,
       .seed = cfg.seed | 1,
-      .generations = cfg.nursery != 0 ? VEIL_GENERATIONS_ON : VEIL_GENERATIONS_OFF,
+      .generations = cfg.nursery == 0 ? VEIL_GENERATIONS_OFF : cfg.auto_generations ? VEIL_GENERATIONS_AUTO : VEIL_GENERATIONS_ON,
       .nursery = cfg.nursery,
   };
   heap = veil_open(&o);

@@ -37,6 +37,7 @@ typedef struct config {
   unsigned threads, scanners, verify, collector_torture, growth;
   const char *back_end;
   size_t live, limit, granule, headroom, nursery; // bytes; nursery 0: no generations
+  bool auto_generations;                          // while they pay
   bool poll, storm, service, oom_null, churn_threads;
   unsigned sabotage; // self-check: 1 a data word, 2 a slot, 3 a root
   unsigned watchdog; // seconds without progress
