@@ -26,7 +26,7 @@ enum {
   GC_BLOCK_RETAIN = 2,  // from-space with pins, kept objects or floors: swept, not freed
   GC_BLOCK_FLOOR = 8,   // a mutator's buffer: what is born behind the floor is no from-space (gc.tlab)
   GC_BLOCK_KEPT = 4,    // from-space that could not be copied: scanned whole
-  GC_BLOCK_MORE = 32,   // from-space in the nursery's zone: more stays than the flip has pinned
+  GC_BLOCK_MORE = 32,   // in the nursery's zone, what counts as old: more than the flip has pinned
   GC_BLOCK_GAPS = 16,   // of a block that GC_HELD says: there is free space in it worth a buffer
   GC_BLOCK_YOUNG = 64,  // the first of a large object that a minor cycle may free
   GC_BLOCK_AGED = 128,  // and that has survived one
@@ -37,7 +37,7 @@ enum {
   GC_EDEN = 3,     // what is born there has survived no minor cycle
   GC_AGED,         // one
   GC_SURVIVOR,     // being filled by the minor cycle under way; then aged
-  GC_HELD,         // its objects were pinned in a major cycle, which is over for it: eden again at the next stop
+  GC_HELD,         // its objects were pinned in a major cycle, which is over for it: eden again at the next stop; or (zone_old) at the next flip
 };
 
 // A lock-free stack of blocks, linked through gc_heap.link. The high half counts, against ABA.
@@ -228,7 +228,7 @@ typedef struct gc_heap {
   AO_t young_switches;       // how often that has changed
   AO_t young_pays;           // minor cycles have been judged since, and free memory for less than major ones
   AO_t trial_due_ns;         // from when on they may be tried again without a flip; UINT64_MAX: never
-  AO_t trial_due;            // that has come; 2: and a background thread was told
+  AO_t trial_due;            // that has come (young.h)
   AO_t trial_armed_ns;       // what it took to track writes for the last trial …
   AO_t trial_flip_ns;        // … flip_ns when that began …
   AO_t trial_armed;          // … and the first block that has not been asked about yet

@@ -231,7 +231,7 @@ static bool may_try(const gc_heap *heap) { return gc_has_young(heap) && !gc_youn
 
 void gc_trial_demand(gc_heap *heap) {
   if (may_try(heap)) {
-    at_store(&heap->trial_due, 1);
+    at_store(&heap->trial_due, GC_TRIAL_DUE);
   }
 }
 
@@ -242,7 +242,7 @@ bool gc_nursery_wants_trial(const gc_heap *heap) {
 void gc_nursery_look(gc_heap *heap) {
   uint64_t due = at_load(&heap->trial_due_ns);
   if (due != UINT64_MAX && may_try(heap) && gc_phase_now(heap) == GC_IDLE && at_load(&heap->zone_left) <= LEFT_MOST && vm_now() >= due) {
-    at_store(&heap->trial_due, 1);
+    at_store(&heap->trial_due, GC_TRIAL_DUE);
   }
 }
 

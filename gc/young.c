@@ -167,7 +167,7 @@ size_t gc_young_zone_used(const gc_heap *heap) {
 
 bool gc_wants_trial(const gc_heap *heap) { return at_load(&heap->trial_due) != 0 && gc_phase_now(heap) == GC_IDLE; }
 
-bool gc_trial_asks(gc_heap *heap) { return at_cas_full(&heap->trial_due, 1, 2 /* asked */); }
+bool gc_trial_asks(gc_heap *heap) { return at_cas_full(&heap->trial_due, GC_TRIAL_DUE, GC_TRIAL_ASKED); }
 
 bool gc_trial_prepared(const gc_heap *heap) { return at_load_acquire(&heap->young_tracking) == PREPARED; }
 

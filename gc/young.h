@@ -41,6 +41,9 @@ static inline bool gc_is_young(const gc_heap *heap, uintptr_t view) {
   return space == GC_EDEN || space == GC_AGED;
 }
 
+// gc_heap.trial_due, but for 0.
+enum { GC_TRIAL_DUE = 1, GC_TRIAL_ASKED /* and a background thread was told */ };
+
 // Whether what is born is young: not while generations do not pay.
 static inline bool gc_young_is_on(const gc_heap *heap) { return at_load(&heap->young_on) != 0; }
 // Bytes of blocks that were taken from the zone since the last minor cycle.

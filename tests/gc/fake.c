@@ -253,7 +253,7 @@ void fake_young_off(fake *f) {
 
 bool fake_young_on(fake *f) {
   if (!gc_trial_prepared(f->gc)) {
-    at_store(&f->gc->trial_due, 1);
+    at_store(&f->gc->trial_due, GC_TRIAL_DUE);
     gc_young_settle(f->gc);
     return false;
   }

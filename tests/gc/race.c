@@ -391,7 +391,7 @@ static void young_again(void) {
   world_go();
   lower_renew(); // as far as there is memory
   while (!gc_trial_prepared(gc)) {
-    at_store(&gc->trial_due, 1);
+    at_store(&gc->trial_due, GC_TRIAL_DUE);
     sched_yield();
   }
   lower_renew();
