@@ -154,6 +154,7 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   heap->base = (uintptr_t)heap->region->base;
   heap->span = (size_t)(heap->region->limit - heap->region->base);
   heap->delta = heap->region->delta;
+  heap->wide = __builtin_cpu_supports("avx2") != 0;
   heap->page_shift = heap->region->page_shift;
   heap->page_size = heap->region->page_size;
   heap->block_pages = GC_BLOCK >> heap->page_shift;

@@ -88,6 +88,7 @@ void gc_remembered_harvest(gc_minor *minor); // Dirty adds to REMEMBERED
 // background, or in the pause.
 uint32_t gc_remembered_arm(gc_heap *heap, uint32_t from, uint32_t count);
 void gc_remembered_check(gc_heap *heap);     // gc.remembered; before anything is promoted
+void gc_remembered_none(gc_heap *heap);      // nothing is
 void gc_remembered_list(gc_minor *minor);    // makes the list of pages to scan; they are REMEMBERED no more
 void gc_remembered_scan(gc_minor *minor);    // pages of the list, with all other workers
 void gc_remembered_page(gc_minor *minor, size_t page);

@@ -14,7 +14,7 @@
 #include "gc/young.h"
 
 enum {
-  YOUNG_GROWTH = 5,      // while generations pay, growth is this part: garbage gets old slowly
+  YOUNG_GROWTH = 6,      // while generations pay, growth is this part: garbage gets old slowly
   KEEP_LEAST = 64,       // blocks: what scanners hold ready, and a chunk or two
   BUDGET_LEAST = 1 << 20 // bytes
 };

@@ -178,20 +178,36 @@ static void word_list(gc_heap *heap, size_t word, size_t *count) {
   }
 }
 
-void gc_remembered_list(gc_minor *minor) {
-  gc_heap *heap = minor->heap;
-  size_t words = (at_load_acquire(&heap->region->top) + 63) / 64, count = 0;
-  for (size_t i = 0; i < words; i++) {
+static void range_list(gc_heap *heap, uint32_t from, uint32_t to, size_t *count) {
+  for (size_t i = gc_block_page(heap, from) / 64; i * 64 < gc_block_page(heap, to); i++) {
     if (at_load(&heap->remembered[i]) != 0) {
-      word_list(heap, i, &count);
+      word_list(heap, i, count);
     }
   }
+}
+
+void gc_remembered_list(gc_minor *minor) {
+  gc_heap *heap = minor->heap;
+  size_t count = 0;
+  range_list(heap, 0, (uint32_t)at_load(&heap->fresh), &count);
+  range_list(heap, heap->small_blocks, at32_load(&heap->large_high), &count);
   at_store(&heap->minor_next, 0);
   at_store(&heap->minor_listed, count);
   minor->listed = true;
   if (count >= SHARED_PAGES || (uint32_t)at_load(&heap->minor_full.head) != GC_NONE) {
     gc_crew_open(minor);
   }
+}
+
+static void range_none(gc_heap *heap, uint32_t from, uint32_t to) {
+  for (size_t i = gc_block_page(heap, from) / 64; i * 64 < gc_block_page(heap, to); i++) {
+    at_store(&heap->remembered[i], 0);
+  }
+}
+
+void gc_remembered_none(gc_heap *heap) {
+  range_none(heap, 0, (uint32_t)at_load(&heap->fresh));
+  range_none(heap, heap->small_blocks, at32_load(&heap->large_high));
 }
 
 static void page_prefetch(const gc_heap *heap, size_t page) {

@@ -51,9 +51,7 @@ static void zone_reset(gc_heap *heap) {
   gc_hot_flip(heap);
   at_store(&heap->young_taken, 0);
   at_store(&heap->zone_left, 0);
-  for (size_t word = 0; word * 64 < at_load(&heap->region->top); word++) {
-    at_store(&heap->remembered[word], 0);
-  }
+  gc_remembered_none(heap);
 }
 
 bool gc_young_open(gc_heap *heap) {

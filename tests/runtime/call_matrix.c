@@ -334,7 +334,8 @@ static bool cell_check(const char *back_end, kind k, const call *c, void **large
 }
 
 ON_ALL_BACK_ENDS(call_matrix, every_call_on_every_kind_of_memory_does_what_the_table_says) {
-  START_OR_SKIP(.back_end = back_end, .limit = 512 * (size_t)MIB);
+  // Nobody watches black memory for writes.
+  START_OR_SKIP(.back_end = back_end, .limit = 512 * (size_t)MIB, .generations = VEIL_GENERATIONS_OFF);
   calls_open();
   pages = veil_heap_pages(heap);
   static const veil_service_callbacks callbacks = {.absent = on_absent, .unsaved = on_unsaved};
