@@ -284,15 +284,16 @@ ON_ALL_BACK_ENDS(generations, they_are_switched_off_while_they_do_not_pay_and_on
   if (!tells_what_was_written(back_end)) {
     cr_skip_test("there they are not tried");
   }
-  START_OR_SKIP(.back_end = back_end, .limit = 1024 * MIB, .headroom = 16 * MIB, .nursery = MIB, .growth = 50, .verify = 1);
+  START_OR_SKIP(.back_end = back_end, .limit = 1024 * MIB, .headroom = 4 * MIB, .nursery = MIB, .growth = 20, .verify = 1);
   cr_assert_eq(veil_add_roots(heap, root, 4), VEIL_OK);
-  enum { PLACES = 150000 };
-  table_make(PLACES);
+  enum { PLACES = 400000 }; // so that major cycles are dear
+  garbage_make(2 * MIB);
   cr_assert_eq(stats_of(heap).nursery_bytes, 0, "what a program makes first, it keeps");
   for (int i = 0; i < 4000 && stats_of(heap).nursery_switches == 0; i++) {
-    garbage_make(2 * MIB);
+    garbage_make(MIB / 16);
   }
   cr_assert_eq(stats_of(heap).major_cycles, 1, "they are tried from the first flip on");
+  table_make(PLACES);
   uint64_t random = 1;
   for (int i = 0; i < 200 && stats_of(heap).nursery_bytes != 0; i++) {
     table_churn(PLACES, &random, 20000);
