@@ -227,7 +227,10 @@ void gc_nursery_major_ended(gc_heap *heap, uint64_t ns, uint64_t freed) {
 }
 
 // Where no page tells that it was written, each minor cycle looks at all that is old.
-static bool may_try(const gc_heap *heap) { return gc_has_young(heap) && !gc_young_is_on(heap) && heap->region->traps; }
+// Nor where most of the heap are large objects: what they cost when they die young is not in what is compared.
+static bool may_try(const gc_heap *heap) {
+  return gc_has_young(heap) && !gc_young_is_on(heap) && heap->region->traps && at_load(&heap->large_bytes) <= gc_used_bytes(heap) / 2;
+}
 
 void gc_trial_demand(gc_heap *heap) {
   if (may_try(heap)) {
