@@ -185,7 +185,7 @@ void gc_minor_stopped(gc_heap *heap) {
     began += vm_spent() - check;
   }
   heap->world.precise(heap->world.arg, &flip);
-  uint64_t zone = vm_spent();
+  uint64_t zone = heap->zone_old ? vm_spent() : 0;
   gc_flip_survivors_scan(minor);
   zone = heap->zone_old ? vm_spent() - zone : 0;
   gc_remembered_list(minor);

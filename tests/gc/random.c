@@ -280,6 +280,7 @@ int main(int argc, char **argv) {
   if (f == NULL) {
     return 77;
   }
+  f->gc->wide = f->gc->wide && below(2) == 0; // as on a processor that cannot
   stack = malloc(NODES * sizeof *stack);
   memset(root_node, -1, sizeof root_node);
   memset(word_node, -1, sizeof word_node);
