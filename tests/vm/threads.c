@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // threads.c: several threads on the same pages, each situation by itself. A plain program, so that TSan can run it:
 //
-//   vm_threads [back end]
+//   vm_threads [back end [one in [seed]]]: of so many points where a thread may give way, it gives way at one (os_torture)
 
 #include "vm_test.h"
 
@@ -26,6 +26,17 @@ static void *run_all(void *(*body)(void *), size_t n) {
 }
 
 static uint32_t word(size_t page) { return at32_load_acquire(&w.region->word[page]); }
+
+// With uffd-kernel a fault may be handled late, when its thread has gone on: that leaves the page as it is, or settles it (vm.late).
+
+static bool faults_may_be_late(void) { return strcmp(back_end, "uffd-kernel") == 0; }
+
+static void expect_let_go(size_t page, uint32_t bits) {
+  for (int i = 0; faults_may_be_late() && (word(page) & bits) != 0 && i < 10000; i++) {
+    usleep(1000);
+  }
+  EXPECT((word(page) & bits) == 0);
+}
 
 // ---- Eight threads touch one page: it is settled once, and all see it settled.
 
@@ -52,7 +63,7 @@ static void eight_threads_on_one_page_settle_it_once(void) {
   EXPECT(world_settled(&w, VM_UNSCANNED) == ROUNDS);
   for (size_t i = 0; i < ROUNDS; i++) {
     EXPECT(at32_load_acquire(&w.page_settled[i]) == 1);
-    EXPECT((word(i) & (VM_BUSY | VM_WAIT | VM_SETTLED | VM_HELPERS)) == 0);
+    expect_let_go(i, VM_BUSY | VM_WAIT | VM_SETTLED | VM_HELPERS);
   }
   world_close(&w);
 }
@@ -70,11 +81,15 @@ static void *touch_one(void *arg) {
 static void a_touch_waits_for_settling_and_not_for_the_gift(void) {
   world_open(&w, back_end);
   EXPECT(vm_commit(w.region, 0, 16));
+  size_t late = 0; // faults of an earlier round that have settled page 5 in a later one
   for (int round = 0; round < 20; round++) {
     vm_prot(w.region, 0, 16, VM_UNSCANNED, 0);
     at32_store(&touched, 0);
     for (size_t i = 0; i < 16; i++) {
-      EXPECT(vm_take(w.region, i, VM_UNSCANNED));
+      while (!vm_take(w.region, i, VM_UNSCANNED)) {
+        EXPECT(i == 5 && faults_may_be_late());
+        late += vm_prot(w.region, i, 1, VM_UNSCANNED, 0); // 0: it is at it and has not settled it yet
+      }
     }
     pthread_t threads[4];
     for (size_t i = 0; i < 4; i++) {
@@ -90,13 +105,10 @@ static void a_touch_waits_for_settling_and_not_for_the_gift(void) {
     }
     EXPECT(word(5) & VM_BUSY);
     vm_give(w.region, 0, 16);
-    while (word(5) & VM_HELPERS) {
-      usleep(10); // with uffd-kernel a helper is another thread than the toucher, who has gone on
-    }
-    EXPECT((word(5) & (VM_BUSY | VM_SETTLED | VM_HELPERS)) == 0);
+    expect_let_go(5, VM_BUSY | VM_SETTLED | VM_HELPERS);
     *view_word(&w, 6) = 1;
   }
-  EXPECT(world_settled(&w, VM_UNSCANNED) == 0);
+  EXPECT(world_settled(&w, VM_UNSCANNED) == late && late <= 19 * 4);
   world_close(&w);
 }
 
@@ -244,6 +256,7 @@ int main(int argc, char **argv) {
   if (!back_end_works(back_end)) {
     return 77;
   }
+  os_torture(argc > 2 ? (unsigned)atoi(argv[2]) : 0, argc > 3 ? (unsigned)atoi(argv[3]) : 1);
   bool traps = strcmp(back_end, "none") != 0;
   pthread_barrier_init(&barrier, NULL, THREADS);
   if (traps) {
