@@ -281,16 +281,14 @@ uint64_t gc_pace_reserve(const gc_heap *heap) {
   return min64(all, max64(above(in.soft, gc_used_bytes(heap)) / GC_BLOCK, copies + copies / 16 + 4));
 }
 
-// Bytes that are likely to be born before the next flip and, before mutators have to help, in the cycle: giving their memory back would only mean
+// Bytes that are likely to be born before the next flip, and in the cycle before mutators have to help: giving their memory back would only mean
 // to ask for it again.
 static uint64_t births(const gc_heap *heap) {
-  uint64_t used = gc_used_bytes(heap);
-  gc_pace in = numbers(heap);
   uint64_t wished = above(wish(heap), at_load(&heap->external_bytes));
-  uint64_t trigger = min64(min64(wished, at_load(&heap->most_bytes)), at_load(&heap->soft_bytes));
-  in.live = used;
-  return above(trigger, used) + gc_pace_budget(&in) / (at_load(&heap->young_pays) ? YOUNG_GROWTH : 1);
+  return above(min64(min64(wished, at_load(&heap->most_bytes)), at_load(&heap->soft_bytes)), gc_used_bytes(heap));
 }
+
+static uint64_t births_in_cycle(const gc_heap *heap) { return mid_cycle_budget(heap, gc_used_bytes(heap)); }
 
 uint64_t gc_pace_kept_room(const gc_heap *heap, uint64_t kept) {
   gc_pace in = numbers(heap);
@@ -300,12 +298,16 @@ uint64_t gc_pace_kept_room(const gc_heap *heap, uint64_t kept) {
   return above(limit, others + (vm_huge_works(heap->region) ? VM_HUGE : GC_BLOCK));
 }
 
-uint64_t gc_pace_kept(const gc_heap *heap, uint64_t kept) { return min64(births(heap), gc_pace_kept_room(heap, kept)); }
+uint64_t gc_pace_kept(const gc_heap *heap, uint64_t kept) {
+  uint64_t nursery = gc_young_is_on(heap) ? at_load(&heap->nursery) : 0; // it may be full of large objects, and they die together
+  return min64(births(heap) + births_in_cycle(heap) + nursery, gc_pace_kept_room(heap, kept));
+}
 
 uint64_t gc_pace_keep(const gc_heap *heap) {
   uint64_t used = gc_used_bytes(heap);
   gc_pace in = numbers(heap);
-  uint64_t keep = gc_pace_reserve(heap) + births(heap) / GC_BLOCK + 16;
+  uint64_t in_cycle = births_in_cycle(heap) / (at_load(&heap->young_pays) ? YOUNG_GROWTH : 1); // most of it in the nursery, again and again
+  uint64_t keep = gc_pace_reserve(heap) + (births(heap) + in_cycle) / GC_BLOCK + 16;
   // Above a soft limit it is given back all the same.
   uint64_t room = above(has_soft(&in) ? in.soft : in.limit, used) / GC_BLOCK;
   return max64(min64(keep, room), KEEP_LEAST);

@@ -92,7 +92,7 @@ struct vm_backend {
   // Lowers the access of the range to `access`, 0 or VM_ACCESS_READ. Cannot fail. May lower it further and in
   // more pages than asked: the words then say more than the view gives, and the next touch traps and mends that.
   void (*revoke)(vm_region *region, size_t page, size_t count, unsigned access);
-  // Raises the access of committed pages to `access`. False if there are no mappings left; some of
+  // Raises the access of committed pages to `access`, perhaps with VM_ACCESS_WRITTEN. False if there are no mappings left; some of
   // the pages may be open then.
   bool (*open)(vm_region *region, size_t page, size_t count, unsigned access);
   // Takes all access away, and leaves the range one mapping; never while there is another way. NULL: revoke does.
@@ -167,6 +167,8 @@ void vm_pager_settling(bool settling);
 // ---- claim.c
 
 enum { VM_ACCESS = VM_ACCESS_READ | VM_ACCESS_WRITE };
+// To `open`: with kernel_dirty the pages count as written, so that nobody need notice their first writes.
+enum { VM_ACCESS_WRITTEN = 1 << 30 };
 
 // What the claims in the word allow.
 static inline unsigned vm_claim_allows(const vm_region *region, uint32_t word) {
@@ -215,6 +217,10 @@ static inline bool vm_dirty_watches(const vm_region *region, size_t page) {
 }
 static inline bool vm_dirty_tracked(const vm_region *region) {
   return at32_load_acquire(&region->dirty->consumers) != 0;
+}
+// No consumer knows the page: each will be told of it, written or not.
+static inline bool vm_dirty_for_all(const vm_region *region, size_t page) {
+  return (at32_load_acquire(&region->dirty->consumers) & at8_load(&region->dirty->clean[page])) == 0;
 }
 
 // Some page of the groups may be dirty for the consumers. After its clean bit was cleared.

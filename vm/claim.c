@@ -162,16 +162,21 @@ static bool open_held(vm_region *region, size_t page) {
   return opened;
 }
 
+// What a held page may be opened with. `more`: VM_ACCESS_WRITTEN if it is about to be written, else 0.
+static unsigned held_access(const vm_region *region, size_t page, uint32_t word, unsigned more) {
+  unsigned access = word & VM_COMMITTED ? vm_claim_allows(region, word) : 0;
+  return access != 0 && more != 0 && region->kernel_dirty && vm_dirty_for_all(region, page) ? access | more : access;
+}
+
 // Opens a run of pages that the caller holds, in as few calls as their claims allow, and lets them go.
-static bool open_held_run(vm_region *region, size_t page, size_t count) {
+static bool open_held_run(vm_region *region, size_t page, size_t count, unsigned more) {
   size_t limit = page + count;
   bool opened = true;
   for (size_t first = page; first < limit;) {
     unsigned access = 0;
     size_t last = first;
     for (; last < limit; last++) {
-      uint32_t w = mark_settled(region, last, 0);
-      unsigned this_access = w & VM_COMMITTED ? vm_claim_allows(region, w) : 0;
+      unsigned this_access = held_access(region, last, mark_settled(region, last, 0), more);
       if (last == first) {
         access = this_access;
       } else if (this_access != access) {
@@ -182,7 +187,7 @@ static bool open_held_run(vm_region *region, size_t page, size_t count) {
       opened &= region->back_end->open(region, first, last - first, access);
     }
     for (size_t i = first; i < last; i++) {
-      vm_claim_change(region, i, ANY_OPENING, access);
+      vm_claim_change(region, i, ANY_OPENING, access & VM_ACCESS);
     }
     first = last;
   }
@@ -369,7 +374,7 @@ void vm_stamp(vm_region *region, size_t page, size_t count, uint8_t stamp) {
 enum taken { TAKEN, PASSED, BLOCKED };
 typedef enum taken taker(vm_region *region, size_t page, unsigned claim, uint32_t *seen);
 
-static bool open_runs(vm_region *region, size_t page, size_t count, unsigned claim, taker *take) {
+static bool open_runs(vm_region *region, size_t page, size_t count, unsigned claim, taker *take, unsigned more) {
   range_check(region, page, count);
   size_t limit = page + count, held = 0; // [at - held, at) is held
   bool opened = true;
@@ -384,7 +389,7 @@ static bool open_runs(vm_region *region, size_t page, size_t count, unsigned cla
       }
     }
     if (held != 0) {
-      opened &= open_held_run(region, at - held, held);
+      opened &= open_held_run(region, at - held, held, more);
       held = 0;
     }
     if (result == BLOCKED) {
@@ -394,7 +399,7 @@ static bool open_runs(vm_region *region, size_t page, size_t count, unsigned cla
     }
   }
   if (held != 0) {
-    opened &= open_held_run(region, limit - held, held);
+    opened &= open_held_run(region, limit - held, held, more);
   }
   return opened;
 }
@@ -450,18 +455,18 @@ static enum taken take_free(vm_region *region, size_t page, unsigned claim, uint
 }
 
 void vm_unprot(vm_region *region, size_t page, size_t count, unsigned claim) {
-  (void)open_runs(region, page, count, claim, take_unprot); // what found no mapping opens at the first touch
+  (void)open_runs(region, page, count, claim, take_unprot, 0); // what found no mapping opens at the first touch
 }
 
 void vm_open(vm_region *region, size_t page, size_t count) {
   vm_rouse(region, page, count);
-  if (!open_runs(region, page, count, 0, take_open)) {
+  if (!open_runs(region, page, count, 0, take_open, VM_ACCESS_WRITTEN)) {
     vm_crowd_open(region, page, count);
   }
 }
 
 bool vm_claim_open_some(vm_region *region, size_t page, size_t count) {
-  return open_runs(region, page, count, 0, take_free);
+  return open_runs(region, page, count, 0, take_free, 0);
 }
 
 // ---- Settling outside traps.
@@ -535,7 +540,7 @@ void vm_give(vm_region *region, size_t page, size_t count) {
     VM_CHECK((w & VM_BUSY) && !(w & VM_LAYING), "page %zu is not held: word %x", i, w);
   }
   // Helpers that are still at it are waited for by whoever lays a claim next, not here (vm.help).
-  (void)open_held_run(region, page, count); // what found no mapping opens at the first touch
+  (void)open_held_run(region, page, count, 0); // what found no mapping opens at the first touch
 }
 
 // ---- Taking pages out of use.

@@ -96,10 +96,10 @@ void vm_uffd_revoke(vm_region *region, size_t page, size_t count, unsigned acces
   INSIST(result, os_drop(vm_page_view(region, page), bytes_of(region, count)), "dropping", page);
 }
 
-static int pages_continue(vm_region *region, size_t page, size_t count) {
+static int pages_continue(vm_region *region, size_t page, size_t count, bool armed) {
   int result, tries = 0;
-  while ((result = os_uffd_continue(region->state->uffd, vm_page_view(region, page), bytes_of(region, count),
-                                    vm_dirty_tracked(region))) == -ENOMEM &&
+  while ((result = os_uffd_continue(region->state->uffd, vm_page_view(region, page), bytes_of(region, count), armed)) ==
+             -ENOMEM &&
          tries++ < PATIENCE) {
     os_yield();
   }
@@ -107,7 +107,8 @@ static int pages_continue(vm_region *region, size_t page, size_t count) {
 }
 
 bool vm_uffd_raise(vm_region *region, size_t page, size_t count, unsigned access) {
-  int result = pages_continue(region, page, count);
+  bool armed = vm_dirty_tracked(region) && !(access & VM_ACCESS_WRITTEN);
+  int result = pages_continue(region, page, count, armed);
   if (result != -ENOENT) {
     VM_CHECK(result == 0, "UFFDIO_CONTINUE of page %zu failed with error %d", page, -result);
     return true;
@@ -117,7 +118,7 @@ bool vm_uffd_raise(vm_region *region, size_t page, size_t count, unsigned access
   for (size_t at = page, limit = page + count; at < limit;) {
     size_t end = at - at % chunk_pages + chunk_pages;
     end = end < limit ? end : limit;
-    result = pages_continue(region, at, end - at);
+    result = pages_continue(region, at, end - at, armed);
     VM_CHECK(result == 0, "UFFDIO_CONTINUE of page %zu failed with error %d", at, -result);
     at = end;
   }

@@ -191,7 +191,8 @@ void vm_stamp(vm_region *region, size_t page, size_t count, uint8_t stamp);
 void vm_unprot(vm_region *region, size_t page, size_t count, unsigned claim);
 
 // Opens pages that carry no claim, now rather than at the first touch, in as few calls as it can.
-// Pages with claims are left as they are. Async-signal-safe.
+// Pages with claims are left as they are. What no consumer of Dirty knows yet is opened as if it were written, as it is about to be.
+// Async-signal-safe.
 void vm_open(vm_region *region, size_t page, size_t count);
 
 // Settles those of `claims` that are on the page, as a trap would, and waits while another thread does. If `open`, opens the page

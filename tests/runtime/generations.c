@@ -214,6 +214,32 @@ static bool large_check(node **array, long key) {
   return array[0]->key == key && array[1]->key == key + 1 && array[LARGE / 2]->key == key + 2 && array[LARGE - 1]->key == key + 3;
 }
 
+// What the nursery was full of once is kept for what fills it next, although with it the heap is near the next major cycle.
+ON_ALL_BACK_ENDS(generations, memory_of_large_objects_that_die_young_is_used_again) {
+  if (!start((veil_options){.back_end = back_end, .limit = 256 * MIB, .headroom = 8 * MIB, .growth = 100, .generations = VEIL_GENERATIONS_ON, .nursery = 8 * MIB})) {
+    cr_skip_test("the back end does not work here");
+  }
+  EXPECT(veil_add_roots(heap, root, 4) == VEIL_OK);
+  root[0] = list_make(self, 400000);
+  stack_clear();
+  veil_collect(self);
+  veil_stats before = {0}, after;
+  for (int round = 0; round < 40; round++) {
+    for (int i = 0; i < 80; i++) {
+      EXPECT(veil_new_bytes(self, 100000) != NULL);
+    }
+    if (round == 8) {
+      before = stats_of(heap);
+    }
+  }
+  after = stats_of(heap);
+  cr_assert_gt(after.minor_cycles, before.minor_cycles + 15);
+  uint64_t anew = after.committed_bytes - before.committed_bytes;
+  cr_assert_lt(anew, 8 * MIB, "%lu bytes were had from the system for 240 MiB", (unsigned long)anew);
+  root[0] = NULL;
+  end();
+}
+
 ON_ALL_BACK_ENDS(generations, a_large_object_lives_as_long_as_something_holds_it) {
   BEGIN_OR_SKIP();
   root_make_old(1, 7);

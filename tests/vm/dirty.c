@@ -4,6 +4,7 @@
 #include "vm_test.h"
 
 #include <criterion/criterion.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { PAGES = 64 };
@@ -142,6 +143,34 @@ ON_TRAPPING_BACK_ENDS(dirty, memory_committed_again_is_news_unless_forgotten) {
   cr_assert(got.page[0] == 4 && got.page[1] == 5);
   *view_word(&w, 7) = 1;
   cr_assert_eq(ask(c), 1);
+  world_close(&w);
+}
+
+static long faults(void) {
+  struct rusage usage;
+  getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_minflt;
+}
+
+ON_TRAPPING_BACK_ENDS(dirty, what_is_opened_anew_is_written_without_a_trap_or_a_fault_and_told) {
+  int c = open_and_settle_down(back_end, 12);
+  vm_release(w.region, 0, PAGES);
+  cr_assert(vm_commit(w.region, 0, PAGES));
+  vm_dirty_forget(w.region, PAGES - 8, 8, 1u << c);
+  vm_open(w.region, 0, PAGES);
+  uint64_t traps = world_traps(&w);
+  long before = faults();
+  for (size_t i = 0; i < PAGES - 8; i++) {
+    *view_word(&w, i) = 1;
+  }
+  long faulted = faults() - before;
+  cr_assert_eq(world_traps(&w), traps);
+  cr_assert(!w.region->kernel_dirty || faulted < 8, "%ld page faults", faulted); // else the system maps at the first touch
+  cr_assert_eq(ask(c), PAGES - 8);
+  cr_assert_eq(ask(c), 0);
+  *view_word(&w, 3) = 1;
+  *view_word(&w, PAGES - 1) = 1;
+  cr_assert_eq(ask(c), 2, "and from then on they are watched");
   world_close(&w);
 }
 
