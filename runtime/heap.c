@@ -27,7 +27,7 @@ static gc_generations generations_of(const veil_options *options) {
 }
 
 static uint64_t pause_ns(const veil_options *options) {
-  enum { USUAL_US = 2000 };
+  enum { USUAL_US = 1600 };
   unsigned us = options->pause != 0 ? options->pause : options->nursery == 0 ? USUAL_US : 0;
   return us * UINT64_C(1000);
 }

@@ -60,7 +60,7 @@ static const option table[] = {
     {"generations", CHOICE, FIELD(generations), 0, 2, "auto,off,on", 0, NULL, "whether what was born last is collected by itself, auto, off or on"},
     {"nursery", SIZE, FIELD(nursery), (uint64_t)128 << 10, (uint64_t)1 << 30, NULL, 0, "a 32nd of what is in use, from 8m to 32m",
      "bytes that are born between two minor cycles, at most"},
-    {"pause", NUMBER, FIELD(pause), 50, 10000000, NULL, 0, "2000, none if nursery is given",
+    {"pause", NUMBER, FIELD(pause), 50, 10000000, NULL, 0, "1600, none if nursery is given",
      "us that a minor cycle should take: the nursery is smaller while they take longer"},
 };
 enum { OPTIONS = sizeof table / sizeof *table };

@@ -97,7 +97,7 @@ typedef struct veil_options {
   veil_fork fork;         // fork: what a child of fork() has of the heap, copy or exec; default copy
   veil_generations generations; // generations: whether what was born last is collected by itself, auto, off or on; default auto
   size_t nursery;         // nursery: bytes that are born between two minor cycles, at most, [128k, 1g]; default a 32nd of what is in use, from 8m to 32m
-  unsigned pause;         // pause: us that a minor cycle should take: the nursery is smaller while they take longer, [50, 10000000]; default 2000, none if nursery is given
+  unsigned pause;         // pause: us that a minor cycle should take: the nursery is smaller while they take longer, [50, 10000000]; default 1600, none if nursery is given
 } veil_options;
 
 // Calls `line` for each option with one line for people, as above: name, meaning, range, default. For a program's --help. Any thread.
