@@ -58,7 +58,7 @@ enum { CARD_SHIFT = 9 };
 extern uint8_t *barriers_cards;   // indexed by address >> CARD_SHIFT
 extern uint64_t barriers_bad_bit; // set in a reference that wants the slow path: in none, as between two cycles
 
-// The read barrier's slow path: takes the bit away, in the slot as well. The stub calls it, and keeps all registers but
+// The read barrier's slow path: takes the bit away, in the slot as well. barriers_read_stub, in assembly, calls it, and keeps all registers but
 // rax, where the reference is and comes back: a compiler of a collected language does it so, and the loops' registers
 // are not the worse for a call that never happens.
 node *barriers_read_slow(node **slot, node *ref) __attribute__((target("general-regs-only")));
