@@ -109,6 +109,7 @@ void bench_record_stats(FILE *file) {
   count(file, "dirty_pages", s.minor_dirty_pages - begun.minor_dirty_pages);
   number(file, "promoted_mib", (double)(s.minor_promoted_bytes - begun.minor_promoted_bytes) / (1 << 20));
   number(file, "copied_mib", (double)(s.copied_bytes - begun.copied_bytes) / (1 << 20));
+  number(file, "spared_mib", (double)(s.spared_bytes - begun.spared_bytes) / (1 << 20));
   number(file, "stall_ms", (double)(s.stall_ns - begun.stall_ns) / 1e6);
   count(file, "assists", s.assists - begun.assists);
   count(file, "kept_blocks", s.kept_blocks - begun.kept_blocks);

@@ -18,6 +18,9 @@ static uint32_t block_next(gc_minor *minor, bool leaf, bool promote) {
     return block;
   }
   uint32_t block = gc_block_take_born(heap);
+  if (block != GC_NONE) {
+    gc_block_spare(heap, block);
+  }
   if (block != GC_NONE && leaf) {
     gc_block_leaf(heap, block);
   }

@@ -44,6 +44,9 @@ void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags) {
   AO_char_or_full((unsigned char volatile *)&heap->flags[block], flags);
 }
 
+// By one flip. By more, what is dead there, and what that refers to, would cost more memory than the copies that are spared.
+void gc_block_spare(gc_heap *heap, uint32_t block) { at32_store(&heap->spared[block], heap->cycle + 2); }
+
 void gc_block_leaf(gc_heap *heap, uint32_t block) {
   gc_flags_set(heap, block, GC_BLOCK_LEAF);
   vm_rouse(heap->region, gc_block_page(heap, block), heap->block_pages);
@@ -57,6 +60,7 @@ static uint32_t block_start(gc_heap *heap, uint32_t block) {
     AO_short_store((unsigned short volatile *)&heap->cover[page + i], 0);
   }
   AO_char_store((unsigned char volatile *)&heap->flags[block], 0);
+  at32_store(&heap->spared[block], 0);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
   at_add(&heap->used_blocks, 1);
   return block;

@@ -48,6 +48,10 @@ void gc_grace_wait(gc_heap *heap) {
 
 void gc_copier_give(gc_heap *heap, gc_copier *copier) {
   VM_CHECK(gc_queue_is_empty(copier) && !gc_near_any(copier), "a copier is given back with slots in its queue");
+  if (copier->dense_bytes) {
+    at_add(&heap->dense_copied, copier->dense_bytes);
+    copier->dense_bytes = 0;
+  }
   if (copier->copied_objects) {
     at_add(&heap->copied_bytes, copier->copied_bytes);
     at_add(&heap->copied_objects, copier->copied_objects);
@@ -68,6 +72,7 @@ static bool page_open(gc_heap *heap, gc_lane *lane, bool leaf, bool new_block) {
     if (leaf) {
       gc_block_leaf(heap, next);
     }
+    gc_block_spare(heap, next);
     at_add(&heap->copied_blocks, 1);
     at32_store_release(&lane->block, next);
     if (block != GC_NONE && !leaf) {

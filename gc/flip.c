@@ -91,6 +91,15 @@ void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count) {
   }
 }
 
+// gc.spared: not if what lives might not fit beside what is kept for nothing, nor if somebody wants to see all garbage gone.
+static bool may_spare(gc_heap *heap) {
+  bool empties = at_load(&heap->empties) != 0;
+  at_store(&heap->empties, 0);
+  return !empties && !heap->sparse && heap->region->traps && gc_pace_is_roomy(heap);
+}
+
+void gc_empty_all(gc_heap *heap) { at_store(&heap->empties, 1); }
+
 static void spaces_swap(gc_heap *heap) {
   heap->from_space = heap->to_space;
   heap->to_space = 3 - heap->to_space;
@@ -110,6 +119,10 @@ static void spaces_swap(gc_heap *heap) {
   at_store(&heap->from_left, at_load(&heap->used_blocks));
   at_store(&heap->copied_blocks, 0);
   at_store(&heap->kept_before, at_load(&heap->kept_blocks));
+  at_add(&heap->spared_ever, at_load(&heap->spared_blocks));
+  at_store(&heap->spared_blocks, 0);
+  at_store(&heap->dense_copied, 0);
+  heap->spares = false;
   at_store(&heap->born_bytes, 0);
   at_store(&heap->pinned_objects, 0);
   at_store(&heap->flip_roots, 0);
@@ -119,6 +132,7 @@ static void spaces_swap(gc_heap *heap) {
 void gc_flip_stopped(gc_heap *heap) {
   VM_CHECK(gc_phase_now(heap) == GC_IDLE, "a flip in phase %d", (int)gc_phase_now(heap));
   gc_young_unhold(heap);
+  bool spares = may_spare(heap);
   at_store_release(&heap->phase, GC_FLIPPING);
   gc_pace_flips(heap);
   spaces_swap(heap);
@@ -131,6 +145,7 @@ void gc_flip_stopped(gc_heap *heap) {
   gc_pins_scan(heap, copier);
   gc_copier_leave(copier);
   gc_copier_give(heap, copier);
+  heap->spares = spares; // from here on: a veil for each root would make the pause long
   gc_pace_flipped(heap);
 }
 

@@ -45,29 +45,72 @@ void gc_veil_once(gc_heap *heap, size_t page, size_t count) {
   }
 }
 
+// gc.spared: whether the block is kept although there is memory for copies of what lives in it.
+static inline bool is_spared(const gc_heap *heap, uint32_t block) {
+  return heap->spares && at32_load(&heap->spared[block]) > heap->cycle;
+}
+
+// A block is kept from the CAS on its flags on, by whoever does it. The veil follows, and then it is for scanners.
+static bool keep_first(gc_heap *heap, uint32_t block) {
+  uint8_t old = AO_char_load((unsigned char volatile *)&heap->flags[block]);
+  while (!(old & GC_BLOCK_KEPT)) {
+    if (AO_char_compare_and_swap_full((unsigned char volatile *)&heap->flags[block], old,
+                                      old | GC_BLOCK_KEPT | GC_BLOCK_RETAIN | GC_BLOCK_MORE)) {
+      return true;
+    }
+    old = AO_char_load((unsigned char volatile *)&heap->flags[block]);
+  }
+  return false;
+}
+
+static bool is_run(const gc_heap *heap, uint32_t block) {
+  return gc_space(heap, block) == heap->from_space && is_spared(heap, block) && !(gc_flags(heap, block) & (GC_BLOCK_LEAF | GC_BLOCK_KEPT));
+}
+
+// Its neighbours that are spared, too, and nobody has reached yet: to veil them all takes not much longer than to veil one.
+static uint32_t keep_run(gc_heap *heap, uint32_t block, uint32_t *first) {
+  enum { RUN = 8 };
+  uint32_t at = block - block % RUN, limit = at + RUN, end = block + 1;
+  *first = block;
+  if (is_spared(heap, block)) {
+    while (*first > at && is_run(heap, *first - 1)) {
+      --*first;
+    }
+    while (end < limit && is_run(heap, end)) {
+      end++;
+    }
+  }
+  return end;
+}
+
 void gc_block_keep(gc_heap *heap, uint32_t block, bool leaf) {
   if (leaf) {
     gc_flags_set(heap, block, GC_BLOCK_RETAIN);
     return;
   }
-  uint8_t old = AO_char_load((unsigned char volatile *)&heap->flags[block]);
-  bool first = false;
-  while (!(old & GC_BLOCK_KEPT)) {
-    if (AO_char_compare_and_swap_full((unsigned char volatile *)&heap->flags[block], old,
-                                      old | GC_BLOCK_KEPT | GC_BLOCK_RETAIN | GC_BLOCK_MORE)) {
-      first = true;
-      break;
-    }
-    old = AO_char_load((unsigned char volatile *)&heap->flags[block]);
+  if (at8_load_acquire(&heap->veiled[block]) == gc_stamp(heap)) {
+    return;
   }
-  // Not only the first: the veil has to be in force before the caller publishes a pointer into the block.
-  gc_veil_once(heap, gc_block_page(heap, block), heap->block_pages);
-  if (first) {
-    at_add(&heap->kept_blocks, 1);
-    if (__builtin_expect(at32_load(&heap->listening) != 0, 0)) {
-      heap->world.events->kept(heap->world.arg, gc_block_page(heap, block));
+  uint32_t first, end = keep_run(heap, block, &first), mine = 0;
+  for (uint32_t b = first; b < end; b++) {
+    mine |= (uint32_t)keep_first(heap, b) << (b - first);
+  }
+  // Not only whose they are: the veil has to be in force before the caller publishes a pointer into the block.
+  gc_veil_once(heap, gc_block_page(heap, first), (size_t)(end - first) * heap->block_pages);
+  for (uint32_t b = first; b < end; b++) {
+    at8_store_release(&heap->veiled[b], gc_stamp(heap));
+    if (!(mine >> (b - first) & 1)) {
+      continue;
     }
-    gc_stack_push(heap, &heap->grey, block);
+    if (is_spared(heap, b)) {
+      at_add(&heap->spared_blocks, 1);
+    } else {
+      at_add(&heap->kept_blocks, 1);
+      if (__builtin_expect(at32_load(&heap->listening) != 0, 0)) {
+        heap->world.events->kept(heap->world.arg, gc_block_page(heap, b));
+      }
+    }
+    gc_stack_push(heap, &heap->grey, b);
   }
 }
 
@@ -77,9 +120,11 @@ static inline gc_ref done_ref(const gc_heap *heap, gc_cell cell) {
   return gc_cell_ref(heap, gc_peer_cell(heap, header), header);
 }
 
-// No memory: it stays (gc.memory).
-static __attribute__((noinline)) gc_ref stay(gc_heap *heap, gc_cell cell, uint32_t block, bool leaf) {
-  gc_block_keep(heap, block, leaf);
+// It stays where it is (gc.memory, gc.spared).
+static inline gc_ref stay(gc_heap *heap, gc_cell cell, uint32_t block, bool leaf) {
+  if (leaf ? !(gc_flags(heap, block) & GC_BLOCK_RETAIN) : at8_load_acquire(&heap->veiled[block]) != gc_stamp(heap)) {
+    gc_block_keep(heap, block, leaf);
+  }
   gc_mark_in_place(heap, cell);
   return done_ref(heap, cell);
 }
@@ -97,6 +142,9 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
   if ((gc_flags(heap, block) & GC_BLOCK_FLOOR) && gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL) {
     // Born since the flip; a page that mutators write to is being scanned (a kept block, a touched page).
     return ref;
+  }
+  if (is_spared(heap, block)) {
+    return stay(heap, cell, block, leaf);
   }
   size_t bytes = gc_cell_size(cell, header);
   uint64_t bare = header_bare(heap, header);
@@ -116,6 +164,7 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
     // Release: who reads the peer sees the copy and the page's top.
     if (at_cas_full((AO_t volatile *)cell.alias, header, bare | gc_cell_peer(heap, place.cell))) {
       copier->copied_bytes += bytes;
+      copier->dense_bytes += at32_load(&heap->spared[block]) != 0 ? bytes : 0;
       copier->copied_objects++;
       if (!leaf) {
         gc_near_note(heap, copier, cell, place.cell, header, bytes);

@@ -99,6 +99,9 @@ void gc_grace_wait(gc_heap *heap);
 gc_copier *gc_copier_take(gc_heap *heap);
 void gc_copier_give(gc_heap *heap, gc_copier *copier);
 
+// The next flip empties every block, so that no garbage stays for another cycle (gc.spared). Any thread.
+void gc_empty_all(gc_heap *heap);
+
 // ---- Pacing: numbers in, decision out.
 bool gc_wants_cycle(const gc_heap *heap);  // enough has been born
 bool gc_wants_minor(const gc_heap *heap);  // the nursery is full

@@ -47,6 +47,7 @@ static size_t tables_layout(gc_heap *heap, char *base) {
   table tables[] = {
       {&heap->space, heap->blocks},        {&heap->flags, heap->blocks},
       {&heap->link, heap->blocks * 4ull},  {&heap->died, heap->blocks * 4ull},
+      {&heap->spared, heap->small_blocks * 4ull},  {&heap->veiled, heap->small_blocks},
       {&heap->top, pages * 4},             {&heap->cover, pages * 2},
       {&heap->large_head, large * 4ull},   {&heap->large_scan, large * 4ull},
       {&heap->large_size, large * 8ull},   {&heap->pins, heap->pin_limit * sizeof(gc_cell)},

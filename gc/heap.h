@@ -25,7 +25,7 @@ enum {
   GC_BLOCK_LEAF = 1,    // holds leaf objects only; never veiled
   GC_BLOCK_RETAIN = 2,  // from-space with pins, kept objects or floors: swept, not freed
   GC_BLOCK_FLOOR = 8,   // a mutator's buffer: what is born behind the floor is no from-space (gc.tlab)
-  GC_BLOCK_KEPT = 4,    // from-space that could not be copied: scanned whole
+  GC_BLOCK_KEPT = 4,    // from-space that could not be copied, or need not be: scanned whole
   GC_BLOCK_MORE = 32,   // in the nursery's zone, what counts as old: more than the flip has pinned
   GC_BLOCK_GAPS = 16,   // of a block that GC_HELD says: there is free space in it worth a buffer
   GC_BLOCK_YOUNG = 64,  // the first of a large object that a minor cycle may free
@@ -75,6 +75,7 @@ typedef struct gc_copier {
   unsigned near_first, near_last;
   ptrdiff_t near_left; // bytes that may still be copied before no more neighbours are looked for
   bool background; // the holder is a scanner, not a mutator that helps
+  uint64_t dense_bytes; // of copied_bytes: out of dense blocks
   uint64_t copied_bytes, copied_objects; // flushed to the heap when the copier is given back
   // Odd while the holder reads or writes objects. A service that has laid a claim waits until every copier
   // was even once: whoever looked for claims before it was laid is out then.
@@ -165,11 +166,19 @@ typedef struct gc_tenure {
   uint64_t aged;   // bytes that the last cycle has left to age
 } gc_tenure;
 
+// What was judged so far since generations were switched on (nursery.h).
+typedef struct gc_trust {
+  bool on_trial; // nothing yet
+  bool settles;  // the nursery still grows: minor cycles are judged by what they will cost
+  bool lost;     // the last time they did not pay
+} gc_trust;
+
 // Minor cycles that will be judged together.
 typedef struct gc_judged {
   unsigned cycles;
   uint64_t ns, taken, survived; // nanoseconds; bytes
   uint64_t dirty;               // gc_heap.minor_dirty_pages before them
+  uint64_t nursery;             // its bytes before them
 } gc_judged;
 
 typedef struct gc_config {
@@ -208,6 +217,8 @@ typedef struct gc_heap {
   uint8_t volatile *flags;   // per block
   uint32_t volatile *link;   // per block: next in a stack
   uint32_t volatile *died;   // per block: the cycle in which it was last freed
+  uint32_t volatile *spared; // per block: the first cycle to empty it (gc.spared)
+  uint8_t volatile *veiled;  // per block of from-space that is kept: the stamp of the cycle once all its pages are veiled
   uint32_t volatile *top;    // per page: bytes used, GC_CLOSED
   uint16_t volatile *cover;  // per page: 0, or (distance back to the cell that covers the page's start + 8) / 16
 
@@ -238,7 +249,8 @@ typedef struct gc_heap {
   int young_consumer;        // … as whom …
   uint32_t volatile young_mask; // … and its bit while young_on
   AO_t young_taken;          // blocks that mutators took since the last minor cycle
-  AO_t sweep_lock;           // sweep.h
+  AO_t sweep_lock;           // sweep.h …
+  AO_t sweep_wanted;         // … and how many wait for it, other than the sweep
   AO_t volatile *remembered; // a bit per page: an old page that may hold a pointer to what is young (REMEMBERED)
   uint32_t *young_large;     // large objects that are young: their first blocks …
   AO_t young_large_count;    // … and how many
@@ -263,7 +275,7 @@ typedef struct gc_heap {
   gc_judged judged;
   uint64_t trial_ns;  // what the minor cycles have cost for which they were switched off
   unsigned trials;    // that failed, one after the other
-  bool on_trial;      // they have not been judged since they were switched on
+  gc_trust trust;
   bool zone_old;      // until the next flip, what is GC_HELD counts as old: generations were switched on after it was young (gc.zone)
   gc_tenure tenure;
   size_t flip_pins;   // pins[0 …]: objects of the zone that the last flip pinned; minor cycles scan them until the sweep
@@ -272,6 +284,8 @@ typedef struct gc_heap {
 
   // Changed by gc_flip with the world stopped.
   uint8_t to_space, from_space; // from_space is 0 when no cycle is under way
+  bool spares; // this cycle keeps dense blocks (gc.spared)
+  bool sparse; // of what was dense once too little has been found alive lately
   unsigned epoch;
   uint32_t cycle;
   gc_floor floors[GC_FLOORS];
@@ -301,6 +315,9 @@ typedef struct gc_heap {
   AO_t got_bytes, returned_bytes; // of memory, ever
   AO_t copied_bytes, copied_objects, kept_blocks;
   AO_t kept_before; // kept_blocks at the last flip
+  AO_t spared_blocks, spared_ever; // kept without need: since the last flip; before it
+  AO_t dense_copied;  // bytes copied out of blocks that had been dense, since then
+  AO_t empties;       // the next flip is to empty every block
   gc_copier copiers[GC_COPIERS];
 
   // Large objects: under `large_lock` (never taken in a trap, nor by a thread that may be stopped meanwhile).
@@ -323,6 +340,7 @@ typedef struct gc_heap {
   // Written by the thread that flips or sweeps; read for pacing (atomic words).
   AO_t live_bytes;           // after the last sweep
   AO_t survived_bytes;       // of it, what was there at the flip
+  AO_t reached_bytes;        // of survived_bytes, what was probably reached: the rest is garbage in blocks that were spared
   AO_t large_live_bytes;     // of live_bytes: large objects
   AO_t most_bytes;           // used bytes at which the next cycle starts at the latest, for the limit
   AO_t soft_bytes;           // used bytes at which it starts for the soft limit

@@ -6,9 +6,9 @@
 //
 // Generations do not pay where most of what is born stays, or where the program writes all over its old objects: then
 // minor cycles copy, and look for pointers, for next to nothing. What they cost for each byte that they free is
-// compared with the same of major cycles. Who loses is switched off, at once; and on again at a flip, for a trial, when
-// the trials' cost is little beside the major cycles'. While they are off nothing young is born, old pages are not
-// tracked, and what was young waits for the next flip like everything else.
+// compared with the same of major cycles. Who loses is switched off, in a trial at once, later when it loses twice
+// running; and on again at a flip, for a trial, when the trials' cost is little beside the major cycles'. While they are
+// off nothing young is born, old pages are not tracked, and what was young waits for the next flip like everything else.
 
 #include "gc/nursery.h"
 #include "gc/alloc.h"
@@ -80,6 +80,12 @@ bool gc_generations_hopeless(const gc_yield *in, uint64_t most_freed) {
   return !gc_generations_pay(&best);
 }
 
+bool gc_nursery_trust(gc_trust *trust, bool pay, bool grew) {
+  bool lost = !pay && (trust->lost || trust->on_trial);
+  *trust = (gc_trust){.settles = trust->settles && grew, .lost = !pay};
+  return lost;
+}
+
 void gc_nursery_tenure(gc_tenure *tenure, const gc_minor_out *out) {
   uint64_t stayed = tenure->now ? out->promoted : out->aged;
   tenure->stays = stayed >= out->taken / 4 * 3 ? tenure->stays + 1 : 0;
@@ -118,7 +124,9 @@ void gc_nursery_open(gc_heap *heap) {
   }
 }
 
-static void window_reset(gc_heap *heap) { heap->judged = (gc_judged){.dirty = at_load(&heap->minor_dirty_pages)}; }
+static void window_reset(gc_heap *heap) {
+  heap->judged = (gc_judged){.dirty = at_load(&heap->minor_dirty_pages), .nursery = at_load(&heap->nursery)};
+}
 
 static uint64_t write_ns(const gc_heap *heap) {
   return heap->region->kernel_dirty ? WRITE_NS : heap->region->traps ? WRITE_TRAP_NS : 0;
@@ -155,19 +163,19 @@ static gc_yield yield_now(const gc_heap *heap) {
 
 static void judge(gc_heap *heap) {
   gc_yield yield = yield_now(heap);
-  heap->on_trial = false;
-  if (gc_generations_pay(&yield)) {
+  bool pay = gc_generations_pay(&yield), lost = gc_nursery_trust(&heap->trust, pay, at_load(&heap->nursery) / 5 * 4 > heap->judged.nursery);
+  if (pay) {
     heap->trials = 0;
     at_store(&heap->young_pays, 1);
-  } else if (heap->config.generations == GC_GENERATIONS_AUTO) {
+  } else if (lost && heap->config.generations == GC_GENERATIONS_AUTO) {
     gc_nursery_switch_off(heap, yield.minor_ns);
-  } else {
+  } else if (lost) {
     at_store(&heap->young_pays, 0);
   }
   window_reset(heap);
 }
 
-static unsigned window(const gc_heap *heap) { return heap->on_trial ? WINDOW / 2 : WINDOW; }
+static unsigned window(const gc_heap *heap) { return heap->trust.on_trial ? WINDOW / 2 : WINDOW; }
 
 // A window's worth of nurseries at the least.
 static uint64_t window_bytes(const gc_heap *heap) {
@@ -197,7 +205,7 @@ void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns,
                       .fixed_ns = fixed_ns - zone_ns};
   in.least = min64(GC_NURSERY_LEAST, in.most);
   uint64_t taken = at_load(&heap->young_taken) * GC_BLOCK;
-  bool nearly_all = heap->on_trial && (heap->tenure.now ? promoted : aged) >= taken / 4 * 3;
+  bool nearly_all = heap->trust.on_trial && (heap->tenure.now ? promoted : aged) >= taken / 4 * 3;
   if (taken >= in.size / 2) { // or it was asked for, and says little
     bool tenured = heap->tenure.now;
     gc_nursery_tenure(&heap->tenure, &(gc_minor_out){taken, aged, promoted});
@@ -207,7 +215,7 @@ void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns,
   }
   gc_judged *of = &heap->judged;
   of->cycles++;
-  of->ns += heap->on_trial ? gc_nursery_share(&in, taken) : pause_ns;
+  of->ns += heap->trust.settles ? gc_nursery_share(&in, taken) : pause_ns;
   of->taken += taken;
   of->survived += aged + promoted;
   gc_yield yield = yield_now(heap);
@@ -218,7 +226,8 @@ void gc_nursery_minor_ended(gc_heap *heap, uint64_t pause_ns, uint64_t fixed_ns,
 
 void gc_nursery_major_ended(gc_heap *heap, uint64_t ns, uint64_t freed) {
   // The scanners may have waited for a processor for most of the time.
-  uint64_t copied = at_load(&heap->copied_blocks) * GC_BLOCK, cost = min64(ns, copied / 16 * COPY_NS_PER_16_BYTES_MOST);
+  // What is spared is marked and scanned: three quarters of the work.
+  uint64_t copied = (at_load(&heap->copied_blocks) + at_load(&heap->spared_blocks) / 4 * 3) * GC_BLOCK, cost = min64(ns, copied / 16 * COPY_NS_PER_16_BYTES_MOST);
   uint64_t traps = at_load(&heap->scanned_trap);
   cost += (traps - at_load(&heap->last_major_traps)) * TRAP_NS + freed / 64 * REUSE_NS_PER_64_BYTES;
   at_store(&heap->last_major_traps, traps);
@@ -250,7 +259,7 @@ void gc_nursery_look(gc_heap *heap) {
 }
 
 void gc_nursery_flips(gc_heap *heap) {
-  if (heap->config.generations == GC_GENERATIONS_AUTO && gc_young_is_on(heap) && heap->on_trial && heap->judged.cycles == 0) {
+  if (heap->config.generations == GC_GENERATIONS_AUTO && gc_young_is_on(heap) && heap->trust.on_trial && heap->judged.cycles == 0) {
     gc_nursery_switch_off(heap, (gc_used_bytes(heap) >> heap->page_shift) * write_ns(heap));
   }
 }
@@ -260,6 +269,6 @@ void gc_nursery_try(gc_heap *heap) {
   at_add(&heap->young_switches, 1);
   at_store(&heap->young_on, 1);
   at_store(&heap->nursery, min64(GC_NURSERY_TRIAL, most(heap)));
-  heap->on_trial = true;
+  heap->trust = (gc_trust){.on_trial = true, .settles = true};
   window_reset(heap);
 }

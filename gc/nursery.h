@@ -33,6 +33,10 @@ bool gc_generations_pay(const gc_yield *in);
 // Whether they cannot, not even if all of `most_freed` bytes, which are born while they are judged, were to die.
 bool gc_generations_hopeless(const gc_yield *in, uint64_t most_freed);
 
+// Generations were judged once more: do they pay? Whether they are given up: after a trial at once, else when they lose twice running, for a few cycles
+// that were disturbed say little. `grew`: the nursery by more than a quarter since the judgement before.
+bool gc_nursery_trust(gc_trust *trust, bool pay, bool grew);
+
 // A minor cycle that is over, in bytes: born since the one before, left to age, promoted.
 typedef struct gc_minor_out {
   uint64_t taken, aged, promoted;

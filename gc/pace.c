@@ -14,7 +14,7 @@
 #include "gc/young.h"
 
 enum {
-  YOUNG_GROWTH = 6,      // while generations pay, growth is this part: garbage gets old slowly
+  YOUNG_GROWTH = 2,      // while generations pay, growth is this part: garbage gets old slowly
   KEEP_LEAST = 64,       // blocks: what scanners hold ready, and a chunk or two
   BUDGET_LEAST = 1 << 20 // bytes
 };
@@ -94,14 +94,17 @@ static void trigger_set(gc_heap *heap) {
 
 void gc_pace_opened(gc_heap *heap) { trigger_set(heap); }
 
-// Of what survived the last cycle, then: what was born meanwhile, when there may have been no generations, has mostly died.
+// What is garbage in spared blocks gives no right to more. While generations pay, what was born in the last cycle does not either: it has mostly died.
 static uint64_t wish(const gc_heap *heap) {
   gc_pace in = numbers(heap);
-  if (!at_load(&heap->young_pays)) {
-    return gc_pace_wish(&in);
+  uint64_t survived = at_load(&heap->survived_bytes), reached = min64(at_load(&heap->reached_bytes), survived), garbage = survived - reached;
+  if (at_load(&heap->young_pays)) {
+    in.live = reached;
+    return gc_pace_wish_young(&in) + garbage;
   }
-  in.live = at_load(&heap->survived_bytes);
-  return gc_pace_wish_young(&in);
+  uint64_t live = in.live, least = live + in.external + in.headroom;
+  in.live = above(live, garbage);
+  return max64(gc_pace_wish(&in), least);
 }
 
 uint64_t gc_pace_slack(const gc_heap *heap) {
@@ -167,6 +170,23 @@ bool gc_wants_cycle(const gc_heap *heap) {
   }
   return used >= at_load(&heap->soft_bytes) &&
          gc_pace_rested(vm_now(), at_load(&heap->cycle_ended_ns), at_load(&heap->cycle_took_ns));
+}
+
+void gc_pace_spared(gc_heap *heap, uint64_t emptied) {
+  enum { LEAST = 16, STAY = 4, COME_BACK = 2 }; // blocks; a part of what is dense that lives: after one more cycle, or after two
+  uint64_t survived = at_load(&heap->survived_bytes), spared = at_load(&heap->spared_blocks) * GC_BLOCK;
+  uint64_t full = emptied * GC_BLOCK, lived = min64(at_load(&heap->dense_copied), full), dead = 0;
+  if (emptied >= LEAST) {
+    dead = (uint64_t)((double)spared * (double)(full - lived) / (double)full);
+    heap->sparse = lived < full / (heap->spares ? STAY : COME_BACK);
+  }
+  at_store(&heap->reached_bytes, above(survived, dead));
+}
+
+bool gc_pace_is_roomy(const gc_heap *heap) {
+  gc_pace in = numbers(heap);
+  uint64_t used = gc_used_bytes(heap), limit = has_soft(&in) ? in.soft : in.limit;
+  return used + at_load(&heap->used_blocks) * GC_BLOCK <= limit / 4 * 3;
 }
 
 uint64_t gc_pace_copies(uint64_t blocks) { return blocks + blocks / 32 + 4; }

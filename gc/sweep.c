@@ -53,8 +53,8 @@ static bool is_live(const sweeper *sweep, gc_cell cell) {
          (header & GC_PEER_MASK) == gc_cell_peer(sweep->heap, cell);
 }
 
-// Walks the page's cells. With `zero`, clears what lies between those that stay; without, only looks whether any does.
-static bool page_walk(sweeper *sweep, size_t page, bool zero) {
+// Clears what lies between the page's cells that stay. False: none does, and nothing is changed.
+static bool page_walk(sweeper *sweep, size_t page) {
   gc_heap *heap = sweep->heap;
   char *base = gc_page_alias(heap, page);
   char *limit = base + heap->page_size;
@@ -72,28 +72,23 @@ static bool page_walk(sweeper *sweep, size_t page, bool zero) {
     const gc_floor *floor = sweep->floors ? gc_floor_find(sweep->floor, sweep->floor_count, gc_view_of(heap, at)) : NULL;
     uint64_t header = gc_header_load(cell);
     char *next = at + (header ? gc_cell_size(cell, header) : GC_UNIT);
-    bool live = false;
+    bool live = floor != NULL || is_live(sweep, cell);
     if (floor != NULL) {
       next = floor->limit + heap->delta;
-      live = true;
-    } else {
-      live = is_live(sweep, cell);
     }
     if (live) {
       any = true;
-      if (zero) {
-        gap_zero(sweep, at);
-        sweep->live += (size_t)((next < limit ? next : limit) - at);
-        if (sweep->reset && floor == NULL) {
-          gc_before_write(heap, at, 8);
-          at_store((AO_t volatile *)at, header & ~(GC_PEER_MASK | GC_EPOCH_MASK));
-        }
+      gap_zero(sweep, at);
+      sweep->live += (size_t)((next < limit ? next : limit) - at);
+      if (sweep->reset && floor == NULL) {
+        gc_before_write(heap, at, 8);
+        at_store((AO_t volatile *)at, header & ~(GC_PEER_MASK | GC_EPOCH_MASK));
       }
       sweep->gap = next;
     }
     at = next;
   }
-  if (zero) {
+  if (any) {
     gap_zero(sweep, limit);
   }
   return any;
@@ -120,13 +115,12 @@ static void pages_sweep(sweeper *sweep, uint32_t block) {
       continue;
     }
     sweep->floors = floors && page_has_floor(sweep, page);
-    if (!page_walk(sweep, page, false)) {
+    if (!page_walk(sweep, page)) {
       at32_store(&heap->top[page], 0);
       AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
       sweep->free += heap->page_size;
       continue;
     }
-    page_walk(sweep, page, true);
     gc_cell covering = gc_page_covering(heap, page);
     if (covering.alias != NULL && !is_live(sweep, covering)) {
       AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
@@ -144,6 +138,7 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
   pages_sweep(&sweep, block);
   if (flags & GC_BLOCK_KEPT) {
     vm_stamp(heap->region, gc_block_page(heap, block), heap->block_pages, 0);
+    at8_store(&heap->veiled[block], 0);
   }
   bool gaps = sweep.free >= GC_BLOCK / 8;
   if (young) {
@@ -249,11 +244,12 @@ void gc_sweep(gc_heap *heap) {
   int64_t reserve = (int64_t)copies - (int64_t)at_load(&heap->veiled_free.count);
   uint32_t high = (uint32_t)at_load(&heap->fresh);
   high = high < heap->small_blocks ? high : heap->small_blocks;
-  uint32_t run = 0;
+  uint32_t run = 0, emptied = 0;
   enum { RUN_MAX = 64 }; // blocks freed at a time: memory is wanted soon
   for (uint32_t b = 0; b <= high; b++) {
     bool from_space = b < high && gc_space(heap, b) == heap->from_space;
     bool retain = from_space && (gc_flags(heap, b) & GC_BLOCK_RETAIN);
+    emptied += from_space && !retain && at32_load(&heap->spared[b]) != 0;
     if (run && (!from_space || retain || run == RUN_MAX)) {
       gc_copier_enter(copier);
       run_free(heap, b - run, run, &reserve);
@@ -263,10 +259,11 @@ void gc_sweep(gc_heap *heap) {
     if (retain) {
       at_add_full(&heap->from_left, (uint64_t)-1);
       gc_copier_enter(copier);
-      gc_sweep_lock(heap);
+      gc_sweep_lock_last(heap);
       block_sweep(heap, b);
       gc_sweep_unlock(heap);
       gc_copier_leave(copier);
+      gc_provide_born(heap); // there may be thousands, and minor cycles meanwhile
     } else if (from_space && b < heap->young_blocks) {
       at_add_full(&heap->from_left, (uint64_t)-1); // before it counts as free
       gc_copier_enter(copier);
@@ -283,6 +280,7 @@ void gc_sweep(gc_heap *heap) {
   at_store(&heap->live_bytes, live_bytes);
   at_store(&heap->large_live_bytes, at_load(&heap->large_bytes));
   at_store(&heap->survived_bytes, live_bytes > born ? live_bytes - born : 0);
+  gc_pace_spared(heap, emptied);
   gc_pace_swept(heap);
   gc_phase_tell(heap, GC_IDLE); // first, so that who sees the phase knows that it was told
   at_store_release(&heap->phase, GC_IDLE);

@@ -99,6 +99,7 @@ static void *allocate_once(rt_thread *self, const gc_wanted *want) {
     cell = cell_try(self, want);
   }
   for (int cycles = 0; cell == NULL && cycles < OOM_CYCLES; cycles++) {
+    gc_empty_all(heap->gc);
     // Whatever is under way may free enough; then a cycle of our own. Other threads may take what it frees: then again.
     if (gc_phase_now(heap->gc) == GC_IDLE && cycles > 0) {
       rt_cycle_start(self);

@@ -347,6 +347,7 @@ void rt_scanners_stop(veil_heap *heap) {
 RT_EXPORT void veil_collect_start(veil_thread *open) {
   rt_thread *self = rt_self_use(open, "veil_collect_start");
   rt_enter(self);
+  gc_empty_all(self->heap->gc);
   rt_cycle_start(self);
   rt_leave(self);
 }
@@ -355,6 +356,7 @@ RT_EXPORT void veil_collect(veil_thread *open) {
   rt_thread *self = rt_self_use(open, "veil_collect");
   rt_enter(self);
   rt_cycle_wait(self);
+  gc_empty_all(self->heap->gc);
   // Another thread may be quicker: any cycle whose flip comes after this point will do.
   uint32_t before = self->heap->gc->cycle;
   while (self->heap->gc->cycle == before) {

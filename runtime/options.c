@@ -42,7 +42,7 @@ static const option table[] = {
     {"stop_signal", NUMBER, FIELD(stop_signal), 1, 64, NULL, 0, "SIGRTMIN+5", "the signal that stops a mutator, veil's alone"},
     {"oom", CHOICE, FIELD(oom), 0, 1, "abort,null", 0, NULL, "what allocation does at the limit, abort or null"},
     {"growth", NUMBER, FIELD(growth), 5, 1000, NULL, 80, NULL,
-     "garbage allowed before a cycle starts, in % of the live data; a sixth of it while generations pay"},
+     "garbage allowed before a cycle starts, in % of the live data; half of it while generations pay"},
     {"headroom", SIZE, FIELD(headroom), 1, MOST, NULL, (uint64_t)32 << 20, NULL, "and this many bytes besides, or at the least while generations pay"},
     {"idle", NUMBER, FIELD(idle), 10, 86400000, NULL, 1000, NULL,
      "ms with hardly any allocation, three times as long without a cycle of the program's, after which memory is given back and a cycle may run"},

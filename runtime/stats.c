@@ -77,6 +77,7 @@ static void stats_fill(veil_heap *heap, veil_stats *out) {
       .minor_scanned_pages = at_load(&gc->minor_scanned_pages),
       .nursery_bytes = at_load(&gc->young_on) ? at_load(&gc->nursery) : 0,
       .nursery_switches = at_load(&gc->young_switches),
+      .spared_bytes = (at_load(&gc->spared_ever) + at_load(&gc->spared_blocks)) * GC_BLOCK,
   };
 }
 
@@ -158,7 +159,7 @@ RT_EXPORT void veil_print_stats(veil_heap *heap, void (*write)(void *arg, const 
        mib(s.committed_bytes), mib(s.returned_bytes));
   line(&to, "  allocated   %.1f MiB; %llu times no room at once, %llu times none at all", mib(s.allocated_bytes), (ull)s.limit_reached,
        (ull)s.out_of_memory);
-  line(&to, "  kept        %llu blocks for want of room", (ull)s.kept_blocks);
+  line(&to, "  kept        %llu blocks for want of room; spared %.1f MiB that was dense", (ull)s.kept_blocks, mib(s.spared_bytes));
   line(&to, "  threads     %llu now, %llu ever", (ull)s.threads, (ull)s.threads_attached);
   line(&to, "  others      %llu claims of services settled, %llu signal handlers put back", (ull)s.claims_settled, (ull)s.handlers_restored);
 }

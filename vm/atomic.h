@@ -41,6 +41,8 @@ static inline uint32_t at32_or_full(uint32_t volatile *p, uint32_t v) {
 // Bytes: full barriers, since what they say is about memory elsewhere.
 static inline uint8_t at8_load(uint8_t const volatile *p) { return AO_char_load((uint8_t volatile *)p); }
 static inline void at8_store(uint8_t volatile *p, uint8_t v) { AO_char_store(p, v); }
+static inline uint8_t at8_load_acquire(const uint8_t volatile *p) { return AO_char_load_acquire(p); }
+static inline void at8_store_release(uint8_t volatile *p, uint8_t v) { AO_char_store_release(p, v); }
 // True if *p was `old` and is now `new_value`.
 static inline bool at8_cas_full(uint8_t volatile *p, uint8_t old, uint8_t new_value) {
   return AO_char_compare_and_swap_full(p, old, new_value);

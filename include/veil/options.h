@@ -82,7 +82,7 @@ typedef struct veil_options {
   veil_stop stop;         // stop: how mutators are stopped, signal or poll; default signal
   int stop_signal;        // stop_signal: the signal that stops a mutator, veil's alone, [1, 64]; default SIGRTMIN+5
   veil_oom oom;           // oom: what allocation does at the limit, abort or null; default abort
-  unsigned growth;        // growth: garbage allowed before a cycle starts, in % of the live data; a sixth of it while generations pay, [5, 1000]; default 80
+  unsigned growth;        // growth: garbage allowed before a cycle starts, in % of the live data; half of it while generations pay, [5, 1000]; default 80
   size_t headroom;        // headroom: and this many bytes besides, or at the least while generations pay, [1, 20g]; default 32m
   unsigned idle;          // idle: ms with hardly any allocation, three times as long without a cycle of the program's, after which memory is given back and a cycle may run, [10, 86400000]; default 1000
   unsigned verify;        // verify: 1 walks the heap at each flip, 2 at ends of cycles too (also VEIL_VERIFY=), [0, 2]; default 0

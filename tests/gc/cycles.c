@@ -274,3 +274,51 @@ ON_ALL_BACK_ENDS(cycles, two_heaps_are_collected_apart) {
   fake_close(f);
   fake_close(g);
 }
+
+// One flip copies hardly anything, the next one all of it.
+ON_TRAPPING_BACK_ENDS(cycles, dense_blocks_are_spared_by_one_flip) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 64 << 20);
+  enum { LENGTH = 100000 }; // 3 MiB
+  fake_list(f, 0, LENGTH);
+  fake_cycle(f);
+  cr_assert_eq(f->gc->copied_objects, LENGTH);
+  f->spares = true;
+  for (int i = 0; i < 4; i++) {
+    uint64_t before = f->gc->copied_objects;
+    fake_cycle(f);
+    uint64_t copied = f->gc->copied_objects - before;
+    cr_assert(i % 2 == 0 ? copied < 10 : copied >= LENGTH - 10, "%lu copies in cycle %d", (unsigned long)copied, i);
+    cr_assert_eq(fake_list_length(f, 0), LENGTH);
+    cr_assert_eq(f->gc->kept_blocks, 0, "it was not for want of memory");
+  }
+  fake_close(f);
+}
+
+ON_TRAPPING_BACK_ENDS(cycles, garbage_in_spared_blocks_goes_when_all_are_to_be_emptied) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 64 << 20);
+  fake_list(f, 0, 100000);
+  fake_list(f, 1, 100000);
+  fake_cycle(f);
+  size_t full = gc_used_bytes(f->gc);
+  f->root[1] = NULL;
+  f->spares = true;
+  fake_cycle(f);
+  cr_assert_eq(fake_list_length(f, 0), 100000);
+  f->spares = false;
+  fake_cycle(f);
+  cr_assert_leq(gc_used_bytes(f->gc), full / 2 + 4 * GC_BLOCK, "%zu bytes of %zu in use", gc_used_bytes(f->gc), full);
+  cr_assert_eq(fake_list_length(f, 0), 100000);
+  fake_close(f);
+}
+
+ON_TRAPPING_BACK_ENDS(cycles, nothing_is_spared_where_the_limit_is_near) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 64 << 20);
+  fake_list(f, 0, 100000);
+  fake_cycle(f);
+  gc_limit_set(f->gc, 8 << 20);
+  f->spares = true;
+  fake_cycle(f);
+  cr_assert_eq(f->gc->copied_objects, 200000);
+  cr_assert_eq(fake_list_length(f, 0), 100000);
+  fake_close(f);
+}

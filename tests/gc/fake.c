@@ -201,6 +201,9 @@ void fake_buffers_drop(fake *f) {
 void fake_flip(fake *f) {
   EXPECT(gc_phase_now(f->gc) == GC_IDLE);
   gc_kept_yield(f->gc); // as the runtime does before it stops the world
+  if (!f->spares) {
+    gc_empty_all(f->gc);
+  }
   vm_quiesce(f->gc->region);
   gc_flip_stopped(f->gc);
   gc_flip_open(f->gc);

@@ -47,6 +47,7 @@ typedef struct fake {
   void (*absent)(struct fake *f, size_t page);
   void (*help)(struct fake *f); // a minor cycle has work for other threads (gc_minor_help)
   size_t discarded;             // pages
+  bool spares;                  // flips may keep dense blocks (gc.spared)
 } fake;
 
 typedef struct fake_options {

@@ -95,6 +95,30 @@ Test(nursery, it_is_hopeless_only_if_not_even_all_that_is_born_would_pay) {
   cr_assert_not(gc_generations_hopeless(&yield, 0), "nothing has been spent");
 }
 
+Test(nursery, a_trial_is_lost_once_and_what_is_trusted_twice) {
+  gc_trust trust = {.on_trial = true, .settles = true};
+  cr_assert(gc_nursery_trust(&trust, false, true));
+  trust = (gc_trust){.on_trial = true, .settles = true};
+  cr_assert_not(gc_nursery_trust(&trust, true, true));
+  cr_assert_not(trust.on_trial);
+  for (int i = 0; i < 3; i++) {
+    cr_assert_not(gc_nursery_trust(&trust, false, true), "once may be chance");
+    cr_assert_not(gc_nursery_trust(&trust, true, true));
+  }
+  cr_assert_not(gc_nursery_trust(&trust, false, true));
+  cr_assert(gc_nursery_trust(&trust, false, true));
+}
+
+Test(nursery, it_settles_when_it_grows_no_more) {
+  gc_trust trust = {.on_trial = true, .settles = true};
+  gc_nursery_trust(&trust, true, true);
+  cr_assert(trust.settles);
+  gc_nursery_trust(&trust, true, false);
+  cr_assert_not(trust.settles);
+  gc_nursery_trust(&trust, true, true);
+  cr_assert_not(trust.settles, "later it is judged by what it costs");
+}
+
 // ---- Tenure.
 
 static bool after(gc_tenure *tenure, uint64_t aged, uint64_t promoted) {

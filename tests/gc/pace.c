@@ -24,11 +24,12 @@ Test(pace, growth_and_headroom_say_when_the_next_cycle_is_due) {
 
 Test(pace, while_generations_pay_the_next_cycle_is_due_earlier) {
   gc_pace in = usual;
-  cr_assert_eq(gc_pace_wish_young(&in), 132 * MIB, "a small heap has the headroom");
+  in.live = 50 * MIB;
+  cr_assert_eq(gc_pace_wish_young(&in), 82 * MIB, "a small heap has the headroom");
   in.live = 500 * MIB;
-  cr_assert_eq(gc_pace_wish_young(&in), 565 * MIB, "a large one a sixth of the growth");
+  cr_assert_eq(gc_pace_wish_young(&in), 700 * MIB, "a large one half of the growth");
   in.external = 100 * MIB;
-  cr_assert_eq(gc_pace_wish_young(&in), 678 * MIB);
+  cr_assert_eq(gc_pace_wish_young(&in), 840 * MIB);
   for (in.live = 1; in.live < 8 * GIB; in.live *= 2) {
     cr_assert(gc_pace_wish_young(&in) < gc_pace_wish(&in) && gc_pace_wish_young(&in) > in.live + in.external);
   }

@@ -373,6 +373,9 @@ static void flip(bool pins, bool poor) {
   if (!pins) {
     pins_clear();
   }
+  if (gc->cycle % 4 == 3) { // else dense blocks are spared
+    gc_empty_all(gc);
+  }
   vm_quiesce(gc->region);
   gc_flip_stopped(gc);
   if (poor) {

@@ -239,6 +239,7 @@ static void collect_a_little(void) {
   switch (gc_phase_now(gc)) {
   case GC_IDLE:
     if (below(gc->young_blocks != 0 ? 40 : 10) == 0) { // so that there is time to be promoted, and to be hot
+      f->spares = below(4) != 0;
       fake_flip(f);
       // Sometimes there is less memory for copies than there should be.
       if (gc_phase_now(gc) == GC_SCANNING && below(4) == 0) {

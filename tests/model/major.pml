@@ -6,6 +6,7 @@
 // Neighbours: claims.pml has the page's word and its helpers, flip.pml what comes before, minor.pml the generations.
 // README.md maps the names to the code. Configurations (-D): NT pages of to-space, SCANNERS, STEPS of the mutator;
 // NEAR: a scan goes on with slots of the copies it makes. LARGE: C is large and has two pages. CROSS: C crosses pages. PIN: a pinned object shares C's page.
+// SPARED: C's page is kept although there is memory for a copy, and P on it is dead.
 
 #ifndef NT
 #define NT 4
@@ -58,6 +59,9 @@ bool unscanned[PAGES];
 bool busy[PAGES];
 bool stamped[PAGES];
 bool access[PAGES];
+#ifdef SPARED
+bool veiled[PAGES];      // the veil is known to have been in force: no need to ask the page's word
+#endif
 byte top[PAGES];         // 0: FREE; else 1 + cells
 bool closed[PAGES];
 
@@ -138,7 +142,19 @@ inline stay() {
 #ifdef FAULT_STAY_PUBLISHED_FIRST
   header_to_itself();
 #endif
+#ifdef SPARED
+#ifdef FAULT_VEILED_EARLY
+  atomic { laid = veiled[PAGE_OF(place)]; veiled[PAGE_OF(place)] = 1 }
+#else
+  laid = veiled[PAGE_OF(place)];
+#endif
+  if
+  :: !laid -> page_veil(PAGE_OF(place)); veiled[PAGE_OF(place)] = 1
+  :: else
+  fi;
+#else
   page_veil(PAGE_OF(place));
+#endif
 #ifdef LARGE
   page_veil(FROM2);
 #endif
@@ -183,7 +199,7 @@ inline forward() {
     :: peer[v] != 0 -> v = peer[v]; goto forwarded
     :: else
     fi;
-#ifdef LARGE
+#if defined(LARGE) || defined(SPARED)
     if :: v == C -> goto stays :: else fi;
 #endif
   }
@@ -527,6 +543,9 @@ init {
       kind[C] = OBJECT; SLOT(C, 0) = B;
 #ifdef LARGE
       kind[C_REST] = OBJECT; SLOT(C_REST, 1) = B;
+#endif
+#ifdef SPARED
+      kind[P] = OBJECT; SLOT(P, 0) = A; SLOT(P, 1) = C;
 #endif
 #ifdef PIN
       kind[P] = OBJECT; peer[P] = P; SLOT(P, 0) = PTR(0, 0);
