@@ -7,6 +7,7 @@
 #include "gc/alloc.h"
 #include "gc/flip.h"
 #include "gc/gc.h"
+#include "gc/links.h"
 #include "gc/pace.h"
 #include "gc/pin.h"
 #include "gc/young.h"
@@ -111,6 +112,7 @@ static void spaces_swap(gc_heap *heap) {
     gc_copier_reset(&heap->copiers[i]);
   }
   gc_young_flip(heap);
+  gc_links_flip(heap);
   gc_stack_reset(&heap->partial[0]); // these blocks are from-space now
   gc_stack_reset(&heap->partial[1]);
   gc_stack_reset(&heap->grey);
@@ -157,10 +159,9 @@ void gc_flip_open(gc_heap *heap) {
     return;
   }
   gc_copier *copier = gc_copier_take(heap);
-  while (!gc_scan_finished(heap)) {
+  while (!gc_sweep_begin(heap)) {
     gc_scan_some(heap, copier, true);
   }
   gc_copier_give(heap, copier);
-  VM_CHECK(gc_sweep_begin(heap), "the cycle of a stopped world does not end");
   gc_sweep(heap);
 }

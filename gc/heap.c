@@ -39,9 +39,16 @@ typedef struct table {
   size_t bytes;
 } table;
 
+// As many as there may be objects, within reason.
+static uint32_t links_limit(const gc_heap *heap) {
+  size_t units = ((size_t)heap->small_blocks << GC_BLOCK_SHIFT) / (2 * GC_UNIT), most = (size_t)1 << 26;
+  return (uint32_t)(units < most ? units : most);
+}
+
 static size_t tables_layout(gc_heap *heap, char *base) {
   size_t pages = heap->region->pages;
   uint32_t large = heap->blocks - heap->small_blocks;
+  heap->links.limit = links_limit(heap);
   // In a minor cycle that finds no room for copies all that is young may stay; the least object with slots has two words.
   heap->pin_limit = ((size_t)4 << 20) + heap->young_span / 16;
   table tables[] = {
@@ -61,6 +68,8 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->hot, heap->young_blocks != 0 ? heap->blocks * 4ull : 0},
       {&heap->scan_from, heap->young_blocks != 0 ? heap->blocks * 4ull : 0},
       {&heap->young_large, heap->young_blocks != 0 ? large * 4ull : 0},
+      {&heap->links.at, heap->links.limit * sizeof(gc_link)},
+      {&heap->links.log, heap->young_blocks != 0 ? heap->links.limit * 4ull : 0},
       {&heap->workers, heap->young_blocks != 0 ? GC_WORKERS * sizeof(gc_minor) : 0},
   };
   size_t at = 0;

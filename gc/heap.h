@@ -112,6 +112,40 @@ typedef struct gc_birth {
   char *scan;       // what has not been scanned yet starts here
 } gc_birth;
 
+// A word outside of the heap that refers to an object (links.h).
+typedef enum gc_link_kind {
+  GC_LINK_FREE = 0,
+  GC_LINK_HANDLE, // holds it
+  GC_LINK_WEAK,   // does not
+  GC_LINK_FINAL,  // waits until nothing else holds it: then it is …
+  GC_LINK_READY,  // … in the queue of what is to be finalized, which holds it
+  GC_LINK_KINDS
+} gc_link_kind;
+typedef struct gc_link {
+  // Atomic.
+  AO_t ref;                 // 0: nothing
+  AO_t owner, data;         // links.h
+  uint32_t volatile kind;   // written last
+  uint32_t volatile logged; // links.c
+  uint32_t volatile serial; // how often it was freed
+  // Under the lock of links: of a free one, or one in the queue, the next, plus 1.
+  uint32_t next;
+} gc_link;
+typedef struct gc_links {
+  gc_link *at;     // constant: `limit` of them, whose memory the system gives when they are used
+  uint32_t limit;  // how many there may ever be
+  uint32_t *log;   // links.c: added to by mutators, and by the sweep under its lock; read and made anew with the world stopped, under that lock
+  AO_t log_count;
+  AO_t high;       // no link from here on was ever used
+  AO_t count[GC_LINK_KINDS];
+  AO_t lock;
+  uint32_t free;        // the first free one, plus 1 …
+  uint32_t first, last; // … and the queue's
+  // Of this cycle: the next unit of scanners' work, and how many there are; whether finalizers were looked at (1: somebody does, 2: yes);
+  // the last cycle in which it was decided what lives, and the last after which no link refers to from-space.
+  AO_t scan_next, scan_limit, finals_traced, frozen, settled;
+} gc_links;
+
 typedef enum gc_phase {
   GC_IDLE = 0,  // no cycle; one space
   GC_FLIPPING,  // world stopped
@@ -140,6 +174,7 @@ typedef struct gc_world {
   void (*unsaved)(void *arg, size_t page);
   void (*discarded)(void *arg, size_t page, size_t count);
   void (*help)(void *arg);                     // a minor cycle has work for more threads (gc_minor_help), if there are any
+  void (*finals)(void *arg);                   // objects wait to be finalized; NULL: nobody asks. In the pause, or in the background
   bool (*touched)(void *arg, size_t page);     // a system call uses the page: never veil it
   const gc_events *events;                     // NULL: nobody ever listens
   void *arg;
@@ -319,6 +354,8 @@ typedef struct gc_heap {
   AO_t dense_copied;  // bytes copied out of blocks that had been dense, since then
   AO_t empties;       // the next flip is to empty every block
   gc_copier copiers[GC_COPIERS];
+
+  gc_links links;
 
   // Large objects: under `large_lock` (never taken in a trap, nor by a thread that may be stopped meanwhile).
   AO_t large_lock;

@@ -13,6 +13,7 @@
 #include "gc/alloc.h"
 #include "gc/flip.h"
 #include "gc/gc.h"
+#include "gc/links.h"
 #include "gc/minor.h"
 #include "gc/nursery.h"
 #include "gc/pin.h"
@@ -189,8 +190,10 @@ void gc_minor_stopped(gc_heap *heap) {
   gc_flip_survivors_scan(minor);
   zone = heap->zone_old ? vm_spent() - zone : 0;
   gc_remembered_list(minor);
+  gc_links_minor_begin(minor);
   uint64_t roots = vm_spent();
   gc_crew_work(minor);
+  gc_links_minor_end(minor);
   cycle_end(minor, began, roots, zone);
   gc_copier_leave(copier);
   gc_copier_give(heap, copier);

@@ -151,6 +151,34 @@ static void heap_walk(verifier *walker) {
   }
 }
 
+// Each link refers to an object, and is in the log if a minor cycle could move or free that (gc.links).
+static void link_verify(const verifier *v, uint32_t link, const char *what, uintptr_t view) {
+  gc_heap *heap = v->heap;
+  if (view == 0) {
+    return;
+  }
+  if (!gc_in_heap(heap, view) || !is_lived_in(heap, gc_block_of(heap, view)) || !is_object(v, view)) {
+    vm_fatal("verify %s: the %s of link %u is %p, which is not the start of an object [gc.links]", v->when, what, link, (void *)view);
+  }
+  if (gc_is_young(heap, view) && heap->links.at[link].logged != heap->cycle + 1) {
+    vm_fatal("verify %s: the %s of link %u is %p, which is young, but the link is not in the log [gc.links]", v->when, what, link,
+             (void *)view);
+  }
+}
+
+static void links_verify(const verifier *v) {
+  const gc_links *links = &v->heap->links;
+  for (uint32_t i = 0; i < at_load(&links->high); i++) {
+    uint32_t kind = at32_load(&links->at[i].kind);
+    if (kind != GC_LINK_FREE) {
+      link_verify(v, i, "referent", at_load(&links->at[i].ref));
+    }
+    if (kind == GC_LINK_WEAK) {
+      link_verify(v, i, "owner", at_load(&links->at[i].owner));
+    }
+  }
+}
+
 void gc_verify_stopped(gc_heap *heap, const char *when) {
   if (gc_phase_now(heap) != GC_IDLE) {
     return;
@@ -163,6 +191,7 @@ void gc_verify_stopped(gc_heap *heap, const char *when) {
   heap_walk(&v);
   v.marking = false;
   heap_walk(&v);
+  links_verify(&v);
   if (v.starts != NULL) {
     os_unmap(v.starts, bytes);
   }

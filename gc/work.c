@@ -5,6 +5,7 @@
 
 #include "gc/alloc.h"
 #include "gc/gc.h"
+#include "gc/links.h"
 #include "gc/scan.h"
 #include "gc/settle.h"
 #include "gc/young.h"
@@ -105,6 +106,9 @@ static size_t block_scan(gc_heap *heap, gc_copier *copier, uint32_t block) {
 bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
   AO_t volatile *count = background ? &heap->scanned_background : &heap->scanned_assist;
   copier->background = background;
+  if (gc_links_scan(heap, copier)) {
+    return true;
+  }
   uint32_t block = gc_stack_pop(heap, &heap->grey);
   size_t scanned = block != GC_NONE ? block_scan(heap, copier, block) : large_scan(heap, copier);
   // Then what nobody has filled yet: our own block first, where the OPEN page is scanned without closing it.

@@ -264,6 +264,8 @@ static void heap_adopt(veil_heap *heap) {
   if (!rt_scanners_start(heap)) {
     rt_scanners_stop(heap);
     heap_lose(heap, VM_LOST);
+  } else {
+    rt_finalizer_fork(heap);
   }
 }
 

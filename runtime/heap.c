@@ -41,6 +41,7 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
       .unsaved = rt_world_unsaved,
       .discarded = rt_world_discarded,
       .help = rt_world_help,
+      .finals = rt_world_finals,
       .touched = rt_world_touched,
       .events = &rt_gc_events,
       .arg = heap,
@@ -127,6 +128,7 @@ RT_EXPORT void veil_close(veil_heap *heap) {
       vm_fatal("veil_close: the calling thread is still attached");
     }
   }
+  rt_finalizer_stop(heap);
   pthread_mutex_lock(&heap->threads_lock);
   if (heap->thread_count != 0) {
     vm_fatal("veil_close: %u threads are still attached", heap->thread_count);

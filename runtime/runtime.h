@@ -152,6 +152,11 @@ struct veil_heap {
   uint32_t volatile ended;      // counts: a cycle has ended
   uint32_t volatile closing;
   AO_t scanners_active;         // between taking up a cycle and leaving it
+  // The thread that calls finalizers: under the lock of forks.
+  pthread_t finalizer;
+  bool finalizer_runs;
+  uint32_t volatile finals, finalizer_closing; // counts: some may be due; 1: it is to end
+  AO_t finalized;
   // Keeper.
   pthread_t keeper;
   bool keeper_runs;
@@ -287,6 +292,15 @@ void rt_nap(rt_thread *self);                          // waits for the end of a
 bool rt_assist(rt_thread *self);                       // scans a little; false: there was nothing to scan
 bool rt_scanners_start(veil_heap *heap);
 void rt_scanners_stop(veil_heap *heap);
+
+// ---- weak.c: not in a critical section
+void rt_object_check(const gc_heap *gc, const void *object, const char *function); // aborts if it is none, nor NULL
+uint32_t rt_link_new(rt_thread *self, gc_link_kind kind, void *object, uintptr_t owner, uintptr_t data, const char *function); // GC_NONE with the error set
+
+// ---- finalize.c
+void rt_world_finals(void *heap);
+void rt_finalizer_stop(veil_heap *heap);
+void rt_finalizer_fork(veil_heap *heap); // in a child
 
 // ---- touch.c
 bool rt_world_touched(void *arg, size_t page);

@@ -77,6 +77,11 @@ static void stats_fill(veil_heap *heap, veil_stats *out) {
       .minor_scanned_pages = at_load(&gc->minor_scanned_pages),
       .nursery_bytes = at_load(&gc->young_on) ? at_load(&gc->nursery) : 0,
       .nursery_switches = at_load(&gc->young_switches),
+      .weak_references = at_load(&gc->links.count[GC_LINK_WEAK]),
+      .handles = at_load(&gc->links.count[GC_LINK_HANDLE]),
+      .finalizers = at_load(&gc->links.count[GC_LINK_FINAL]),
+      .finalizers_due = at_load(&gc->links.count[GC_LINK_READY]),
+      .finalizers_called = at_load(&heap->finalized),
       .spared_bytes = (at_load(&gc->spared_ever) + at_load(&gc->spared_blocks)) * GC_BLOCK,
   };
 }
@@ -160,6 +165,8 @@ RT_EXPORT void veil_print_stats(veil_heap *heap, void (*write)(void *arg, const 
   line(&to, "  allocated   %.1f MiB; %llu times no room at once, %llu times none at all", mib(s.allocated_bytes), (ull)s.limit_reached,
        (ull)s.out_of_memory);
   line(&to, "  kept        %llu blocks for want of room; spared %.1f MiB that was dense", (ull)s.kept_blocks, mib(s.spared_bytes));
+  line(&to, "  links       %llu weak references, %llu handles; finalizers: %llu wait, %llu are due, %llu were called", (ull)s.weak_references, (ull)s.handles,
+       (ull)s.finalizers, (ull)s.finalizers_due, (ull)s.finalizers_called);
   line(&to, "  threads     %llu now, %llu ever", (ull)s.threads, (ull)s.threads_attached);
   line(&to, "  others      %llu claims of services settled, %llu signal handlers put back", (ull)s.claims_settled, (ull)s.handlers_restored);
 }

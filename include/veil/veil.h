@@ -207,6 +207,8 @@ typedef struct veil_stats {
   uint64_t minor_dirty_pages, minor_scanned_pages;     // old pages that had been written; that were looked at
   uint64_t nursery_bytes, nursery_switches; // what may be born until the next minor cycle, 0 while there are none; how often that began or ended
   uint64_t spared_bytes;                 // of blocks that major cycles have left in place since they were dense, ever
+  uint64_t weak_references, handles;     // there are now
+  uint64_t finalizers, finalizers_due, finalizers_called; // waiting for their object's death; for a call; ever
 } veil_stats;
 
 // Any thread, signal handlers too; nothing stops for it, so figures that change meanwhile may not agree to the last.

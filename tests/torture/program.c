@@ -170,6 +170,10 @@ static void sabotage(worker *t, world *w) {
 }
 
 static void step(worker *t, world *w) {
+  if (one_in(&t->random, 25)) {
+    links_random(t);
+    return;
+  }
   uint64_t dice = below(&t->random, 1000);
   if (dice < 200) {
     step_tree(t, w);

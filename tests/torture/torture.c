@@ -195,11 +195,11 @@ static void report(void) {
   char service[256] = "";
   service_report(service, sizeof service);
   printf("torture: ok: %lu steps, %lu objects, %lu walks, %lu verified, %llu cycles, %llu minor, %llu traps, %llu pins (last), %llu kept, "
-         "%lu holds, %lu touches, %lu oom, %lu threads, %lu handler runs, %llu MiB copied%s\n",
+         "%lu holds, %lu touches, %lu oom, %lu threads, %lu handler runs, %lu finalized, %llu MiB copied%s\n",
          atomic_load(&stat_ops), atomic_load(&stat_objects), atomic_load(&stat_walks), atomic_load(&stat_verified),
          (unsigned long long)s.major_cycles, (unsigned long long)s.minor_cycles, (unsigned long long)s.traps, (unsigned long long)s.pinned_objects,
          (unsigned long long)s.kept_blocks, atomic_load(&stat_holds), atomic_load(&stat_touches), atomic_load(&stat_oom),
-         atomic_load(&stat_threads), storm_count(), (unsigned long long)(s.copied_bytes >> 20), service);
+         atomic_load(&stat_threads), storm_count(), links_finalized(), (unsigned long long)(s.copied_bytes >> 20), service);
 }
 
 // With nothing reachable left, two cycles have to give nearly all of it back: what an ambiguous word or a claim still
@@ -223,6 +223,7 @@ int main(int argc, char **argv) {
   worker main_worker = {.index = 999, .random = {rng_next(&r)}};
   worker_attach(&main_worker);
   worlds_open(&main_worker, &r);
+  links_open(&(rng){cfg.seed ^ 0x6c696e6b73});
   storm_start(&main_worker);
   system_open(); // its thread blocks the storm's signals, as this one does now
   worker_detach(&main_worker);
@@ -246,6 +247,7 @@ int main(int argc, char **argv) {
     world_close(&main_worker, &worlds[i]);
   }
   storm_stop(&main_worker);
+  links_close(&main_worker);
   drain(&main_worker);
   veil_verify(main_worker.self);
   if (cfg.sabotage) {

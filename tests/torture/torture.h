@@ -191,6 +191,12 @@ static inline __attribute__((always_inline)) void bracket_end(worker *t) {
   storm_pause(false);
 }
 
+// ---- links.c
+void links_open(rng *r);
+void links_random(worker *t); // something with a handle, a weak reference or a finalizer
+void links_close(worker *t);  // the last thread
+unsigned long links_finalized(void);
+
 // ---- storm.c
 void storm_start(worker *t);
 void storm_enter(worker *t); // this thread is attached

@@ -1,0 +1,480 @@
+// SPDX-License-Identifier: MIT
+// links.c: references outside of the heap: handles, weak references, finalizers.
+//
+// [gc.freeze] A weak reference that is read before the freeze forwards what it refers to, so that lives; after the
+// freeze it is NULL if nothing had reached that, for everybody and for ever. The freeze is the end of the scanning, for
+// which nothing may be grey, and nobody may be about to forward: who reads counts himself in `opened` (gc.count) before
+// he looks at the phase, so either he is in time, or the cycle ends before he forwards. Who sees that an end is tried
+// does not know which, and waits for the outcome (`frozen`).
+// [gc.links] From a flip on a link may hold a reference to from-space, until it is forwarded or settled; nobody but
+// gc_link_read shows it to a mutator. When all are settled the sweep waits until whoever looked at a header of
+// from-space for a link is done with it (gc_grace_wait), and frees. What a link holds that lies in the nursery's zone,
+// or is a young large object, is in the log: that is all that a minor cycle looks at.
+//
+// Finalizers after Dybvig, Bruggeman and Eby (1993): what waits in the queue is held by the queue.
+
+#include "gc/links.h"
+#include "gc/alloc.h"
+#include "gc/gc.h"
+#include "gc/minor.h"
+#include "gc/near.h"
+#include "gc/scan.h"
+#include "gc/sweep.h"
+#include "gc/wait.h"
+
+enum { CHUNK = 1024 }; // links that are one unit of a scanner's work
+
+static gc_link *link_at(const gc_heap *heap, uint64_t link) { return &heap->links.at[link]; }
+
+// ---- Free links, and the queue: under the lock, which nobody holds for long, nor while he waits for anything.
+
+static void lock(gc_heap *heap) {
+  for (unsigned looks = 0; !at_cas_full(&heap->links.lock, 0, 1);) {
+    gc_wait(&looks);
+  }
+}
+static void unlock(gc_heap *heap) { at_store_release(&heap->links.lock, 0); }
+
+static uint32_t take_locked(gc_heap *heap) {
+  gc_links *links = &heap->links;
+  if (links->free != 0) {
+    uint32_t link = links->free - 1;
+    links->free = link_at(heap, link)->next;
+    return link;
+  }
+  uint64_t high = at_load(&links->high);
+  if (high == links->limit) {
+    return GC_NONE;
+  }
+  at_store_release(&links->high, high + 1);
+  return (uint32_t)high;
+}
+
+static void put_locked(gc_heap *heap, uint32_t link) {
+  gc_link *at = link_at(heap, link);
+  at_store(&at->ref, 0);
+  at_store(&at->owner, 0);
+  at32_store(&at->serial, at32_load(&at->serial) + 1);
+  at->next = heap->links.free;
+  heap->links.free = link + 1;
+}
+
+static void count(gc_heap *heap, gc_link_kind kind, int by) { at_add(&heap->links.count[kind], (uint64_t)(int64_t)by); }
+
+// Whoever changes the kind frees it.
+static void let_go(gc_heap *heap, uint32_t link, gc_link_kind kind) {
+  if (!at32_cas_full(&link_at(heap, link)->kind, kind, GC_LINK_FREE)) {
+    return;
+  }
+  count(heap, kind, -1);
+  lock(heap);
+  put_locked(heap, link);
+  unlock(heap);
+}
+
+static void enqueue(gc_heap *heap, uint32_t link) {
+  gc_links *links = &heap->links;
+  count(heap, GC_LINK_FINAL, -1);
+  count(heap, GC_LINK_READY, 1);
+  lock(heap);
+  link_at(heap, link)->next = 0;
+  if (links->first != 0) {
+    link_at(heap, links->last - 1)->next = link + 1;
+  } else {
+    links->first = link + 1;
+  }
+  links->last = link + 1;
+  unlock(heap);
+}
+
+static uint32_t dequeue(gc_heap *heap) {
+  gc_links *links = &heap->links;
+  lock(heap);
+  uint32_t link = links->first - 1; // GC_NONE: none
+  if (link != GC_NONE) {
+    links->first = link_at(heap, link)->next;
+  }
+  unlock(heap);
+  return link;
+}
+
+// ---- The log of links that hold something young, or what will be.
+
+static bool is_logged_kind(const gc_heap *heap, uintptr_t view) { return gc_in_young_zone(heap, view) || gc_is_young_large(heap, view); }
+
+// The number that says that a link is in the log: another after each flip, which empties the log.
+static uint32_t log_stamp(const gc_heap *heap) { return heap->cycle + 1; }
+
+static void log_add(gc_heap *heap, uint32_t link) {
+  gc_link *at = link_at(heap, link);
+  uint32_t old = at32_load(&at->logged);
+  if (old != log_stamp(heap) && at32_cas_full(&at->logged, old, log_stamp(heap))) {
+    heap->links.log[at_add_full(&heap->links.log_count, 1)] = link;
+  }
+}
+
+static void log_if_young(gc_heap *heap, uint32_t link, uintptr_t view) {
+  if (gc_has_young(heap) && is_logged_kind(heap, view)) {
+    log_add(heap, link);
+  }
+}
+
+// ---- What mutators ask for.
+
+uint32_t gc_link_new(gc_heap *heap, gc_link_kind kind, uintptr_t ref, uintptr_t owner, uintptr_t data) {
+  lock(heap);
+  uint32_t link = take_locked(heap);
+  unlock(heap);
+  if (link == GC_NONE) {
+    return GC_NONE;
+  }
+  gc_link *at = link_at(heap, link);
+  at_store(&at->ref, ref);
+  at_store(&at->owner, owner);
+  at_store(&at->data, data);
+  count(heap, kind, 1);
+  at32_store_release(&at->kind, kind);
+  log_if_young(heap, link, ref);
+  if (kind == GC_LINK_WEAK) {
+    log_if_young(heap, link, owner);
+  }
+  return link;
+}
+
+void gc_link_drop(gc_heap *heap, uint32_t link) { let_go(heap, link, gc_link_is(heap, link)); }
+
+// An object that is about to be born behind a floor is no from-space, though its block is (gc.tlab).
+static bool is_behind_floor(const gc_heap *heap, uintptr_t view, gc_cell cell) {
+  return !gc_is_large(heap, gc_block_of(heap, view)) && (gc_flags(heap, gc_block_of(heap, view)) & GC_BLOCK_FLOOR) &&
+         gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL;
+}
+
+// Where an object of from-space is, when all that lives has been reached; 0: it does not.
+static uintptr_t resolved(gc_heap *heap, uintptr_t view) {
+  gc_cell cell = gc_ref_cell(heap, (gc_ref){view});
+  uint64_t header = gc_header_read(heap, cell);
+  if (gc_is_done(heap, header)) {
+    return gc_cell_ref(heap, gc_peer_cell(heap, header), header).view;
+  }
+  return is_behind_floor(heap, view, cell) ? view : 0;
+}
+
+// In GC_SCANNING, by somebody who is counted.
+static uintptr_t forwarded(gc_heap *heap, gc_copier *copier, AO_t volatile *word, uintptr_t view) {
+  uintptr_t now = gc_forward(heap, copier, (gc_ref){view}).view;
+  if (now != view) {
+    at_cas_full(word, view, now); // or what stands there now was written since, and is as good
+  }
+  return now;
+}
+
+// In time before the freeze: forwards it. False: it is over, or somebody tries to end it just now.
+static bool read_in_time(gc_heap *heap, AO_t volatile *word, uintptr_t *view) {
+  at_add_full(&heap->opened, 1); // then the phase (gc.freeze)
+  bool in_time = gc_phase_now(heap) == GC_SCANNING;
+  if (in_time) {
+    gc_copier *copier = gc_copier_take(heap);
+    gc_copier_enter(copier);
+    *view = at_load_acquire(word);
+    *view = gc_is_from(heap, *view) ? forwarded(heap, copier, word, *view) : *view;
+    gc_copier_leave(copier);
+    gc_copier_give(heap, copier);
+  }
+  at_add_full(&heap->cleaned, 1);
+  return in_time;
+}
+
+static uintptr_t read_in_cycle(gc_heap *heap, AO_t volatile *word) {
+  uintptr_t view;
+  for (unsigned looks = 0; at_load_acquire(&heap->links.frozen) != heap->cycle; gc_wait(&looks)) {
+    if (read_in_time(heap, word, &view)) {
+      return view;
+    }
+  }
+  gc_copier *copier = gc_copier_take(heap);
+  gc_copier_enter(copier); // what is from-space now stays readable until it is left (gc.links)
+  bool settled = at_load_acquire(&heap->links.settled) == heap->cycle;
+  view = at_load_acquire(word);
+  view = !settled && gc_is_from(heap, view) ? resolved(heap, view) : view;
+  gc_copier_leave(copier);
+  gc_copier_give(heap, copier);
+  return view;
+}
+
+uintptr_t gc_link_read(gc_heap *heap, uint32_t link) {
+  AO_t volatile *word = &link_at(heap, link)->ref;
+  for (;;) {
+    uintptr_t view = at_load_acquire(word);
+    if (gc_is_from(heap, view)) {
+      return read_in_cycle(heap, word);
+    }
+    at_fence_full();
+    if (at_load(word) == view) { // else its block may have been from-space when it was read, and be free by now
+      return view;
+    }
+  }
+}
+
+void gc_link_write(gc_heap *heap, uint32_t link, uintptr_t ref) {
+  at_store_release(&link_at(heap, link)->ref, ref);
+  log_if_young(heap, link, ref);
+}
+
+bool gc_final_take(gc_heap *heap, gc_final *out) {
+  if (at_load(&heap->links.count[GC_LINK_READY]) == 0) {
+    return false;
+  }
+  uint32_t link = dequeue(heap);
+  if (link == GC_NONE) {
+    return false;
+  }
+  gc_link *at = link_at(heap, link);
+  *out = (gc_final){gc_link_read(heap, link), at_load(&at->owner), at_load(&at->data)};
+  let_go(heap, link, GC_LINK_READY);
+  return true;
+}
+
+uint32_t gc_link_serial(const gc_heap *heap, uint32_t link) { return at32_load(&link_at(heap, link)->serial); }
+
+bool gc_final_cancel(gc_heap *heap, uint32_t link, uint32_t serial) {
+  lock(heap); // so that it is not freed, and used again, between the two
+  bool mine = link < at_load(&heap->links.high) && at32_load(&link_at(heap, link)->serial) == serial &&
+              at32_cas_full(&link_at(heap, link)->kind, GC_LINK_FINAL, GC_LINK_FREE);
+  if (mine) {
+    put_locked(heap, link);
+  }
+  unlock(heap);
+  count(heap, GC_LINK_FINAL, mine ? -1 : 0);
+  return mine;
+}
+
+// ---- Major cycles.
+
+static bool is_strong(uint32_t kind) { return kind == GC_LINK_HANDLE || kind == GC_LINK_READY; }
+
+void gc_links_flip(gc_heap *heap) {
+  gc_links *links = &heap->links;
+  at_store(&links->log_count, 0);
+  at_store(&links->finals_traced, 0);
+  bool any = at_load(&links->count[GC_LINK_HANDLE]) + at_load(&links->count[GC_LINK_READY]) != 0;
+  at_store(&links->scan_next, 0);
+  at_store(&links->scan_limit, any ? (at_load(&links->high) + CHUNK - 1) / CHUNK : 0);
+  at_add_full(&heap->opened, at_load(&links->scan_limit)); // each is like a grey page (gc.count)
+}
+
+bool gc_links_scan(gc_heap *heap, gc_copier *copier) {
+  gc_links *links = &heap->links;
+  uint64_t limit = at_load(&links->scan_limit), chunk;
+  if (at_load(&links->scan_next) >= limit || (chunk = at_add_full(&links->scan_next, 1)) >= limit) {
+    return false;
+  }
+  uint64_t high = at_load_acquire(&links->high), end = (chunk + 1) * CHUNK;
+  gc_copier_enter(copier);
+  for (uint64_t i = chunk * CHUNK; i < end && i < high; i++) {
+    gc_link *at = link_at(heap, i);
+    uintptr_t view = at_load_acquire(&at->ref);
+    if (is_strong(at32_load_acquire(&at->kind)) && gc_is_from(heap, view)) {
+      forwarded(heap, copier, &at->ref, view);
+    }
+  }
+  gc_copier_leave(copier);
+  at_add_full(&heap->cleaned, 1);
+  return true;
+}
+
+// Traces what only finalizers hold: it is whole when they get it.
+static uint64_t finals_trace(gc_heap *heap) {
+  uint64_t found = 0, high = at_load_acquire(&heap->links.high);
+  gc_copier *copier = gc_copier_take(heap);
+  for (uint64_t chunk = 0; chunk < high; chunk += CHUNK) {
+    gc_copier_enter(copier); // services need not wait for all of them
+    for (uint64_t i = chunk; i < chunk + CHUNK && i < high; i++) {
+      gc_link *at = link_at(heap, i);
+      uintptr_t view = at_load_acquire(&at->ref);
+      // Ready from before it is reached: who asks for strong links next finds it done.
+      if (at32_load_acquire(&at->kind) == GC_LINK_FINAL && gc_is_from(heap, view) && resolved(heap, view) == 0) {
+        forwarded(heap, copier, &at->ref, view);
+        at32_store_release(&at->kind, GC_LINK_READY);
+        enqueue(heap, (uint32_t)i);
+        found++;
+      }
+    }
+    gc_copier_leave(copier);
+  }
+  gc_copier_give(heap, copier);
+  return found;
+}
+
+static void tell_ready(gc_heap *heap) {
+  if (heap->world.finals != NULL) {
+    heap->world.finals(heap->world.arg);
+  }
+}
+
+bool gc_links_finish(gc_heap *heap) {
+  gc_links *links = &heap->links;
+  if (at_load_acquire(&links->finals_traced) == 2) {
+    return true;
+  }
+  if (at_load(&links->count[GC_LINK_FINAL]) == 0) {
+    return at_load(&links->finals_traced) == 0; // none; or somebody is just making them ready
+  }
+  if (!at_cas_full(&links->finals_traced, 0, 1)) {
+    return false;
+  }
+  at_add_full(&heap->opened, 1); // the cycle does not end meanwhile; or it has (gc.count)
+  uint64_t found = gc_phase_now(heap) == GC_SCANNING ? finals_trace(heap) : 0;
+  at_store_release(&links->finals_traced, 2);
+  at_add_full(&heap->cleaned, 1);
+  if (found != 0) {
+    tell_ready(heap);
+  }
+  return found == 0;
+}
+
+static void link_settle(gc_heap *heap, uint32_t link) {
+  gc_link *at = link_at(heap, link);
+  uint32_t kind = at32_load_acquire(&at->kind);
+  if (kind == GC_LINK_FREE) {
+    return;
+  }
+  uintptr_t view = at_load_acquire(&at->ref), owner = kind == GC_LINK_WEAK ? at_load_acquire(&at->owner) : 0;
+  if (gc_is_from(heap, owner)) {
+    uintptr_t now = resolved(heap, owner);
+    if (now == 0) {
+      let_go(heap, link, GC_LINK_WEAK);
+      return;
+    }
+    at_cas_full(&at->owner, owner, now);
+    owner = now;
+  }
+  if (gc_is_from(heap, view)) {
+    uintptr_t now = resolved(heap, view);
+    at_cas_full(&at->ref, view, now);
+    view = now;
+  }
+  // What a flip pinned in the zone is young again when the cycle is over.
+  if (gc_has_young(heap) && (is_logged_kind(heap, view) || is_logged_kind(heap, owner))) {
+    gc_sweep_lock(heap); // not while a minor cycle makes the log anew
+    log_add(heap, link);
+    gc_sweep_unlock(heap);
+  }
+}
+
+void gc_links_settle(gc_heap *heap) {
+  gc_links *links = &heap->links;
+  at_store_release(&links->frozen, heap->cycle);
+  uint64_t high = at_load_acquire(&links->high);
+  gc_copier *copier = gc_copier_take(heap);
+  for (uint64_t chunk = 0; chunk < high; chunk += CHUNK) {
+    gc_copier_enter(copier);
+    for (uint64_t i = chunk; i < chunk + CHUNK && i < high; i++) {
+      link_settle(heap, (uint32_t)i);
+    }
+    gc_copier_leave(copier);
+  }
+  gc_copier_give(heap, copier);
+  at_store_release(&links->settled, heap->cycle);
+  if (high != 0) {
+    gc_grace_wait(heap); // gc.links
+  }
+}
+
+// ---- Minor cycles: the world is stopped, but scanners and a sweep are not.
+
+// Where a young object is now; 0: nothing has reached it.
+static uintptr_t survivor(gc_heap *heap, uintptr_t view) {
+  gc_cell cell = gc_ref_cell(heap, (gc_ref){view});
+  uint64_t header = gc_header_read(heap, cell);
+  if (!gc_minor_is_done(header)) {
+    return 0;
+  }
+  return gc_is_large(heap, gc_block_of(heap, view)) ? view : gc_cell_ref(heap, gc_peer_cell(heap, header), header).view;
+}
+
+void gc_links_minor_begin(gc_minor *minor) {
+  gc_heap *heap = minor->heap;
+  gc_links *links = &heap->links;
+  if (at_load(&links->log_count) == 0) {
+    return;
+  }
+  gc_sweep_lock(heap); // a sweep may be about to add to the log
+  for (uint64_t i = 0; i < at_load(&links->log_count); i++) {
+    gc_link *at = link_at(heap, links->log[i]);
+    uintptr_t view = at_load(&at->ref);
+    if (is_strong(at32_load_acquire(&at->kind)) && gc_is_young(heap, view)) {
+      at_store(&at->ref, gc_minor_forward(minor, view));
+    }
+  }
+  gc_sweep_unlock(heap);
+}
+
+static uint64_t minor_finals(gc_minor *minor) {
+  gc_heap *heap = minor->heap;
+  gc_links *links = &heap->links;
+  uint64_t found = 0;
+  gc_sweep_lock(heap);
+  for (uint64_t i = 0; i < at_load(&links->log_count); i++) {
+    uint32_t link = links->log[i];
+    gc_link *at = link_at(heap, link);
+    uintptr_t view = at_load(&at->ref);
+    if (at32_load_acquire(&at->kind) == GC_LINK_FINAL && gc_is_young(heap, view) && survivor(heap, view) == 0) {
+      at_store(&at->ref, gc_minor_forward(minor, view));
+      at32_store_release(&at->kind, GC_LINK_READY);
+      enqueue(heap, link);
+      found++;
+    }
+  }
+  gc_sweep_unlock(heap);
+  return found;
+}
+
+// True: it stays in the log.
+static bool minor_settle(gc_heap *heap, uint32_t link) {
+  gc_link *at = link_at(heap, link);
+  uint32_t kind = at32_load_acquire(&at->kind);
+  uintptr_t view = at_load(&at->ref), owner = kind == GC_LINK_WEAK ? at_load(&at->owner) : 0;
+  if (kind == GC_LINK_FREE) {
+    return false;
+  }
+  if (gc_is_young(heap, owner)) {
+    uintptr_t now = survivor(heap, owner);
+    if (now == 0) {
+      let_go(heap, link, GC_LINK_WEAK);
+      return false;
+    }
+    at_store(&at->owner, now);
+    owner = now;
+  }
+  if (gc_is_young(heap, view) && !is_strong(kind)) {
+    uintptr_t now = survivor(heap, view);
+    at_store(&at->ref, now);
+    view = now;
+  }
+  return is_logged_kind(heap, view) || is_logged_kind(heap, owner);
+}
+
+void gc_links_minor_end(gc_minor *minor) {
+  gc_heap *heap = minor->heap;
+  gc_links *links = &heap->links;
+  if (at_load(&links->log_count) == 0) {
+    return;
+  }
+  if (minor_finals(minor) != 0) {
+    minor->listed = false; // all others have left, and nobody comes any more
+    gc_crew_work(minor);
+    tell_ready(heap);
+  }
+  gc_sweep_lock(heap);
+  uint64_t left = 0;
+  for (uint64_t i = 0; i < at_load(&links->log_count); i++) {
+    uint32_t link = links->log[i];
+    if (minor_settle(heap, link)) {
+      links->log[left++] = link;
+    } else {
+      at32_store(&link_at(heap, link)->logged, 0);
+    }
+  }
+  at_store(&links->log_count, left);
+  gc_sweep_unlock(heap);
+}

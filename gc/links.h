@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// links.h: words outside of the heap that refer to objects, read and written by calls only: handles, weak references,
+// finalizers.
+//
+// A flip does nothing about them. Handles are forwarded in the background, like a page; whoever reads one before that
+// forwards it himself. What nothing else holds is decided once, at the end of the cycle (gc.freeze).
+//
+// Callers are mutators that are not stopped meanwhile, but for those that say otherwise.
+
+#ifndef GC_LINKS_H
+#define GC_LINKS_H
+
+#include "gc/heap.h"
+
+struct gc_minor;
+
+// A link's number, or GC_NONE if there are too many. `ref` and `owner` are the starts of objects, or 0. `owner`: of a weak
+// reference, the object that stands for it: the link goes when that does; of a finalizer, whatever the caller wants back,
+// as `data`.
+uint32_t gc_link_new(gc_heap *heap, gc_link_kind kind, uintptr_t ref, uintptr_t owner, uintptr_t data);
+void gc_link_drop(gc_heap *heap, uint32_t link);
+// Where the object is that it refers to, or 0. The object stays alive as from any other read.
+uintptr_t gc_link_read(gc_heap *heap, uint32_t link);
+void gc_link_write(gc_heap *heap, uint32_t link, uintptr_t ref);
+static inline gc_link_kind gc_link_is(const gc_heap *heap, uint32_t link) {
+  return link < at_load_acquire(&heap->links.high) ? (gc_link_kind)at32_load_acquire(&heap->links.at[link].kind) : GC_LINK_FREE;
+}
+
+// Takes the first object that waits to be finalized out of the queue: `object` is its place. False: none waits.
+typedef struct gc_final {
+  uintptr_t object, owner, data;
+} gc_final;
+bool gc_final_take(gc_heap *heap, gc_final *out);
+// What tells a link from those that had its number before, and will have it.
+uint32_t gc_link_serial(const gc_heap *heap, uint32_t link);
+// Forgets a finalizer. False: it is not there any more, or in the queue.
+bool gc_final_cancel(gc_heap *heap, uint32_t link, uint32_t serial);
+
+// ---- For cycles.
+void gc_links_flip(gc_heap *heap); // in the pause
+// Forwards some handles. False: there are none left to forward. Scanners.
+bool gc_links_scan(gc_heap *heap, gc_copier *copier);
+// Nothing is grey: what is to be finalized is traced, once. False: now there is more to scan, or somebody else is at it.
+bool gc_links_finish(gc_heap *heap);
+// The cycle is over, but nothing freed: weak references to what was not reached are cleared. By who sweeps.
+void gc_links_settle(gc_heap *heap);
+// In the pause of a minor cycle: what handles refer to, before survivors are scanned; the rest, after that.
+void gc_links_minor_begin(struct gc_minor *minor);
+void gc_links_minor_end(struct gc_minor *minor);
+
+#endif

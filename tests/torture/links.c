@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT
+// links.c: handles, weak references and finalizers, beside all that goes on.
+//
+// Each worker has places for records, which a handle holds, or nothing. A weak reference to each stays behind, and once it says that
+// the record is gone it has to say so for ever. A record has a finalizer, which has to come once, after the handle was dropped, and to find it whole.
+
+#include <stdlib.h>
+#include "torture.h"
+#include "veil/weak.h"
+
+typedef struct record {
+  struct record *other; // one of its own, or another place's
+  uint64_t id, check;
+} record;
+VEIL_TYPE(record, other);
+
+enum { PLACES = 24, OWNERS = 64, IDS = 1 << 20 };
+
+typedef struct place {
+  veil_handle *handle; // of the record, while it is held
+  veil_handle *weak;   // of the weak reference
+  uint64_t id;         // of the record
+  veil_finalizer finalizer;
+  bool gone;           // the weak reference has said so
+} place;
+
+// What has become of a record; by number.
+enum { NEVER, IS_HELD, LET_GO, CANCELLED, FINALIZED };
+static atomic_uchar fate[IDS];
+static atomic_ulong next_id = 1;
+static place places[OWNERS][PLACES];
+static atomic_ulong finalized;
+
+static void record_check(const record *r, const char *where) {
+  REQUIRE(r->check == mix(r->id), "links: record %p, %s, has the number %lu and the check %lx", (const void *)r, where, (unsigned long)r->id,
+          (unsigned long)r->check);
+  if (r->other != NULL) {
+    REQUIRE(r->other->check == mix(r->other->id), "links: record %p, %s, refers to %p, which is no record", (const void *)r, where,
+            (const void *)r->other);
+  }
+}
+
+static void finalizer(veil_thread *self, void *object, void *data) {
+  (void)self;
+  record *r = object;
+  uint64_t id = (uint64_t)(uintptr_t)data;
+  record_check(r, "to be finalized");
+  REQUIRE(r->id == id, "links: the finalizer of record %lu got %lu", (unsigned long)id, (unsigned long)r->id);
+  unsigned char was = atomic_exchange(&fate[id], FINALIZED);
+  REQUIRE(was == LET_GO, "links: record %lu is finalized, which was %s", (unsigned long)id,
+          was == IS_HELD ? "held" : was == FINALIZED ? "finalized before" : was == CANCELLED ? "to be no more" : "never there");
+  atomic_fetch_add(&finalized, 1);
+}
+
+static record *record_new(worker *t) {
+  uint64_t id = atomic_fetch_add(&next_id, 1);
+  record *r = id < IDS ? veil_new(t->self, record) : NULL;
+  if (r != NULL) {
+    r->id = id;
+    r->check = mix(id);
+  }
+  return r;
+}
+
+// ---- What is done with a place.
+
+static void let_go(worker *t, place *p) {
+  if (p->handle == NULL) {
+    return;
+  }
+  atomic_store(&fate[p->id], LET_GO);
+  veil_handle_drop(t->self, p->handle);
+  p->handle = NULL;
+}
+
+static void fill(worker *t, place *p) {
+  let_go(t, p);
+  record *r = record_new(t);
+  if (r == NULL) {
+    return;
+  }
+  uint64_t id = r->id;
+  p->handle = veil_handle_new(t->self, r);
+  REQUIRE(p->handle != NULL, "links: %s", veil_error());
+  p->id = id;
+  p->gone = false;
+  atomic_store(&fate[id], IS_HELD);
+  p->finalizer = veil_finalize(t->self, r, finalizer, (void *)(uintptr_t)id);
+  REQUIRE(p->finalizer != 0, "links: %s", veil_error());
+  veil_weak *weak = p->weak != NULL && one_in(&t->random, 2) ? veil_handle_get(t->self, p->weak) : NULL;
+  if (weak != NULL) {
+    veil_weak_set(t->self, weak, r); // another record's, until now
+  } else if ((weak = veil_weak_new(t->self, r)) == NULL) {
+    p->gone = true; // out of memory
+  } else if (p->weak != NULL && one_in(&t->random, 2)) {
+    veil_handle_set(t->self, p->weak, weak); // the old one dies, and its link with it
+  } else {
+    if (p->weak != NULL) {
+      veil_handle_drop(t->self, p->weak);
+    }
+    p->weak = veil_handle_new(t->self, weak);
+  }
+  if (p->gone && p->weak != NULL) {
+    veil_handle_drop(t->self, p->weak);
+    p->weak = NULL;
+  }
+}
+
+static void join(worker *t, place *a, place *b) {
+  if (a->handle != NULL && b->handle != NULL) {
+    record *r = veil_handle_get(t->self, a->handle);
+    r->other = veil_handle_get(t->self, b->handle); // in circles, too
+  }
+}
+
+static void look(worker *t, place *p) {
+  record *held = p->handle != NULL ? veil_handle_get(t->self, p->handle) : NULL;
+  if (held != NULL) {
+    record_check(held, "held by a handle");
+    REQUIRE(held->id == p->id, "links: the handle of record %lu holds %lu", (unsigned long)p->id, (unsigned long)held->id);
+  }
+  if (p->weak == NULL) {
+    return;
+  }
+  record *weak = veil_weak_get(t->self, veil_handle_get(t->self, p->weak));
+  REQUIRE(held == NULL || weak == held, "links: a weak reference to record %lu says %p, and the handle %p", (unsigned long)p->id, (void *)weak,
+          (void *)held);
+  REQUIRE(weak == NULL || !p->gone, "links: a weak reference to record %lu says %p, and said that it is gone", (unsigned long)p->id,
+          (void *)weak);
+  if (weak != NULL) {
+    record_check(weak, "held by nothing");
+    REQUIRE(weak->id == p->id, "links: the weak reference to record %lu refers to %lu", (unsigned long)p->id, (unsigned long)weak->id);
+    if (held == NULL && one_in(&t->random, 8) && atomic_load(&fate[p->id]) == CANCELLED) {
+      p->handle = veil_handle_new(t->self, weak); // brought back
+      atomic_store(&fate[p->id], IS_HELD);
+      p->finalizer = veil_finalize(t->self, weak, finalizer, (void *)(uintptr_t)p->id);
+    }
+  }
+  p->gone = weak == NULL;
+}
+
+static void cancel(worker *t, place *p) {
+  if (p->handle == NULL) {
+    return;
+  }
+  REQUIRE(veil_finalizer_cancel(t->self, p->finalizer), "links: the finalizer of record %lu, which is held, is not there", (unsigned long)p->id);
+  REQUIRE(!veil_finalizer_cancel(t->self, p->finalizer), "links: a finalizer is cancelled twice");
+  atomic_store(&fate[p->id], CANCELLED);
+  veil_handle_drop(t->self, p->handle);
+  p->handle = NULL;
+}
+
+void links_random(worker *t) {
+  place *mine = places[t->index % OWNERS], *p = &mine[below(&t->random, PLACES)];
+  switch (below(&t->random, 8)) {
+  case 0:
+  case 1:
+    fill(t, p);
+    break;
+  case 2:
+    let_go(t, p);
+    break;
+  case 3:
+    join(t, p, &mine[below(&t->random, PLACES)]);
+    break;
+  case 4:
+    cancel(t, p);
+    break;
+  case 5:
+    veil_finalizers_run(t->self, 1 + below(&t->random, 20));
+    break;
+  default:
+    look(t, p);
+  }
+}
+
+void links_open(rng *r) {
+  if (one_in(r, 2)) {
+    REQUIRE(veil_finalizers_start(heap) == VEIL_OK, "links: %s", veil_error());
+  }
+}
+
+// In the only thread that is left: all that were let go have to be finalized in the end, but for what words on stacks still hold.
+void links_close(worker *t) {
+  for (unsigned o = 0; o < OWNERS; o++) {
+    for (unsigned i = 0; i < PLACES; i++) {
+      look(t, &places[o][i]);
+      let_go(t, &places[o][i]);
+      if (places[o][i].weak != NULL) {
+        veil_handle_drop(t->self, places[o][i].weak);
+      }
+    }
+  }
+  uint64_t left = 0;
+  for (int turn = 0; turn < 20; turn++) {
+    veil_collect(t->self);
+    while (veil_finalizers_run(t->self, 1000) != 0 || veil_finalizers_due(heap) != 0) {
+      breathe(t);
+    }
+    left = 0;
+    for (uint64_t id = 0; id < IDS; id++) {
+      left += atomic_load(&fate[id]) == LET_GO;
+    }
+    if (left == 0) {
+      break;
+    }
+  }
+  REQUIRE(left < 100, "links: %lu records were let go, and never finalized", (unsigned long)left);
+}
+
+unsigned long links_finalized(void) { return atomic_load(&finalized); }
