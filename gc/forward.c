@@ -146,18 +146,21 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
   if (is_spared(heap, block)) {
     return stay(heap, cell, block, leaf);
   }
-  size_t bytes = gc_cell_size(cell, header);
+  size_t bytes = gc_cell_size(cell, header), growth = gc_cell_growth(header), room = bytes + growth;
   uint64_t bare = header_bare(heap, header);
   gc_before_read(heap, cell.alias, bytes);
   for (;;) {
     gc_place place;
-    if (!gc_place_find(heap, copier, leaf, bytes, &place)) {
+    if (!gc_place_find(heap, copier, leaf, room, &place)) {
       return stay(heap, cell, block, leaf);
     }
-    gc_before_write(heap, place.cell.alias, bytes);
-    at_store((AO_t volatile *)place.cell.alias, bare | gc_cell_peer(heap, cell));
+    gc_before_write(heap, place.cell.alias, room);
+    at_store((AO_t volatile *)place.cell.alias, bare | gc_cell_peer(heap, cell) | (growth ? GC_EXTRA : 0));
     gc_contents_copy(place.cell.alias, cell.alias, bytes);
-    if (!gc_cell_claim(heap, copier, leaf, &place, bytes)) {
+    if (__builtin_expect(growth != 0, 0)) {
+      gc_hash_keep(place.cell, room, ref.view);
+    }
+    if (!gc_cell_claim(heap, copier, leaf, &place, room)) {
       continue;
     }
     gc_before_write(heap, cell.alias, 8);
@@ -171,7 +174,7 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
       }
       return gc_cell_ref(heap, place.cell, header);
     }
-    gc_cell_return(heap, leaf, &place, bytes);
+    gc_cell_return(heap, leaf, &place, room);
     copier->near_left = 0; // another thread is at these neighbours: side by side both would be slower than one
     header = gc_header_load(cell);
     if (gc_is_done(heap, header)) {

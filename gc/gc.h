@@ -120,6 +120,9 @@ void gc_limit_set(gc_heap *heap, size_t bytes);
 // and nothing changes, if the sum would be below zero or beyond PTRDIFF_MAX. Any thread.
 bool gc_external_add(gc_heap *heap, ptrdiff_t bytes);
 
+// A number that stays with an object as long as it lives, wherever it moves; others may have the same. A mutator that is not stopped meanwhile.
+uint64_t gc_hash(gc_heap *heap, uintptr_t view);
+
 // ---- Pages, for services and system calls.
 bool gc_page_in_use(const gc_heap *heap, size_t page);
 // The cell that holds `address`, inside or one past its end; false if there is none. World stopped, or caller holds the object.

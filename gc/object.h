@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // object.h: headers and layouts.
 //
-// Header, from the low bit: peer 32 (in units of 16 bytes from the heap's base), epoch 2, type 16, array 1, leaf 1, age 2; the rest is free.
+// Header, from the low bit: peer 32 (in units of 16 bytes from the heap's base), epoch 2, type 16, array 1, leaf 1, age 2, hashed 1, extra 1; the rest is free.
 // Zero is no header: free space. Changed by atomic operations only, once a cell is published.
 
 #ifndef GC_OBJECT_H
@@ -27,6 +27,8 @@ enum {
 #define GC_EPOCH_MASK (3ull << GC_EPOCH_SHIFT)
 #define GC_ARRAY (1ull << 50)
 #define GC_LEAF (1ull << 51)
+#define GC_HASHED (1ull << 54) // its identity hash was asked for, which is its address's …
+#define GC_EXTRA (1ull << 55)  // … unless it has moved since: then that stands at the end of the cell, which is so much longer
 
 enum {
   GC_SMALL_MAX = 512,         // cells up to this do not cross a page
@@ -108,7 +110,11 @@ static inline size_t gc_cell_size(gc_cell cell, uint64_t header) {
     return (header & GC_PEER_MASK) * GC_UNIT;
   }
   const gc_type *type = gc_type_at(id);
-  return header & GC_ARRAY ? gc_round_cell(16 + gc_cell_length(cell) * type->size) : type->cell;
+  size_t extra = header & GC_EXTRA ? GC_UNIT : 0;
+  return extra + (header & GC_ARRAY ? gc_round_cell(16 + gc_cell_length(cell) * type->size) : type->cell);
 }
+
+// What an object's next copy needs beside its cell, to keep its hash.
+static inline size_t gc_cell_growth(uint64_t header) { return (header & (GC_HASHED | GC_EXTRA)) == GC_HASHED ? GC_UNIT : 0; }
 
 #endif

@@ -205,7 +205,7 @@ static char *cells_scan(gc_heap *heap, gc_copier *copier, bool kept, char *at, c
         type = NULL;
       }
     }
-    if (type != NULL && !(header & GC_ARRAY) && at + type->cell <= limit && !is_corpse(heap, kept, cell, header)) { // the usual case
+    if (type != NULL && !(header & (GC_ARRAY | GC_EXTRA)) && at + type->cell <= limit && !is_corpse(heap, kept, cell, header)) { // the usual case
       char *data = at + 8;
       for (uint32_t i = 0; i < type->count; i++) {
         AO_t volatile *word = (AO_t volatile *)(data + type->offsets[i]);

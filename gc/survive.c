@@ -65,21 +65,24 @@ uintptr_t gc_minor_forward(gc_minor *minor, uintptr_t ref) {
   VM_CHECK(header != 0 && gc_header_type(header) >= GC_FIRST_TYPE && gc_type_at(gc_header_type(header)) != NULL,
            "%p is no object: its header is %lx", (void *)ref, (unsigned long)header);
   bool leaf = (header & GC_LEAF) != 0, promote = minor->zone_full || minor->tenure || gc_space(heap, block) == GC_AGED;
-  size_t bytes = gc_cell_size(cell, header);
+  size_t bytes = gc_cell_size(cell, header), growth = gc_cell_growth(header), room = bytes + growth;
   gc_birth *lanes[] = {minor->survivors, heap->promoted[minor->index]}; // by `promote`
-  gc_cell copy = {gc_birth_take(minor, &lanes[promote][leaf], leaf, promote, bytes)};
+  gc_cell copy = {gc_birth_take(minor, &lanes[promote][leaf], leaf, promote, room)};
   if (copy.alias == NULL) { // the other kind of memory may be left
     promote = !promote;
-    copy.alias = gc_birth_take(minor, &lanes[promote][leaf], leaf, promote, bytes);
+    copy.alias = gc_birth_take(minor, &lanes[promote][leaf], leaf, promote, room);
   }
   if (copy.alias == NULL) {
     return gc_minor_stay(minor, cell, header) ? ref : moved_to(heap, gc_header_load(cell));
   }
   gc_before_read(heap, cell.alias, bytes);
   gc_contents_copy(copy.alias, cell.alias, bytes);
-  at_store_release((AO_t volatile *)copy.alias, bare(header));
+  if (__builtin_expect(growth != 0, 0)) {
+    gc_hash_keep(copy, room, ref);
+  }
+  at_store_release((AO_t volatile *)copy.alias, bare(header) | (growth ? GC_EXTRA : 0));
   if (!header_set(minor, cell, header, copy)) {
-    gc_birth_return(&lanes[promote][leaf], copy.alias, bytes);
+    gc_birth_return(&lanes[promote][leaf], copy.alias, room);
     return moved_to(heap, gc_header_load(cell));
   }
   *(promote ? &minor->promoted : &minor->survived) += bytes;
@@ -244,7 +247,7 @@ static void cells_born_scan(gc_minor *minor, char *at, const char *end) {
       last = id;
       type = gc_type_at(id);
     }
-    if (type != NULL && type->layout == GC_LAYOUT_MAP && !(header & GC_ARRAY)) { // the usual case
+    if (type != NULL && type->layout == GC_LAYOUT_MAP && !(header & (GC_ARRAY | GC_EXTRA))) { // the usual case
       for (uint32_t i = 0; i < type->count; i++) {
         AO_t volatile *slot = (AO_t volatile *)(at + 8 + type->offsets[i]);
         plain_slots(minor, slot, slot + 1);

@@ -83,7 +83,9 @@ static bool page_walk(sweeper *sweep, size_t page) {
       sweep->live += (size_t)((next < limit ? next : limit) - at);
       if (sweep->reset && floor == NULL) {
         gc_before_write(heap, at, 8);
-        at_store((AO_t volatile *)at, header & ~(GC_PEER_MASK | GC_EPOCH_MASK));
+        while (!at_cas_full((AO_t volatile *)at, header, header & ~(GC_PEER_MASK | GC_EPOCH_MASK))) {
+          header = gc_header_load(cell); // a mutator has asked for its hash
+        }
       }
       sweep->gap = next;
     }

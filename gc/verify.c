@@ -83,6 +83,9 @@ static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
     vm_fatal("verify %s: the header %lx at %p and its type %s differ on being a leaf", v->when, (unsigned long)header,
              at, gc_type_at(id)->name);
   }
+  if ((header & (GC_HASHED | GC_EXTRA)) == GC_EXTRA) {
+    vm_fatal("verify %s: the header %lx at %p keeps a hash that nobody has asked for", v->when, (unsigned long)header, at);
+  }
   v->cell = cell;
   v->type = gc_type_at(id)->name;
   size_t bytes = gc_cell_size(cell, header);

@@ -166,6 +166,7 @@ RT_EXPORT void veil_close(veil_heap *heap) {
   rt_oom_hooks_free(heap);
   rt_stacks_close(heap);
   rt_starts_close(heap);
+  rt_pins_close(heap);
   pthread_mutex_destroy(&heap->threads_lock);
   pthread_mutex_destroy(&heap->roots_lock);
   pthread_mutex_destroy(&heap->touch_lock);

@@ -34,6 +34,15 @@ static void callbacks_run(veil_heap *heap, gc_flip *flip, bool precise) {
   }
 }
 
+// In a flip: how many objects this holder holds, which none before it does. `before`: those. Returns the sum.
+static uint64_t held_count(veil_heap *heap, enum rt_holder holder, uint64_t before) {
+  uint64_t all = at_load(&heap->gc->pinned_objects);
+  if (gc_phase_now(heap->gc) == GC_FLIPPING) {
+    at_store(&heap->pinned_by[holder], all - before);
+  }
+  return all;
+}
+
 void rt_world_ambiguous(void *arg, gc_flip *flip) {
   veil_heap *heap = arg;
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
@@ -44,10 +53,17 @@ void rt_world_ambiguous(void *arg, gc_flip *flip) {
     }
     rt_thread_scan(heap, t, flip);
   }
+  uint64_t pinned = held_count(heap, RT_BY_STACKS, 0);
   rt_stacks_scan(heap, flip);
+  pinned = held_count(heap, RT_BY_COROUTINES, pinned);
   rt_segments_scan(heap, flip);
+  pinned = held_count(heap, RT_BY_VARIABLES, pinned);
   rt_touch_flip(heap, flip);
+  pinned = held_count(heap, RT_BY_SYSTEM_CALLS, pinned);
+  rt_pins_scan(heap, flip);
+  pinned = held_count(heap, RT_BY_PINS, pinned);
   callbacks_run(heap, flip, false);
+  held_count(heap, RT_BY_CALLBACKS, pinned);
 }
 
 void rt_world_precise(void *arg, gc_flip *flip) {

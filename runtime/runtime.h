@@ -35,6 +35,9 @@ enum {
   RT_STOP_FORK, // stopped by a signal they may go on, for they may hold malloc's locks; whoever comes to a slow path waits (rt.fork)
 };
 
+// What holds objects in place, in the order in which a flip looks at it.
+enum rt_holder { RT_BY_STACKS, RT_BY_COROUTINES, RT_BY_VARIABLES, RT_BY_SYSTEM_CALLS, RT_BY_PINS, RT_BY_CALLBACKS, RT_HOLDERS };
+
 // What the world is stopped for.
 enum rt_stop_for { RT_FOR_OTHERS, RT_FOR_FLIP, RT_FOR_MINOR };
 
@@ -146,6 +149,8 @@ struct veil_heap {
   rt_roots *roots;
   struct veil_stack *stacks;
   struct rt_start *starts; // threads that are not joined yet
+  struct rt_pins *pins;    // pins.c; NULL: there never was one
+  AO_t pinned_by[RT_HOLDERS]; // objects, in the last flip: who looked first
   // Scanners.
   pthread_t scanner[RT_SCANNERS];
   uint32_t volatile work;       // counts: there is something to do
@@ -292,6 +297,10 @@ void rt_nap(rt_thread *self);                          // waits for the end of a
 bool rt_assist(rt_thread *self);                       // scans a little; false: there was nothing to scan
 bool rt_scanners_start(veil_heap *heap);
 void rt_scanners_stop(veil_heap *heap);
+
+// ---- pins.c
+void rt_pins_scan(veil_heap *heap, gc_flip *flip); // world stopped
+void rt_pins_close(veil_heap *heap);
 
 // ---- weak.c: not in a critical section
 void rt_object_check(const gc_heap *gc, const void *object, const char *function); // aborts if it is none, nor NULL

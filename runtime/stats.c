@@ -77,6 +77,12 @@ static void stats_fill(veil_heap *heap, veil_stats *out) {
       .minor_scanned_pages = at_load(&gc->minor_scanned_pages),
       .nursery_bytes = at_load(&gc->young_on) ? at_load(&gc->nursery) : 0,
       .nursery_switches = at_load(&gc->young_switches),
+      .pinned_by_stacks = at_load(&heap->pinned_by[RT_BY_STACKS]),
+      .pinned_by_coroutines = at_load(&heap->pinned_by[RT_BY_COROUTINES]),
+      .pinned_by_variables = at_load(&heap->pinned_by[RT_BY_VARIABLES]),
+      .pinned_by_system_calls = at_load(&heap->pinned_by[RT_BY_SYSTEM_CALLS]),
+      .pinned_by_calls = at_load(&heap->pinned_by[RT_BY_PINS]),
+      .pinned_by_callbacks = at_load(&heap->pinned_by[RT_BY_CALLBACKS]),
       .weak_references = at_load(&gc->links.count[GC_LINK_WEAK]),
       .handles = at_load(&gc->links.count[GC_LINK_HANDLE]),
       .finalizers = at_load(&gc->links.count[GC_LINK_FINAL]),
@@ -153,6 +159,8 @@ RT_EXPORT void veil_print_stats(veil_heap *heap, void (*write)(void *arg, const 
     line(&to, "  nursery     %.1f MiB now, %llu times switched off or on", mib(s.nursery_bytes), (ull)s.nursery_switches);
   }
   line(&to, "  last flip   %llu objects pinned, %llu precise roots", (ull)s.pinned_objects, (ull)s.roots);
+  line(&to, "  pinned by   stacks %llu, coroutines %llu, variables %llu, system calls %llu, veil_pin %llu, callbacks %llu", (ull)s.pinned_by_stacks,
+       (ull)s.pinned_by_coroutines, (ull)s.pinned_by_variables, (ull)s.pinned_by_system_calls, (ull)s.pinned_by_calls, (ull)s.pinned_by_callbacks);
   line(&to, "  stops       %llu; max %.1f us, total %.3f ms", (ull)s.stops, us(s.stop_max_ns), ms(s.stop_total_ns));
   line(&to, "  veiled      max %.3f ms, total %.3f ms", ms(s.veiled_max_ns), ms(s.veiled_total_ns));
   line(&to, "  traps       %llu; p50 %.1f us, p99 %.1f us, max %.1f us", (ull)s.traps, us(s.trap_p50_ns), us(s.trap_p99_ns), us(s.trap_max_ns));

@@ -28,7 +28,7 @@ CONSTANTS = {
     "GC_IDLE": 0, "GC_FLIPPING": 1, "GC_SCANNING": 2, "GC_SWEEPING": 3,
     # gc/object.h
     "GC_PEER_MASK": 0xffffffff, "GC_EPOCH_SHIFT": 32, "GC_TYPE_SHIFT": 34, "GC_TYPES": 1 << 16, "GC_FILLER": 1,
-    "GC_UNIT": 16, "GC_ADDRESS_MASK": 0x0000fffffffffff8, "GC_ARRAY": 1 << 50, "GC_LEAF": 1 << 51,
+    "GC_UNIT": 16, "GC_ADDRESS_MASK": 0x0000fffffffffff8, "GC_ARRAY": 1 << 50, "GC_LEAF": 1 << 51, "GC_EXTRA": 1 << 55,
     "GC_LAYOUT_LEAF": 0, "GC_LAYOUT_DENSE": 1, "GC_LAYOUT_MAP": 2, "GC_LAYOUT_TAGGED": 3, "GC_LAYOUT_TRACE": 4,
     # runtime/runtime.h
     "RT_RUNNING": 0, "RT_STOPPED": 1, "RT_BLOCKED": 2,
@@ -189,10 +189,11 @@ class Heap:
         kind = self.type_of(header)
         if kind is None:
             return (header & GC_PEER_MASK) * GC_UNIT
+        extra = GC_UNIT if header & GC_EXTRA else 0
         if header & GC_ARRAY:
             size = 16 + word_at(cell + 8 + self.delta) * int(kind["size"])
-            return (size + GC_UNIT - 1) & ~(GC_UNIT - 1)
-        return int(kind["cell"])
+            return extra + ((size + GC_UNIT - 1) & ~(GC_UNIT - 1))
+        return extra + int(kind["cell"])
 
     def peer_cell(self, header):
         return self.base + (header & GC_PEER_MASK) * GC_UNIT + 8

@@ -46,6 +46,14 @@ void veil_stack_drop(veil_thread *self, veil_stack *stack);
 // A precise slot that lives as long as the stack: for the object that a coroutine begins with, or what it hands over at a switch.
 void **veil_stack_slot(veil_stack *stack);
 
+// ---- Pins.
+
+// Keeps `object`, the start of one, alive and where it is, until veil_unpin was called as often (up to 2^32 - 1 times). So its address may be kept where veil does
+// not look. Each pinned object costs pause as a word on a stack does. VEIL_NO_MEMORY. Owning thread. Any attached thread may unpin;
+// aborts if it is not pinned.
+veil_status veil_pin(veil_thread *self, void *object);
+void veil_unpin(veil_thread *self, void *object);
+
 // ---- Threads that come in for a callback.
 
 // Attaches the calling thread if it is not; if it is, counts. In brackets it ends them until the matching veil_leave, so a call that blocks may call

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT
-// links.c: handles, weak references and finalizers, beside all that goes on.
+// links.c: handles, weak references, finalizers, pins and hashes, beside all that goes on.
 //
+// Now and then a record is pinned, and then has to stay where it was, held by its handle or not.
 // Each worker has places for records, which a handle holds, or nothing. A weak reference to each stays behind, and once it says that
 // the record is gone it has to say so for ever. A record has a finalizer, which has to come once, after the handle was dropped, and to find it whole.
 
 #include <stdlib.h>
 #include "torture.h"
+#include "veil/identity.h"
 #include "veil/weak.h"
 
 typedef struct record {
   struct record *other; // one of its own, or another place's
-  uint64_t id, check;
+  uint64_t id, check, hash; // hash: 0, or what veil_hash has said
 } record;
 VEIL_TYPE(record, other);
 
@@ -22,6 +24,7 @@ typedef struct place {
   uint64_t id;         // of the record
   veil_finalizer finalizer;
   bool gone;           // the weak reference has said so
+  uintptr_t pinned;    // the record's address, where no stop finds it; 0: it is not
 } place;
 
 // What has become of a record; by number.
@@ -30,6 +33,13 @@ static atomic_uchar fate[IDS];
 static atomic_ulong next_id = 1;
 static place places[OWNERS][PLACES];
 static atomic_ulong finalized;
+
+static void hash_check(worker *t, record *r) {
+  uint64_t hash = veil_hash(t->self, r);
+  REQUIRE(r->hash == 0 || r->hash == hash, "links: the hash of record %lu was %lx, and is %lx", (unsigned long)r->id, (unsigned long)r->hash,
+          (unsigned long)hash);
+  r->hash = hash;
+}
 
 static void record_check(const record *r, const char *where) {
   REQUIRE(r->check == mix(r->id), "links: record %p, %s, has the number %lu and the check %lx", (const void *)r, where, (unsigned long)r->id,
@@ -64,13 +74,38 @@ static record *record_new(worker *t) {
 
 // ---- What is done with a place.
 
+static void unpin(worker *t, place *p) {
+  if (p->pinned != 0) {
+    veil_unpin(t->self, (void *)~p->pinned);
+    p->pinned = 0;
+  }
+}
+
 static void let_go(worker *t, place *p) {
   if (p->handle == NULL) {
+    return;
+  }
+  if (p->pinned != 0) { // by the pin alone it is held as well
+    veil_handle_drop(t->self, p->handle);
+    p->handle = NULL;
+    record_check((record *)~p->pinned, "held by a pin");
+    atomic_store(&fate[p->id], LET_GO);
+    unpin(t, p);
     return;
   }
   atomic_store(&fate[p->id], LET_GO);
   veil_handle_drop(t->self, p->handle);
   p->handle = NULL;
+}
+
+static void pin(worker *t, place *p) {
+  if (p->handle != NULL && p->pinned == 0) {
+    record *r = veil_handle_get(t->self, p->handle);
+    REQUIRE(veil_pin(t->self, r) == VEIL_OK, "links: %s", veil_error());
+    p->pinned = ~(uintptr_t)r;
+  } else {
+    unpin(t, p);
+  }
 }
 
 static void fill(worker *t, place *p) {
@@ -117,6 +152,11 @@ static void look(worker *t, place *p) {
   record *held = p->handle != NULL ? veil_handle_get(t->self, p->handle) : NULL;
   if (held != NULL) {
     record_check(held, "held by a handle");
+    REQUIRE(p->pinned == 0 || p->pinned == ~(uintptr_t)held, "links: record %lu is pinned at %p, and its handle says %p", (unsigned long)p->id,
+            (void *)~p->pinned, (void *)held);
+    if (held->hash != 0 || one_in(&t->random, 4)) {
+      hash_check(t, held);
+    }
     REQUIRE(held->id == p->id, "links: the handle of record %lu holds %lu", (unsigned long)p->id, (unsigned long)held->id);
   }
   if (p->weak == NULL) {
@@ -146,13 +186,14 @@ static void cancel(worker *t, place *p) {
   REQUIRE(veil_finalizer_cancel(t->self, p->finalizer), "links: the finalizer of record %lu, which is held, is not there", (unsigned long)p->id);
   REQUIRE(!veil_finalizer_cancel(t->self, p->finalizer), "links: a finalizer is cancelled twice");
   atomic_store(&fate[p->id], CANCELLED);
+  unpin(t, p);
   veil_handle_drop(t->self, p->handle);
   p->handle = NULL;
 }
 
 void links_random(worker *t) {
   place *mine = places[t->index % OWNERS], *p = &mine[below(&t->random, PLACES)];
-  switch (below(&t->random, 8)) {
+  switch (below(&t->random, 9)) {
   case 0:
   case 1:
     fill(t, p);
@@ -167,6 +208,9 @@ void links_random(worker *t) {
     cancel(t, p);
     break;
   case 5:
+    pin(t, p);
+    break;
+  case 6:
     veil_finalizers_run(t->self, 1 + below(&t->random, 20));
     break;
   default:
