@@ -87,9 +87,9 @@ static int compare(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static double median_us(uint64_t *ns) {
-  qsort(ns, ROUNDS, sizeof *ns, compare);
-  return (double)ns[ROUNDS / 2] / 1e3;
+static uint64_t median(uint64_t *values) {
+  qsort(values, ROUNDS, sizeof *values, compare);
+  return values[ROUNDS / 2];
 }
 
 static void flips_measure(const veil_options *options) {
@@ -103,10 +103,10 @@ static void flips_measure(const veil_options *options) {
     side_collect(&sides[1 - round % 2], round);
   }
   side_check(&sides[1]);
-  double without = median_us(sides[0].flip), with = median_us(sides[1].flip);
+  double without = (double)median(sides[0].flip) / 1e3, with = (double)median(sides[1].flip) / 1e3;
   printf("%s, %ld objects: flip %.1f us; with a weak reference to each %.1f us, so %+.1f us\n", veil_back_end(sides[0].heap), weak_count,
          without, with, with - without);
-  printf("the same, a cycle: %.1f ms, %.1f ms\n", median_us(sides[0].cycle) / 1e3, median_us(sides[1].cycle) / 1e3);
+  printf("the same, a cycle: %.1f ms, %.1f ms\n", (double)median(sides[0].cycle) / 1e6, (double)median(sides[1].cycle) / 1e6);
   for (int i = 0; i < 2; i++) {
     veil_detach(sides[i].self);
     veil_close(sides[i].heap);
@@ -162,15 +162,12 @@ static void finalizers_measure(const veil_options *options) {
   while (trees_make(s.self, trees, 0) < 800000000) { // about a second
     trees *= 2;
   }
-  double ratio[ROUNDS];
-  uint64_t with[ROUNDS], without[ROUNDS], scaled[ROUNDS];
+  uint64_t ppm[ROUNDS];
   for (int round = 0; round < ROUNDS; round++) {
-    without[round] = trees_make(s.self, trees, 0);
-    with[round] = trees_make(s.self, trees, (long)((double)final_count * (double)without[round] / 1e9));
-    ratio[round] = (double)with[round] / (double)without[round];
-    scaled[round] = (uint64_t)(ratio[round] * 1e6);
+    double without = (double)trees_make(s.self, trees, 0);
+    ppm[round] = (uint64_t)((double)trees_make(s.self, trees, (long)((double)final_count * without / 1e9)) / without * 1e6);
   }
-  printf("%ld finalizers a second: time against none %.3f (%lu called)\n", final_count, median_us(scaled) / 1e3, called);
+  printf("%ld finalizers a second: time against none %.3f (%lu called)\n", final_count, (double)median(ppm) / 1e6, called);
   veil_detach(s.self);
   veil_close(s.heap);
 }

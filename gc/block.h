@@ -31,7 +31,7 @@ void gc_commit_uncount(gc_heap *heap, size_t bytes);
 void gc_harvest_wait(const gc_heap *heap);
 
 void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags);
-// It is being filled with what has survived, and will be dense: the next flips need not empty it (gc.spared).
+// It is being filled with what has survived, and will be dense: the next flip need not empty it (gc.spared).
 void gc_block_spare(gc_heap *heap, uint32_t block);
 // The block is going to hold leaf objects: system calls may use them without a word, so writing there is never forbidden again (vm.rest-touched).
 void gc_block_leaf(gc_heap *heap, uint32_t block);

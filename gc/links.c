@@ -62,14 +62,15 @@ static void put_locked(gc_heap *heap, uint32_t link) {
 static void count(gc_heap *heap, gc_link_kind kind, int by) { at_add(&heap->links.count[kind], (uint64_t)(int64_t)by); }
 
 // Whoever changes the kind frees it.
-static void let_go(gc_heap *heap, uint32_t link, gc_link_kind kind) {
+static bool let_go(gc_heap *heap, uint32_t link, gc_link_kind kind) {
   if (!at32_cas_full(&link_at(heap, link)->kind, kind, GC_LINK_FREE)) {
-    return;
+    return false;
   }
   count(heap, kind, -1);
   lock(heap);
   put_locked(heap, link);
   unlock(heap);
+  return true;
 }
 
 static void enqueue(gc_heap *heap, uint32_t link) {
@@ -141,7 +142,7 @@ uint32_t gc_link_new(gc_heap *heap, gc_link_kind kind, uintptr_t ref, uintptr_t 
   return link;
 }
 
-void gc_link_drop(gc_heap *heap, uint32_t link) { let_go(heap, link, gc_link_is(heap, link)); }
+bool gc_handle_drop(gc_heap *heap, uint32_t link) { return let_go(heap, link, GC_LINK_HANDLE); }
 
 // An object that is about to be born behind a floor is no from-space, though its block is (gc.tlab).
 static bool is_behind_floor(const gc_heap *heap, uintptr_t view, gc_cell cell) {

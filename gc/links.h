@@ -18,7 +18,7 @@ struct gc_minor;
 // reference, the object that stands for it: the link goes when that does; of a finalizer, whatever the caller wants back,
 // as `data`.
 uint32_t gc_link_new(gc_heap *heap, gc_link_kind kind, uintptr_t ref, uintptr_t owner, uintptr_t data);
-void gc_link_drop(gc_heap *heap, uint32_t link);
+bool gc_handle_drop(gc_heap *heap, uint32_t link); // false: it is none, or none any more
 // Where the object is that it refers to, or 0. The object stays alive as from any other read.
 uintptr_t gc_link_read(gc_heap *heap, uint32_t link);
 void gc_link_write(gc_heap *heap, uint32_t link, uintptr_t ref);

@@ -24,7 +24,7 @@ static bool is_header(uint64_t header, uint64_t array) {
 // Whether an object starts there, for all that can be seen.
 static bool is_object(const gc_heap *gc, const void *object) {
   uintptr_t view = (uintptr_t)object;
-  return gc_in_heap(gc, view) && view % 8 == 0 && gc_space(gc, gc_block_of(gc, view)) != 0 &&
+  return gc_in_heap(gc, view) && view - gc->base >= 16 && view % 8 == 0 && gc_space(gc, gc_block_of(gc, view)) != 0 &&
          (is_header(word_before(view, 8), 0) || is_header(word_before(view, 16), GC_ARRAY));
 }
 
@@ -60,7 +60,10 @@ RT_EXPORT veil_weak *veil_weak_new(veil_thread *open, void *object) {
 }
 
 static uint32_t weak_link(rt_thread *self, const veil_weak *weak, const char *function) {
-  if (weak == NULL || !is_object(self->heap->gc, weak) || gc_link_is(self->heap->gc, (uint32_t)weak->link) != GC_LINK_WEAK) {
+  const gc_heap *gc = self->heap->gc;
+  bool is_weak = weak != NULL && is_object(gc, weak) &&
+                 gc_header_type(word_before((uintptr_t)weak, 8)) == gc_header_type(at_load((AO_t volatile *)&weak_type.header));
+  if (!is_weak || gc_link_is(gc, (uint32_t)weak->link) != GC_LINK_WEAK) {
     vm_fatal("%s: %p is no weak reference of this heap", function, (const void *)weak);
   }
   return (uint32_t)weak->link;
@@ -72,6 +75,7 @@ RT_EXPORT void *veil_weak_get(veil_thread *open, veil_weak *weak) {
   rt_enter(self);
   void *object = (void *)gc_link_read(self->heap->gc, link);
   rt_leave(self);
+  __asm__ volatile("" ::"r"(weak)); // held until here, so the link was its own
   return object;
 }
 
@@ -82,6 +86,7 @@ RT_EXPORT void veil_weak_set(veil_thread *open, veil_weak *weak, void *object) {
   rt_enter(self);
   gc_link_write(self->heap->gc, link, (uintptr_t)object);
   rt_leave(self);
+  __asm__ volatile("" ::"r"(weak)); // as above
 }
 
 // ---- Handles.
@@ -121,6 +126,8 @@ RT_EXPORT void veil_handle_set(veil_thread *open, veil_handle *handle, void *obj
 RT_EXPORT void veil_handle_drop(veil_thread *open, veil_handle *handle) {
   rt_thread *self = rt_self_use(open, "veil_handle_drop");
   rt_enter(self);
-  gc_link_drop(self->heap->gc, handle_link(self, handle, "veil_handle_drop"));
+  if (!gc_handle_drop(self->heap->gc, handle_link(self, handle, "veil_handle_drop"))) {
+    vm_fatal("veil_handle_drop: %p is dropped by two threads", (const void *)handle);
+  }
   rt_leave(self);
 }

@@ -44,7 +44,7 @@ ON_ALL_BACK_ENDS(links, a_handle_holds_its_object) {
     gc_link_write(f->gc, handle, (uintptr_t)pair_new(f, 3));
     cycles[c](f);
     cr_assert_eq(get(f, handle)->key, 3);
-    gc_link_drop(f->gc, handle);
+    gc_handle_drop(f->gc, handle);
     cr_assert_eq(links(f, GC_LINK_HANDLE), 1);
     fake_close(f);
   }
@@ -62,7 +62,7 @@ ON_ALL_BACK_ENDS(links, a_weak_reference_does_not) {
     cr_assert_null(get(f, not_held));
     cr_assert(get(f, by_handle) == get(f, handle) && get(f, handle)->key == 3);
     f->root[0] = NULL;
-    gc_link_drop(f->gc, handle);
+    gc_handle_drop(f->gc, handle);
     fake_cycle(f);
     cr_assert(get(f, held) == NULL && get(f, by_handle) == NULL);
     cr_assert_eq(links(f, GC_LINK_WEAK), 3, "they are nobody's");
@@ -218,8 +218,8 @@ ON_ALL_BACK_ENDS(links, what_a_flip_pinned_in_the_nursery_is_followed_afterwards
     fake_minor(f);
     cr_assert(get(f, weak) == get(f, handle) && get(f, later) == get(f, handle) && get(f, handle)->key == 5);
   }
-  gc_link_drop(f->gc, handle);
-  gc_link_drop(f->gc, later);
+  gc_handle_drop(f->gc, handle);
+  gc_handle_drop(f->gc, later);
   fake_cycle(f);
   cr_assert_null(get(f, weak));
   fake_close(f);

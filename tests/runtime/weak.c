@@ -306,6 +306,13 @@ DIES(weak_misuse, get_of_what_is_no_weak_reference, "is no weak reference of thi
   n->left = (node *)(uintptr_t)1000000;
   veil_weak_get(self, (veil_weak *)n);
 }
+DIES(weak_misuse, get_of_an_object_that_begins_with_a_links_number, "is no weak reference of this heap") {
+  misuse_start();
+  veil_weak *weak = veil_weak_new(self, NULL);
+  node *n = veil_new(self, node);
+  n->left = *(node **)weak;
+  veil_weak_get(self, (veil_weak *)n);
+}
 DIES(weak_misuse, finalize_nothing, "veil_finalize: there is no object") {
   misuse_start();
   veil_finalize(self, NULL, note, NULL);

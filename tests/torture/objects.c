@@ -201,6 +201,23 @@ static uint64_t immediate_for(const kind *k, rng *r) {
   }
 }
 
+// As programs do it: by a plain store, memcpy, or atomically.
+static void word_store(uint64_t *at, uint64_t word, rng *r) {
+  switch (below(r, 4)) {
+  case 0:
+    memcpy(at, &word, sizeof word);
+    break;
+  case 1:
+    __atomic_store_n(at, word, __ATOMIC_SEQ_CST);
+    break;
+  case 2:
+    (void)__atomic_exchange_n(at, word, __ATOMIC_SEQ_CST);
+    break;
+  default:
+    *(volatile uint64_t *)at = word;
+  }
+}
+
 void object_link(void *obj, shadow *sh, size_t slot, void *to, shadow *to_sh, rng *r) {
   uint64_t word;
   if (to == NULL) {
@@ -211,7 +228,7 @@ void object_link(void *obj, shadow *sh, size_t slot, void *to, shadow *to_sh, rn
     word = (uint64_t)(uintptr_t)to | tag;
     sh->edges[slot] = (edge){to_sh, tag};
   }
-  ((volatile uint64_t *)obj)[slot_word(sh->kind, slot)] = word;
+  word_store((uint64_t *)obj + slot_word(sh->kind, slot), word, r);
 }
 
 // Both slots are of kinds that decode alike.
