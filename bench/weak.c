@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: MIT
-// weak.c: what weak references add to a flip, and what finalizers cost.
+// weak.c: what weak references and entries of weak tables add to a flip, and what finalizers cost.
 //
 //   bench_weak [--weak N] [--finalizers N] [--back-end NAME]
 //
-// Two heaps hold the same objects; --weak (1,000,000) live weak references refer to those of the second. Both are collected in turn; the flips of each, and how long a
-// cycle took. Then a program makes trees for about a second, with no finalizers, and with --finalizers (100,000) of their leaves in that time, which it calls
+// Three heaps hold the same objects; --weak (1,000,000) live weak references refer to those of the second, and a weak table has as many entries for those of the third.
+// They are collected in turn; the flips of each, and how long a cycle took. Then a program makes trees for about a second, with no finalizers, and with --finalizers (100,000) of their leaves in that time, which it calls
 // as they become due; in turn again. VEIL_OPTIONS counts besides.
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "veil/table.h"
 #include "veil/veil.h"
 #include "veil/weak.h"
 
 enum { ROUNDS = 15, DEPTH = 7 };
+
+typedef enum side_kind { PLAIN, REFERENCES, ENTRIES, SIDES } side_kind;
 
 typedef struct node {
   struct node *left, *right;
@@ -26,6 +29,7 @@ typedef struct side {
   veil_heap *heap;
   veil_thread *self;
   node *list; // left: the next one; right: the weak reference to it, or something as large
+  veil_table *table;
   uint64_t flip[ROUNDS], cycle[ROUNDS]; // ns
 } side;
 
@@ -46,19 +50,20 @@ static uint64_t now_ns(void) {
 static void side_open(side *s, const veil_options *options) {
   s->heap = veil_open(options);
   s->self = s->heap != NULL ? veil_attach(s->heap) : NULL;
-  if (s->self == NULL || veil_add_roots(s->heap, &s->list, 1)) {
+  if (s->self == NULL || veil_add_roots(s->heap, &s->list, 1) || veil_add_roots(s->heap, &s->table, 1)) {
     fail(veil_error());
   }
 }
 
-static __attribute__((noinline)) void side_fill(side *s, bool weak) {
+static __attribute__((noinline)) void side_fill(side *s, side_kind kind) {
+  s->table = kind == ENTRIES ? veil_table_new(s->self, VEIL_WEAK_KEYS) : NULL;
   for (long i = 0; i < weak_count; i++) {
     node *n = veil_new(s->self, node);
     n->key = i;
     n->left = s->list;
     s->list = n;
-    n->right = weak ? (void *)veil_weak_new(s->self, n) : veil_new_bytes(s->self, 0);
-    if (n->right == NULL) {
+    n->right = kind == REFERENCES ? (void *)veil_weak_new(s->self, n) : veil_new_bytes(s->self, 0);
+    if (n->right == NULL || (kind == ENTRIES && veil_table_put(s->self, s->table, n, n->right) != VEIL_OK)) {
       fail(veil_error());
     }
   }
@@ -74,10 +79,10 @@ static void side_collect(side *s, int round) {
   s->flip[round] = after.flip_total_ns - before.flip_total_ns;
 }
 
-static __attribute__((noinline)) void side_check(side *s) {
-  for (node *n = s->list; n != NULL; n = n->left) {
-    if (veil_weak_get(s->self, (veil_weak *)n->right) != n) {
-      fail("a weak reference has lost its object");
+static __attribute__((noinline)) void side_check(side *s, side_kind kind) {
+  for (node *n = s->list; n != NULL && kind != PLAIN; n = n->left) {
+    if (kind == REFERENCES ? veil_weak_get(s->self, (veil_weak *)n->right) != n : veil_table_get(s->self, s->table, n) != n->right) {
+      fail("a weak reference has lost its object, or an entry its value");
     }
   }
 }
@@ -93,21 +98,27 @@ static uint64_t median(uint64_t *values) {
 }
 
 static void flips_measure(const veil_options *options) {
-  static side sides[2];
-  for (int i = 0; i < 2; i++) {
+  static side sides[SIDES];
+  static const char *const names[] = {"", "a weak reference to each", "an entry of a weak table for each"};
+  for (int i = 0; i < SIDES; i++) {
     side_open(&sides[i], options);
-    side_fill(&sides[i], i == 1);
+    side_fill(&sides[i], (side_kind)i);
   }
   for (int round = 0; round < ROUNDS; round++) {
-    side_collect(&sides[round % 2], round);
-    side_collect(&sides[1 - round % 2], round);
+    for (int i = 0; i < SIDES; i++) {
+      side_collect(&sides[(round + i) % SIDES], round);
+    }
   }
-  side_check(&sides[1]);
-  double without = (double)median(sides[0].flip) / 1e3, with = (double)median(sides[1].flip) / 1e3;
-  printf("%s, %ld objects: flip %.1f us; with a weak reference to each %.1f us, so %+.1f us\n", veil_back_end(sides[0].heap), weak_count,
-         without, with, with - without);
-  printf("the same, a cycle: %.1f ms, %.1f ms\n", (double)median(sides[0].cycle) / 1e6, (double)median(sides[1].cycle) / 1e6);
-  for (int i = 0; i < 2; i++) {
+  double without = (double)median(sides[PLAIN].flip) / 1e3;
+  printf("%s, %ld objects: flip %.1f us, cycle %.1f ms\n", veil_back_end(sides[0].heap), weak_count, without, (double)median(sides[PLAIN].cycle) / 1e6);
+  for (int i = 0; i < SIDES; i++) {
+    side_check(&sides[i], (side_kind)i);
+    if (i != PLAIN) {
+      double with = (double)median(sides[i].flip) / 1e3;
+      printf("  with %s: flip %.1f us, so %+.1f us; cycle %.1f ms\n", names[i], with, with - without, (double)median(sides[i].cycle) / 1e6);
+    }
+  }
+  for (int i = 0; i < SIDES; i++) {
     veil_detach(sides[i].self);
     veil_close(sides[i].heap);
   }

@@ -7,7 +7,7 @@
 #include "gc/alloc.h"
 #include "gc/flip.h"
 #include "gc/gc.h"
-#include "gc/links.h"
+#include "gc/outer.h"
 #include "gc/pace.h"
 #include "gc/pin.h"
 #include "gc/young.h"
@@ -112,7 +112,7 @@ static void spaces_swap(gc_heap *heap) {
     gc_copier_reset(&heap->copiers[i]);
   }
   gc_young_flip(heap);
-  gc_links_flip(heap);
+  gc_outer_flip(heap);
   gc_stack_reset(&heap->partial[0]); // these blocks are from-space now
   gc_stack_reset(&heap->partial[1]);
   gc_stack_reset(&heap->grey);

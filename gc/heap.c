@@ -48,7 +48,8 @@ static uint32_t links_limit(const gc_heap *heap) {
 static size_t tables_layout(gc_heap *heap, char *base) {
   size_t pages = heap->region->pages;
   uint32_t large = heap->blocks - heap->small_blocks;
-  heap->links.limit = links_limit(heap);
+  heap->links.limit = heap->weak.limit = links_limit(heap);
+  heap->weak.table_limit = heap->links.limit / 4;
   // In a minor cycle that finds no room for copies all that is young may stay; the least object with slots has two words.
   heap->pin_limit = ((size_t)4 << 20) + heap->young_span / 16;
   table tables[] = {
@@ -70,6 +71,10 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->young_large, heap->young_blocks != 0 ? large * 4ull : 0},
       {&heap->links.at, heap->links.limit * sizeof(gc_link)},
       {&heap->links.log, heap->young_blocks != 0 ? heap->links.limit * 4ull : 0},
+      {&heap->weak.pairs, heap->weak.limit * sizeof(gc_pair)},
+      {&heap->weak.tables, heap->weak.table_limit * sizeof(gc_table)},
+      {&heap->weak.buckets, heap->weak.limit * 4ull},
+      {&heap->weak.log, heap->young_blocks != 0 ? heap->weak.limit * 4ull : 0},
       {&heap->workers, heap->young_blocks != 0 ? GC_WORKERS * sizeof(gc_minor) : 0},
   };
   size_t at = 0;

@@ -119,8 +119,10 @@ typedef enum gc_link_kind {
   GC_LINK_WEAK,   // does not
   GC_LINK_FINAL,  // waits until nothing else holds it: then it is …
   GC_LINK_READY,  // … in the queue of what is to be finalized, which holds it
+  GC_LINK_TABLE,  // refers to nothing: tells when its owner, which stands for a weak table, is dead
   GC_LINK_KINDS
 } gc_link_kind;
+static inline bool gc_link_is_owned(uint32_t kind) { return kind == GC_LINK_WEAK || kind == GC_LINK_TABLE; }
 typedef struct gc_link {
   // Atomic.
   AO_t ref;                 // 0: nothing
@@ -141,10 +143,59 @@ typedef struct gc_links {
   AO_t lock;
   uint32_t free;        // the first free one, plus 1 …
   uint32_t first, last; // … and the queue's
-  // Of this cycle: the next unit of scanners' work, and how many there are; whether finalizers were looked at (1: somebody does, 2: yes);
-  // the last cycle in which it was decided what lives, and the last after which no link refers to from-space.
-  AO_t scan_next, scan_limit, finals_traced, frozen, settled;
+  // Of this cycle: the next unit of scanners' work, and how many there are; whether finalizers were looked at (1: somebody does, 2: yes).
+  AO_t scan_next, scan_limit, finals_traced;
 } gc_links;
+
+// A weak table, and its entries: outside of the heap, too (table.h).
+typedef enum gc_table_kind {
+  GC_TABLE_FREE = 0,
+  GC_TABLE_KEYS,   // an entry is there as long as its key lives, and holds the value as long as that (ephemerons)
+  GC_TABLE_VALUES, // … its value, and holds the key
+  GC_TABLE_BOTH,   // … both, and holds neither
+  GC_TABLE_DEAD,   // nobody has it any more: its entries are being freed
+} gc_table_kind;
+typedef struct gc_pair {
+  // Atomic.
+  AO_t key, value;          // 0, both: it is no entry
+  uint32_t volatile table;  // GC_NONE: none
+  uint32_t volatile hash;
+  uint32_t volatile logged; // as a link's
+  // Under the lock of its bucket; of a free one, under that of the free ones: the next there, plus 1.
+  uint32_t chain;
+  // Under its table's lock.
+  uint32_t next, prev; // in the table, plus 1
+  uint32_t visits;     // by how many who list the table: it stays in there meanwhile
+  bool removed;        // … though it is no entry any more
+} gc_pair;
+typedef struct gc_table {
+  AO_t lock;
+  AO_t count;             // of entries; atomic
+  uint32_t volatile kind; // written last
+  uint32_t link;          // constant while it has a kind
+  uint32_t first;         // its entries, plus 1; under the lock
+  uint32_t next;          // of the free ones, or of the dead ones, plus 1; under the lock of free ones
+} gc_table;
+enum { GC_TABLE_LOCKS = 64 };
+typedef struct gc_weak {
+  // Constant: memory for as many as there may ever be, which the system gives when they are used.
+  gc_pair *pairs;
+  gc_table *tables;
+  uint32_t volatile *buckets; // the first entry, plus 1; under a lock each
+  uint32_t *log;              // as that of links
+  uint32_t limit, table_limit;
+  // Atomic.
+  AO_t log_count, high, table_high; // as of links
+  AO_t count, table_count;          // there are now
+  AO_t width;                       // buckets in use
+  AO_t growing;                     // somebody adds a bucket
+  AO_t traced;                      // `opened` when tracing entries last found nothing: as long as it is that, nothing has to be traced (gc.pairs)
+  AO_t tracing;                     // somebody traces them
+  AO_t traces;                      // how often that was done
+  AO_t locks[GC_TABLE_LOCKS];       // of buckets
+  AO_t lock;                        // of what is free:
+  uint32_t free, free_table, dead;  // the first, plus 1
+} gc_weak;
 
 typedef enum gc_phase {
   GC_IDLE = 0,  // no cycle; one space
@@ -356,6 +407,8 @@ typedef struct gc_heap {
   gc_copier copiers[GC_COPIERS];
 
   gc_links links;
+  gc_weak weak;
+  AO_t outer_frozen, outer_settled; // the last cycle in which it was decided what lives, and the last after which no word outside refers to from-space
 
   // Large objects: under `large_lock` (never taken in a trap, nor by a thread that may be stopped meanwhile).
   AO_t large_lock;

@@ -1,15 +1,8 @@
 // SPDX-License-Identifier: MIT
 // links.c: references outside of the heap: handles, weak references, finalizers.
 //
-// [gc.freeze] A weak reference that is read before the freeze forwards what it refers to, so that lives; after the
-// freeze it is NULL if nothing had reached that, for everybody and for ever. The freeze is the end of the scanning, for
-// which nothing may be grey, and nobody may be about to forward: who reads counts himself in `opened` (gc.count) before
-// he looks at the phase, so either he is in time, or the cycle ends before he forwards. Who sees that an end is tried
-// does not know which, and waits for the outcome (`frozen`).
-// [gc.links] From a flip on a link may hold a reference to from-space, until it is forwarded or settled; nobody but
-// gc_link_read shows it to a mutator. When all are settled the sweep waits until whoever looked at a header of
-// from-space for a link is done with it (gc_grace_wait), and frees. What a link holds that lies in the nursery's zone,
-// or is a young large object, is in the log: that is all that a minor cycle looks at.
+// What a link holds that lies in the nursery's zone, or is a young large object, is in the log: that is all that a
+// minor cycle looks at. How words are read in a cycle: outer.c.
 //
 // Finalizers after Dybvig, Bruggeman and Eby (1993): what waits in the queue is held by the queue.
 
@@ -18,8 +11,10 @@
 #include "gc/gc.h"
 #include "gc/minor.h"
 #include "gc/near.h"
+#include "gc/outer.h"
 #include "gc/scan.h"
 #include "gc/sweep.h"
+#include "gc/table.h"
 #include "gc/wait.h"
 
 enum { CHUNK = 1024 }; // links that are one unit of a scanner's work
@@ -73,6 +68,14 @@ static bool let_go(gc_heap *heap, uint32_t link, gc_link_kind kind) {
   return true;
 }
 
+// Nothing holds what the link belongs to any more.
+static void owner_died(gc_heap *heap, uint32_t link, gc_link_kind kind) {
+  if (kind == GC_LINK_TABLE) {
+    gc_table_die(heap, (uint32_t)at_load(&link_at(heap, link)->data));
+  }
+  let_go(heap, link, kind);
+}
+
 static void enqueue(gc_heap *heap, uint32_t link) {
   gc_links *links = &heap->links;
   count(heap, GC_LINK_FINAL, -1);
@@ -101,21 +104,16 @@ static uint32_t dequeue(gc_heap *heap) {
 
 // ---- The log of links that hold something young, or what will be.
 
-static bool is_logged_kind(const gc_heap *heap, uintptr_t view) { return gc_in_young_zone(heap, view) || gc_is_young_large(heap, view); }
-
-// The number that says that a link is in the log: another after each flip, which empties the log.
-static uint32_t log_stamp(const gc_heap *heap) { return heap->cycle + 1; }
-
 static void log_add(gc_heap *heap, uint32_t link) {
   gc_link *at = link_at(heap, link);
   uint32_t old = at32_load(&at->logged);
-  if (old != log_stamp(heap) && at32_cas_full(&at->logged, old, log_stamp(heap))) {
+  if (old != gc_outer_stamp(heap) && at32_cas_full(&at->logged, old, gc_outer_stamp(heap))) {
     heap->links.log[at_add_full(&heap->links.log_count, 1)] = link;
   }
 }
 
 static void log_if_young(gc_heap *heap, uint32_t link, uintptr_t view) {
-  if (gc_has_young(heap) && is_logged_kind(heap, view)) {
+  if (gc_has_young(heap) && gc_outer_is_logged(heap, view)) {
     log_add(heap, link);
   }
 }
@@ -136,7 +134,7 @@ uint32_t gc_link_new(gc_heap *heap, gc_link_kind kind, uintptr_t ref, uintptr_t 
   count(heap, kind, 1);
   at32_store_release(&at->kind, kind);
   log_if_young(heap, link, ref);
-  if (kind == GC_LINK_WEAK) {
+  if (gc_link_is_owned(kind)) {
     log_if_young(heap, link, owner);
   }
   return link;
@@ -144,77 +142,7 @@ uint32_t gc_link_new(gc_heap *heap, gc_link_kind kind, uintptr_t ref, uintptr_t 
 
 bool gc_handle_drop(gc_heap *heap, uint32_t link) { return let_go(heap, link, GC_LINK_HANDLE); }
 
-// An object that is about to be born behind a floor is no from-space, though its block is (gc.tlab).
-static bool is_behind_floor(const gc_heap *heap, uintptr_t view, gc_cell cell) {
-  return !gc_is_large(heap, gc_block_of(heap, view)) && (gc_flags(heap, gc_block_of(heap, view)) & GC_BLOCK_FLOOR) &&
-         gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL;
-}
-
-// Where an object of from-space is, when all that lives has been reached; 0: it does not.
-static uintptr_t resolved(gc_heap *heap, uintptr_t view) {
-  gc_cell cell = gc_ref_cell(heap, (gc_ref){view});
-  uint64_t header = gc_header_read(heap, cell);
-  if (gc_is_done(heap, header)) {
-    return gc_cell_ref(heap, gc_peer_cell(heap, header), header).view;
-  }
-  return is_behind_floor(heap, view, cell) ? view : 0;
-}
-
-// In GC_SCANNING, by somebody who is counted.
-static uintptr_t forwarded(gc_heap *heap, gc_copier *copier, AO_t volatile *word, uintptr_t view) {
-  uintptr_t now = gc_forward(heap, copier, (gc_ref){view}).view;
-  if (now != view) {
-    at_cas_full(word, view, now); // or what stands there now was written since, and is as good
-  }
-  return now;
-}
-
-// In time before the freeze: forwards it. False: it is over, or somebody tries to end it just now.
-static bool read_in_time(gc_heap *heap, AO_t volatile *word, uintptr_t *view) {
-  at_add_full(&heap->opened, 1); // then the phase (gc.freeze)
-  bool in_time = gc_phase_now(heap) == GC_SCANNING;
-  if (in_time) {
-    gc_copier *copier = gc_copier_take(heap);
-    gc_copier_enter(copier);
-    *view = at_load_acquire(word);
-    *view = gc_is_from(heap, *view) ? forwarded(heap, copier, word, *view) : *view;
-    gc_copier_leave(copier);
-    gc_copier_give(heap, copier);
-  }
-  at_add_full(&heap->cleaned, 1);
-  return in_time;
-}
-
-static uintptr_t read_in_cycle(gc_heap *heap, AO_t volatile *word) {
-  uintptr_t view;
-  for (unsigned looks = 0; at_load_acquire(&heap->links.frozen) != heap->cycle; gc_wait(&looks)) {
-    if (read_in_time(heap, word, &view)) {
-      return view;
-    }
-  }
-  gc_copier *copier = gc_copier_take(heap);
-  gc_copier_enter(copier); // what is from-space now stays readable until it is left (gc.links)
-  bool settled = at_load_acquire(&heap->links.settled) == heap->cycle;
-  view = at_load_acquire(word);
-  view = !settled && gc_is_from(heap, view) ? resolved(heap, view) : view;
-  gc_copier_leave(copier);
-  gc_copier_give(heap, copier);
-  return view;
-}
-
-uintptr_t gc_link_read(gc_heap *heap, uint32_t link) {
-  AO_t volatile *word = &link_at(heap, link)->ref;
-  for (;;) {
-    uintptr_t view = at_load_acquire(word);
-    if (gc_is_from(heap, view)) {
-      return read_in_cycle(heap, word);
-    }
-    at_fence_full();
-    if (at_load(word) == view) { // else its block may have been from-space when it was read, and be free by now
-      return view;
-    }
-  }
-}
+uintptr_t gc_link_read(gc_heap *heap, uint32_t link) { return gc_outer_read(heap, &link_at(heap, link)->ref); }
 
 void gc_link_write(gc_heap *heap, uint32_t link, uintptr_t ref) {
   at_store_release(&link_at(heap, link)->ref, ref);
@@ -275,7 +203,7 @@ bool gc_links_scan(gc_heap *heap, gc_copier *copier) {
     gc_link *at = link_at(heap, i);
     uintptr_t view = at_load_acquire(&at->ref);
     if (is_strong(at32_load_acquire(&at->kind)) && gc_is_from(heap, view)) {
-      forwarded(heap, copier, &at->ref, view);
+      gc_outer_forwarded(heap, copier, &at->ref, view);
     }
   }
   gc_copier_leave(copier);
@@ -293,8 +221,8 @@ static uint64_t finals_trace(gc_heap *heap) {
       gc_link *at = link_at(heap, i);
       uintptr_t view = at_load_acquire(&at->ref);
       // Ready from before it is reached: who asks for strong links next finds it done.
-      if (at32_load_acquire(&at->kind) == GC_LINK_FINAL && gc_is_from(heap, view) && resolved(heap, view) == 0) {
-        forwarded(heap, copier, &at->ref, view);
+      if (at32_load_acquire(&at->kind) == GC_LINK_FINAL && gc_is_from(heap, view) && gc_outer_resolved(heap, view) == 0) {
+        gc_outer_forwarded(heap, copier, &at->ref, view);
         at32_store_release(&at->kind, GC_LINK_READY);
         enqueue(heap, (uint32_t)i);
         found++;
@@ -339,33 +267,31 @@ static void link_settle(gc_heap *heap, uint32_t link) {
   if (kind == GC_LINK_FREE) {
     return;
   }
-  uintptr_t view = at_load_acquire(&at->ref), owner = kind == GC_LINK_WEAK ? at_load_acquire(&at->owner) : 0;
+  uintptr_t view = at_load_acquire(&at->ref), owner = gc_link_is_owned(kind) ? at_load_acquire(&at->owner) : 0;
   if (gc_is_from(heap, owner)) {
-    uintptr_t now = resolved(heap, owner);
+    uintptr_t now = gc_outer_resolved(heap, owner);
     if (now == 0) {
-      let_go(heap, link, GC_LINK_WEAK);
+      owner_died(heap, link, kind);
       return;
     }
     at_cas_full(&at->owner, owner, now);
     owner = now;
   }
   if (gc_is_from(heap, view)) {
-    uintptr_t now = resolved(heap, view);
+    uintptr_t now = gc_outer_resolved(heap, view);
     at_cas_full(&at->ref, view, now);
     view = now;
   }
   // What a flip pinned in the zone is young again when the cycle is over.
-  if (gc_has_young(heap) && (is_logged_kind(heap, view) || is_logged_kind(heap, owner))) {
+  if (gc_has_young(heap) && (gc_outer_is_logged(heap, view) || gc_outer_is_logged(heap, owner))) {
     gc_sweep_lock(heap); // not while a minor cycle makes the log anew
     log_add(heap, link);
     gc_sweep_unlock(heap);
   }
 }
 
-void gc_links_settle(gc_heap *heap) {
-  gc_links *links = &heap->links;
-  at_store_release(&links->frozen, heap->cycle);
-  uint64_t high = at_load_acquire(&links->high);
+bool gc_links_settle(gc_heap *heap) {
+  uint64_t high = at_load_acquire(&heap->links.high);
   gc_copier *copier = gc_copier_take(heap);
   for (uint64_t chunk = 0; chunk < high; chunk += CHUNK) {
     gc_copier_enter(copier);
@@ -375,23 +301,10 @@ void gc_links_settle(gc_heap *heap) {
     gc_copier_leave(copier);
   }
   gc_copier_give(heap, copier);
-  at_store_release(&links->settled, heap->cycle);
-  if (high != 0) {
-    gc_grace_wait(heap); // gc.links
-  }
+  return high != 0;
 }
 
 // ---- Minor cycles: the world is stopped, but scanners and a sweep are not.
-
-// Where a young object is now; 0: nothing has reached it.
-static uintptr_t survivor(gc_heap *heap, uintptr_t view) {
-  gc_cell cell = gc_ref_cell(heap, (gc_ref){view});
-  uint64_t header = gc_header_read(heap, cell);
-  if (!gc_minor_is_done(header)) {
-    return 0;
-  }
-  return gc_is_large(heap, gc_block_of(heap, view)) ? view : gc_cell_ref(heap, gc_peer_cell(heap, header), header).view;
-}
 
 void gc_links_minor_begin(gc_minor *minor) {
   gc_heap *heap = minor->heap;
@@ -410,16 +323,19 @@ void gc_links_minor_begin(gc_minor *minor) {
   gc_sweep_unlock(heap);
 }
 
-static uint64_t minor_finals(gc_minor *minor) {
+bool gc_links_minor_finals(gc_minor *minor) {
   gc_heap *heap = minor->heap;
   gc_links *links = &heap->links;
+  if (at_load(&links->log_count) == 0) {
+    return false;
+  }
   uint64_t found = 0;
   gc_sweep_lock(heap);
   for (uint64_t i = 0; i < at_load(&links->log_count); i++) {
     uint32_t link = links->log[i];
     gc_link *at = link_at(heap, link);
     uintptr_t view = at_load(&at->ref);
-    if (at32_load_acquire(&at->kind) == GC_LINK_FINAL && gc_is_young(heap, view) && survivor(heap, view) == 0) {
+    if (at32_load_acquire(&at->kind) == GC_LINK_FINAL && gc_is_young(heap, view) && gc_outer_survivor(heap, view) == 0) {
       at_store(&at->ref, gc_minor_forward(minor, view));
       at32_store_release(&at->kind, GC_LINK_READY);
       enqueue(heap, link);
@@ -427,44 +343,41 @@ static uint64_t minor_finals(gc_minor *minor) {
     }
   }
   gc_sweep_unlock(heap);
-  return found;
+  if (found != 0) {
+    tell_ready(heap);
+  }
+  return found != 0;
 }
 
 // True: it stays in the log.
 static bool minor_settle(gc_heap *heap, uint32_t link) {
   gc_link *at = link_at(heap, link);
   uint32_t kind = at32_load_acquire(&at->kind);
-  uintptr_t view = at_load(&at->ref), owner = kind == GC_LINK_WEAK ? at_load(&at->owner) : 0;
+  uintptr_t view = at_load(&at->ref), owner = gc_link_is_owned(kind) ? at_load(&at->owner) : 0;
   if (kind == GC_LINK_FREE) {
     return false;
   }
   if (gc_is_young(heap, owner)) {
-    uintptr_t now = survivor(heap, owner);
+    uintptr_t now = gc_outer_survivor(heap, owner);
     if (now == 0) {
-      let_go(heap, link, GC_LINK_WEAK);
+      owner_died(heap, link, kind);
       return false;
     }
     at_store(&at->owner, now);
     owner = now;
   }
   if (gc_is_young(heap, view) && !is_strong(kind)) {
-    uintptr_t now = survivor(heap, view);
+    uintptr_t now = gc_outer_survivor(heap, view);
     at_store(&at->ref, now);
     view = now;
   }
-  return is_logged_kind(heap, view) || is_logged_kind(heap, owner);
+  return gc_outer_is_logged(heap, view) || gc_outer_is_logged(heap, owner);
 }
 
-void gc_links_minor_end(gc_minor *minor) {
-  gc_heap *heap = minor->heap;
+void gc_links_minor_settle(gc_heap *heap) {
   gc_links *links = &heap->links;
   if (at_load(&links->log_count) == 0) {
     return;
-  }
-  if (minor_finals(minor) != 0) {
-    minor->listed = false; // all others have left, and nobody comes any more
-    gc_crew_work(minor);
-    tell_ready(heap);
   }
   gc_sweep_lock(heap);
   uint64_t left = 0;

@@ -15,8 +15,8 @@
 struct gc_minor;
 
 // A link's number, or GC_NONE if there are too many. `ref` and `owner` are the starts of objects, or 0. `owner`: of a weak
-// reference, the object that stands for it: the link goes when that does; of a finalizer, whatever the caller wants back,
-// as `data`.
+// reference or a table, the object that stands for it: the link goes when that does; of a finalizer, whatever the caller wants back,
+// as `data`. Of a table `data` is its number (table.h).
 uint32_t gc_link_new(gc_heap *heap, gc_link_kind kind, uintptr_t ref, uintptr_t owner, uintptr_t data);
 bool gc_handle_drop(gc_heap *heap, uint32_t link); // false: it is none, or none any more
 // Where the object is that it refers to, or 0. The object stays alive as from any other read.
@@ -36,16 +36,17 @@ uint32_t gc_link_serial(const gc_heap *heap, uint32_t link);
 // Forgets a finalizer. False: it is not there any more, or in the queue.
 bool gc_final_cancel(gc_heap *heap, uint32_t link, uint32_t serial);
 
-// ---- For cycles.
+// ---- For cycles (outer.c has the order).
 void gc_links_flip(gc_heap *heap); // in the pause
 // Forwards some handles. False: there are none left to forward. Scanners.
 bool gc_links_scan(gc_heap *heap, gc_copier *copier);
 // Nothing is grey: what is to be finalized is traced, once. False: now there is more to scan, or somebody else is at it.
 bool gc_links_finish(gc_heap *heap);
-// The cycle is over, but nothing freed: weak references to what was not reached are cleared. By who sweeps.
-void gc_links_settle(gc_heap *heap);
-// In the pause of a minor cycle: what handles refer to, before survivors are scanned; the rest, after that.
+// Weak references to what was not reached are cleared. False: there never was a link.
+bool gc_links_settle(gc_heap *heap);
+// In the pause of a minor cycle: what handles refer to; what is to be finalized (true: there is more to scan); the rest.
 void gc_links_minor_begin(struct gc_minor *minor);
-void gc_links_minor_end(struct gc_minor *minor);
+bool gc_links_minor_finals(struct gc_minor *minor);
+void gc_links_minor_settle(gc_heap *heap);
 
 #endif

@@ -13,9 +13,9 @@
 #include "gc/alloc.h"
 #include "gc/flip.h"
 #include "gc/gc.h"
-#include "gc/links.h"
 #include "gc/minor.h"
 #include "gc/nursery.h"
+#include "gc/outer.h"
 #include "gc/pin.h"
 #include "gc/scan.h"
 #include "gc/sweep.h"
@@ -190,10 +190,10 @@ void gc_minor_stopped(gc_heap *heap) {
   gc_flip_survivors_scan(minor);
   zone = heap->zone_old ? vm_spent() - zone : 0;
   gc_remembered_list(minor);
-  gc_links_minor_begin(minor);
+  gc_outer_minor_begin(minor);
   uint64_t roots = vm_spent();
   gc_crew_work(minor);
-  gc_links_minor_end(minor);
+  gc_outer_minor_end(minor);
   cycle_end(minor, began, roots, zone);
   gc_copier_leave(copier);
   gc_copier_give(heap, copier);

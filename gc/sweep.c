@@ -5,7 +5,7 @@
 
 #include "gc/alloc.h"
 #include "gc/gc.h"
-#include "gc/links.h"
+#include "gc/outer.h"
 #include "gc/pace.h"
 #include "gc/scan.h"
 #include "gc/block.h"
@@ -14,10 +14,10 @@
 #include "gc/young.h"
 
 bool gc_sweep_begin(gc_heap *heap) {
-  if (!gc_scan_finished(heap) || !gc_links_finish(heap) || !at_cas_full(&heap->phase, GC_SCANNING, GC_SWEEPING)) {
+  if (!gc_scan_finished(heap) || !gc_outer_finish(heap) || !at_cas_full(&heap->phase, GC_SCANNING, GC_SWEEPING)) {
     return false;
   }
-  if (gc_scan_finished(heap)) {
+  if (gc_scan_finished(heap) && gc_outer_finished(heap)) {
     return true;
   }
   // Who counts himself in `opened` without a grey page looks at the phase after that: he was first.
@@ -238,7 +238,7 @@ void gc_sweep(gc_heap *heap) {
     at_store(&heap->veiled_max_ns, veiled_ns);
   }
   gc_phase_tell(heap, GC_SWEEPING);
-  gc_links_settle(heap);
+  gc_outer_settle(heap);
   gc_copier *copier = gc_copier_take(heap);
   copiers_sweep(heap);
   uint64_t used = at_load(&heap->used_blocks), from = at_load(&heap->from_blocks);

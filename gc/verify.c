@@ -3,6 +3,7 @@
 
 #include "gc/alloc.h"
 #include "gc/gc.h"
+#include "gc/outer.h"
 #include "gc/runs.h"
 #include "gc/scan.h"
 #include "gc/young.h"
@@ -154,17 +155,17 @@ static void heap_walk(verifier *walker) {
   }
 }
 
-// Each link refers to an object, and is in the log if a minor cycle could move or free that (gc.links).
-static void link_verify(const verifier *v, uint32_t link, const char *what, uintptr_t view) {
+// A word outside of the heap refers to an object, and is in the log if a minor cycle could move or free that (gc.links).
+static void outer_verify(const verifier *v, const char *what, const char *of, uint32_t number, uintptr_t view, uint32_t logged) {
   gc_heap *heap = v->heap;
   if (view == 0) {
     return;
   }
   if (!gc_in_heap(heap, view) || !is_lived_in(heap, gc_block_of(heap, view)) || !is_object(v, view)) {
-    vm_fatal("verify %s: the %s of link %u is %p, which is not the start of an object [gc.links]", v->when, what, link, (void *)view);
+    vm_fatal("verify %s: the %s of %s %u is %p, which is not the start of an object [gc.links]", v->when, what, of, number, (void *)view);
   }
-  if (gc_is_young(heap, view) && heap->links.at[link].logged != heap->cycle + 1) {
-    vm_fatal("verify %s: the %s of link %u is %p, which is young, but the link is not in the log [gc.links]", v->when, what, link,
+  if (gc_is_young(heap, view) && logged != gc_outer_stamp(heap)) {
+    vm_fatal("verify %s: the %s of %s %u is %p, which is young, but it is not in the log [gc.links]", v->when, what, of, number,
              (void *)view);
   }
 }
@@ -172,12 +173,24 @@ static void link_verify(const verifier *v, uint32_t link, const char *what, uint
 static void links_verify(const verifier *v) {
   const gc_links *links = &v->heap->links;
   for (uint32_t i = 0; i < at_load(&links->high); i++) {
-    uint32_t kind = at32_load(&links->at[i].kind);
+    const gc_link *at = &links->at[i];
+    uint32_t kind = at32_load(&at->kind);
     if (kind != GC_LINK_FREE) {
-      link_verify(v, i, "referent", at_load(&links->at[i].ref));
+      outer_verify(v, "referent", "link", i, at_load(&at->ref), at->logged);
     }
-    if (kind == GC_LINK_WEAK) {
-      link_verify(v, i, "owner", at_load(&links->at[i].owner));
+    if (gc_link_is_owned(kind)) {
+      outer_verify(v, "owner", "link", i, at_load(&at->owner), at->logged);
+    }
+  }
+}
+
+static void tables_verify(const verifier *v) {
+  const gc_weak *weak = &v->heap->weak;
+  for (uint32_t i = 0; i < at_load(&weak->high); i++) {
+    const gc_pair *pair = &weak->pairs[i];
+    if (at32_load(&pair->table) != GC_NONE && at32_load(&weak->tables[pair->table].kind) != GC_TABLE_DEAD) {
+      outer_verify(v, "key", "entry", i, at_load(&pair->key), pair->logged);
+      outer_verify(v, "value", "entry", i, at_load(&pair->value), pair->logged);
     }
   }
 }
@@ -195,6 +208,7 @@ void gc_verify_stopped(gc_heap *heap, const char *when) {
   v.marking = false;
   heap_walk(&v);
   links_verify(&v);
+  tables_verify(&v);
   if (v.starts != NULL) {
     os_unmap(v.starts, bytes);
   }

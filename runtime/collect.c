@@ -172,14 +172,14 @@ bool rt_assist(rt_thread *self) {
   veil_heap *heap = self->heap;
   // No handler of the program may run while this thread holds a page: it might touch it, and wait for itself.
   sigset_t saved;
-  rt_signals_block(&saved);
+  os_signals_block(&saved);
   rt_span span = rt_begin(heap, RT_NOTE_ASSIST, 0);
   gc_copier *copier = gc_copier_take(heap->gc);
   bool found = gc_phase_now(heap->gc) == GC_SCANNING && gc_scan_some(heap->gc, copier, false);
   gc_copier_give(heap->gc, copier);
   at_add(&heap->assists, 1);
   rt_end(heap, span, RT_NOTE_ASSIST, found, 0, 0);
-  rt_signals_restore(&saved);
+  os_signals_restore(&saved);
   return found;
 }
 
@@ -187,11 +187,11 @@ bool rt_assist(rt_thread *self) {
 static void ended_wait(rt_thread *self, uint32_t ended, unsigned ms) {
   sigset_t saved;
   rt_post(&self->heap->work);
-  rt_signals_block(&saved);
+  os_signals_block(&saved);
   rt_block(self);
   rt_wait(&self->heap->ended, ended, ms);
   rt_unblock(self);
-  rt_signals_restore(&saved);
+  os_signals_restore(&saved);
 }
 
 static void stall_count(veil_heap *heap, uint64_t began) {
@@ -319,7 +319,7 @@ static void *scanner_main(void *arg) {
 bool rt_scanners_start(veil_heap *heap) {
   unsigned wanted = heap->gc->region->traps ? heap->options.scanners : 0;
   sigset_t saved;
-  rt_signals_block(&saved);
+  os_signals_block(&saved);
   int error = 0;
   while (heap->scanner_count < wanted && error == 0) {
     error = pthread_create(&heap->scanner[heap->scanner_count], NULL, scanner_main, heap);
@@ -327,7 +327,7 @@ bool rt_scanners_start(veil_heap *heap) {
       heap->scanner_count++;
     }
   }
-  rt_signals_restore(&saved);
+  os_signals_restore(&saved);
   if (error != 0) {
     rt_error_set("cannot start scanner thread %u: %s", heap->scanner_count + 1, strerror(error));
   }

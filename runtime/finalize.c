@@ -69,11 +69,11 @@ static void *finalizer_main(void *arg) {
       sigset_t saved;
       rt_thread *t = (rt_thread *)self;
       rt_enter(t);
-      rt_signals_block(&saved);
+      os_signals_block(&saved);
       rt_block(t);
       rt_wait(&heap->finals, finals, 0);
       rt_unblock(t);
-      rt_signals_restore(&saved);
+      os_signals_restore(&saved);
       rt_leave(t);
     }
   }
@@ -86,9 +86,9 @@ static void *finalizer_main(void *arg) {
 // Under the lock of forks: two callers start one thread.
 static bool start(veil_heap *heap) {
   sigset_t saved;
-  rt_signals_block(&saved);
+  os_signals_block(&saved);
   int error = pthread_create(&heap->finalizer, NULL, finalizer_main, heap);
-  rt_signals_restore(&saved);
+  os_signals_restore(&saved);
   if (error != 0) {
     rt_error_set("veil_finalizers_start: cannot start a thread: %s", strerror(error));
   }

@@ -149,7 +149,7 @@ static void prepare(void) {
   int error = errno;
   rt_fork_hold();
   rt_segments_freeze();
-  rt_signals_block(&saved_mask);
+  os_signals_block(&saved_mask);
   under_way = true;
   if (pipe2(gate, O_CLOEXEC) != 0) {
     gate[0] = gate[1] = -1;
@@ -187,7 +187,7 @@ static void selves_leave(const sigset_t *mask) {
       rt_leave(t);
     }
   }
-  rt_signals_restore(mask);
+  os_signals_restore(mask);
 }
 
 // ---- The parent.

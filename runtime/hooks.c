@@ -158,12 +158,12 @@ static rt_thread *self_enter(veil_heap *heap, sigset_t *saved) {
   } else {
     rt_work_begin(heap);
   }
-  rt_signals_block(saved);
+  os_signals_block(saved);
   return self;
 }
 
 static void self_leave(veil_heap *heap, rt_thread *self, const sigset_t *saved) {
-  rt_signals_restore(saved);
+  os_signals_restore(saved);
   if (self != NULL) {
     rt_leave(self);
   } else {

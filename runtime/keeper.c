@@ -188,9 +188,9 @@ void rt_keeper_trim(veil_heap *heap) {
 bool rt_keeper_start(veil_heap *heap) {
   sigset_t saved;
   at32_store(&heap->keeper_closing, 0);
-  rt_signals_block(&saved);
+  os_signals_block(&saved);
   int error = pthread_create(&heap->keeper, NULL, keeper_main, heap);
-  rt_signals_restore(&saved);
+  os_signals_restore(&saved);
   if (error != 0) {
     rt_error_set("cannot start the keeper thread: %s", strerror(error));
     return false;

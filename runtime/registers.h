@@ -32,7 +32,7 @@ static inline __attribute__((always_inline)) bool rt_others_block(rt_thread *sel
   }
   uintptr_t registers[6];
   void *sp = rt_registers_save(registers);
-  rt_signals_block(saved);
+  os_signals_block(saved);
   rt_others_block_saved(self, registers, sp);
   return true;
 }

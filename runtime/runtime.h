@@ -10,6 +10,7 @@
 #include "gc/gc.h"
 #include "veil/events.h"
 #include "veil/veil.h"
+#include "vm/os.h"
 
 #define RT_EXPORT __attribute__((visibility("default")))
 
@@ -241,9 +242,6 @@ static inline void rt_enter(rt_thread *self) {
 }
 void rt_leave(rt_thread *self);
 void rt_safepoint(rt_thread *self); // parks if a stop is wanted; in a critical section too
-// All signals but faults, for a thread that holds a page or counts as stopped: a handler of the program might touch objects.
-void rt_signals_block(sigset_t *saved);
-void rt_signals_restore(const sigset_t *saved);
 // Blocked, in all its heaps: stops do not wait for this thread. Registers are saved for the scan.
 void rt_block(rt_thread *self);
 void rt_unblock(rt_thread *self);
@@ -304,6 +302,7 @@ void rt_pins_close(veil_heap *heap);
 
 // ---- weak.c: not in a critical section
 void rt_object_check(const gc_heap *gc, const void *object, const char *function); // aborts if it is none, nor NULL
+bool rt_is_of_type(const gc_heap *gc, const void *object, const veil_type *type); // one of veil's own types, not an array
 uint32_t rt_link_new(rt_thread *self, gc_link_kind kind, void *object, uintptr_t owner, uintptr_t data, const char *function); // GC_NONE with the error set
 
 // ---- finalize.c

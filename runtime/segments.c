@@ -175,14 +175,14 @@ static int held(struct dl_phdr_info *info, size_t size, void *arg) {
 void rt_segments_hold(veil_heap *heap, rt_thread *self, void (*then)(veil_heap *heap, rt_thread *self)) {
   holding h = {heap, self, then, false};
   sigset_t saved;
-  rt_signals_block(&saved);
+  os_signals_block(&saved);
   if (self != NULL) {
     rt_block(self); // whoever has the lock may be stopped
   }
   for (dl_iterate_phdr(held, &h); !h.done; dl_iterate_phdr(held, &h)) {
     rt_wait(&frozen, 1, 0);
   }
-  rt_signals_restore(&saved);
+  os_signals_restore(&saved);
 }
 
 // ---- The scan.

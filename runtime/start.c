@@ -79,13 +79,13 @@ static void list_change(rt_thread *self, rt_start *start, bool add) {
 // The waiting half of a hand-shake. Stops do not wait for this thread meanwhile.
 static void phase_wait(rt_thread *self, rt_start *start, phase left) {
   sigset_t saved;
-  rt_signals_block(&saved);
+  os_signals_block(&saved);
   rt_block(self);
   while (at32_load_acquire(&start->phase) == left) {
     rt_wait(&start->phase, left, 0);
   }
   rt_unblock(self);
-  rt_signals_restore(&saved);
+  os_signals_restore(&saved);
 }
 
 static void phase_set(rt_start *start, phase now) {

@@ -84,6 +84,8 @@ static void stats_fill(veil_heap *heap, veil_stats *out) {
       .pinned_by_calls = at_load(&heap->pinned_by[RT_BY_PINS]),
       .pinned_by_callbacks = at_load(&heap->pinned_by[RT_BY_CALLBACKS]),
       .weak_references = at_load(&gc->links.count[GC_LINK_WEAK]),
+      .weak_tables = at_load(&gc->weak.table_count),
+      .weak_entries = at_load(&gc->weak.count),
       .handles = at_load(&gc->links.count[GC_LINK_HANDLE]),
       .finalizers = at_load(&gc->links.count[GC_LINK_FINAL]),
       .finalizers_due = at_load(&gc->links.count[GC_LINK_READY]),
@@ -175,6 +177,7 @@ RT_EXPORT void veil_print_stats(veil_heap *heap, void (*write)(void *arg, const 
   line(&to, "  kept        %llu blocks for want of room; spared %.1f MiB that was dense", (ull)s.kept_blocks, mib(s.spared_bytes));
   line(&to, "  links       %llu weak references, %llu handles; finalizers: %llu wait, %llu are due, %llu were called", (ull)s.weak_references, (ull)s.handles,
        (ull)s.finalizers, (ull)s.finalizers_due, (ull)s.finalizers_called);
+  line(&to, "  weak tables %llu, with %llu entries", (ull)s.weak_tables, (ull)s.weak_entries);
   line(&to, "  threads     %llu now, %llu ever", (ull)s.threads, (ull)s.threads_attached);
   line(&to, "  others      %llu claims of services settled, %llu signal handlers put back", (ull)s.claims_settled, (ull)s.handlers_restored);
 }

@@ -96,18 +96,6 @@ __attribute__((noinline, cold)) void rt_fork_wait(rt_thread *self) {
   }
 }
 
-void rt_signals_block(sigset_t *saved) {
-  sigset_t all;
-  sigfillset(&all);
-  sigdelset(&all, SIGSEGV);
-  sigdelset(&all, SIGBUS);
-  sigdelset(&all, SIGILL);
-  sigdelset(&all, SIGFPE);
-  os_mask(SIG_BLOCK, &all, saved);
-}
-
-void rt_signals_restore(const sigset_t *saved) { os_mask(SIG_SETMASK, saved, NULL); }
-
 // The roots of an attachment, where its thread stands now.
 static inline __attribute__((always_inline)) void roots_note(rt_thread *t) {
   t->stopped_sp = rt_registers_save(t->registers);
@@ -123,7 +111,7 @@ __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
   // would write what the stopper reads.
   sigset_t saved;
   rt_enter(self);
-  rt_signals_block(&saved);
+  os_signals_block(&saved);
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (at32_load(&t->state) == RT_RUNNING) {
       roots_note(t);
@@ -131,7 +119,7 @@ __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
   }
   park(heap, false);
   self->critical--; // before a signal that waits comes: refused, it would not come again
-  rt_signals_restore(&saved);
+  os_signals_restore(&saved);
 }
 
 __attribute__((noinline)) void rt_leave(rt_thread *self) {
@@ -184,14 +172,14 @@ void rt_unblock(rt_thread *self) {
   if (heap != NULL) {
     // Registers and stack count as they were saved then: no reference was loaded since. A stopper may be reading them.
     sigset_t saved;
-    rt_signals_block(&saved);
+    os_signals_block(&saved);
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
       if (!t->noted) {
         roots_note(t);
       }
     }
     park(heap, false);
-    rt_signals_restore(&saved);
+    os_signals_restore(&saved);
   }
   rt_leave(self);
 }
@@ -199,7 +187,7 @@ void rt_unblock(rt_thread *self) {
 void rt_others_unblock(bool blocked, const sigset_t *saved) {
   if (blocked) {
     rt_unblock(rt_here);
-    rt_signals_restore(saved);
+    os_signals_restore(saved);
   }
 }
 
@@ -317,7 +305,7 @@ static void stop_signal_send(veil_heap *heap, const rt_thread *self) {
 
 void rt_stop_world(veil_heap *heap, rt_thread *self) {
   // No handler of the program runs in this thread between two spaces.
-  rt_signals_block(&heap->stop_saved_mask);
+  os_signals_block(&heap->stop_saved_mask);
   rt_span span = rt_begin(heap, RT_NOTE_STOP, 0);
   heap->stop_noted_ns = span.began_ns;
   heap->stop_heard = span.heard;
@@ -366,7 +354,7 @@ void rt_resume_world(veil_heap *heap, rt_thread *self) {
   pthread_mutex_unlock(&heap->threads_lock);
   rt_end(heap, (rt_span){heap->stop_noted_ns, heap->stop_heard}, RT_NOTE_STOP, 0, 0, 0);
   rt_note_restored(heap, heap->stop_restored);
-  rt_signals_restore(&heap->stop_saved_mask);
+  os_signals_restore(&heap->stop_saved_mask);
 }
 
 RT_EXPORT void veil_poll(veil_thread *open) {

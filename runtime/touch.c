@@ -45,7 +45,7 @@ RT_EXPORT veil_status veil_touch(veil_thread *open, void *address, size_t bytes,
   veil_status status = VEIL_OK;
   sigset_t saved;
   rt_enter(self);
-  rt_signals_block(&saved);              // pages are held in here
+  os_signals_block(&saved);              // pages are held in here
   pthread_mutex_lock(&heap->touch_lock); // no claim is laid from here on
   if (bytes == 0 || bytes > heap->gc->span || !gc_in_heap(heap->gc, base) ||
       !gc_find_cell(heap->gc, base + 1, &cell, &header) || gc_cell_ref(heap->gc, cell, header).view > base ||
@@ -70,7 +70,7 @@ RT_EXPORT veil_status veil_touch(veil_thread *open, void *address, size_t bytes,
     }
   }
   pthread_mutex_unlock(&heap->touch_lock);
-  rt_signals_restore(&saved);
+  os_signals_restore(&saved);
   rt_leave(self);
   return status;
 }

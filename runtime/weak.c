@@ -34,6 +34,11 @@ void rt_object_check(const gc_heap *gc, const void *object, const char *function
   }
 }
 
+bool rt_is_of_type(const gc_heap *gc, const void *object, const veil_type *type) {
+  return is_object(gc, object) &&
+         gc_header_type(word_before((uintptr_t)object, 8)) == gc_header_type(at_load((AO_t volatile *)&type->header));
+}
+
 uint32_t rt_link_new(rt_thread *self, gc_link_kind kind, void *object, uintptr_t owner, uintptr_t data, const char *function) {
   gc_heap *gc = self->heap->gc;
   rt_object_check(gc, object, function);
@@ -61,9 +66,7 @@ RT_EXPORT veil_weak *veil_weak_new(veil_thread *open, void *object) {
 
 static uint32_t weak_link(rt_thread *self, const veil_weak *weak, const char *function) {
   const gc_heap *gc = self->heap->gc;
-  bool is_weak = weak != NULL && is_object(gc, weak) &&
-                 gc_header_type(word_before((uintptr_t)weak, 8)) == gc_header_type(at_load((AO_t volatile *)&weak_type.header));
-  if (!is_weak || gc_link_is(gc, (uint32_t)weak->link) != GC_LINK_WEAK) {
+  if (weak == NULL || !rt_is_of_type(gc, weak, &weak_type) || gc_link_is(gc, (uint32_t)weak->link) != GC_LINK_WEAK) {
     vm_fatal("%s: %p is no weak reference of this heap", function, (const void *)weak);
   }
   return (uint32_t)weak->link;

@@ -471,27 +471,19 @@ bool vm_claim_open_some(vm_region *region, size_t page, size_t count) {
 
 // ---- Settling outside traps.
 
-void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool open) {
-  range_check(region, page, 1);
+static bool settle_one(vm_region *region, size_t page, unsigned claims, bool write, bool open) {
   bool opened = true;
-  if (open && region->config.touched != NULL) {
-    at32_add_full(&region->word[page],
-                  0); // vm.touched: what the caller has said before is seen before the word is read
-  }
-  if (open && write) {
-    vm_rouse(region, page, 1);
-  }
   for (;;) {
     uint32_t w = word_load(region, page);
     uint32_t due = w & claims & VM_CLAIMS;
     if (due == 0 && !(open && wants_opening(region, w))) {
-      return;
+      return true;
     }
     if (!is_free(w)) {
       if (due != 0 || !can_help(region, w, VM_ACCESS_READ)) {
         vm_claim_wait(region, page, w);
       } else if (help(region, page, w, &opened)) {
-        break;
+        return opened;
       }
       continue;
     }
@@ -505,9 +497,25 @@ void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool
       } else {
         vm_claim_change(region, page, ANY_OPENING, 0);
       }
-      break;
+      return opened;
     }
   }
+}
+
+void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool open) {
+  range_check(region, page, 1);
+  if (open && region->config.touched != NULL) {
+    at32_add_full(&region->word[page],
+                  0); // vm.touched: what the caller has said before is seen before the word is read
+  }
+  if (open && write) {
+    vm_rouse(region, page, 1);
+  }
+  // A handler of the program that runs while the page is held, or settled by a service, might touch it, and wait for itself (rt.masked).
+  sigset_t saved;
+  os_signals_block(&saved);
+  bool opened = settle_one(region, page, claims, write, open);
+  os_signals_restore(&saved);
   if (!opened) {
     vm_crowd_open(region, page, 1);
   }

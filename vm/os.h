@@ -132,6 +132,9 @@ int os_claim(int signo, const struct sigaction *action, bool shared);
 // Where that library is: unblocks the signals so claimed in this thread. Without it, does nothing.
 void os_unblock_claimed(void);
 int os_mask(int how, const sigset_t *set, sigset_t *previous);
+// Blocks all signals but those of faults: for a thread in which no handler of the program may run, since it might touch objects.
+void os_signals_block(sigset_t *saved);
+void os_signals_restore(const sigset_t *saved);
 
 // True if a system call could read the byte at `address`; no signal is raised if not.
 bool os_readable(const void *address);

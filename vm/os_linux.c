@@ -485,6 +485,18 @@ int os_mask(int how, const sigset_t *set, sigset_t *previous) {
   return veilsig_mask != NULL ? -veilsig_mask(how, set, previous) : -pthread_sigmask(how, set, previous);
 }
 
+void os_signals_block(sigset_t *saved) {
+  sigset_t all;
+  sigfillset(&all);
+  sigdelset(&all, SIGSEGV);
+  sigdelset(&all, SIGBUS);
+  sigdelset(&all, SIGILL);
+  sigdelset(&all, SIGFPE);
+  os_mask(SIG_BLOCK, &all, saved);
+}
+
+void os_signals_restore(const sigset_t *saved) { os_mask(SIG_SETMASK, saved, NULL); }
+
 bool os_readable(const void *address) {
   char byte;
   struct iovec here = {&byte, 1}, there = {(void *)(uintptr_t)address, 1};

@@ -212,6 +212,7 @@ typedef struct veil_stats {
   // What held objects in place at the last flip, each counted for the first that does: stacks and registers of threads, stacks of coroutines, the options data_roots and tls_roots, veil_touch,
   // veil_pin, ranges that callbacks reported. pinned_objects is the sum.
   uint64_t pinned_by_stacks, pinned_by_coroutines, pinned_by_variables, pinned_by_system_calls, pinned_by_calls, pinned_by_callbacks;
+  uint64_t weak_tables, weak_entries;    // there are now; entries of all of them
 } veil_stats;
 
 // Any thread, signal handlers too; nothing stops for it, so figures that change meanwhile may not agree to the last.

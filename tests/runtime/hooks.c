@@ -2,9 +2,11 @@
 // hooks.c: services: claims on pages, and what a service is told.
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <unistd.h>
 #include "tests/runtime/world.h"
 #include "veil/hooks.h"
+#include "veil/identity.h"
 
 static veil_pages pages;
 
@@ -244,6 +246,35 @@ static __attribute__((noinline)) void claims_on_garbage(veil_service *service) {
     char *bytes = veil_new_bytes(self, 100000);
     cr_assert_eq(veil_service_claim(service, page_of(bytes + 50000), VEIL_ABSENT), VEIL_OK, "%s", veil_error());
   }
+}
+
+// A signal that comes while a call settles a claim: its handler would wait for its own thread.
+static node *handled;
+static int volatile handler_runs;
+static void on_signal(int signo) {
+  (void)signo;
+  handled->more++;
+  handler_runs = handler_runs + 1;
+}
+static void raise_it(void *arg, size_t page) {
+  on_unsaved(arg, page);
+  kill(getpid(), SIGUSR1); // this thread, or the one that waits for it
+  EXPECT(handler_runs == 0);
+}
+
+ON_TRAPPING_BACK_ENDS(hooks, a_handler_of_the_program_waits_until_a_claim_is_settled) {
+  HOOKS_START_OR_SKIP();
+  veil_service_callbacks raising = callbacks;
+  raising.unsaved = raise_it;
+  unsaved_calls = handler_runs = 0;
+  veil_service *service = veil_service_open(heap, "test", &raising, &pages);
+  cr_assert_neq((void *)signal(SIGUSR1, on_signal), (void *)SIG_ERR);
+  handled = veil_new(self, node);
+  veil_service_claim(service, page_of(handled), VEIL_UNSAVED);
+  veil_hash(self, handled); // writes its header through the alias
+  cr_assert(unsaved_calls == 1 && handler_runs == 1 && handled->more == 1);
+  veil_service_close(service);
+  end();
 }
 
 ON_TRAPPING_BACK_ENDS(hooks, absent_claims_on_pages_that_die_are_discarded) {

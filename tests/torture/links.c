@@ -1,20 +1,29 @@
 // SPDX-License-Identifier: MIT
-// links.c: handles, weak references, finalizers, pins and hashes, beside all that goes on.
+// links.c: handles, weak references, weak tables, finalizers, pins and hashes, beside all that goes on.
 //
 // Now and then a record is pinned, and then has to stay where it was, held by its handle or not.
 // Each worker has places for records, which a handle holds, or nothing. A weak reference to each stays behind, and once it says that
-// the record is gone it has to say so for ever. A record has a finalizer, which has to come once, after the handle was dropped, and to find it whole.
+// the record is gone it has to say so for ever. A record has a finalizer, which has to come once, after the handle was dropped, and to find it whole. Beside it a table keeps a shadow that refers to it, as long as it is there and
+// no longer; and two others tell by the weak reference what that refers to.
 
 #include <stdlib.h>
 #include "torture.h"
 #include "veil/identity.h"
+#include "veil/table.h"
 #include "veil/weak.h"
 
 typedef struct record {
   struct record *other; // one of its own, or another place's
   uint64_t id, check, hash; // hash: 0, or what veil_hash has said
+  uint64_t shadowed;        // has a shadow in the table
 } record;
 VEIL_TYPE(record, other);
+
+typedef struct beside {
+  record *of;
+  uint64_t id;
+} beside;
+VEIL_TYPE(beside, of);
 
 enum { PLACES = 24, OWNERS = 64, IDS = 1 << 20 };
 
@@ -34,6 +43,45 @@ static atomic_ulong next_id = 1;
 static place places[OWNERS][PLACES];
 static atomic_ulong finalized;
 
+// Handles of the tables: shadows by record; records by weak reference, with and without holding that.
+static veil_handle *shadows, *by_weak[2];
+static veil_table *table_of(veil_thread *self, veil_handle *handle) { return veil_handle_get(self, handle); }
+
+// The record is there, so the shadow is, or never was (out of memory).
+static void shadow_check(veil_thread *self, record *r, const char *where) {
+  beside *s = veil_table_get(self, table_of(self, shadows), r);
+  REQUIRE(r->shadowed == (s != NULL), "links: the shadow of record %lu, %s, is %p, and it has %s", (unsigned long)r->id, where, (void *)s,
+          r->shadowed ? "one" : "none");
+  REQUIRE(s == NULL || (s->of == r && s->id == r->id), "links: the shadow of record %lu is of %p and has %lu", (unsigned long)r->id,
+          (void *)s->of, (unsigned long)s->id);
+}
+
+static void shadow_put(worker *t, record *r) {
+  beside *s = veil_new(t->self, beside);
+  if (s != NULL) {
+    s->of = r;
+    s->id = r->id;
+    r->shadowed = true;
+    REQUIRE(veil_table_put(t->self, table_of(t->self, shadows), r, s) == VEIL_OK, "links: %s", veil_error());
+  }
+}
+
+static void shadow_remove(worker *t, record *r) {
+  bool was = veil_table_remove(t->self, table_of(t->self, shadows), r);
+  REQUIRE(was == r->shadowed, "links: record %lu has %s shadow to be removed", (unsigned long)r->id, was ? "a" : "no");
+  r->shadowed = false;
+}
+
+static void shadows_list(worker *t) {
+  void **entries = veil_table_entries(t->self, table_of(t->self, shadows));
+  for (size_t i = 0; entries != NULL && i < veil_length(heap, entries) && entries[i] != NULL; i += 2) {
+    record *r = entries[i];
+    beside *s = entries[i + 1];
+    REQUIRE(s->of == r && s->id == r->id && r->check == mix(r->id), "links: entry %zu: the shadow %p, of record %lu, is of %p", i / 2, (void *)s,
+            (unsigned long)r->id, (void *)s->of);
+  }
+}
+
 static void hash_check(worker *t, record *r) {
   uint64_t hash = veil_hash(t->self, r);
   REQUIRE(r->hash == 0 || r->hash == hash, "links: the hash of record %lu was %lx, and is %lx", (unsigned long)r->id, (unsigned long)r->hash,
@@ -51,8 +99,8 @@ static void record_check(const record *r, const char *where) {
 }
 
 static void finalizer(veil_thread *self, void *object, void *data) {
-  (void)self;
   record *r = object;
+  shadow_check(self, r, "to be finalized");
   uint64_t id = (uint64_t)(uintptr_t)data;
   record_check(r, "to be finalized");
   REQUIRE(r->id == id, "links: the finalizer of record %lu got %lu", (unsigned long)id, (unsigned long)r->id);
@@ -139,6 +187,12 @@ static void fill(worker *t, place *p) {
     veil_handle_drop(t->self, p->weak);
     p->weak = NULL;
   }
+  for (int i = 0; i < 2 && p->weak != NULL; i++) {
+    REQUIRE(veil_table_put(t->self, table_of(t->self, by_weak[i]), veil_handle_get(t->self, p->weak), r) == VEIL_OK, "links: %s", veil_error());
+  }
+  if (one_in(&t->random, 2)) {
+    shadow_put(t, r);
+  }
 }
 
 static void join(worker *t, place *a, place *b) {
@@ -157,18 +211,32 @@ static void look(worker *t, place *p) {
     if (held->hash != 0 || one_in(&t->random, 4)) {
       hash_check(t, held);
     }
+    shadow_check(t->self, held, "held by a handle");
+    if (one_in(&t->random, 8)) {
+      (held->shadowed ? shadow_remove : shadow_put)(t, held);
+    }
     REQUIRE(held->id == p->id, "links: the handle of record %lu holds %lu", (unsigned long)p->id, (unsigned long)held->id);
   }
   if (p->weak == NULL) {
     return;
   }
-  record *weak = veil_weak_get(t->self, veil_handle_get(t->self, p->weak));
+  void *reference = veil_handle_get(t->self, p->weak);
+  record *told = veil_table_get(t->self, table_of(t->self, by_weak[one_in(&t->random, 2)]), reference);
+  record *weak = veil_weak_get(t->self, reference);
+  REQUIRE(told == NULL || told == weak, "links: a table says %p of a weak reference to %p", (void *)told, (void *)weak);
+  for (int i = 0; i < 2; i++) {
+    told = veil_table_get(t->self, table_of(t->self, by_weak[i]), reference);
+    REQUIRE(told == weak, "links: table %d says %p of a weak reference to %p", i, (void *)told, (void *)weak);
+  }
   REQUIRE(held == NULL || weak == held, "links: a weak reference to record %lu says %p, and the handle %p", (unsigned long)p->id, (void *)weak,
           (void *)held);
   REQUIRE(weak == NULL || !p->gone, "links: a weak reference to record %lu says %p, and said that it is gone", (unsigned long)p->id,
           (void *)weak);
   if (weak != NULL) {
     record_check(weak, "held by nothing");
+    if (held == NULL) {
+      shadow_check(t->self, weak, "held by nothing");
+    }
     REQUIRE(weak->id == p->id, "links: the weak reference to record %lu refers to %lu", (unsigned long)p->id, (unsigned long)weak->id);
     if (held == NULL && one_in(&t->random, 8) && atomic_load(&fate[p->id]) == CANCELLED) {
       p->handle = veil_handle_new(t->self, weak); // brought back
@@ -193,7 +261,7 @@ static void cancel(worker *t, place *p) {
 
 void links_random(worker *t) {
   place *mine = places[t->index % OWNERS], *p = &mine[below(&t->random, PLACES)];
-  switch (below(&t->random, 9)) {
+  switch (below(&t->random, 10)) {
   case 0:
   case 1:
     fill(t, p);
@@ -213,12 +281,30 @@ void links_random(worker *t) {
   case 6:
     veil_finalizers_run(t->self, 1 + below(&t->random, 20));
     break;
+  case 7:
+    if (one_in(&t->random, 8)) {
+      shadows_list(t);
+      break;
+    }
+    look(t, p);
+    break;
   default:
     look(t, p);
   }
 }
 
-void links_open(rng *r) {
+static veil_handle *table_make(veil_thread *self, veil_table_kind kind) {
+  veil_table *table = veil_table_new(self, kind);
+  REQUIRE(table != NULL, "links: %s", veil_error());
+  veil_handle *handle = veil_handle_new(self, table);
+  REQUIRE(handle != NULL, "links: %s", veil_error());
+  return handle;
+}
+
+void links_open(worker *t, rng *r) {
+  shadows = table_make(t->self, VEIL_WEAK_KEYS);
+  by_weak[0] = table_make(t->self, VEIL_WEAK_VALUES);
+  by_weak[1] = table_make(t->self, VEIL_WEAK_BOTH);
   if (one_in(r, 2)) {
     REQUIRE(veil_finalizers_start(heap) == VEIL_OK, "links: %s", veil_error());
   }

@@ -223,7 +223,7 @@ int main(int argc, char **argv) {
   worker main_worker = {.index = 999, .random = {rng_next(&r)}};
   worker_attach(&main_worker);
   worlds_open(&main_worker, &r);
-  links_open(&(rng){cfg.seed ^ 0x6c696e6b73});
+  links_open(&main_worker, &(rng){cfg.seed ^ 0x6c696e6b73});
   storm_start(&main_worker);
   system_open(); // its thread blocks the storm's signals, as this one does now
   worker_detach(&main_worker);

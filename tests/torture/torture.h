@@ -192,7 +192,7 @@ static inline __attribute__((always_inline)) void bracket_end(worker *t) {
 }
 
 // ---- links.c
-void links_open(rng *r);
+void links_open(worker *t, rng *r);
 void links_random(worker *t); // something with a handle, a weak reference or a finalizer
 void links_close(worker *t);  // the last thread
 unsigned long links_finalized(void);
