@@ -41,7 +41,10 @@ typedef enum gc_layout {
   GC_LAYOUT_MAP,     // plain pointers at offsets
   GC_LAYOUT_TAGGED,  // words at offsets that decode by the type's encoding
   GC_LAYOUT_TRACE,   // by callback
+  GC_LAYOUT_FLEXIBLE, // an array with a part of its own before its elements; slots in either
 } gc_layout;
+
+enum { GC_FIXED_PLAIN = 1 }; // in a slot's offset in that part: a plain pointer, whatever the encoding
 
 typedef struct gc_visitor gc_visitor;
 typedef void gc_trace_fn(const void *object, const void *alias, size_t length, size_t slots_base, size_t slots_limit,
@@ -59,6 +62,11 @@ typedef struct gc_type {
   gc_trace_fn *trace;
   uint32_t count;     // slots per object or element
   const size_t *offsets;
+  // Of arrays with a part of their own before the elements (for which all of the above holds).
+  uint32_t fixed;     // bytes of that part; 0: none
+  uint32_t fixed_count;
+  const size_t *fixed_offsets; // of its slots, with GC_FIXED_PLAIN
+  bool dense;         // each element is a plain pointer
 } gc_type;
 
 extern AO_t gc_types_boxed;         // 1: some type has references with tags in the high 16 bits
@@ -99,8 +107,8 @@ static inline size_t gc_header_bytes(uint64_t header) { return header & GC_ARRAY
 
 // Bytes of the object itself. `header` is that of an object.
 static inline size_t gc_data_bytes(gc_cell cell, uint64_t header) {
-  size_t size = gc_type_at(gc_header_type(header))->size;
-  return header & GC_ARRAY ? gc_cell_length(cell) * size : size;
+  const gc_type *type = gc_type_at(gc_header_type(header));
+  return header & GC_ARRAY ? type->fixed + gc_cell_length(cell) * type->size : type->size;
 }
 
 // The cell's size in bytes. `header` is not zero.
@@ -111,7 +119,7 @@ static inline size_t gc_cell_size(gc_cell cell, uint64_t header) {
   }
   const gc_type *type = gc_type_at(id);
   size_t extra = header & GC_EXTRA ? GC_UNIT : 0;
-  return extra + (header & GC_ARRAY ? gc_round_cell(16 + gc_cell_length(cell) * type->size) : type->cell);
+  return extra + (header & GC_ARRAY ? gc_round_cell(16 + type->fixed + gc_cell_length(cell) * type->size) : type->cell);
 }
 
 // What an object's next copy needs beside its cell, to keep its hash.

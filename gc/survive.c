@@ -213,8 +213,14 @@ void gc_minor_cell(gc_minor *minor, gc_cell cell, uint64_t header, char *base, c
   }
   const gc_type *type = gc_type_at(gc_header_type(header));
   char *data = cell.alias + gc_header_bytes(header);
-  if (type->layout == GC_LAYOUT_DENSE) {
-    char *end = data + gc_data_bytes(cell, header);
+  bool dense = type->layout == GC_LAYOUT_DENSE;
+  if (type->layout == GC_LAYOUT_FLEXIBLE && type->dense) {
+    gc_fixed_visit(type, data, base, limit, slot_forward, minor);
+    data += type->fixed;
+    dense = true;
+  }
+  if (dense) {
+    char *end = cell.alias + gc_header_bytes(header) + gc_data_bytes(cell, header);
     data = data > base ? data : base;
     plain_slots(minor, (AO_t volatile *)data, (AO_t volatile *)(end < limit ? end : limit));
   } else if (type->layout == GC_LAYOUT_MAP && !(header & GC_ARRAY) && data >= base && data + type->size <= limit) {

@@ -134,6 +134,9 @@ static void *allocate(rt_thread *self, const gc_wanted *want) {
 
 RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {
   rt_thread *self = rt_self_use(open, "veil_new");
+  if (type->fixed != NULL) {
+    vm_fatal("veil_new: %s is a flexible array: use veil_new_flexible, which takes a length", type->name);
+  }
   if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
     rt_type_register(self, type);
   }
@@ -142,10 +145,10 @@ RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {
 }
 
 static void *array_allocate(rt_thread *self, veil_type *type, size_t length, bool raw) {
-  if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
+  if (at_load_acquire((AO_t volatile *)&type->array_header) == 0) {
     rt_type_register(self, type);
   }
-  size_t bytes;
+  size_t bytes, fixed = type->fixed != NULL ? type->fixed->offsets[0] : 0;
   if (__builtin_mul_overflow(length, type->size, &bytes) || bytes > SIZE_MAX / 4) {
     if (self->heap->options.oom == VEIL_OOM_NULL) {
       rt_error_set("out of memory: an array of %zu elements of %zu bytes overflows", length, type->size);
@@ -153,12 +156,24 @@ static void *array_allocate(rt_thread *self, veil_type *type, size_t length, boo
     }
     vm_fatal("out of memory: an array of %zu elements of %zu bytes (%s) overflows", length, type->size, type->name);
   }
-  gc_wanted want = {type->array_header, gc_round_cell(16 + bytes), length, raw};
+  gc_wanted want = {type->array_header, gc_round_cell(16 + fixed + bytes), length, raw};
   return allocate(self, &want);
 }
 
 RT_EXPORT void *veil_alloc_array(veil_thread *open, veil_type *type, size_t length) {
-  return array_allocate(rt_self_use(open, "veil_new_array"), type, length, false);
+  rt_thread *self = rt_self_use(open, "veil_new_array");
+  if (type->fixed != NULL) {
+    vm_fatal("veil_new_array: %s is a flexible array: use veil_new_flexible", type->name);
+  }
+  return array_allocate(self, type, length, false);
+}
+
+RT_EXPORT void *veil_alloc_flexible(veil_thread *open, veil_type *type, size_t length) {
+  rt_thread *self = rt_self_use(open, "veil_new_flexible");
+  if (type->fixed == NULL) {
+    vm_fatal("veil_new_flexible: %s is no flexible array (VEIL_TYPE_FLEXIBLE)", type->name);
+  }
+  return array_allocate(self, type, length, false);
 }
 
 RT_EXPORT void *veil_alloc_bytes_raw(veil_thread *open, size_t length) {

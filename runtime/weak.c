@@ -12,7 +12,7 @@ struct veil_weak {
   uint64_t link;
 };
 
-static veil_type weak_type = {"veil_weak", sizeof(struct veil_weak), NULL, 0, NULL, NULL, 0, 0, 0};
+static veil_type weak_type = {"veil_weak", sizeof(struct veil_weak), NULL, 0, NULL, NULL, NULL, 0, 0, 0};
 
 // As the program would read it: what a service has put aside comes back.
 static uint64_t word_before(uintptr_t view, size_t bytes) { return at_load((AO_t volatile *)(view - bytes)); }

@@ -91,6 +91,10 @@ veil_heap *veil_thread_heap(veil_thread *self);
 #define veil_new_bytes(self, n) veil_alloc_array((self), &veil_type_byte_, (n))
 void *veil_alloc_array(veil_thread *self, veil_type *type, size_t length);
 
+// A zeroed T whose last member is an array without a length (VEIL_TYPE_FLEXIBLE), with n elements there.
+#define veil_new_flexible(self, T, n) VEIL_CAST_(T *, veil_alloc_flexible((self), VEIL_TYPE_OF_(T), (n)))
+void *veil_alloc_flexible(veil_thread *self, veil_type *type, size_t length);
+
 // n bytes that the caller is going to write: not zeroed, they may hold bytes of objects of this heap that have died. Spares a large
 // object a pass over its memory. Otherwise as veil_new_bytes.
 #define veil_new_bytes_raw(self, n) veil_alloc_bytes_raw((self), (n))
