@@ -154,16 +154,25 @@ static void medium_begin(gc_heap *heap, char *cell, const gc_wanted *want, size_
   gc_cell_begin(cell, want);
 }
 
+// Blocks are aligned to more than any object is.
+static size_t medium_lead(const gc_alloc_lane *lane, size_t align) { return -(size_t)(lane->cursor + 8) & (align - 1); }
+
 char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want) {
   size_t cell_bytes = want->cell;
   bool leaf = (want->header & GC_LEAF) != 0;
-  if (lane->block == GC_NONE || lane->cursor + cell_bytes > GC_BLOCK - 8) {
+  size_t align = gc_header_align(want->header), lead = medium_lead(lane, align);
+  if (lane->block == GC_NONE || lane->cursor + lead + cell_bytes > GC_BLOCK - 8) {
     if (!lane_block_take(heap, lane, leaf, false)) {
       return NULL;
     }
     lane->cursor = 8;
+    lead = medium_lead(lane, align);
   }
   size_t first = gc_block_page(heap, lane->block);
+  if (lead != 0) { // the tops that say so are raised with the cell's own
+    gc_cell_fill((gc_cell){vm_page_view(heap->region, first) + lane->cursor}, lead);
+    lane->cursor += (uint32_t)lead;
+  }
   char *cell = vm_page_view(heap->region, first) + lane->cursor;
   size_t end = lane->cursor + cell_bytes;
   size_t page = first + (lane->cursor >> heap->page_shift);
@@ -178,6 +187,6 @@ char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want)
     at32_store_release(&heap->top[p], (uint32_t)used | GC_CLOSED);
   }
   lane->cursor = (uint32_t)end;
-  born_count(heap, lane->block, cell_bytes);
+  born_count(heap, lane->block, lead + cell_bytes);
   return cell;
 }

@@ -25,13 +25,16 @@ void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, bool leaf);
 typedef struct gc_wanted {
   uint64_t header;
   size_t cell;   // bytes
-  size_t length; // of an array
+  size_t length; // of an array, or of a leaf object that says it at its end
   bool raw;      // a leaf object whose contents need not be zero
+  bool sized;    // its type is
 } gc_wanted;
 // Makes a cell an object: `cell` is in the view. Its header last.
 static inline void gc_cell_begin(char *cell, const gc_wanted *want) {
   if (want->header & GC_ARRAY) {
     at_store((AO_t volatile *)(cell + 8), want->length);
+  } else if (want->sized) {
+    at_store((AO_t volatile *)(cell + want->cell - 8), want->length);
   }
   at_store_release((AO_t volatile *)cell, want->header);
 }

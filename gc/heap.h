@@ -372,6 +372,7 @@ typedef struct gc_heap {
   // Large objects marked in this cycle, to be scanned; atomic.
   gc_stack large_grey;
   uint32_t volatile *large_head;  // per block of the large zone: the object's first block
+  uint16_t volatile *large_lead;  // per block of the large zone, at an object's first: bytes in front of its cell
   uint32_t volatile *large_scan;  // per block of the large zone: next page to scan (head only)
 
   // Written by the thread that flips or sweeps; read for pacing (atomic words).

@@ -92,8 +92,9 @@ static void place_settle(gc_heap *heap, const place *at) {
 
 // The blocks belong to nobody else, but they hold nothing yet: link first, then the space, the head last, so that nobody finds an object without its
 // header.
-static void place_publish(gc_heap *heap, const place *at, uint64_t header) {
+static void place_publish(gc_heap *heap, const place *at, size_t lead, uint64_t header) {
   uint32_t head = at->run.block;
+  AO_short_store((unsigned short volatile *)&heap->large_lead[head - heap->small_blocks], (unsigned short)lead);
   uint8_t leaf = header & GC_LEAF ? GC_BLOCK_LEAF : 0, young = gc_young_large_born(heap, head, at->pages << heap->page_shift);
   at32_store(&heap->large_scan[head - heap->small_blocks], 0);
   for (uint32_t b = head + at->run.count; b > head; b--) {
@@ -110,7 +111,8 @@ static void place_publish(gc_heap *heap, const place *at, uint64_t header) {
 }
 
 char *gc_alloc_large(gc_heap *heap, const gc_wanted *want) {
-  size_t page_count = (want->cell + 16 + heap->page_size - 1) >> heap->page_shift;
+  size_t align = gc_header_align(want->header), lead = align - 8; // in front of the cell
+  size_t page_count = (lead + want->cell + 8 + heap->page_size - 1) >> heap->page_shift;
   size_t bytes = page_count << heap->page_shift;
   size_t block_count = (bytes + GC_BLOCK - 1) >> GC_BLOCK_SHIFT;
   if (block_count > heap->blocks - heap->small_blocks || !gc_may_allocate(heap, bytes)) {
@@ -126,10 +128,10 @@ char *gc_alloc_large(gc_heap *heap, const gc_wanted *want) {
     return NULL;
   }
   place_clear(heap, &at, want->raw);
-  char *cell = vm_page_view(heap->region, at.page) + 8;
+  char *cell = vm_page_view(heap->region, at.page) + lead;
   gc_cell_begin(cell, want);
   place_settle(heap, &at);
-  place_publish(heap, &at, want->header);
+  place_publish(heap, &at, lead, want->header);
   at_add(&heap->large_bytes, bytes);
   at_add(&heap->born_bytes, bytes);
   at_add(&heap->allocated_bytes, bytes);

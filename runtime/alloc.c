@@ -54,19 +54,25 @@ static char *cell_try(rt_thread *self, const gc_wanted *want) {
   if (want->cell > GC_MEDIUM_MAX) {
     return gc_alloc_large(gc, want);
   }
-  if (want->cell > GC_SMALL_MAX) {
+  size_t align = gc_header_align(want->header);
+  if (want->cell > GC_SMALL_MAX || align == GC_ALIGN_MOST) { // a buffer may be no longer than a page, where such an object has no place
     return gc_alloc_medium(gc, &self->medium[leaf], want);
   }
   veil_tlab *tlab = &self->open.tlab[leaf];
-  if ((size_t)(tlab->limit - tlab->free) < want->cell) {
+  size_t lead = gc_align_lead(tlab->free, align);
+  if ((size_t)(tlab->limit - tlab->free) < lead + want->cell) {
     char *base, *limit;
-    if (!gc_alloc_buffer(gc, &self->lane[leaf], leaf, want->cell, &base, &limit)) {
+    if (!gc_alloc_buffer(gc, &self->lane[leaf], leaf, want->cell + align - GC_UNIT, &base, &limit)) {
       return NULL;
     }
     self->tlab_start[leaf] = base;
     *tlab = (veil_tlab){base, limit};
+    lead = gc_align_lead(base, align);
   }
-  char *cell = tlab->free;
+  if (lead != 0) {
+    gc_cell_fill((gc_cell){tlab->free}, lead);
+  }
+  char *cell = tlab->free + lead;
   tlab->free = cell + want->cell;
   gc_cell_begin(cell, want);
   return cell;
@@ -140,7 +146,41 @@ RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {
   if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
     rt_type_register(self, type);
   }
-  gc_wanted want = {type->header, gc_round_cell(8 + type->size), 1, false};
+  gc_wanted want = {type->header, gc_round_cell(8 + type->size), 1, false, false};
+  return allocate(self, &want);
+}
+
+static uint64_t aligned(uint64_t header, size_t alignment, const char *function) {
+  if (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > GC_ALIGN_MOST) {
+    vm_fatal("%s: %zu is no alignment: a power of two up to %d is", function, alignment, (int)GC_ALIGN_MOST);
+  }
+  return alignment > GC_UNIT ? gc_header_aligned(header, alignment) : header;
+}
+
+RT_EXPORT void *veil_alloc_aligned(veil_thread *open, veil_type *type, size_t alignment) {
+  rt_thread *self = rt_self_use(open, "veil_new_aligned");
+  if (type->fixed != NULL) {
+    vm_fatal("veil_new_aligned: %s is a flexible array, which cannot be aligned", type->name);
+  }
+  if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
+    rt_type_register(self, type);
+  }
+  gc_wanted want = {aligned(type->header, alignment, "veil_new_aligned"), gc_round_cell(8 + type->size), 1, false, false};
+  return allocate(self, &want);
+}
+
+RT_EXPORT void *veil_alloc_bytes_aligned(veil_thread *open, size_t length, size_t alignment) {
+  rt_thread *self = rt_self_use(open, "veil_new_bytes_aligned");
+  uint64_t bits = aligned(0, alignment, "veil_new_bytes_aligned");
+  gc_wanted want = {.length = length, .sized = true};
+  if (!rt_type_sized(self, &want)) {
+    if (self->heap->options.oom == VEIL_OOM_NULL) {
+      rt_error_set("out of memory: %zu aligned bytes are too many for one object", length);
+      return NULL;
+    }
+    vm_fatal("out of memory: %zu aligned bytes are too many for one object", length);
+  }
+  want.header |= bits;
   return allocate(self, &want);
 }
 
@@ -156,7 +196,7 @@ static void *array_allocate(rt_thread *self, veil_type *type, size_t length, boo
     }
     vm_fatal("out of memory: an array of %zu elements of %zu bytes (%s) overflows", length, type->size, type->name);
   }
-  gc_wanted want = {type->array_header, gc_round_cell(16 + fixed + bytes), length, raw};
+  gc_wanted want = {type->array_header, gc_round_cell(16 + fixed + bytes), length, raw, false};
   return allocate(self, &want);
 }
 
@@ -188,5 +228,8 @@ RT_EXPORT size_t veil_length(veil_heap *heap, const void *object) {
   // Through the view: this is the program's own access, and may trap like one.
   gc_cell cell = {gc_ref_cell(gc, (gc_ref){(uintptr_t)object}).alias - gc->delta};
   uint64_t header = gc_header_load(cell);
-  return header & GC_ARRAY ? gc_cell_length(cell) : 1;
+  if (header & GC_ARRAY) {
+    return gc_cell_length(cell);
+  }
+  return gc_type_at(gc_header_type(header))->sized ? gc_data_bytes(cell, header) : 1;
 }

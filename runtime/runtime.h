@@ -348,5 +348,7 @@ void rt_thread_free(rt_thread *t); // that is gone
 
 // ---- type.c
 void rt_type_register(rt_thread *self, veil_type *type);
+// Leaf objects of want->length bytes that say so at their end: their header and cell. False: there can be none so long. Not in a critical section.
+bool rt_type_sized(rt_thread *self, gc_wanted *want);
 
 #endif

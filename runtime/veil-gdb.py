@@ -209,7 +209,7 @@ class Heap:
             return None
         if block >= self.small_blocks:
             head = int(self.gc["large_head"][block - self.small_blocks])
-            cell = self.base + (head << GC_BLOCK_SHIFT) + 8
+            cell = self.base + (head << GC_BLOCK_SHIFT) + int(self.gc["large_lead"][head - self.small_blocks])
             header = word_at(cell + self.delta)
             inside = header != 0 and cell <= address < cell + self.cell_size(cell, header)
             return Object(self, cell, header) if inside else None
@@ -244,14 +244,18 @@ class Object:
         self.type = heap.type_of(header)
         self.start = cell + (16 if header & GC_ARRAY else 8)
         self.length = word_at(cell + 8 + heap.delta) if header & GC_ARRAY else None
+        self.sized = word_at(cell + int(self.type["cell"]) - 8 + heap.delta) if self.type["sized"] else None
 
     def bytes(self):
+        if self.sized is not None:
+            return self.sized
         size = int(self.type["size"])
         return size if self.length is None else int(self.type["fixed"]) + size * self.length
 
     def title(self):
         name = self.type["name"].string()
-        return name if self.length is None else "%s[%d]" % (name, self.length)
+        length = self.length if self.sized is None else self.sized
+        return name if length is None else "%s[%d]" % (name, length)
 
     def slots(self):
         """Offsets of the slots, as far as the type tells, and whether each is a plain pointer whatever the encoding."""

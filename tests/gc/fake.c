@@ -144,7 +144,7 @@ uint64_t fake_header(fake_type *type, bool array) {
 }
 
 static void *allocate(fake *f, uint64_t header, size_t cell_bytes, size_t length, bool raw) {
-  gc_wanted want = {header, cell_bytes, length, raw};
+  gc_wanted want = {header, cell_bytes, length, raw, false};
   fake_mutator *m = &f->mutator[f->now];
   bool leaf = (header & GC_LEAF) != 0;
   char *cell;
