@@ -13,7 +13,7 @@
 #include "gc/young.h"
 
 // Memory that large objects have left makes room (gc.kept), or that the nursery does not use.
-static uint32_t block_take(gc_heap *heap) {
+uint32_t gc_alloc_block(gc_heap *heap) {
   gc_kept_yield(heap);
   uint32_t block = gc_block_take_open(heap);
   while (block == GC_NONE && (gc_kept_bytes(heap) != 0 || at_load(&heap->young_free.count) != 0) && gc_free_memory(heap, GC_BLOCK)) {
@@ -22,14 +22,23 @@ static uint32_t block_take(gc_heap *heap) {
   return block;
 }
 
+static void lane_set(gc_alloc_lane *lane, uint32_t block) {
+  lane->block = block;
+  lane->cursor = 0;
+}
+
 static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool partial) {
+  if (lane->reserve != NULL) {
+    lane_set(lane, gc_reserve_block(heap, lane->reserve, leaf));
+    return true;
+  }
   if (!gc_young_is_on(heap)) {
     gc_nursery_look(heap);
   }
   if (gc_young_is_on(heap) && gc_may_allocate(heap, GC_BLOCK)) {
     uint32_t young = gc_young_take(heap, leaf, partial);
     if (young != GC_NONE) {
-      *lane = (gc_alloc_lane){young, 0};
+      lane_set(lane, young);
       return true;
     }
     at_add(&heap->young_taken, 1); // the zone is full: what is born elsewhere meanwhile counts too
@@ -39,7 +48,7 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool 
     if (!gc_may_allocate(heap, GC_BLOCK)) {
       return false;
     }
-    block = block_take(heap);
+    block = gc_alloc_block(heap);
     if (block == GC_NONE) {
       return false;
     }
@@ -47,7 +56,7 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool 
       gc_block_leaf(heap, block);
     }
   }
-  *lane = (gc_alloc_lane){block, 0};
+  lane_set(lane, block);
   return true;
 }
 

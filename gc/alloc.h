@@ -8,6 +8,13 @@
 
 enum { GC_GAP_MIN = 256 }; // bytes of free space between objects that are worth a buffer
 
+// A block for a mutator, accessible, with stale contents; GC_NONE: not now.
+uint32_t gc_alloc_block(gc_heap *heap);
+// One of those that are set aside. There has to be one.
+uint32_t gc_reserve_block(gc_heap *heap, gc_reserve *reserve, bool leaf);
+// A run of the large zone is set aside. False: not now.
+bool gc_large_reserve(gc_heap *heap, gc_reserve *reserve, uint32_t blocks);
+
 // Whether a mutator may have `bytes` more: what the cycle under way, or the next, still needs for copies is kept back.
 bool gc_may_allocate(const gc_heap *heap, size_t bytes);
 

@@ -43,6 +43,13 @@ char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want)
 // The same for a large one.
 char *gc_alloc_large(gc_heap *heap, const gc_wanted *want);
 
+// Sets so many blocks aside, and so many of the large zone, one behind the other. False: not now, and nothing is. From here to gc_reserve_give the caller is not stopped.
+bool gc_reserve_take(gc_heap *heap, gc_reserve *reserve, size_t blocks, size_t large_blocks);
+// What was not used goes back.
+void gc_reserve_give(gc_heap *heap, gc_reserve *reserve);
+// A large object from what is set aside.
+char *gc_reserve_large(gc_heap *heap, gc_reserve *reserve, const gc_wanted *want);
+
 // ---- Cycles.
 // With the world stopped, in phase GC_IDLE: swaps the spaces, makes pages grey. Nobody scans yet.
 void gc_flip_stopped(gc_heap *heap);

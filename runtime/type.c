@@ -7,6 +7,7 @@
 #include <string.h>
 #include "gc/visitor.h"
 #include "runtime/runtime.h"
+#include "vm/os.h"
 
 RT_EXPORT veil_type veil_type_pointer_ = {"pointer", 8, (const size_t[]){0}, 1, NULL, NULL, NULL, 0, 0, 0};
 RT_EXPORT veil_type veil_type_byte_ = {"byte", 1, NULL, 0, NULL, NULL, NULL, 0, 0, 0};
@@ -94,12 +95,24 @@ static bool same_layout(const gc_type *a, const gc_type *b) {
 
 // A copy of our own: the description may lie in a library that is unloaded later. Made before the critical section: malloc's locks may be
 // held by a thread that a stop has caught (rt.critical).
+// In a critical section of the program's, too: then from the system, and for good.
+static void *description_take(size_t bytes, const char *name) {
+  void *at = rt_section_any() ? os_map_private(bytes) : calloc(1, bytes);
+  if (at == NULL) {
+    vm_fatal("type %s: no memory to register it", name);
+  }
+  return at;
+}
+
+static void description_free(void *at) {
+  if (!rt_section_any()) {
+    free(at);
+  } // else some page may be lost, once
+}
+
 static struct known *known_make(const veil_type *type) {
   size_t count = type->pointer_count, fixed_count = type->fixed != NULL ? type->fixed->count - 1 : 0, name_bytes = strlen(type->name) + 1;
-  struct known *made = calloc(1, sizeof *made + (count + fixed_count) * sizeof made->offsets[0] + name_bytes);
-  if (made == NULL) {
-    vm_fatal("type %s: no memory to register it", type->name);
-  }
+  struct known *made = description_take(sizeof *made + (count + fixed_count) * sizeof made->offsets[0] + name_bytes, type->name);
   made->type = (gc_type){
       .name = memcpy(made->offsets + count + fixed_count, type->name, name_bytes),
       .size = (uint32_t)type->size,
@@ -166,7 +179,7 @@ void rt_type_register(rt_thread *self, veil_type *type) {
   pthread_mutex_unlock(&types_lock);
   rt_leave(self);
   if (found != made) {
-    free(made);
+    description_free(made);
   }
 }
 
@@ -189,10 +202,7 @@ static unsigned sized_kind(size_t *cell) {
 }
 
 static void sized_register(rt_thread *self, unsigned kind, size_t cell) {
-  gc_type *type = calloc(1, sizeof *type);
-  if (type == NULL) {
-    vm_fatal("type byte: no memory to register it");
-  }
+  gc_type *type = description_take(sizeof *type, "byte");
   *type = (gc_type){.name = "byte", .size = (uint32_t)(cell - 16), .cell = (uint32_t)cell, .layout = GC_LAYOUT_LEAF, .sized = true};
   rt_enter(self);
   pthread_mutex_lock(&types_lock);
@@ -207,7 +217,7 @@ static void sized_register(rt_thread *self, unsigned kind, size_t cell) {
   pthread_mutex_unlock(&types_lock);
   rt_leave(self);
   if (!first) {
-    free(type);
+    description_free(type);
   }
 }
 
