@@ -181,7 +181,7 @@ void *fake_new(fake *f, fake_type *type) {
 
 void *fake_array(fake *f, fake_type *type, size_t length) {
   type_use(type);
-  return allocate(f, fake_header(type, true), gc_round_cell(16 + length * type->type.size), length, false);
+  return allocate(f, fake_header(type, true), gc_round_cell(16 + type->type.fixed + length * type->type.size), length, false);
 }
 
 void *fake_array_raw(fake *f, fake_type *type, size_t length) {
