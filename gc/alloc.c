@@ -13,7 +13,7 @@
 #include "gc/young.h"
 
 // Memory that large objects have left makes room (gc.kept), or that the nursery does not use.
-static uint32_t block_take(gc_heap *heap) {
+uint32_t gc_alloc_block(gc_heap *heap) {
   gc_kept_yield(heap);
   uint32_t block = gc_block_take_open(heap);
   while (block == GC_NONE && (gc_kept_bytes(heap) != 0 || at_load(&heap->young_free.count) != 0) && gc_free_memory(heap, GC_BLOCK)) {
@@ -22,14 +22,23 @@ static uint32_t block_take(gc_heap *heap) {
   return block;
 }
 
+static void lane_set(gc_alloc_lane *lane, uint32_t block) {
+  lane->block = block;
+  lane->cursor = 0;
+}
+
 static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool partial) {
+  if (lane->reserve != NULL) {
+    lane_set(lane, gc_reserve_block(heap, lane->reserve, leaf));
+    return true;
+  }
   if (!gc_young_is_on(heap)) {
     gc_nursery_look(heap);
   }
   if (gc_young_is_on(heap) && gc_may_allocate(heap, GC_BLOCK)) {
     uint32_t young = gc_young_take(heap, leaf, partial);
     if (young != GC_NONE) {
-      *lane = (gc_alloc_lane){young, 0};
+      lane_set(lane, young);
       return true;
     }
     at_add(&heap->young_taken, 1); // the zone is full: what is born elsewhere meanwhile counts too
@@ -39,7 +48,7 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool 
     if (!gc_may_allocate(heap, GC_BLOCK)) {
       return false;
     }
-    block = block_take(heap);
+    block = gc_alloc_block(heap);
     if (block == GC_NONE) {
       return false;
     }
@@ -47,7 +56,7 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool 
       gc_block_leaf(heap, block);
     }
   }
-  *lane = (gc_alloc_lane){block, 0};
+  lane_set(lane, block);
   return true;
 }
 
@@ -154,16 +163,25 @@ static void medium_begin(gc_heap *heap, char *cell, const gc_wanted *want, size_
   gc_cell_begin(cell, want);
 }
 
+// Blocks are aligned to more than any object is.
+static size_t medium_lead(const gc_alloc_lane *lane, size_t align) { return -(size_t)(lane->cursor + 8) & (align - 1); }
+
 char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want) {
   size_t cell_bytes = want->cell;
   bool leaf = (want->header & GC_LEAF) != 0;
-  if (lane->block == GC_NONE || lane->cursor + cell_bytes > GC_BLOCK - 8) {
+  size_t align = gc_header_align(want->header), lead = medium_lead(lane, align);
+  if (lane->block == GC_NONE || lane->cursor + lead + cell_bytes > GC_BLOCK - 8) {
     if (!lane_block_take(heap, lane, leaf, false)) {
       return NULL;
     }
     lane->cursor = 8;
+    lead = medium_lead(lane, align);
   }
   size_t first = gc_block_page(heap, lane->block);
+  if (lead != 0) { // the tops that say so are raised with the cell's own
+    gc_cell_fill((gc_cell){vm_page_view(heap->region, first) + lane->cursor}, lead);
+    lane->cursor += (uint32_t)lead;
+  }
   char *cell = vm_page_view(heap->region, first) + lane->cursor;
   size_t end = lane->cursor + cell_bytes;
   size_t page = first + (lane->cursor >> heap->page_shift);
@@ -178,6 +196,6 @@ char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want)
     at32_store_release(&heap->top[p], (uint32_t)used | GC_CLOSED);
   }
   lane->cursor = (uint32_t)end;
-  born_count(heap, lane->block, cell_bytes);
+  born_count(heap, lane->block, lead + cell_bytes);
   return cell;
 }

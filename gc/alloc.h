@@ -8,6 +8,13 @@
 
 enum { GC_GAP_MIN = 256 }; // bytes of free space between objects that are worth a buffer
 
+// A block for a mutator, accessible, with stale contents; GC_NONE: not now.
+uint32_t gc_alloc_block(gc_heap *heap);
+// One of those that are set aside. There has to be one.
+uint32_t gc_reserve_block(gc_heap *heap, gc_reserve *reserve, bool leaf);
+// A run of the large zone is set aside. False: not now.
+bool gc_large_reserve(gc_heap *heap, gc_reserve *reserve, uint32_t blocks);
+
 // Whether a mutator may have `bytes` more: what the cycle under way, or the next, still needs for copies is kept back.
 bool gc_may_allocate(const gc_heap *heap, size_t bytes);
 
@@ -37,7 +44,8 @@ void gc_claims_drop(gc_heap *heap, size_t page, size_t count);
 bool gc_discarding(void);
 
 static inline size_t gc_large_pages(const gc_heap *heap, gc_cell cell, uint64_t header) {
-  return (gc_cell_size(cell, header) + 16 + heap->page_size - 1) >> heap->page_shift;
+  size_t from = gc_view_of(heap, cell.alias) & (GC_BLOCK - 1); // it begins in its first block
+  return (from + gc_cell_size(cell, header) + 8 + heap->page_size - 1) >> heap->page_shift;
 }
 
 // Pages come into use whose contents are as they were: news all the same to who knew them when they were free.
@@ -67,7 +75,8 @@ static inline uint32_t gc_large_head(const gc_heap *heap, uint32_t block) {
   return at32_load(&heap->large_head[block - heap->small_blocks]);
 }
 static inline gc_cell gc_large_cell(const gc_heap *heap, uint32_t head) {
-  return (gc_cell){(char *)heap->base + heap->delta + ((size_t)head << GC_BLOCK_SHIFT) + 8};
+  unsigned lead = AO_short_load((unsigned short volatile *)&heap->large_lead[head - heap->small_blocks]);
+  return (gc_cell){(char *)heap->base + heap->delta + ((size_t)head << GC_BLOCK_SHIFT) + lead};
 }
 
 // The first cell that starts in a page: behind the object that covers its beginning, if one does.

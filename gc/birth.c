@@ -74,30 +74,48 @@ static void block_leave(gc_minor *minor, const gc_birth *birth, bool leaf) {
   gc_crew_open(minor);
 }
 
-char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, size_t bytes) {
+// Where the block ends; NULL: there is none.
+static char *block_limit(const gc_heap *heap, const gc_birth *birth) {
+  return birth->block != GC_NONE ? gc_block_alias(heap, birth->block) + GC_BLOCK : NULL;
+}
+
+// Goes on at the beginning of the next page, if a page has room enough, or of another block. False: no memory.
+static bool move_on(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, bool page_will_do) {
   gc_heap *heap = minor->heap;
+  char *limit = block_limit(heap, birth);
+  page_close(heap, birth);
+  if (limit != NULL && page_will_do && birth->end + 8 < limit) {
+    page_open(heap, birth, birth->end + 16);
+    return true;
+  }
+  uint32_t next = block_next(minor, leaf, promote);
+  if (next == GC_NONE) {
+    return false;
+  }
+  block_leave(minor, birth, leaf);
+  birth->block = next;
+  page_open(heap, birth, gc_block_alias(heap, next) + 8);
+  birth->scan = birth->free;
+  return true;
+}
+
+// A cell that may cross pages, where the block has room for it.
+static char *crossing_take(gc_heap *heap, gc_birth *birth, size_t bytes) {
+  char *cell = birth->free;
+  gc_cell_fill((gc_cell){cell}, bytes); // until it has its header: other workers walk these pages by their tops
+  cell_cross(heap, birth, cell, bytes);
+  return cell;
+}
+
+char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, size_t bytes) {
   for (;;) {
-    char *limit = birth->block != GC_NONE ? gc_block_alias(heap, birth->block) + GC_BLOCK : NULL;
+    char *limit = block_limit(minor->heap, birth);
     if (limit != NULL && bytes > GC_SMALL_MAX && birth->free + bytes <= limit - 8) {
-      char *cell = birth->free;
-      gc_cell_fill((gc_cell){cell}, bytes); // until it has its header: other workers walk these pages by their tops
-      cell_cross(heap, birth, cell, bytes);
-      return cell;
+      return crossing_take(minor->heap, birth, bytes);
     }
-    page_close(heap, birth);
-    if (limit != NULL && bytes <= GC_SMALL_MAX && birth->end + 8 < limit) {
-      page_open(heap, birth, birth->end + 16);
-      birth->free += bytes;
-      return birth->free - bytes;
-    }
-    uint32_t next = block_next(minor, leaf, promote);
-    if (next == GC_NONE) {
+    if (!move_on(minor, birth, leaf, promote, bytes <= GC_SMALL_MAX)) {
       return NULL;
     }
-    block_leave(minor, birth, leaf);
-    birth->block = next;
-    page_open(heap, birth, gc_block_alias(heap, next) + 8);
-    birth->scan = birth->free;
     if (birth->free + bytes <= birth->end) {
       birth->free += bytes;
       return birth->free - bytes;
@@ -105,8 +123,31 @@ char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, bool leaf, bool promo
   }
 }
 
-void gc_birth_return(gc_birth *birth, char *cell, size_t bytes) {
-  if (bytes <= GC_SMALL_MAX && birth->free == cell + bytes) {
+char *gc_birth_take_aligned(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, size_t bytes, size_t align) {
+  gc_heap *heap = minor->heap;
+  bool in_page = bytes <= GC_SMALL_MAX && align < heap->page_size; // as gc_place_find_aligned
+  for (;;) {
+    char *limit = block_limit(heap, birth);
+    size_t lead = gc_align_lead(birth->free, align);
+    if (limit != NULL && birth->free + lead + bytes <= (in_page ? birth->end : limit - 8)) {
+      if (lead != 0) {
+        gc_cell_fill((gc_cell){birth->free}, lead);
+        birth->free += lead;
+      }
+      if (!in_page) {
+        return crossing_take(heap, birth, bytes);
+      }
+      birth->free += bytes;
+      return birth->free - bytes;
+    }
+    if (!move_on(minor, birth, leaf, promote, in_page)) {
+      return NULL;
+    }
+  }
+}
+
+void gc_birth_return(const gc_heap *heap, gc_birth *birth, char *cell, size_t bytes) {
+  if (bytes <= GC_SMALL_MAX && birth->free == cell + bytes && page_of(heap, cell) == page_of(heap, birth->free - 8)) {
     birth->free = cell;
   } else {
     gc_cell_fill((gc_cell){cell}, bytes);

@@ -122,6 +122,21 @@ bool gc_place_find_slow(gc_heap *heap, gc_copier *copier, bool leaf, size_t byte
   return true;
 }
 
+bool gc_place_find_aligned(gc_heap *heap, gc_copier *copier, bool leaf, size_t bytes, size_t align, gc_place *place) {
+  // One that is aligned to pages has its header at the end of the page before: it crosses, however small it is.
+  size_t room = align >= heap->page_size && bytes <= GC_SMALL_MAX ? GC_SMALL_MAX + GC_UNIT : bytes;
+  while (gc_place_find(heap, copier, leaf, room, place)) {
+    size_t lead = gc_align_lead(place->cell.alias, align);
+    if (lead == 0) {
+      return true;
+    }
+    gc_before_write(heap, place->cell.alias, 8);
+    gc_cell_fill(place->cell, lead);
+    gc_cell_claim(heap, copier, leaf, place, lead); // in vain if the page was closed meanwhile: then in the next one
+  }
+  return false;
+}
+
 // It crosses pages.
 bool gc_cell_claim_slow(gc_heap *heap, gc_copier *copier, bool leaf, const gc_place *place, size_t bytes) {
   size_t end = place->offset + bytes;

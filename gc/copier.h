@@ -26,6 +26,9 @@ static inline bool gc_place_find(gc_heap *heap, gc_copier *copier, bool leaf, si
   return gc_place_find_slow(heap, copier, leaf, bytes, place);
 }
 
+// The same for an object that is aligned; what has to lie in front of it has become filler.
+bool gc_place_find_aligned(gc_heap *heap, gc_copier *copier, bool leaf, size_t bytes, size_t align, gc_place *place);
+
 // Advances `top` over the cell, whose contents are complete. False: the page was closed meanwhile; the cell is lost, find
 // another place (edge OPEN → OPEN, or FREE → GREY for the further pages of a cell that crosses).
 bool gc_cell_claim_slow(gc_heap *heap, gc_copier *copier, bool leaf, const gc_place *place, size_t bytes);
@@ -37,11 +40,6 @@ static inline bool gc_cell_claim(gc_heap *heap, gc_copier *copier, bool leaf, co
 
 // The copy was not wanted: another thread's counts. Takes the cell back, or makes it filler.
 void gc_cell_return(gc_heap *heap, bool leaf, const gc_place *place, size_t bytes);
-
-// Makes a cell filler: no object, no slots.
-static inline void gc_cell_fill(gc_cell cell, size_t bytes) {
-  at_store_release((AO_t volatile *)cell.alias, gc_header_make(GC_FILLER, false, true) | bytes / GC_UNIT);
-}
 
 // From-space is not written any more but for headers, and for slots of kept pages that are being scanned: a copy that takes
 // some of these old and some new is as good, since it is scanned again. TSan cannot know that.

@@ -151,7 +151,10 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
   gc_before_read(heap, cell.alias, bytes);
   for (;;) {
     gc_place place;
-    if (!gc_place_find(heap, copier, leaf, room, &place)) {
+    bool found = __builtin_expect((header & GC_ALIGN_MASK) != 0, 0)
+                     ? gc_place_find_aligned(heap, copier, leaf, room, gc_header_align(header), &place)
+                     : gc_place_find(heap, copier, leaf, room, &place);
+    if (!found) {
       return stay(heap, cell, block, leaf);
     }
     gc_before_write(heap, place.cell.alias, room);

@@ -25,13 +25,16 @@ void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, bool leaf);
 typedef struct gc_wanted {
   uint64_t header;
   size_t cell;   // bytes
-  size_t length; // of an array
+  size_t length; // of an array, or of a leaf object that says it at its end
   bool raw;      // a leaf object whose contents need not be zero
+  bool sized;    // its type is
 } gc_wanted;
 // Makes a cell an object: `cell` is in the view. Its header last.
 static inline void gc_cell_begin(char *cell, const gc_wanted *want) {
   if (want->header & GC_ARRAY) {
     at_store((AO_t volatile *)(cell + 8), want->length);
+  } else if (want->sized) {
+    at_store((AO_t volatile *)(cell + want->cell - 8), want->length);
   }
   at_store_release((AO_t volatile *)cell, want->header);
 }
@@ -39,6 +42,13 @@ static inline void gc_cell_begin(char *cell, const gc_wanted *want) {
 char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want);
 // The same for a large one.
 char *gc_alloc_large(gc_heap *heap, const gc_wanted *want);
+
+// Sets so many blocks aside, and so many of the large zone, one behind the other. False: not now, and nothing is. From here to gc_reserve_give the caller is not stopped.
+bool gc_reserve_take(gc_heap *heap, gc_reserve *reserve, size_t blocks, size_t large_blocks);
+// What was not used goes back.
+void gc_reserve_give(gc_heap *heap, gc_reserve *reserve);
+// A large object from what is set aside.
+char *gc_reserve_large(gc_heap *heap, gc_reserve *reserve, const gc_wanted *want);
 
 // ---- Cycles.
 // With the world stopped, in phase GC_IDLE: swaps the spaces, makes pages grey. Nobody scans yet.

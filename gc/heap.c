@@ -58,6 +58,7 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->spared, heap->small_blocks * 4ull},  {&heap->veiled, heap->small_blocks},
       {&heap->top, pages * 4},             {&heap->cover, pages * 2},
       {&heap->large_head, large * 4ull},   {&heap->large_scan, large * 4ull},
+      {&heap->large_lead, large * 2ull},
       {&heap->large_size, large * 8ull},   {&heap->pins, heap->pin_limit * sizeof(gc_cell)},
       {&heap->trim, heap->small_blocks / (VM_HUGE / GC_BLOCK) * 4ull},
       {&heap->runs.length, large * 4ull},  {&heap->runs.pages, large * 4ull},

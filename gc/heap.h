@@ -83,10 +83,17 @@ typedef struct gc_copier {
   char pad[64];
 } gc_copier;
 
+// What is set aside for a mutator that is not going to wait (reserve.c). Its own.
+typedef struct gc_reserve {
+  uint32_t first;                // blocks, linked through gc_heap.link; GC_NONE: none
+  uint32_t run_block, run_count; // of the large zone, with memory
+} gc_reserve;
+
 // A mutator's place to allocate: one lane per kind, apart from its buffer.
 typedef struct gc_alloc_lane {
-  uint32_t block;  // GC_NONE: none
-  uint32_t cursor; // bytes into the block
+  uint32_t block;      // GC_NONE: none
+  uint32_t cursor;     // bytes into the block
+  gc_reserve *reserve; // where blocks come from; NULL: from the heap
 } gc_alloc_lane;
 
 // Bytes born since the flip in a buffer that a mutator held at the flip (gc.tlab).
@@ -425,6 +432,7 @@ typedef struct gc_heap {
   // Large objects marked in this cycle, to be scanned; atomic.
   gc_stack large_grey;
   uint32_t volatile *large_head;  // per block of the large zone: the object's first block
+  uint16_t volatile *large_lead;  // per block of the large zone, at an object's first: bytes in front of its cell
   uint32_t volatile *large_scan;  // per block of the large zone: next page to scan (head only)
 
   // Written by the thread that flips or sweeps; read for pacing (atomic words).

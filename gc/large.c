@@ -92,8 +92,9 @@ static void place_settle(gc_heap *heap, const place *at) {
 
 // The blocks belong to nobody else, but they hold nothing yet: link first, then the space, the head last, so that nobody finds an object without its
 // header.
-static void place_publish(gc_heap *heap, const place *at, uint64_t header) {
+static void place_publish(gc_heap *heap, const place *at, size_t lead, uint64_t header) {
   uint32_t head = at->run.block;
+  AO_short_store((unsigned short volatile *)&heap->large_lead[head - heap->small_blocks], (unsigned short)lead);
   uint8_t leaf = header & GC_LEAF ? GC_BLOCK_LEAF : 0, young = gc_young_large_born(heap, head, at->pages << heap->page_shift);
   at32_store(&heap->large_scan[head - heap->small_blocks], 0);
   for (uint32_t b = head + at->run.count; b > head; b--) {
@@ -109,8 +110,28 @@ static void place_publish(gc_heap *heap, const place *at, uint64_t header) {
   }
 }
 
+// In front of the cell.
+static size_t lead_of(const gc_wanted *want) { return gc_header_align(want->header) - 8; }
+static size_t pages_of(const gc_heap *heap, const gc_wanted *want) {
+  return (lead_of(want) + want->cell + 8 + heap->page_size - 1) >> heap->page_shift;
+}
+
+// The object, where there is memory for it.
+static char *place_fill(gc_heap *heap, const place *at, const gc_wanted *want) {
+  place_clear(heap, at, want->raw);
+  char *cell = vm_page_view(heap->region, at->page) + lead_of(want);
+  gc_cell_begin(cell, want);
+  place_settle(heap, at);
+  place_publish(heap, at, lead_of(want), want->header);
+  size_t bytes = at->pages << heap->page_shift;
+  at_add(&heap->large_bytes, bytes);
+  at_add(&heap->born_bytes, bytes);
+  at_add(&heap->allocated_bytes, bytes);
+  return cell;
+}
+
 char *gc_alloc_large(gc_heap *heap, const gc_wanted *want) {
-  size_t page_count = (want->cell + 16 + heap->page_size - 1) >> heap->page_shift;
+  size_t page_count = pages_of(heap, want);
   size_t bytes = page_count << heap->page_shift;
   size_t block_count = (bytes + GC_BLOCK - 1) >> GC_BLOCK_SHIFT;
   if (block_count > heap->blocks - heap->small_blocks || !gc_may_allocate(heap, bytes)) {
@@ -125,16 +146,39 @@ char *gc_alloc_large(gc_heap *heap, const gc_wanted *want) {
     gc_run_put(heap, at.run);
     return NULL;
   }
-  place_clear(heap, &at, want->raw);
-  char *cell = vm_page_view(heap->region, at.page) + 8;
-  gc_cell_begin(cell, want);
-  place_settle(heap, &at);
-  place_publish(heap, &at, want->header);
-  at_add(&heap->large_bytes, bytes);
-  at_add(&heap->born_bytes, bytes);
-  at_add(&heap->allocated_bytes, bytes);
+  char *cell = place_fill(heap, &at, want);
   gc_kept_yield(heap);
   return cell;
+}
+
+bool gc_large_reserve(gc_heap *heap, gc_reserve *reserve, uint32_t blocks) {
+  place at = {gc_run_take(heap, blocks), 0, (size_t)blocks * heap->block_pages};
+  if (at.run.count == 0) {
+    return false;
+  }
+  at.page = gc_block_page(heap, at.run.block);
+  if (!place_commit(heap, &at)) {
+    gc_run_put(heap, at.run);
+    return false;
+  }
+  for (uint32_t i = 0; i < blocks; i++) {
+    *gc_run_pages(heap, at.run.block + i) = (uint8_t)heap->block_pages;
+  }
+  at_add(&heap->large_bytes, (uint64_t)blocks << GC_BLOCK_SHIFT);
+  reserve->run_block = at.run.block;
+  reserve->run_count = blocks;
+  return true;
+}
+
+char *gc_reserve_large(gc_heap *heap, gc_reserve *reserve, const gc_wanted *want) {
+  size_t page_count = pages_of(heap, want);
+  uint32_t blocks = (uint32_t)((page_count + heap->block_pages - 1) / heap->block_pages);
+  VM_CHECK(blocks <= reserve->run_count, "the run set aside for a mutator does not suffice: %u blocks of %u", blocks, reserve->run_count);
+  place at = {{reserve->run_block, blocks}, gc_block_page(heap, reserve->run_block), page_count};
+  reserve->run_block += blocks;
+  reserve->run_count -= blocks;
+  at_add(&heap->large_bytes, -((uint64_t)blocks << GC_BLOCK_SHIFT)); // it counts as the object's
+  return place_fill(heap, &at, want);
 }
 
 // Its memory goes back to the system, or is kept for another.

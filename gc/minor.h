@@ -49,8 +49,10 @@ static inline char *gc_birth_take(gc_minor *minor, gc_birth *birth, bool leaf, b
   }
   return gc_birth_take_slow(minor, birth, leaf, promote, bytes);
 }
+// The same for an object that is aligned.
+char *gc_birth_take_aligned(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, size_t bytes, size_t align);
 // Another worker was quicker: the cell is none.
-void gc_birth_return(gc_birth *birth, char *cell, size_t bytes);
+void gc_birth_return(const gc_heap *heap, gc_birth *birth, char *cell, size_t bytes);
 // Before the worker's first cell: what it promoted in earlier cycles has been scanned. After its last: tops are
 // written.
 void gc_births_begin(gc_minor *minor);

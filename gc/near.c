@@ -15,14 +15,25 @@
 
 #include "gc/near.h"
 
-void gc_near_note_rest(const gc_heap *heap, gc_copier *copier, const gc_type *type, uintptr_t from, char *data,
-                       size_t slots) {
+static void word_note(const gc_heap *heap, gc_copier *copier, uintptr_t from, const gc_type *type, char *slot) {
+  AO_t volatile *at = (AO_t volatile *)slot;
+  uint64_t word = at_load(at), tag;
+  gc_near_slot(heap, copier, from, at, word, type != NULL ? gc_word_decode(type, word, &tag) : word);
+}
+
+void gc_near_note_rest(const gc_heap *heap, gc_copier *copier, const gc_type *type, uintptr_t from, char *data, size_t length) {
   if (type->layout == GC_LAYOUT_TRACE) {
     return; // only its callback knows
   }
-  for (size_t i = 0; i < slots && i < NEAR_SLOTS; i++) {
-    AO_t volatile *at = (AO_t volatile *)(data + (type->layout == GC_LAYOUT_DENSE ? i * 8 : type->offsets[i]));
-    uint64_t word = at_load(at), tag;
-    gc_near_slot(heap, copier, from, at, word, gc_word_decode(type, word, &tag));
+  size_t left = NEAR_SLOTS;
+  for (size_t i = 0; i < type->fixed_count && left > 0; i++, left--) {
+    bool plain = (type->fixed_offsets[i] & GC_FIXED_PLAIN) != 0;
+    word_note(heap, copier, from, plain ? NULL : type, data + (type->fixed_offsets[i] & ~(size_t)GC_FIXED_PLAIN));
+  }
+  data += type->fixed;
+  for (size_t e = 0; e < length && left > 0 && type->count != 0; e++, data += type->size) {
+    for (size_t i = 0; i < type->count && left > 0; i++, left--) {
+      word_note(heap, copier, from, type, data + type->offsets[i]);
+    }
   }
 }

@@ -27,9 +27,8 @@ static inline void gc_near_slot(const gc_heap *heap, gc_copier *copier, uintptr_
   }
 }
 
-// For other layouts than the usual one.
-void gc_near_note_rest(const gc_heap *heap, gc_copier *copier, const gc_type *type, uintptr_t from, char *data,
-                       size_t slots);
+// For other layouts than the usual one. `data` is the copy's start, `length` that of an array.
+void gc_near_note_rest(const gc_heap *heap, gc_copier *copier, const gc_type *type, uintptr_t from, char *data, size_t length);
 
 // Notes the slots of a copy whose referents lie beside the original, if the copier's near_left allows. The copy has
 // been published.
@@ -48,9 +47,8 @@ static inline void gc_near_note(const gc_heap *heap, gc_copier *copier, gc_cell 
       uint64_t word = at_load(at);
       gc_near_slot(heap, copier, from, at, word, word);
     }
-  } else if (type->layout == GC_LAYOUT_DENSE || !(header & GC_ARRAY)) {
-    gc_near_note_rest(heap, copier, type, from, data,
-                      type->layout == GC_LAYOUT_DENSE ? gc_data_bytes(copy, header) / 8 : type->count);
+  } else if (type->layout == GC_LAYOUT_DENSE || type->layout == GC_LAYOUT_FLEXIBLE || !(header & GC_ARRAY)) {
+    gc_near_note_rest(heap, copier, type, from, data, header & GC_ARRAY ? gc_cell_length(copy) : 1);
   }
 }
 

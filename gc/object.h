@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // object.h: headers and layouts.
 //
-// Header, from the low bit: peer 32 (in units of 16 bytes from the heap's base), epoch 2, type 16, array 1, leaf 1, age 2, hashed 1, extra 1; the rest is free.
+// Header, from the low bit: peer 32 (in units of 16 bytes from the heap's base), epoch 2, type 16, array 1, leaf 1, age 2, hashed 1, extra 1, alignment 4; the rest is free.
 // Zero is no header: free space. Changed by atomic operations only, once a cell is published.
 
 #ifndef GC_OBJECT_H
@@ -30,8 +30,13 @@ enum {
 #define GC_HASHED (1ull << 54) // its identity hash was asked for, which is its address's …
 #define GC_EXTRA (1ull << 55)  // … unless it has moved since: then that stands at the end of the cell, which is so much longer
 
+// The object's start is a multiple of so many units, as a power of two; 0: of one. It is kept when the object moves (gc.align). No arrays: these begin in
+// the middle of a unit.
+enum { GC_ALIGN_SHIFT = 56, GC_ALIGN_MOST = 4096 };
+#define GC_ALIGN_MASK (15ull << GC_ALIGN_SHIFT)
+
 enum {
-  GC_SMALL_MAX = 512,         // cells up to this do not cross a page
+  GC_SMALL_MAX = 512,         // cells up to this do not cross a page, but for those that are aligned to one
   GC_MEDIUM_MAX = 32 << 10,   // cells up to this move; larger objects have pages of their own
 };
 
@@ -41,7 +46,10 @@ typedef enum gc_layout {
   GC_LAYOUT_MAP,     // plain pointers at offsets
   GC_LAYOUT_TAGGED,  // words at offsets that decode by the type's encoding
   GC_LAYOUT_TRACE,   // by callback
+  GC_LAYOUT_FLEXIBLE, // an array with a part of its own before its elements; slots in either
 } gc_layout;
+
+enum { GC_FIXED_PLAIN = 1 }; // in a slot's offset in that part: a plain pointer, whatever the encoding
 
 typedef struct gc_visitor gc_visitor;
 typedef void gc_trace_fn(const void *object, const void *alias, size_t length, size_t slots_base, size_t slots_limit,
@@ -59,6 +67,12 @@ typedef struct gc_type {
   gc_trace_fn *trace;
   uint32_t count;     // slots per object or element
   const size_t *offsets;
+  // Of arrays with a part of their own before the elements (for which all of the above holds).
+  uint32_t fixed;     // bytes of that part; 0: none
+  uint32_t fixed_count;
+  const size_t *fixed_offsets; // of its slots, with GC_FIXED_PLAIN
+  bool dense;         // each element is a plain pointer
+  bool sized;         // of leaf objects: the last word of the cell says how many bytes the object has, `size` at the most
 } gc_type;
 
 extern AO_t gc_types_boxed;         // 1: some type has references with tags in the high 16 bits
@@ -85,6 +99,14 @@ static inline uintptr_t gc_word_decode(const gc_type *type, uint64_t word, uint6
   return word & GC_ADDRESS_MASK;
 }
 
+static inline size_t gc_header_align(uint64_t header) { return (size_t)GC_UNIT << (header >> GC_ALIGN_SHIFT & 15); }
+// The header of an object that is to be aligned to 16 … GC_ALIGN_MOST, a power of two.
+static inline uint64_t gc_header_aligned(uint64_t header, size_t align) {
+  return header | (uint64_t)(unsigned)__builtin_ctzl(align / GC_UNIT) << GC_ALIGN_SHIFT;
+}
+// Bytes from `cell` to the first cell at or behind it whose object is aligned, if it is no array's. Never beyond the end of a page.
+static inline size_t gc_align_lead(const char *cell, size_t align) { return -(uintptr_t)(cell + 8) & (align - 1); }
+
 static inline uint64_t gc_header_load(gc_cell cell) { return at_load_acquire((AO_t volatile *)cell.alias); }
 
 // An array's length stands behind its header.
@@ -99,8 +121,11 @@ static inline size_t gc_header_bytes(uint64_t header) { return header & GC_ARRAY
 
 // Bytes of the object itself. `header` is that of an object.
 static inline size_t gc_data_bytes(gc_cell cell, uint64_t header) {
-  size_t size = gc_type_at(gc_header_type(header))->size;
-  return header & GC_ARRAY ? gc_cell_length(cell) * size : size;
+  const gc_type *type = gc_type_at(gc_header_type(header));
+  if (header & GC_ARRAY) {
+    return type->fixed + gc_cell_length(cell) * type->size;
+  }
+  return type->sized ? at_load((AO_t volatile *)(cell.alias + type->cell - 8)) : type->size;
 }
 
 // The cell's size in bytes. `header` is not zero.
@@ -111,7 +136,12 @@ static inline size_t gc_cell_size(gc_cell cell, uint64_t header) {
   }
   const gc_type *type = gc_type_at(id);
   size_t extra = header & GC_EXTRA ? GC_UNIT : 0;
-  return extra + (header & GC_ARRAY ? gc_round_cell(16 + gc_cell_length(cell) * type->size) : type->cell);
+  return extra + (header & GC_ARRAY ? gc_round_cell(16 + type->fixed + gc_cell_length(cell) * type->size) : type->cell);
+}
+
+// Makes a cell filler: no object, no slots.
+static inline void gc_cell_fill(gc_cell cell, size_t bytes) {
+  at_store_release((AO_t volatile *)cell.alias, gc_header_make(GC_FILLER, false, true) | bytes / GC_UNIT);
 }
 
 // What an object's next copy needs beside its cell, to keep its hash.

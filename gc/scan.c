@@ -45,12 +45,28 @@ static inline void map_visit(const gc_type *type, char *data, char *base, char *
   }
 }
 
+void gc_fixed_visit(const gc_type *type, char *data, char *base, char *limit, gc_slot_fn *visit, void *arg) {
+  for (uint32_t i = 0; i < type->fixed_count; i++) {
+    char *at = data + (type->fixed_offsets[i] & ~(size_t)GC_FIXED_PLAIN);
+    if (at < base || at >= limit) {
+      continue;
+    }
+    if (type->fixed_offsets[i] & GC_FIXED_PLAIN) {
+      uint64_t word = at_load((AO_t volatile *)at);
+      visit(arg, (gc_seen){{(AO_t volatile *)at}, word}, word);
+    } else {
+      slot_visit(type, at, visit, arg);
+    }
+  }
+}
+
 static void trace_call(const gc_heap *heap, const gc_type *type, gc_cell cell, uint64_t header, char *base, char *limit,
                        gc_slot_fn *visit, void *arg) {
   char *data = cell.alias + gc_header_bytes(header);
   size_t length = header & GC_ARRAY ? gc_cell_length(cell) : 1;
-  gc_before_read((gc_heap *)heap, data, length * type->size + 1); // a callback reads what it likes of its object
-  gc_visitor visitor = {heap, type, data, base, limit, length * type->size, visit, arg};
+  size_t bytes = gc_data_bytes(cell, header);
+  gc_before_read((gc_heap *)heap, data, bytes + 1); // a callback reads what it likes of its object
+  gc_visitor visitor = {heap, type, data, base, limit, bytes, visit, arg};
   size_t from = base > data ? (size_t)(base - data) : 0;
   size_t to = limit > data ? (size_t)(limit - data) : 0;
   vm_view_forbid(true);
@@ -71,8 +87,13 @@ void gc_cell_visit(const gc_heap *heap, gc_cell cell, uint64_t header, char *bas
   }
   char *data = cell.alias + gc_header_bytes(header);
   size_t length = header & GC_ARRAY ? gc_cell_length(cell) : 1;
+  if (type->layout == GC_LAYOUT_FLEXIBLE) {
+    gc_fixed_visit(type, data, base, limit, visit, arg);
+    data += type->fixed;
+    length = type->count != 0 ? length : 0;
+  }
   // The elements that reach into the range.
-  size_t first = base > data ? (size_t)(base - data) / type->size : 0;
+  size_t first = base > data && length != 0 ? (size_t)(base - data) / type->size : 0;
   for (size_t i = first; i < length && data + i * type->size < limit; i++) {
     map_visit(type, data + i * type->size, base, limit, visit, arg);
   }
@@ -117,14 +138,20 @@ void gc_cell_scan(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t heade
     }
     return;
   }
-  if (type->layout == GC_LAYOUT_DENSE) {
+  scan_arg arg = {heap, copier};
+  bool dense = type->layout == GC_LAYOUT_DENSE;
+  if (type->layout == GC_LAYOUT_FLEXIBLE && type->dense) {
+    gc_fixed_visit(type, data, base, limit, scan_visit, &arg);
+    data += type->fixed;
+    dense = true;
+  }
+  if (dense) {
     char *end = data + (header & GC_ARRAY ? gc_cell_length(cell) : 1) * type->size;
     for (char *at = data > base ? data : base; at < end && at < limit; at += 8) {
       plain_scan(heap, copier, (AO_t volatile *)at);
     }
     return;
   }
-  scan_arg arg = {heap, copier};
   gc_cell_visit(heap, cell, header, base, limit, scan_visit, &arg);
 }
 

@@ -25,6 +25,9 @@ typedef void gc_slot_fn(void *arg, gc_seen seen, uintptr_t view);
 void gc_cell_visit(const gc_heap *heap, gc_cell cell, uint64_t header, char *base, char *limit, gc_slot_fn *visit,
                    void *arg);
 
+// The same for the part that an array of layout GC_LAYOUT_FLEXIBLE has before its elements: `data` is the alias of the object's start.
+void gc_fixed_visit(const gc_type *type, char *data, char *base, char *limit, gc_slot_fn *visit, void *arg);
+
 static inline void gc_copier_enter(gc_copier *copier) { at_add_full(&copier->tick, 1); }
 static inline void gc_copier_leave(gc_copier *copier) { at_add_full(&copier->tick, 1); }
 

@@ -50,6 +50,13 @@ static inline uintptr_t moved_to(const gc_heap *heap, uint64_t header) {
   return gc_cell_ref(heap, gc_peer_cell(heap, header), header).view;
 }
 
+static inline gc_cell copy_take(gc_minor *minor, bool leaf, bool promote, size_t room, uint64_t header) {
+  gc_birth *lane = &(promote ? minor->heap->promoted[minor->index] : minor->survivors)[leaf];
+  return (gc_cell){__builtin_expect((header & GC_ALIGN_MASK) != 0, 0)
+                       ? gc_birth_take_aligned(minor, lane, leaf, promote, room, gc_header_align(header))
+                       : gc_birth_take(minor, lane, leaf, promote, room)};
+}
+
 uintptr_t gc_minor_forward(gc_minor *minor, uintptr_t ref) {
   gc_heap *heap = minor->heap;
   gc_cell cell = gc_ref_cell(heap, (gc_ref){ref});
@@ -66,11 +73,10 @@ uintptr_t gc_minor_forward(gc_minor *minor, uintptr_t ref) {
            "%p is no object: its header is %lx", (void *)ref, (unsigned long)header);
   bool leaf = (header & GC_LEAF) != 0, promote = minor->zone_full || minor->tenure || gc_space(heap, block) == GC_AGED;
   size_t bytes = gc_cell_size(cell, header), growth = gc_cell_growth(header), room = bytes + growth;
-  gc_birth *lanes[] = {minor->survivors, heap->promoted[minor->index]}; // by `promote`
-  gc_cell copy = {gc_birth_take(minor, &lanes[promote][leaf], leaf, promote, room)};
+  gc_cell copy = copy_take(minor, leaf, promote, room, header);
   if (copy.alias == NULL) { // the other kind of memory may be left
     promote = !promote;
-    copy.alias = gc_birth_take(minor, &lanes[promote][leaf], leaf, promote, room);
+    copy = copy_take(minor, leaf, promote, room, header);
   }
   if (copy.alias == NULL) {
     return gc_minor_stay(minor, cell, header) ? ref : moved_to(heap, gc_header_load(cell));
@@ -82,7 +88,7 @@ uintptr_t gc_minor_forward(gc_minor *minor, uintptr_t ref) {
   }
   at_store_release((AO_t volatile *)copy.alias, bare(header) | (growth ? GC_EXTRA : 0));
   if (!header_set(minor, cell, header, copy)) {
-    gc_birth_return(&lanes[promote][leaf], copy.alias, room);
+    gc_birth_return(heap, &(promote ? heap->promoted[minor->index] : minor->survivors)[leaf], copy.alias, room);
     return moved_to(heap, gc_header_load(cell));
   }
   *(promote ? &minor->promoted : &minor->survived) += bytes;
@@ -213,8 +219,14 @@ void gc_minor_cell(gc_minor *minor, gc_cell cell, uint64_t header, char *base, c
   }
   const gc_type *type = gc_type_at(gc_header_type(header));
   char *data = cell.alias + gc_header_bytes(header);
-  if (type->layout == GC_LAYOUT_DENSE) {
-    char *end = data + gc_data_bytes(cell, header);
+  bool dense = type->layout == GC_LAYOUT_DENSE;
+  if (type->layout == GC_LAYOUT_FLEXIBLE && type->dense) {
+    gc_fixed_visit(type, data, base, limit, slot_forward, minor);
+    data += type->fixed;
+    dense = true;
+  }
+  if (dense) {
+    char *end = cell.alias + gc_header_bytes(header) + gc_data_bytes(cell, header);
     data = data > base ? data : base;
     plain_slots(minor, (AO_t volatile *)data, (AO_t volatile *)(end < limit ? end : limit));
   } else if (type->layout == GC_LAYOUT_MAP && !(header & GC_ARRAY) && data >= base && data + type->size <= limit) {

@@ -184,7 +184,7 @@ static void large_sweep(gc_heap *heap, gc_copier *copier) {
       gc_large_free(heap, b);
       gc_sweep_unlock(heap);
     } else {
-      size_t blocks = (gc_cell_size(cell, header) + 16 + GC_BLOCK - 1) >> GC_BLOCK_SHIFT;
+      size_t blocks = (gc_large_pages(heap, cell, header) + heap->block_pages - 1) / heap->block_pages;
       for (uint32_t i = 0; i < blocks; i++) {
         AO_char_store((unsigned char volatile *)&heap->space[b + i], heap->to_space);
       }

@@ -87,6 +87,10 @@ static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
   if ((header & (GC_HASHED | GC_EXTRA)) == GC_EXTRA) {
     vm_fatal("verify %s: the header %lx at %p keeps a hash that nobody has asked for", v->when, (unsigned long)header, at);
   }
+  if (gc_align_lead(cell.alias, gc_header_align(header)) != 0) {
+    vm_fatal("verify %s: the object at %p (%s) is not aligned to %zu bytes [gc.align]", v->when, (void *)gc_cell_ref(heap, cell, header).view,
+             gc_type_at(id)->name, gc_header_align(header));
+  }
   v->cell = cell;
   v->type = gc_type_at(id)->name;
   size_t bytes = gc_cell_size(cell, header);
@@ -115,7 +119,7 @@ static void page_verify(verifier *v, size_t page, bool leaf) {
                (void *)gc_view_of(heap, at), v->type);
     }
     size_t bytes = gc_cell_size(cell, header);
-    if (bytes <= GC_SMALL_MAX && at + bytes > base + heap->page_size) {
+    if (bytes <= GC_SMALL_MAX && at + bytes > base + heap->page_size && gc_header_align(header) < heap->page_size) {
       vm_fatal("verify %s: the small object at %p crosses its page", v->when, (void *)gc_view_of(heap, at));
     }
     at += bytes;

@@ -48,57 +48,63 @@ void rt_pace(rt_thread *self) {
   }
 }
 
+// NULL: not now; never in a section (veil_critical_begin).
 static char *cell_try(rt_thread *self, const gc_wanted *want) {
   gc_heap *gc = self->heap->gc;
   bool leaf = (want->header & GC_LEAF) != 0;
   if (want->cell > GC_MEDIUM_MAX) {
-    return gc_alloc_large(gc, want);
+    return self->section.depth != 0 ? gc_reserve_large(gc, &self->section.reserve, want) : gc_alloc_large(gc, want);
   }
-  if (want->cell > GC_SMALL_MAX) {
+  size_t align = gc_header_align(want->header);
+  if (want->cell > GC_SMALL_MAX || align == GC_ALIGN_MOST) { // a buffer may be no longer than a page, where such an object has no place
     return gc_alloc_medium(gc, &self->medium[leaf], want);
   }
   veil_tlab *tlab = &self->open.tlab[leaf];
-  if ((size_t)(tlab->limit - tlab->free) < want->cell) {
+  size_t lead = gc_align_lead(tlab->free, align);
+  if ((size_t)(tlab->limit - tlab->free) < lead + want->cell) {
     char *base, *limit;
-    if (!gc_alloc_buffer(gc, &self->lane[leaf], leaf, want->cell, &base, &limit)) {
+    if (!gc_alloc_buffer(gc, &self->lane[leaf], leaf, want->cell + align - GC_UNIT, &base, &limit)) {
       return NULL;
     }
+    rt_section_buffer(self, leaf, base);
     self->tlab_start[leaf] = base;
     *tlab = (veil_tlab){base, limit};
+    lead = gc_align_lead(base, align);
   }
-  char *cell = tlab->free;
+  if (lead != 0) {
+    gc_cell_fill((gc_cell){tlab->free}, lead);
+  }
+  char *cell = tlab->free + lead;
   tlab->free = cell + want->cell;
   gc_cell_begin(cell, want);
   return cell;
 }
 
-static void *out_of_memory(rt_thread *self, const gc_wanted *want) {
+void rt_out_of_memory(rt_thread *self, size_t bytes, const char *what) {
   veil_heap *heap = self->heap;
   if (heap->options.oom == VEIL_OOM_NULL) {
-    rt_error_set("out of memory: %zu bytes wanted, %llu of %zu in use after a full collection", want->cell,
+    rt_error_set("out of memory: %zu bytes wanted, %llu of %zu in use after a full collection", bytes,
                  (unsigned long long)gc_used_bytes(heap->gc), (size_t)at_load(&heap->gc->limit));
-    return NULL;
+    return;
   }
-  vm_fatal("out of memory: an object of %zu bytes does not fit: %zu of %zu bytes are in use after a full collection "
+  vm_fatal("out of memory: %s of %zu bytes does not fit: %zu of %zu bytes are in use after a full collection "
            "(option limit)",
-           want->cell, gc_used_bytes(heap->gc), (size_t)at_load(&heap->gc->limit));
+           what, bytes, gc_used_bytes(heap->gc), (size_t)at_load(&heap->gc->limit));
 }
 
-// NULL: there is no memory, whatever is done.
-static void *allocate_once(rt_thread *self, const gc_wanted *want) {
+bool rt_memory_find(rt_thread *self, size_t bytes, bool (*attempt)(rt_thread *self, void *arg), void *arg) {
   veil_heap *heap = self->heap;
-  rt_enter(self);
   rt_pace(self);
-  char *cell = cell_try(self, want);
-  if (cell == NULL) {
+  bool found = attempt(self, arg);
+  if (!found) {
     at_add(&heap->limit_reached, 1);
-    rt_note_it(heap, RT_NOTE_LIMIT, want->cell, 0, 0);
+    rt_note_it(heap, RT_NOTE_LIMIT, bytes, 0, 0);
   }
-  if (cell == NULL && at_load(&heap->gc->young_taken) != 0) {
+  if (!found && at_load(&heap->gc->young_taken) != 0) {
     rt_minor(self, true);
-    cell = cell_try(self, want);
+    found = attempt(self, arg);
   }
-  for (int cycles = 0; cell == NULL && cycles < OOM_CYCLES; cycles++) {
+  for (int cycles = 0; !found && cycles < OOM_CYCLES; cycles++) {
     gc_empty_all(heap->gc);
     // Whatever is under way may free enough; then a cycle of our own. Other threads may take what it frees: then again.
     if (gc_phase_now(heap->gc) == GC_IDLE && cycles > 0) {
@@ -106,17 +112,41 @@ static void *allocate_once(rt_thread *self, const gc_wanted *want) {
     }
     rt_cycle_wait(self);
     // Crumbs would do for this buffer, and then a cycle for each: a hang in all but name.
-    bool exhausted = gc_exhausted(heap->gc, want->cell);
+    bool exhausted = gc_exhausted(heap->gc, bytes);
     if (exhausted && cycles > 0 && (cycles >= KEPT_CYCLES || !gc_kept_some(heap->gc))) {
       break;
     }
-    cell = exhausted ? NULL : cell_try(self, want);
+    found = !exhausted && attempt(self, arg);
   }
-  if (cell == NULL) {
+  if (!found) {
     at_add(&heap->out_of_memory, 1);
-    rt_note_it(heap, RT_NOTE_OOM, want->cell, 0, 0);
+    rt_note_it(heap, RT_NOTE_OOM, bytes, 0, 0);
   }
-  char *object = cell ? cell + gc_header_bytes(want->header) : NULL;
+  return found;
+}
+
+typedef struct wish {
+  const gc_wanted *want;
+  char *cell;
+} wish;
+
+static bool wish_try(rt_thread *self, void *arg) {
+  wish *w = arg;
+  w->cell = cell_try(self, w->want);
+  return w->cell != NULL;
+}
+
+// NULL: there is no memory, whatever is done.
+static void *allocate_once(rt_thread *self, const gc_wanted *want) {
+  wish w = {want, NULL};
+  rt_enter(self);
+  if (self->section.depth != 0) {
+    rt_section_use(self, want);
+    w.cell = cell_try(self, want);
+  } else {
+    rt_memory_find(self, want->cell, wish_try, &w);
+  }
+  char *object = w.cell ? w.cell + gc_header_bytes(want->header) : NULL;
   // A stop may come in rt_leave: what the stack holds then has to be the object.
   __asm__ volatile("" : "+r"(object) : : "memory");
   rt_leave(self);
@@ -125,27 +155,70 @@ static void *allocate_once(rt_thread *self, const gc_wanted *want) {
 }
 
 static void *allocate(rt_thread *self, const gc_wanted *want) {
+  if (self->section.depth == 0) {
+    rt_section_refuse("allocation in another heap");
+  }
   void *object = allocate_once(self, want);
   while (object == NULL && rt_oom_ask(self, want->cell)) {
     object = allocate_once(self, want);
   }
-  return object != NULL ? object : out_of_memory(self, want);
+  if (object == NULL) {
+    rt_out_of_memory(self, want->cell, "an object");
+  }
+  return object;
 }
 
 RT_EXPORT void *veil_alloc_slow_(veil_thread *open, veil_type *type) {
-  rt_thread *self = rt_self_use(open, "veil_new");
+  rt_thread *self = rt_self_steady(open, "veil_new");
+  if (type->fixed != NULL) {
+    vm_fatal("veil_new: %s is a flexible array: use veil_new_flexible, which takes a length", type->name);
+  }
   if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
     rt_type_register(self, type);
   }
-  gc_wanted want = {type->header, gc_round_cell(8 + type->size), 1, false};
+  gc_wanted want = {type->header, gc_round_cell(8 + type->size), 1, false, false};
+  return allocate(self, &want);
+}
+
+static uint64_t aligned(uint64_t header, size_t alignment, const char *function) {
+  if (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > GC_ALIGN_MOST) {
+    vm_fatal("%s: %zu is no alignment: a power of two up to %d is", function, alignment, (int)GC_ALIGN_MOST);
+  }
+  return alignment > GC_UNIT ? gc_header_aligned(header, alignment) : header;
+}
+
+RT_EXPORT void *veil_alloc_aligned(veil_thread *open, veil_type *type, size_t alignment) {
+  rt_thread *self = rt_self_steady(open, "veil_new_aligned");
+  if (type->fixed != NULL) {
+    vm_fatal("veil_new_aligned: %s is a flexible array, which cannot be aligned", type->name);
+  }
+  if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
+    rt_type_register(self, type);
+  }
+  gc_wanted want = {aligned(type->header, alignment, "veil_new_aligned"), gc_round_cell(8 + type->size), 1, false, false};
+  return allocate(self, &want);
+}
+
+RT_EXPORT void *veil_alloc_bytes_aligned(veil_thread *open, size_t length, size_t alignment) {
+  rt_thread *self = rt_self_steady(open, "veil_new_bytes_aligned");
+  uint64_t bits = aligned(0, alignment, "veil_new_bytes_aligned");
+  gc_wanted want = {.length = length, .sized = true};
+  if (!rt_type_sized(self, &want)) {
+    if (self->heap->options.oom == VEIL_OOM_NULL) {
+      rt_error_set("out of memory: %zu aligned bytes are too many for one object", length);
+      return NULL;
+    }
+    vm_fatal("out of memory: %zu aligned bytes are too many for one object", length);
+  }
+  want.header |= bits;
   return allocate(self, &want);
 }
 
 static void *array_allocate(rt_thread *self, veil_type *type, size_t length, bool raw) {
-  if (at_load_acquire((AO_t volatile *)&type->header) == 0) {
+  if (at_load_acquire((AO_t volatile *)&type->array_header) == 0) {
     rt_type_register(self, type);
   }
-  size_t bytes;
+  size_t bytes, fixed = type->fixed != NULL ? type->fixed->offsets[0] : 0;
   if (__builtin_mul_overflow(length, type->size, &bytes) || bytes > SIZE_MAX / 4) {
     if (self->heap->options.oom == VEIL_OOM_NULL) {
       rt_error_set("out of memory: an array of %zu elements of %zu bytes overflows", length, type->size);
@@ -153,16 +226,28 @@ static void *array_allocate(rt_thread *self, veil_type *type, size_t length, boo
     }
     vm_fatal("out of memory: an array of %zu elements of %zu bytes (%s) overflows", length, type->size, type->name);
   }
-  gc_wanted want = {type->array_header, gc_round_cell(16 + bytes), length, raw};
+  gc_wanted want = {type->array_header, gc_round_cell(16 + fixed + bytes), length, raw, false};
   return allocate(self, &want);
 }
 
 RT_EXPORT void *veil_alloc_array(veil_thread *open, veil_type *type, size_t length) {
-  return array_allocate(rt_self_use(open, "veil_new_array"), type, length, false);
+  rt_thread *self = rt_self_steady(open, "veil_new_array");
+  if (type->fixed != NULL) {
+    vm_fatal("veil_new_array: %s is a flexible array: use veil_new_flexible", type->name);
+  }
+  return array_allocate(self, type, length, false);
+}
+
+RT_EXPORT void *veil_alloc_flexible(veil_thread *open, veil_type *type, size_t length) {
+  rt_thread *self = rt_self_steady(open, "veil_new_flexible");
+  if (type->fixed == NULL) {
+    vm_fatal("veil_new_flexible: %s is no flexible array (VEIL_TYPE_FLEXIBLE)", type->name);
+  }
+  return array_allocate(self, type, length, false);
 }
 
 RT_EXPORT void *veil_alloc_bytes_raw(veil_thread *open, size_t length) {
-  return array_allocate(rt_self_use(open, "veil_new_bytes_raw"), &veil_type_byte_, length, true);
+  return array_allocate(rt_self_steady(open, "veil_new_bytes_raw"), &veil_type_byte_, length, true);
 }
 
 RT_EXPORT size_t veil_length(veil_heap *heap, const void *object) {
@@ -173,5 +258,8 @@ RT_EXPORT size_t veil_length(veil_heap *heap, const void *object) {
   // Through the view: this is the program's own access, and may trap like one.
   gc_cell cell = {gc_ref_cell(gc, (gc_ref){(uintptr_t)object}).alias - gc->delta};
   uint64_t header = gc_header_load(cell);
-  return header & GC_ARRAY ? gc_cell_length(cell) : 1;
+  if (header & GC_ARRAY) {
+    return gc_cell_length(cell);
+  }
+  return gc_type_at(gc_header_type(header))->sized ? gc_data_bytes(cell, header) : 1;
 }

@@ -310,6 +310,7 @@ RT_EXPORT void veil_set_events_sized(veil_heap *heap, const veil_events *table, 
   if (telling_here != 0) {
     vm_fatal("veil_set_events: in a callback of events");
   }
+  rt_section_refuse("veil_set_events");
   wait_while(heap, setting_is_locked);
   listening_set(heap, at32_load(&heap->listening) & TRACED);
   wait_while(heap, somebody_is_told);

@@ -98,6 +98,7 @@ static bool start(veil_heap *heap) {
 
 RT_EXPORT veil_status veil_finalizers_start(veil_heap *heap) {
   rt_fork_lost(heap, "veil_finalizers_start");
+  rt_section_refuse("veil_finalizers_start");
   rt_fork_hold();
   bool done = heap->finalizer_runs || start(heap);
   rt_fork_release();

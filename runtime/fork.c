@@ -146,6 +146,7 @@ static void prepare(void) {
   if (at32_load(&copied) == 0) {
     return;
   }
+  rt_section_refuse("fork");
   int error = errno;
   rt_fork_hold();
   rt_segments_freeze();

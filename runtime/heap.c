@@ -76,6 +76,7 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
 RT_EXPORT veil_heap *veil_open(const veil_options *options) {
   veil_options read;
   bool limit_given;
+  rt_section_refuse("veil_open");
   if (!rt_options_read(&read, options, &limit_given) || !rt_segments_open(&read)) {
     return NULL;
   }
@@ -123,6 +124,7 @@ RT_EXPORT veil_heap *veil_open(const veil_options *options) {
 
 RT_EXPORT void veil_close(veil_heap *heap) {
   rt_fork_lost(heap, "veil_close");
+  rt_section_refuse("veil_close");
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t->heap == heap) {
       vm_fatal("veil_close: the calling thread is still attached");

@@ -173,6 +173,7 @@ static void self_leave(veil_heap *heap, rt_thread *self, const sigset_t *saved) 
 
 RT_EXPORT veil_service *veil_service_open(veil_heap *heap, const char *name, const veil_service_callbacks *callbacks,
                                           void *arg) {
+  rt_section_refuse("veil_service_open");
   veil_service *s = calloc(1, sizeof *s);
   if (s == NULL || name == NULL || callbacks == NULL) {
     rt_error_set("veil_service_open: %s", s == NULL ? "no memory" : "a service needs a name and callbacks");
@@ -203,6 +204,7 @@ RT_EXPORT veil_service *veil_service_open(veil_heap *heap, const char *name, con
 static size_t pages_used(const gc_heap *gc) { return gc_block_page(gc, at32_load(&gc->large_high)); }
 
 RT_EXPORT void veil_service_close(veil_service *s) {
+  rt_section_refuse("veil_service_close");
   veil_heap *heap = s->heap;
   sigset_t saved;
   rt_thread *self = self_enter(heap, &saved);

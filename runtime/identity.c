@@ -5,7 +5,7 @@
 #include "runtime/runtime.h"
 
 RT_EXPORT uint64_t veil_hash(veil_thread *open, const void *object) {
-  rt_thread *self = rt_self_use(open, "veil_hash");
+  rt_thread *self = rt_self_steady(open, "veil_hash");
   if (object == NULL) {
     vm_fatal("veil_hash: there is no object");
   }

@@ -49,6 +49,7 @@ RT_EXPORT void veil_external(veil_heap *heap, ptrdiff_t bytes) {
 // ---- Out of memory.
 
 RT_EXPORT veil_status veil_set_oom_hook(veil_heap *heap, veil_oom_fn *fn, void *arg) {
+  rt_section_refuse("veil_set_oom_hook");
   rt_oom_hook *hook = calloc(1, sizeof *hook);
   if (hook == NULL) {
     rt_error_set("veil_set_oom_hook: no memory");

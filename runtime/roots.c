@@ -97,6 +97,7 @@ RT_EXPORT void veil_root_range(veil_root_visitor *visitor, const void *base, con
 
 static rt_thread *self_in(veil_heap *heap, const char *function) {
   rt_fork_lost(heap, function);
+  rt_section_refuse(function);
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t->heap == heap) {
       return t;

@@ -73,6 +73,15 @@ typedef struct rt_roots {
   void *arg;
 } rt_roots;
 
+// A critical section of the program's (critical.c): what was reserved for it, and what of that is used.
+typedef struct rt_section {
+  unsigned depth;      // 0: none
+  size_t bytes;        // reserved
+  size_t used;         // of them, beside what the buffers tell
+  const char *from[2]; // where the section's part of each buffer begins
+  gc_reserve reserve;
+} rt_section;
+
 typedef struct rt_thread {
   veil_thread open; // the part that the inline code knows; must be first
   // Constant while attached.
@@ -85,6 +94,7 @@ typedef struct rt_thread {
   struct rt_thread *next_here; // this thread's attachments to other heaps
   char *tlab_start[2];
   gc_alloc_lane lane[2], medium[2];
+  rt_section section;
   uintptr_t registers[8];
   void *stopped_sp;
   // The same for a thread that asks for a cycle, before it goes deeper; NULL: it has not. Its own.
@@ -208,7 +218,18 @@ struct veil_heap {
 const char *rt_error_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 // ---- alloc.c
+// In a critical section: tries until `attempt` succeeds, collecting meanwhile; false: there is no memory for `bytes`, whatever is done.
+bool rt_memory_find(rt_thread *self, size_t bytes, bool (*attempt)(rt_thread *self, void *arg), void *arg);
+void rt_out_of_memory(rt_thread *self, size_t bytes, const char *what); // as the option `oom` says: aborts, or sets the error
 void rt_pace(rt_thread *self); // in a critical section, before memory is handed out: starts a cycle if one is due, helps if need be
+
+// ---- critical.c
+void rt_section_refuse_slow(const char *function);
+// Whether the calling thread is in a critical section of the program's, in any heap; aborts if it is.
+static inline bool rt_section_any(void);
+static inline void rt_section_refuse(const char *function);
+void rt_section_use(rt_thread *self, const gc_wanted *want); // in one: counts an object that is about to be made; aborts if it is too much
+void rt_section_buffer(rt_thread *self, bool leaf, const char *base); // the thread is about to get another buffer
 
 // ---- limit.c
 bool rt_oom_ask(rt_thread *self, size_t bytes); // outside of critical sections: whether the program's hook says "once more"
@@ -227,8 +248,23 @@ static inline void rt_keeper_wake(veil_heap *heap) {
 
 // ---- thread.c
 rt_thread *rt_self_check(veil_thread *self, const char *function); // aborts if it is not this thread's
-rt_thread *rt_self_use(veil_thread *self, const char *function);   // nor if it is between brackets
+rt_thread *rt_self_use(veil_thread *self, const char *function);   // nor if it is between brackets, nor in a critical section of the program's
+rt_thread *rt_self_steady(veil_thread *self, const char *function); // as rt_self_use, for what may be done there
 extern __thread rt_thread *rt_here;                                // this thread's attachments
+
+static inline bool rt_section_any(void) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (__builtin_expect(t->section.depth != 0, 0)) {
+      return true;
+    }
+  }
+  return false;
+}
+static inline void rt_section_refuse(const char *function) {
+  if (rt_section_any()) {
+    rt_section_refuse_slow(function);
+  }
+}
 
 // ---- stop.c
 // A critical section: the thread is not stopped in it. Nests.
@@ -347,5 +383,7 @@ void rt_thread_free(rt_thread *t); // that is gone
 
 // ---- type.c
 void rt_type_register(rt_thread *self, veil_type *type);
+// Leaf objects of want->length bytes that say so at their end: their header and cell. False: there can be none so long. Not in a critical section.
+bool rt_type_sized(rt_thread *self, gc_wanted *want);
 
 #endif

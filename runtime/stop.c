@@ -360,13 +360,17 @@ void rt_resume_world(veil_heap *heap, rt_thread *self) {
 RT_EXPORT void veil_poll(veil_thread *open) {
   rt_thread *self = (rt_thread *)open;
   if (__builtin_expect(at32_load(&self->heap->stopping) != 0, 0)) {
-    rt_safepoint(rt_self_check(open, "veil_poll"));
+    rt_self_check(open, "veil_poll");
+    if (!rt_section_any()) { // its end does it
+      rt_safepoint(self);
+    }
   }
 }
 
 // The rest of veil_block_begin.
 void rt_bracket_begin(veil_thread *open, uintptr_t *saved) {
   rt_thread *self = rt_self_check(open, "veil_block_begin");
+  rt_section_refuse("veil_block_begin");
   if (self->bracketed) {
     vm_fatal("veil_block_begin: brackets do not nest");
   }

@@ -41,6 +41,7 @@ static void roots_free(rt_roots *roots) {
 // A thread ends without detaching.
 static void thread_exits(void *unused) {
   (void)unused;
+  rt_section_refuse("the end of this thread");
   while (rt_here != NULL) {
     detach(rt_here);
   }
@@ -143,6 +144,7 @@ static veil_thread *attach(veil_heap *heap, bool came_in) {
 
 RT_EXPORT veil_thread *veil_attach(veil_heap *heap) {
   rt_fork_lost(heap, "veil_attach");
+  rt_section_refuse("veil_attach");
   if (find_here(heap) != NULL) {
     rt_error_set("this thread is attached to the heap already");
     return NULL;
@@ -286,11 +288,17 @@ rt_thread *rt_self_check(veil_thread *open, const char *function) {
   return self;
 }
 
-rt_thread *rt_self_use(veil_thread *open, const char *function) {
+rt_thread *rt_self_steady(veil_thread *open, const char *function) {
   rt_thread *self = rt_self_check(open, function);
   if (self->bracketed) {
     vm_fatal("%s: between veil_block_begin and veil_block_end", function);
   }
+  return self;
+}
+
+rt_thread *rt_self_use(veil_thread *open, const char *function) {
+  rt_thread *self = rt_self_steady(open, function);
+  rt_section_refuse(function);
   return self;
 }
 
@@ -307,6 +315,7 @@ RT_EXPORT void veil_detach(veil_thread *open) {
 
 RT_EXPORT veil_thread *veil_enter(veil_heap *heap) {
   rt_fork_lost(heap, "veil_enter");
+  rt_section_refuse("veil_enter");
   rt_thread *self = find_here(heap);
   if (self == NULL) {
     self = (rt_thread *)attach(heap, true);

@@ -30,6 +30,7 @@ CONSTANTS = {
     "GC_PEER_MASK": 0xffffffff, "GC_EPOCH_SHIFT": 32, "GC_TYPE_SHIFT": 34, "GC_TYPES": 1 << 16, "GC_FILLER": 1,
     "GC_UNIT": 16, "GC_ADDRESS_MASK": 0x0000fffffffffff8, "GC_ARRAY": 1 << 50, "GC_LEAF": 1 << 51, "GC_EXTRA": 1 << 55,
     "GC_LAYOUT_LEAF": 0, "GC_LAYOUT_DENSE": 1, "GC_LAYOUT_MAP": 2, "GC_LAYOUT_TAGGED": 3, "GC_LAYOUT_TRACE": 4,
+    "GC_LAYOUT_FLEXIBLE": 5, "GC_FIXED_PLAIN": 1,
     # runtime/runtime.h
     "RT_RUNNING": 0, "RT_STOPPED": 1, "RT_BLOCKED": 2,
 }
@@ -191,7 +192,7 @@ class Heap:
             return (header & GC_PEER_MASK) * GC_UNIT
         extra = GC_UNIT if header & GC_EXTRA else 0
         if header & GC_ARRAY:
-            size = 16 + word_at(cell + 8 + self.delta) * int(kind["size"])
+            size = 16 + int(kind["fixed"]) + word_at(cell + 8 + self.delta) * int(kind["size"])
             return extra + ((size + GC_UNIT - 1) & ~(GC_UNIT - 1))
         return extra + int(kind["cell"])
 
@@ -208,7 +209,7 @@ class Heap:
             return None
         if block >= self.small_blocks:
             head = int(self.gc["large_head"][block - self.small_blocks])
-            cell = self.base + (head << GC_BLOCK_SHIFT) + 8
+            cell = self.base + (head << GC_BLOCK_SHIFT) + int(self.gc["large_lead"][head - self.small_blocks])
             header = word_at(cell + self.delta)
             inside = header != 0 and cell <= address < cell + self.cell_size(cell, header)
             return Object(self, cell, header) if inside else None
@@ -243,28 +244,37 @@ class Object:
         self.type = heap.type_of(header)
         self.start = cell + (16 if header & GC_ARRAY else 8)
         self.length = word_at(cell + 8 + heap.delta) if header & GC_ARRAY else None
+        self.sized = word_at(cell + int(self.type["cell"]) - 8 + heap.delta) if self.type["sized"] else None
 
     def bytes(self):
-        return int(self.type["size"]) * (1 if self.length is None else self.length)
+        if self.sized is not None:
+            return self.sized
+        size = int(self.type["size"])
+        return size if self.length is None else int(self.type["fixed"]) + size * self.length
 
     def title(self):
         name = self.type["name"].string()
-        return name if self.length is None else "%s[%d]" % (name, self.length)
+        length = self.length if self.sized is None else self.sized
+        return name if length is None else "%s[%d]" % (name, length)
 
     def slots(self):
-        """Offsets of the slots, as far as the type tells."""
+        """Offsets of the slots, as far as the type tells, and whether each is a plain pointer whatever the encoding."""
         layout, size = int(self.type["layout"]), int(self.type["size"])
         if layout == GC_LAYOUT_DENSE:
-            yield from range(0, self.bytes(), 8)
-        elif layout in (GC_LAYOUT_MAP, GC_LAYOUT_TAGGED):
+            yield from ((offset, True) for offset in range(0, self.bytes(), 8))
+        elif layout in (GC_LAYOUT_MAP, GC_LAYOUT_TAGGED, GC_LAYOUT_FLEXIBLE):
+            fixed = int(self.type["fixed"])
+            for i in range(int(self.type["fixed_count"])):
+                offset = int(self.type["fixed_offsets"][i])
+                yield offset & ~GC_FIXED_PLAIN, bool(offset & GC_FIXED_PLAIN)
             offsets = [int(self.type["offsets"][i]) for i in range(int(self.type["count"]))]
-            for element in range(1 if self.length is None else self.length):
+            for element in range((1 if self.length is None else self.length) if offsets else 0):
                 for offset in offsets:
-                    yield element * size + offset
+                    yield fixed + element * size + offset, False
 
-    def decode(self, word):
+    def decode(self, word, plain):
         """Where a slot's word points to, and its tag; None: it is no pointer."""
-        if not self.type["tagged"]:
+        if plain or not self.type["tagged"]:
             return word, 0
         high = word >> 48
         tags, low_limit, high_limit = (int(self.type[name]) for name in ("low_tags", "high_min", "high_max"))
@@ -411,12 +421,12 @@ def describe_slots(heap, found):
     if layout == GC_LAYOUT_TRACE:
         print("  slots are reported by %s" % address_text(int(found.type["trace"])))
         return
-    for shown, offset in enumerate(found.slots()):
+    for shown, (offset, plain) in enumerate(found.slots()):
         if shown == SLOTS_SHOWN:
             print("  … further slots are not shown")
             return
         word = word_at(found.start + offset + heap.delta)
-        decoded = found.decode(word)
+        decoded = found.decode(word, plain)
         if decoded is None:
             text = "0x%x, no pointer" % word
         else:

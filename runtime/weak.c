@@ -12,7 +12,7 @@ struct veil_weak {
   uint64_t link;
 };
 
-static veil_type weak_type = {"veil_weak", sizeof(struct veil_weak), NULL, 0, NULL, NULL, 0, 0, 0};
+static veil_type weak_type = {"veil_weak", sizeof(struct veil_weak), NULL, 0, NULL, NULL, NULL, 0, 0, 0};
 
 // As the program would read it: what a service has put aside comes back.
 static uint64_t word_before(uintptr_t view, size_t bytes) { return at_load((AO_t volatile *)(view - bytes)); }
@@ -54,7 +54,7 @@ uint32_t rt_link_new(rt_thread *self, gc_link_kind kind, void *object, uintptr_t
 // ---- Weak references.
 
 RT_EXPORT veil_weak *veil_weak_new(veil_thread *open, void *object) {
-  rt_thread *self = rt_self_use(open, "veil_weak_new");
+  rt_thread *self = rt_self_steady(open, "veil_weak_new");
   veil_weak *weak = veil_alloc(open, &weak_type, sizeof *weak);
   if (weak == NULL) {
     return NULL;
@@ -73,7 +73,7 @@ static uint32_t weak_link(rt_thread *self, const veil_weak *weak, const char *fu
 }
 
 RT_EXPORT void *veil_weak_get(veil_thread *open, veil_weak *weak) {
-  rt_thread *self = rt_self_use(open, "veil_weak_get");
+  rt_thread *self = rt_self_steady(open, "veil_weak_get");
   uint32_t link = weak_link(self, weak, "veil_weak_get");
   rt_enter(self);
   void *object = (void *)gc_link_read(self->heap->gc, link);
@@ -83,7 +83,7 @@ RT_EXPORT void *veil_weak_get(veil_thread *open, veil_weak *weak) {
 }
 
 RT_EXPORT void veil_weak_set(veil_thread *open, veil_weak *weak, void *object) {
-  rt_thread *self = rt_self_use(open, "veil_weak_set");
+  rt_thread *self = rt_self_steady(open, "veil_weak_set");
   uint32_t link = weak_link(self, weak, "veil_weak_set");
   rt_object_check(self->heap->gc, object, "veil_weak_set");
   rt_enter(self);
@@ -105,13 +105,13 @@ static uint32_t handle_link(rt_thread *self, const veil_handle *handle, const ch
 }
 
 RT_EXPORT veil_handle *veil_handle_new(veil_thread *open, void *object) {
-  rt_thread *self = rt_self_use(open, "veil_handle_new");
+  rt_thread *self = rt_self_steady(open, "veil_handle_new");
   uint32_t link = rt_link_new(self, GC_LINK_HANDLE, object, 0, 0, "veil_handle_new");
   return link != GC_NONE ? (veil_handle *)&self->heap->gc->links.at[link] : NULL;
 }
 
 RT_EXPORT void *veil_handle_get(veil_thread *open, const veil_handle *handle) {
-  rt_thread *self = rt_self_use(open, "veil_handle_get");
+  rt_thread *self = rt_self_steady(open, "veil_handle_get");
   rt_enter(self);
   void *object = (void *)gc_link_read(self->heap->gc, handle_link(self, handle, "veil_handle_get"));
   rt_leave(self);
@@ -119,7 +119,7 @@ RT_EXPORT void *veil_handle_get(veil_thread *open, const veil_handle *handle) {
 }
 
 RT_EXPORT void veil_handle_set(veil_thread *open, veil_handle *handle, void *object) {
-  rt_thread *self = rt_self_use(open, "veil_handle_set");
+  rt_thread *self = rt_self_steady(open, "veil_handle_set");
   rt_object_check(self->heap->gc, object, "veil_handle_set");
   rt_enter(self);
   gc_link_write(self->heap->gc, handle_link(self, handle, "veil_handle_set"), (uintptr_t)object);
@@ -127,7 +127,7 @@ RT_EXPORT void veil_handle_set(veil_thread *open, veil_handle *handle, void *obj
 }
 
 RT_EXPORT void veil_handle_drop(veil_thread *open, veil_handle *handle) {
-  rt_thread *self = rt_self_use(open, "veil_handle_drop");
+  rt_thread *self = rt_self_steady(open, "veil_handle_drop");
   rt_enter(self);
   if (!gc_handle_drop(self->heap->gc, handle_link(self, handle, "veil_handle_drop"))) {
     vm_fatal("veil_handle_drop: %p is dropped by two threads", (const void *)handle);

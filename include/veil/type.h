@@ -42,6 +42,13 @@ typedef void veil_trace_fn(const void *object, const void *alias, size_t length,
 // trace callback only.
 void veil_visit(veil_visitor *visitor, size_t offset);
 
+// Arrays that have a part of their own before their elements: where the elements begin, then the slots before them.
+typedef struct veil_fixed {
+  const size_t *offsets; // bytes: of the first element; then of each slot, plus 1 if it is a plain pointer whatever the encoding
+  size_t count;          // of these
+  const struct veil_type *element; // describes the elements, or NULL: the type itself does
+} veil_fixed;
+
 // A type's description. Fill it with the macros below; the last group is veil's.
 typedef struct veil_type {
   const char *name;         // for messages
@@ -50,9 +57,10 @@ typedef struct veil_type {
   size_t pointer_count;     // how many
   veil_trace_fn *trace;     // instead of a pointer map, or NULL
   const veil_encoding *encoding; // NULL: plain pointers
+  const veil_fixed *fixed;  // NULL, or a flexible array: `size` and `pointers` are of its elements, `trace` sees it whole
 
   // Written by veil, once, at the first allocation.
-  uint64_t header;          // 0 until registered
+  uint64_t header;          // 0 until registered, and for flexible arrays
   uint64_t array_header;    // of arrays of the type
   uint32_t leaf;            // 1: holds no pointers
 } veil_type;
@@ -78,6 +86,43 @@ typedef struct veil_type {
 // As VEIL_TYPE_TRACE, with slots that decode by `ENCODING`.
 #define VEIL_TYPE_TRACE_TAGGED(T, FN, ENCODING) VEIL_DEFINE_TYPE_(T, NULL, 0, FN, ENCODING)
 
+// ---- Flexible arrays: a struct whose last member is an array without a length.
+//
+//   typedef struct table { long used; node *owner; node *slot[]; } table;
+//   VEIL_TYPE_FLEXIBLE(table, slot, owner);
+//   table *t = veil_new_flexible(self, table, 100); // 100 elements; veil_length says so
+//
+// First the array, then the slots before it, up to 31. Their start is aligned to 8 bytes. Checked by the compiler, as VEIL_TYPE is.
+
+// Elements are pointers, as are the fields named.
+#define VEIL_TYPE_FLEXIBLE(T, ...) \
+  VEIL_ASSERT_POINTERS_(T, VEIL_FIRST_(__VA_ARGS__)) \
+  VEIL_FIXED_(VEIL_ASSERT_POINTER_, T, &veil_type_pointer_, __VA_ARGS__) \
+  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(__VA_ARGS__), NULL, NULL)
+
+// Elements are words that decode by the veil_encoding; so are the fields named, but for those declared as pointers, which are plain.
+#define VEIL_TYPE_FLEXIBLE_TAGGED(T, ENCODING, ...) \
+  VEIL_ASSERT_WORDS_(T, VEIL_FIRST_(__VA_ARGS__)) \
+  static veil_type veil_element_##T __attribute__((unused)) = {#T "[]", 8, veil_first_word_, 1, NULL, ENCODING, NULL, 0, 0, 0}; \
+  VEIL_FIXED_(VEIL_ASSERT_WORD_, T, &veil_element_##T, __VA_ARGS__) \
+  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(__VA_ARGS__), NULL, ENCODING)
+
+// Elements are structs E, described before by VEIL_TYPE, VEIL_TYPE_TAGGED or VEIL_LEAF. The fields named are pointers, or decode as those of E do.
+#define VEIL_TYPE_FLEXIBLE_OF(T, E, ...) \
+  VEIL_ASSERT_ELEMENTS_(T, E, VEIL_FIRST_(__VA_ARGS__)) \
+  VEIL_FIXED_(VEIL_ASSERT_WORD_, T, &veil_type_##E, __VA_ARGS__) \
+  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(__VA_ARGS__), NULL, NULL)
+
+// Elements hold no pointers: bytes, numbers. The fields named are pointers.
+#define VEIL_LEAF_FLEXIBLE(T, ...) \
+  VEIL_FIXED_(VEIL_ASSERT_POINTER_, T, NULL, __VA_ARGS__) \
+  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(__VA_ARGS__), NULL, NULL)
+
+// VEIL_TYPE_FLEXIBLE_TRACE(T, FN, slot): slots of the whole object are reported by a veil_trace_fn, whose `length` is that of the array.
+#define VEIL_TYPE_FLEXIBLE_TRACE(T, FN, F) \
+  VEIL_FIXED_(VEIL_ASSERT_POINTER_, T, NULL, F) \
+  VEIL_DEFINE_FLEXIBLE_(T, F, FN, NULL)
+
 // Built in: the type of arrays of pointers (veil_new_pointers).
 extern veil_type veil_type_pointer_;
 // Built in: the type of arrays of bytes (veil_new_bytes).
@@ -87,7 +132,25 @@ extern veil_type veil_type_byte_;
 
 #define VEIL_DEFINE_TYPE_(T, MAP, COUNT, TRACE, ENCODING) \
   _Static_assert(sizeof(T) % 8 == 0 || (COUNT) == 0, #T ": size is not a multiple of 8"); \
-  static veil_type veil_type_##T __attribute__((unused)) = {#T, sizeof(T), MAP, COUNT, TRACE, ENCODING, 0, 0, 0}
+  static veil_type veil_type_##T __attribute__((unused)) = {#T, sizeof(T), MAP, COUNT, TRACE, ENCODING, NULL, 0, 0, 0}
+
+#define VEIL_DEFINE_FLEXIBLE_(T, F, TRACE, ENCODING) \
+  _Static_assert(_Alignof(T) <= 8, #T ": flexible arrays are aligned to 8 bytes"); \
+  _Static_assert(sizeof(T) - offsetof(T, F) < 8, #T "." #F " is not a flexible array at the end"); \
+  static veil_type veil_type_##T __attribute__((unused)) = { \
+      #T, sizeof(((T *)0)->F[0]), NULL, 0, TRACE, ENCODING, &veil_fixed_##T, 0, 0, 0}
+#define VEIL_FIXED_(ASSERT, T, ELEMENT, ...) \
+  VEIL_EACH_TAIL_(ASSERT, T, __VA_ARGS__) \
+  static const size_t veil_offsets_##T[] = { \
+      offsetof(T, VEIL_FIRST_(__VA_ARGS__)), VEIL_EACH_TAIL_(VEIL_FIXED_OFFSET_, T, __VA_ARGS__)}; \
+  static const veil_fixed veil_fixed_##T = {veil_offsets_##T, VEIL_COUNT_(__VA_ARGS__), ELEMENT};
+#define VEIL_FIXED_OFFSET_(T, F) offsetof(T, F) + (__builtin_classify_type(((T *)0)->F) == 5),
+#define VEIL_ASSERT_POINTERS_(T, F) \
+  _Static_assert(__builtin_classify_type(((T *)0)->F[0]) == 5 && sizeof(((T *)0)->F[0]) == 8, #T "." #F " is no array of pointers");
+#define VEIL_ASSERT_WORDS_(T, F) \
+  _Static_assert(sizeof(((T *)0)->F[0]) == 8, #T "." #F " is no array of words of 8 bytes");
+#define VEIL_ASSERT_ELEMENTS_(T, E, F) \
+  _Static_assert(__builtin_types_compatible_p(__typeof__(((T *)0)->F[0]), E), #T "." #F " is no array of " #E);
 
 #define VEIL_MAP_(ASSERT, T, ...) \
   VEIL_EACH_(ASSERT, T, __VA_ARGS__) \
@@ -111,11 +174,45 @@ extern veil_type veil_type_byte_;
 #define VEIL_DEFINE_TYPE_(T, MAP, COUNT, TRACE, ENCODING) \
   static_assert(sizeof(T) % 8 == 0 || (COUNT) == 0, #T ": size is not a multiple of 8"); \
   static_assert(VEIL_NO_DESTRUCTOR_(T), #T " has a destructor, which veil would never call"); \
-  static veil_type veil_type_##T __attribute__((unused)) = {#T, sizeof(T), MAP, COUNT, TRACE, ENCODING, 0, 0, 0}; \
+  static veil_type veil_type_##T __attribute__((unused)) = {#T, sizeof(T), MAP, COUNT, TRACE, ENCODING, NULL, 0, 0, 0}; \
   extern "C++" { \
   __attribute__((unused)) static inline veil_type *veil_type_of_(const T *) { return &veil_type_##T; } \
   } \
   static_assert(true, "takes the semicolon")
+
+#define VEIL_DEFINE_FLEXIBLE_(T, F, TRACE, ENCODING) \
+  static_assert(alignof(T) <= 8, #T ": flexible arrays are aligned to 8 bytes"); \
+  static_assert(VEIL_NO_DESTRUCTOR_(T), #T " has a destructor, which veil would never call"); \
+  static veil_type veil_type_##T __attribute__((unused)) = { \
+      #T, sizeof(static_cast<T *>(nullptr)->F[0]), NULL, 0, TRACE, ENCODING, &veil_fixed_of_##T<void>::as, 0, 0, 0}; \
+  extern "C++" { \
+  __attribute__((unused)) static inline veil_type *veil_type_of_(const T *) { return &veil_type_##T; } \
+  } \
+  static_assert(true, "takes the semicolon")
+#define VEIL_FIXED_(ASSERT, T, ELEMENT, ...) \
+  extern "C++" { \
+  _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Winvalid-offsetof\"") \
+  template <class> \
+  struct veil_fixed_of_##T { \
+    VEIL_EACH_TAIL_(ASSERT, T, __VA_ARGS__) \
+    static_assert(sizeof(T) - offsetof(T, VEIL_FIRST_(__VA_ARGS__)) < 8, #T ": the first is not a flexible array at the end"); \
+    static const size_t at[VEIL_COUNT_(__VA_ARGS__)]; \
+    static const veil_fixed as; \
+  }; \
+  template <class veil_any> \
+  const size_t veil_fixed_of_##T<veil_any>::at[VEIL_COUNT_(__VA_ARGS__)] = { \
+      offsetof(T, VEIL_FIRST_(__VA_ARGS__)), VEIL_EACH_TAIL_(VEIL_FIXED_OFFSET_, T, __VA_ARGS__)}; \
+  template <class veil_any> \
+  const veil_fixed veil_fixed_of_##T<veil_any>::as = {veil_fixed_of_##T<veil_any>::at, VEIL_COUNT_(__VA_ARGS__), ELEMENT}; \
+  _Pragma("GCC diagnostic pop") \
+  }
+#define VEIL_FIXED_OFFSET_(T, F) offsetof(T, F) + veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F)>::value,
+#define VEIL_ASSERT_POINTERS_(T, F) \
+  static_assert(veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F[0])>::value, #T "." #F " is no array of pointers");
+#define VEIL_ASSERT_WORDS_(T, F) \
+  static_assert(sizeof(static_cast<T *>(nullptr)->F[0]) == 8, #T "." #F " is no array of words of 8 bytes");
+#define VEIL_ASSERT_ELEMENTS_(T, E, F) \
+  static_assert(veil_is_same_<decltype(static_cast<T *>(nullptr)->F[0]), E &>::value, #T "." #F " is no array of " #E);
 
 #ifdef __clang__
 #define VEIL_NO_DESTRUCTOR_(T) __is_trivially_destructible(T)
@@ -161,11 +258,32 @@ template <class T>
 struct veil_is_pointer_<volatile T> : veil_is_pointer_<T> {};
 template <class T>
 struct veil_is_pointer_<const volatile T> : veil_is_pointer_<T> {};
+template <class T, class U>
+struct veil_is_same_ {
+  static const bool value = false;
+};
+template <class T>
+struct veil_is_same_<T, T> {
+  static const bool value = true;
+};
 }
 
 #endif
 
 #define VEIL_OFFSET_(T, F) offsetof(T, F),
+static const size_t veil_first_word_[1] __attribute__((unused)) = {0}; // the one slot of an element that is a word
+
+// The first of up to 32 arguments; M(T, x) to the others.
+#define VEIL_FIRST_(...) VEIL_FIRST_PICK_(__VA_ARGS__, 0)
+#define VEIL_FIRST_PICK_(a, ...) a
+#define VEIL_EACH_TAIL_(M, T, ...) VEIL_TAIL_NAME_(VEIL_MANY_(__VA_ARGS__))(M, T, __VA_ARGS__)
+#define VEIL_TAIL_NAME_(N) VEIL_TAIL_PASTE_(N)
+#define VEIL_TAIL_PASTE_(N) VEIL_TAIL_##N##_
+#define VEIL_TAIL_ONE_(M, T, a)
+#define VEIL_TAIL_MANY_(M, T, a, ...) VEIL_EACH_(M, T, __VA_ARGS__)
+#define VEIL_MANY_(...) \
+  VEIL_COUNT_PICK_(__VA_ARGS__, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, \
+                   MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, ONE, 0)
 
 // Applies M(T, x) to up to 32 arguments.
 #define VEIL_EACH_(M, T, ...) VEIL_EACH_NAME_(VEIL_COUNT_(__VA_ARGS__))(M, T, __VA_ARGS__)

@@ -91,10 +91,22 @@ veil_heap *veil_thread_heap(veil_thread *self);
 #define veil_new_bytes(self, n) veil_alloc_array((self), &veil_type_byte_, (n))
 void *veil_alloc_array(veil_thread *self, veil_type *type, size_t length);
 
+// A zeroed T whose last member is an array without a length (VEIL_TYPE_FLEXIBLE), with n elements there.
+#define veil_new_flexible(self, T, n) VEIL_CAST_(T *, veil_alloc_flexible((self), VEIL_TYPE_OF_(T), (n)))
+void *veil_alloc_flexible(veil_thread *self, veil_type *type, size_t length);
+
 // n bytes that the caller is going to write: not zeroed, they may hold bytes of objects of this heap that have died. Spares a large
 // object a pass over its memory. Otherwise as veil_new_bytes.
 #define veil_new_bytes_raw(self, n) veil_alloc_bytes_raw((self), (n))
 void *veil_alloc_bytes_raw(veil_thread *self, size_t length);
+
+// Objects whose start is a multiple of `alignment`, a power of two up to 4096 (more than 16 is seldom needed: plain objects have that), wherever they move: for cache
+// lines, vector registers, pages. One T, or n bytes, both zeroed. What lies in front of them is lost to others: on its own such an object takes
+// its size and 8 bytes, rounded up to `alignment`. Bytes take up to a 16th more, and up to 4 GB. Aborts if `alignment` is none. Otherwise as veil_new.
+#define veil_new_aligned(self, T, alignment) VEIL_CAST_(T *, veil_alloc_aligned((self), VEIL_TYPE_OF_(T), (alignment)))
+#define veil_new_bytes_aligned(self, n, alignment) veil_alloc_bytes_aligned((self), (n), (alignment))
+void *veil_alloc_aligned(veil_thread *self, veil_type *type, size_t alignment);
+void *veil_alloc_bytes_aligned(veil_thread *self, size_t length, size_t alignment);
 
 // The length of an array in elements; 1 for an object that is none. `object` is the start of
 // an object. Attached threads.

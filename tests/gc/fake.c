@@ -144,7 +144,7 @@ uint64_t fake_header(fake_type *type, bool array) {
 }
 
 static void *allocate(fake *f, uint64_t header, size_t cell_bytes, size_t length, bool raw) {
-  gc_wanted want = {header, cell_bytes, length, raw};
+  gc_wanted want = {header, cell_bytes, length, raw, false};
   fake_mutator *m = &f->mutator[f->now];
   bool leaf = (header & GC_LEAF) != 0;
   char *cell;
@@ -181,7 +181,7 @@ void *fake_new(fake *f, fake_type *type) {
 
 void *fake_array(fake *f, fake_type *type, size_t length) {
   type_use(type);
-  return allocate(f, fake_header(type, true), gc_round_cell(16 + length * type->type.size), length, false);
+  return allocate(f, fake_header(type, true), gc_round_cell(16 + type->type.fixed + length * type->type.size), length, false);
 }
 
 void *fake_array_raw(fake *f, fake_type *type, size_t length) {

@@ -158,6 +158,86 @@ ON_ALL_BACK_ENDS(layouts, arrays_of_structs_have_slots_in_every_element_and_may_
   fake_close(f);
 }
 
+// ---- Arrays with a part of their own before the elements.
+
+typedef struct flexible {
+  long number;
+  void *owner;
+  uint64_t plain_tagged; // holds a plain pointer, though the type's words are tagged
+  uint64_t tagged;
+  element at[];
+} flexible;
+static const size_t flexible_fixed[] = {offsetof(flexible, owner), offsetof(flexible, plain_tagged) + GC_FIXED_PLAIN, offsetof(flexible, tagged)};
+static fake_type type_flexible = {{.name = "flexible", .size = sizeof(element), .layout = GC_LAYOUT_FLEXIBLE, .count = 1, .offsets = element_offsets,
+                                   .fixed = sizeof(flexible), .fixed_count = 1, .fixed_offsets = flexible_fixed},
+                                  0};
+// All words of which are pointers with tag 1, but for one in the fixed part.
+static const size_t word_offset[] = {0};
+static const size_t tagged_fixed[] = {offsetof(flexible, plain_tagged) + GC_FIXED_PLAIN, offsetof(flexible, tagged)};
+static fake_type type_tagged_flexible = {{.name = "tagged flexible", .size = 8, .layout = GC_LAYOUT_FLEXIBLE, .tagged = true, .low_tags = 1 << 1, .count = 1,
+                                          .offsets = word_offset, .fixed = sizeof(flexible), .fixed_count = 2, .fixed_offsets = tagged_fixed},
+                                         0};
+static const size_t dense_fixed[] = {offsetof(flexible, owner)};
+static fake_type type_dense_flexible = {{.name = "dense flexible", .size = 8, .layout = GC_LAYOUT_FLEXIBLE, .count = 1, .offsets = word_offset, .dense = true,
+                                         .fixed = sizeof(flexible), .fixed_count = 1, .fixed_offsets = dense_fixed},
+                                        0};
+
+static const size_t flexible_lengths[] = {0, 1, 5, 19, 20, 21, 59, 168, 169, 170, 171, 400, 508, 1300, 1361, 1362, 1363, 3000, 20000};
+enum { FLEXIBLES = sizeof flexible_lengths / sizeof flexible_lengths[0] };
+
+static void flexibles_fill(fake *f) {
+  for (size_t i = 0; i < FLEXIBLES; i++) {
+    size_t n = flexible_lengths[i];
+    flexible *structs = f->root[3 * i] = fake_array(f, &type_flexible, n), *dense = f->root[3 * i + 1] = fake_array(f, &type_dense_flexible, n);
+    flexible *tagged = f->root[3 * i + 2] = fake_array(f, &type_tagged_flexible, n);
+    EXPECT(structs != NULL && dense != NULL && tagged != NULL);
+    void *leaf = leaf_make(f, (unsigned)n);
+    structs->owner = dense->owner = leaf;
+    structs->number = dense->number = (long)(uintptr_t)leaf; // looks like a pointer
+    tagged->owner = NULL;
+    tagged->plain_tagged = (uintptr_t)leaf;
+    tagged->tagged = (uintptr_t)leaf | 1;
+    for (size_t j = 0; j < n; j += 1 + j / 40) {
+      leaf = leaf_make(f, (unsigned)j);
+      structs->at[j] = (element){(long)j, leaf, (long)(uintptr_t)leaf};
+      ((void **)dense->at)[j] = leaf;
+      ((uintptr_t *)tagged->at)[j] = (uintptr_t)leaf | 1;
+    }
+  }
+}
+
+static void flexible_check(fake *f, size_t i) {
+  size_t n = flexible_lengths[i];
+  flexible *structs = f->root[3 * i], *dense = f->root[3 * i + 1], *tagged = f->root[3 * i + 2];
+  cr_assert(fake_filled(structs->owner, 40, (unsigned)n) && dense->owner == structs->owner && dense->number == structs->number);
+  cr_assert(tagged->plain_tagged == (uintptr_t)structs->owner && tagged->tagged == ((uintptr_t)structs->owner | 1));
+  for (size_t j = 0; j < n; j += 1 + j / 40) {
+    cr_assert(structs->at[j].number == (long)j && fake_filled(structs->at[j].slot, 40, (unsigned)j));
+    cr_assert(((void **)dense->at)[j] == structs->at[j].slot && ((uintptr_t *)tagged->at)[j] == ((uintptr_t)structs->at[j].slot | 1));
+  }
+}
+
+ON_ALL_BACK_ENDS(layouts, arrays_with_a_part_of_their_own_have_slots_there_and_in_their_elements) {
+  for (int young = 0; young < 2; young++) {
+    OPEN_OR_SKIP(f, .back_end = back_end, .limit = 128 << 20, .nursery = young ? 4 << 20 : 0, .verify = young);
+    flexibles_fill(f);
+    for (int cycle = 0; cycle < 5; cycle++) {
+      if (young && cycle % 2) {
+        fake_minor(f);
+      }
+      fake_flip(f);
+      for (size_t i = FLEXIBLES; i-- > 0 && cycle % 2 == 0;) {
+        flexible_check(f, i); // by traps
+      }
+      fake_finish(f);
+      for (size_t i = 0; i < FLEXIBLES; i++) {
+        flexible_check(f, i);
+      }
+    }
+    fake_close(f);
+  }
+}
+
 // ---- Tagged words.
 
 typedef struct cell {

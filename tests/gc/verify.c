@@ -54,6 +54,16 @@ static void header_and_type_differ_on_being_a_leaf(void *arg) {
   gc_verify_stopped(f->gc, "planted");
 }
 
+static void object_has_lost_its_alignment(void *arg) {
+  fake *f = heap_with_objects();
+  uint64_t *header = (uint64_t *)(alias_of(f, f->root[0]) - 8);
+  *header = gc_header_aligned(*header, ((uintptr_t)f->root[0] & 4095) != 0 ? 4096 : 16);
+  if (((uintptr_t)f->root[0] & 4095) == 0) {
+    exit(77); // by chance
+  }
+  gc_verify_stopped(f->gc, "planted");
+}
+
 static void page_is_veiled_between_cycles(void *arg) {
   fake *f = heap_with_objects();
   vm_prot(f->gc->region, gc_page_at(f->gc, (uintptr_t)f->root[0]), 1, VM_UNSCANNED, 0);
@@ -191,6 +201,7 @@ DIES_EVERYWHERE(slot_holds_a_from_space_pointer, "[gc.tospace]")
 DIES_EVERYWHERE(slot_holds_an_interior_pointer, "which is not the start of an object")
 DIES_EVERYWHERE(slot_of_a_large_object_holds_nonsense, "(pointer) slot")
 DIES_EVERYWHERE(header_names_no_type, "names no type")
+DIES_EVERYWHERE(object_has_lost_its_alignment, "is not aligned to 4096 bytes [gc.align]")
 DIES_EVERYWHERE(header_and_type_differ_on_being_a_leaf, "differ on being a leaf")
 DIES_BY_TRAP(page_is_veiled_between_cycles, "[gc.grey]")
 DIES_EVERYWHERE(leaf_is_in_a_block_of_the_wrong_kind, "is in a block of the wrong kind")

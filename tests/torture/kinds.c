@@ -26,15 +26,19 @@ static void trace_object(const void *object, const void *alias, size_t length, s
     return;
   }
   const kind *k = &kinds[index];
+  size_t fixed = k->fixed_words * 8;
+  for (size_t s = 0; s < k->fixed_slots; s++) {
+    veil_visit(visitor, (size_t)k->fixed_word[s] * 8);
+  }
   for (size_t i = 0; i < length; i++) {
-    if ((i + 1) * k->element <= slots_base) {
+    if (fixed + (i + 1) * k->element <= slots_base) {
       continue;
     }
-    if (i * k->element >= slots_limit) {
+    if (fixed + i * k->element >= slots_limit) {
       return;
     }
     for (size_t s = 0; s < k->slots; s++) {
-      veil_visit(visitor, i * k->element + (size_t)k->slot_word[s] * 8);
+      veil_visit(visitor, fixed + i * k->element + (size_t)k->slot_word[s] * 8);
     }
   }
 }
@@ -161,8 +165,67 @@ static void large_kinds(rng *r) {
   kind_add(r, "nans", MAP, &nan_boxing, words_between(r, 24, 100), 1400, 1600, 1);
 }
 
+// A part before the elements, with an id and slots; in a kind whose elements are tagged some of these are plain.
+static void flexible_add(rng *r, const char *name, layout layout, const veil_encoding *encoding, size_t bytes, size_t length_min, size_t length_max,
+                         unsigned weight) {
+  kind *k = kind_add(r, name, layout, encoding, bytes, length_min, length_max, weight);
+  k->id_word = k->stamp_word = -1;
+  k->fixed_words = between(r, layout == TRACE ? 2 : 1, 8); // a callback needs the id
+  k->id_word = k->fixed_words > 1 ? 0 : -1;
+  size_t *offsets = calloc(k->fixed_words + 1, sizeof *offsets);
+  offsets[0] = k->fixed_words * 8;
+  for (size_t w = k->id_word == 0 ? 1 : 0; w < k->fixed_words; w++) {
+    if (one_in(r, 2)) {
+      size_t s = k->fixed_slots++;
+      k->fixed_word[s] = (uint16_t)w;
+      k->fixed_plain[s] = layout != TRACE && encoding != NULL && one_in(r, 2);
+      k->fixed_is_slot |= (uint64_t)1 << w;
+      offsets[s + 1] = w * 8 + k->fixed_plain[s];
+    }
+  }
+  k->own_fixed = (veil_fixed){offsets, layout == TRACE ? 1 : k->fixed_slots + 1, NULL};
+  if (layout != TRACE && one_in(r, 2)) {
+    k->own_element = k->own;
+    k->own_fixed.element = &k->own_element; // as VEIL_TYPE_FLEXIBLE_OF does
+    k->own.pointers = NULL;
+    k->own.pointer_count = 0;
+  }
+  k->own.fixed = &k->own_fixed;
+}
+
+static void flexible_kinds(rng *r) {
+  flexible_add(r, "fpointers", DENSE, NULL, 8, 0, 20, 15);
+  flexible_add(r, "fpointers", DENSE, NULL, 8, 40, 4080, 1);
+  flexible_add(r, "fpointers", DENSE, NULL, 8, 4090, 16000, 1);
+  flexible_add(r, "fstructs", MAP, NULL, words_between(r, 16, 64), 0, 10, 8);
+  flexible_add(r, "fstructs", MAP, NULL, words_between(r, 24, 400), 1400, 2000, 1);
+  flexible_add(r, "fnans", DENSE, &nan_boxing, 8, 0, 40, 8);
+  flexible_add(r, "flows", MAP, &low_bits, words_between(r, 16, 80), 0, 100, 3);
+  flexible_add(r, "fbytes", LEAF, NULL, 1, 0, 300, 6);
+  flexible_add(r, "fbytes", LEAF, NULL, 1, 400, 100000, 1);
+  flexible_add(r, "ftraces", TRACE, NULL, words_between(r, 16, 60), 0, 30, 4);
+}
+
+static void aligned_add(rng *r, const char *name, layout layout, size_t bytes, size_t length_max, unsigned weight) {
+  kind *k = kind_add(r, name, layout, NULL, bytes, 0, length_max, weight);
+  k->alignment = (size_t)16 << below(r, 9);
+  k->sized = length_max != 0;
+}
+
+static void aligned_kinds(rng *r) {
+  aligned_add(r, "amap", MAP, words_between(r, 16, 120), 0, 15);
+  aligned_add(r, "amap", MAP, words_between(r, 16, 504), 0, 5);
+  aligned_add(r, "amid", MAP, words_between(r, 505, 32760), 0, 1);
+  aligned_add(r, "abig", MAP, words_between(r, 32761, 70000), 0, 1);
+  aligned_add(r, "atrace", TRACE, words_between(r, 24, 300), 0, 4);
+  aligned_add(r, "abytes", LEAF, 1, 600, 8);
+  aligned_add(r, "abytes", LEAF, 1, 70000, 1);
+}
+
 void kinds_make(rng *r) {
   small_kinds(r);
+  flexible_kinds(r);
+  aligned_kinds(r);
   array_kinds(r);
   medium_kinds(r);
   large_kinds(r);

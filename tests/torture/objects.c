@@ -7,16 +7,30 @@
 #include <stdlib.h>
 #include <string.h>
 #include "torture.h"
+#include "veil/critical.h"
 
 #define REFERENCE 0x0000fffffffffff8ull
 
 static atomic_ulong next_id = 1;
 
-size_t slot_word(const kind *k, size_t slot) { return slot / k->slots * k->words + k->slot_word[slot % k->slots]; }
+size_t slot_word(const kind *k, size_t slot) {
+  if (slot < k->fixed_slots) {
+    return k->fixed_word[slot];
+  }
+  slot -= k->fixed_slots;
+  return k->fixed_words + slot / k->slots * k->words + k->slot_word[slot % k->slots];
+}
 
-bool word_is_slot(const kind *k, size_t word) { return k->words != 0 && k->slots != 0 && k->is_slot[word % k->words]; }
+bool word_is_slot(const kind *k, size_t word) {
+  if (word < k->fixed_words) {
+    return k->fixed_is_slot >> word & 1;
+  }
+  return k->words != 0 && k->slots != 0 && k->is_slot[(word - k->fixed_words) % k->words];
+}
 
-size_t object_bytes(const shadow *sh) { return sh->kind->element * sh->length; }
+bool slot_is_tagged(const kind *k, size_t slot) { return k->tagged && !(slot < k->fixed_slots && k->fixed_plain[slot]); }
+
+size_t object_bytes(const shadow *sh) { return sh->kind->fixed_words * 8 + sh->kind->element * sh->length; }
 
 // What a data word must be. In kinds that hold junk some look like addresses of the heap.
 uint64_t data_word(const shadow *sh, uint64_t salt, size_t word) {
@@ -58,7 +72,23 @@ void *object_allocate(worker *t, const kind *k, size_t length, bool raw) {
   if (raw) {
     return veil_new_bytes_raw(t->self, length);
   }
+  if (k->sized) {
+    return veil_new_bytes_aligned(t->self, length, k->alignment);
+  }
+  if (k->alignment != 0) {
+    return veil_alloc_aligned(t->self, k->type, k->alignment);
+  }
+  if (k->fixed_words != 0) {
+    return veil_alloc_flexible(t->self, k->type, length);
+  }
   return k->array ? veil_alloc_array(t->self, k->type, length) : veil_alloc(t->self, k->type, k->element);
+}
+
+size_t object_room(const kind *k, size_t length) {
+  if (k->sized) {
+    return veil_room_bytes_aligned(length, k->alignment);
+  }
+  return VEIL_CELL_((k->array ? 8 : 0) + k->fixed_words * 8 + k->element * length) + k->alignment;
 }
 
 bool object_may_be_raw(worker *t, const kind *k) { return k->type == &veil_type_byte_ && one_in(&t->random, 2); }
@@ -72,7 +102,11 @@ found object_new(worker *t, world *w, kind *k) {
     atomic_fetch_add_explicit(&stat_oom, 1, memory_order_relaxed);
     return (found){NULL, NULL};
   }
-  size_t slots = k->slots * length;
+  return object_adopt(t, w, k, length, raw, obj);
+}
+
+found object_adopt(worker *t, world *w, kind *k, size_t length, bool raw, void *obj) {
+  size_t slots = k->fixed_slots + k->slots * length;
   shadow *sh = calloc(1, sizeof *sh + slots * sizeof(edge));
   sh->id = (uint64_t)k->index << 48 | atomic_fetch_add_explicit(&next_id, 1, memory_order_relaxed);
   sh->kind = k;
@@ -133,6 +167,7 @@ void object_check(void *obj, const shadow *sh, bool all) {
       mismatch("wrong object: it has id %llx; wanted: %s", (unsigned long long)id, text);
     }
   }
+  REQUIRE(k->alignment == 0 || (uintptr_t)obj % k->alignment == 0, "the object at %p (%s) is not aligned to %zu", obj, k->name, k->alignment);
   if (k->array && veil_length(heap, obj) != sh->length) {
     object_describe(text, sizeof text, obj, sh);
     mismatch("veil_length says %zu; %s", veil_length(heap, obj), text);
@@ -173,18 +208,18 @@ void *object_follow(void *obj, const shadow *sh, size_t slot) {
 }
 
 // Bits for a reference in this kind of slot.
-static uint64_t tag_for(const kind *k, rng *r) {
+static uint64_t tag_for(const kind *k, size_t slot, rng *r) {
   static const uint64_t low[] = {0, 1, 3};
-  if (!k->tagged) {
+  if (!slot_is_tagged(k, slot)) {
     return 0;
   }
   return k->nan_boxing ? (0xfff8ull + below(r, 8)) << 48 : low[below(r, 3)];
 }
 
 // A word that is no reference.
-static uint64_t immediate_for(const kind *k, rng *r) {
+static uint64_t immediate_for(const kind *k, size_t slot, rng *r) {
   static char outside[16];
-  if (!k->tagged || one_in(r, 3)) {
+  if (!slot_is_tagged(k, slot) || one_in(r, 3)) {
     return 0;
   }
   if (!k->nan_boxing) {
@@ -221,10 +256,10 @@ static void word_store(uint64_t *at, uint64_t word, rng *r) {
 void object_link(void *obj, shadow *sh, size_t slot, void *to, shadow *to_sh, rng *r) {
   uint64_t word;
   if (to == NULL) {
-    word = immediate_for(sh->kind, r);
+    word = immediate_for(sh->kind, slot, r);
     sh->edges[slot] = (edge){NULL, word};
   } else {
-    uint64_t tag = tag_for(sh->kind, r);
+    uint64_t tag = tag_for(sh->kind, slot, r);
     word = (uint64_t)(uintptr_t)to | tag;
     sh->edges[slot] = (edge){to_sh, tag};
   }

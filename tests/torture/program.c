@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include "torture.h"
+#include "veil/critical.h"
 
 enum { PATH = 12, NESTING = 3 };
 
@@ -94,11 +95,15 @@ static void step_cut(worker *t, world *w) {
 static void step_swap(worker *t, world *w) {
   found a = world_find(t, w, (unsigned)below(&t->random, PATH));
   found b = world_find(t, w, (unsigned)below(&t->random, PATH));
-  if (a.obj == NULL || b.obj == NULL || a.sh->slots == 0 || b.sh->slots == 0 ||
-      a.sh->kind->tagged != b.sh->kind->tagged || a.sh->kind->nan_boxing != b.sh->kind->nan_boxing) {
+  if (a.obj == NULL || b.obj == NULL || a.sh->slots == 0 || b.sh->slots == 0) {
     return;
   }
-  object_swap(a.obj, a.sh, below(&t->random, a.sh->slots), b.obj, b.sh, below(&t->random, b.sh->slots));
+  size_t a_slot = below(&t->random, a.sh->slots), b_slot = below(&t->random, b.sh->slots);
+  const kind *a_kind = a.sh->kind, *b_kind = b.sh->kind;
+  bool tagged = slot_is_tagged(a_kind, a_slot);
+  if (tagged == slot_is_tagged(b_kind, b_slot) && (!tagged || a_kind->nan_boxing == b_kind->nan_boxing)) {
+    object_swap(a.obj, a.sh, a_slot, b.obj, b.sh, b_slot);
+  }
 }
 
 static void step_rewrite(worker *t, world *w) {
@@ -150,6 +155,46 @@ static void step_garbage(worker *t, world *w) {
   }
 }
 
+// Several objects that nothing can come between. Shadows have to wait until it is over: malloc's locks may be held by a thread that stands.
+static void step_section(worker *t, world *w) {
+  enum { MOST = 24 };
+  kind *of[MOST];
+  size_t length[MOST], bytes = 0;
+  bool raw[MOST];
+  void *obj[MOST];
+  unsigned n = (unsigned)between(&t->random, 1, MOST);
+  for (unsigned i = 0; i < n; i++) {
+    of[i] = kind_pick(&t->random);
+    length[i] = of[i]->array ? between(&t->random, of[i]->length_min, of[i]->length_max) : 1;
+    raw[i] = object_may_be_raw(t, of[i]);
+    bytes += object_room(of[i], length[i]);
+  }
+  if (veil_critical_begin(t->self, bytes) != VEIL_OK) {
+    REQUIRE(cfg.oom_null, "no critical section without the option: %s", veil_error());
+    atomic_fetch_add_explicit(&stat_oom, 1, memory_order_relaxed);
+    return;
+  }
+  for (unsigned i = 0; i < n; i++) {
+    obj[i] = object_allocate(t, of[i], length[i], raw[i]);
+    breathe(t);
+  }
+  veil_critical_end(t->self);
+  found last = {NULL, NULL};
+  for (unsigned i = 0; i < n; i++) {
+    REQUIRE(obj[i] != NULL, "allocation in a critical section returned NULL");
+    found at = object_adopt(t, w, of[i], length[i], raw[i], obj[i]);
+    if (at.sh->slots != 0) {
+      object_link(at.obj, at.sh, below(&t->random, at.sh->slots), last.obj, last.sh, &t->random);
+      last = at;
+    } else {
+      place(t, w, at.obj, at.sh);
+    }
+  }
+  if (last.obj != NULL) {
+    place(t, w, last.obj, last.sh);
+  }
+}
+
 // Makes one thing wrong, and again later: what is made wrong may become garbage, or be overwritten, before it is looked at.
 static void sabotage(worker *t, world *w) {
   found at = world_find(t, w, PATH);
@@ -192,7 +237,7 @@ static void step(worker *t, world *w) {
   } else if (dice < 900) {
     step_roots(t, w);
   } else if (dice < 930) {
-    step_garbage(t, w);
+    (one_in(&t->random, 3) ? step_section : step_garbage)(t, w);
   } else if (dice < 960) {
     if (t->depth < NESTING) {
       t->depth++;

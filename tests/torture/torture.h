@@ -47,13 +47,22 @@ void config_read(int argc, char **argv); // prints the configuration; exits on a
 void config_print(void);
 
 // ---- kinds.c: the layouts. Constant after kinds_make.
-enum { KINDS = 64 };
+enum { KINDS = 96 };
 typedef struct kind {
   veil_type own;         // the description, unless it is one of veil's
   veil_type *type;
   char name[32];
   unsigned index;
   bool array, tagged, nan_boxing, trace, junk;
+  bool sized;            // bytes that are aligned: no array, but with a length
+  size_t alignment;      // 0: none was asked for
+  // What a flexible array has before its elements: words, 0 if it is none; its slots, their words, and which of them are plain.
+  size_t fixed_words, fixed_slots;
+  uint16_t fixed_word[32];
+  bool fixed_plain[32];
+  uint64_t fixed_is_slot; // a bit for each word
+  veil_fixed own_fixed;
+  veil_type own_element;
   size_t element;        // bytes
   size_t words;          // per element, rounded down
   size_t slots;          // per element
@@ -157,6 +166,8 @@ void held_pop(world *w, shadow *sh);
 found object_new(worker *t, world *w, kind *k); // obj NULL: out of memory
 // An object of the kind, of which only the length is in place; `raw`: not zeroed, for kinds that may be.
 void *object_allocate(worker *t, const kind *k, size_t length, bool raw);
+size_t object_room(const kind *k, size_t length); // what it counts in a critical section
+found object_adopt(worker *t, world *w, kind *k, size_t length, bool raw, void *obj); // the shadow of a new object
 bool object_may_be_raw(worker *t, const kind *k); // by chance
 void object_fill(void *obj, shadow *sh, uint64_t salt);
 void object_check(void *obj, const shadow *sh, bool all);
@@ -166,6 +177,7 @@ void *object_follow(void *obj, const shadow *sh, size_t slot);
 size_t object_bytes(const shadow *sh);
 size_t slot_word(const kind *k, size_t slot);
 bool word_is_slot(const kind *k, size_t word);
+bool slot_is_tagged(const kind *k, size_t slot);
 uint64_t data_word(const shadow *sh, uint64_t salt, size_t word);
 
 // ---- program.c, hold.c, system.c: what mutators do.

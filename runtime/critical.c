@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+// critical.c: sections of the program's in which allocation neither collects nor waits.
+//
+// Such a section is a critical section like those of the slow paths (rt.critical), but the program's code runs in it. Memory for all that may be
+// allocated is set aside before it begins: a stop that came between could take it. Owning thread.
+
+#include "veil/critical.h"
+#include "gc/alloc.h"
+#include "runtime/runtime.h"
+
+enum {
+  // What is left free of a page or block is less than what the object takes for which it did not suffice, in the next one: so of all that
+  // is left half at least is filled. And so it is of the blocks of large objects.
+  BLOCK_LEAST = (GC_BLOCK - 256) / 2,
+  LARGE_LEAST = GC_BLOCK / 2,
+  LANES = 4,
+};
+
+void rt_section_refuse_slow(const char *function) {
+  vm_fatal("%s: in a critical section (veil_critical_begin), where only allocation is allowed and what does not wait", function);
+}
+
+static size_t used_now(const rt_thread *self) {
+  const rt_section *section = &self->section;
+  size_t used = section->used;
+  for (int leaf = 0; leaf < 2; leaf++) {
+    used += (size_t)(self->open.tlab[leaf].free - section->from[leaf]);
+  }
+  return used;
+}
+
+void rt_section_buffer(rt_thread *self, bool leaf, const char *base) {
+  if (self->section.depth != 0) {
+    self->section.used += (size_t)(self->open.tlab[leaf].free - self->section.from[leaf]);
+    self->section.from[leaf] = base;
+  }
+}
+
+void rt_section_use(rt_thread *self, const gc_wanted *want) {
+  rt_section *section = &self->section;
+  size_t used = used_now(self), align = gc_header_align(want->header), most = want->cell + align - GC_UNIT;
+  if (used > section->bytes || most > section->bytes - used) {
+    vm_fatal("a critical section has reserved %zu bytes (veil_critical_begin), of which %zu are used: an object of %zu is too much", section->bytes,
+             used, most);
+  }
+  if (want->cell > GC_SMALL_MAX || align == GC_ALIGN_MOST) {
+    section->used += most; // others are told by the buffers
+  }
+}
+
+static size_t large_blocks(size_t bytes) { return bytes > GC_MEDIUM_MAX ? bytes / LARGE_LEAST + 2 : 0; }
+
+// A block for each kind of object whose place has less than all of it, and those that are filled.
+static bool room_take(rt_thread *self, void *arg) {
+  size_t bytes = *(size_t *)arg, blocks = bytes / BLOCK_LEAST;
+  for (int leaf = 0; leaf < 2; leaf++) {
+    blocks += (size_t)(self->open.tlab[leaf].limit - self->open.tlab[leaf].free) < bytes;
+    const gc_alloc_lane *medium = &self->medium[leaf];
+    blocks += bytes > GC_SMALL_MAX && (medium->block == GC_NONE || medium->cursor + bytes > GC_BLOCK - 8);
+  }
+  return gc_reserve_take(self->heap->gc, &self->section.reserve, blocks, large_blocks(bytes));
+}
+
+static void lanes_set(rt_thread *self, gc_reserve *reserve) {
+  for (int leaf = 0; leaf < 2; leaf++) {
+    self->lane[leaf].reserve = self->medium[leaf].reserve = reserve;
+  }
+}
+
+static void nest(rt_thread *self, size_t bytes) {
+  rt_section *section = &self->section;
+  size_t used = used_now(self);
+  if (used > section->bytes || bytes > section->bytes - used) {
+    vm_fatal("veil_critical_begin: %zu bytes, in a section that has reserved %zu, of which %zu are used", bytes, section->bytes, used);
+  }
+  section->depth++;
+}
+
+RT_EXPORT veil_status veil_critical_begin(veil_thread *open, size_t bytes) {
+  rt_thread *self = rt_self_steady(open, "veil_critical_begin");
+  if (self->section.depth != 0) {
+    nest(self, bytes);
+    return VEIL_OK;
+  }
+  rt_section_refuse("veil_critical_begin of another heap");
+  size_t wanted = bytes < SIZE_MAX / 16 ? (LANES + bytes / BLOCK_LEAST + large_blocks(bytes)) * GC_BLOCK : SIZE_MAX / 4; // at the most
+  bool begun = false;
+  do {
+    rt_enter(self);
+    begun = rt_memory_find(self, wanted, room_take, &bytes);
+    if (!begun) {
+      rt_leave(self);
+    }
+  } while (!begun && rt_oom_ask(self, bytes));
+  if (!begun) {
+    rt_out_of_memory(self, bytes, "a critical section");
+    return VEIL_NO_MEMORY;
+  }
+  self->section.bytes = bytes;
+  self->section.used = 0;
+  self->section.from[0] = self->open.tlab[0].free;
+  self->section.from[1] = self->open.tlab[1].free;
+  self->section.depth = 1;
+  lanes_set(self, &self->section.reserve);
+  return VEIL_OK;
+}
+
+RT_EXPORT void veil_critical_end(veil_thread *open) {
+  rt_thread *self = rt_self_steady(open, "veil_critical_end");
+  rt_section *section = &self->section;
+  if (section->depth == 0) {
+    vm_fatal("veil_critical_end: without veil_critical_begin");
+  }
+  if (section->depth > 1) {
+    section->depth--;
+    return;
+  }
+  size_t used = used_now(self);
+  if (used > section->bytes) {
+    vm_fatal("veil_critical_end: the section has reserved %zu bytes, and used %zu", section->bytes, used);
+  }
+  section->depth = 0;
+  lanes_set(self, NULL);
+  gc_reserve_give(self->heap->gc, &section->reserve);
+  rt_leave(self);
+}
