@@ -12,13 +12,13 @@ struct veil_table {
   uint64_t number;
 };
 
-static veil_type table_type = {"veil_table", sizeof(struct veil_table), NULL, 0, NULL, NULL, 0, 0, 0};
+static veil_type table_type = {"veil_table", sizeof(struct veil_table), NULL, 0, NULL, NULL, NULL, 0, 0, 0};
 
 // Held until here, so that its number was its own.
 #define KEEP(object) __asm__ volatile("" ::"r"(object))
 
 RT_EXPORT veil_table *veil_table_new(veil_thread *open, veil_table_kind kind) {
-  rt_thread *self = rt_self_use(open, "veil_table_new");
+  rt_thread *self = rt_self_steady(open, "veil_table_new");
   if (kind < VEIL_WEAK_KEYS || kind > VEIL_WEAK_BOTH) {
     vm_fatal("veil_table_new: %d is no kind of table", (int)kind);
   }
@@ -53,7 +53,7 @@ static void part_check(rt_thread *self, const void *object, const char *what, co
 }
 
 RT_EXPORT void *veil_table_get(veil_thread *open, veil_table *table, void *key) {
-  rt_thread *self = rt_self_use(open, "veil_table_get");
+  rt_thread *self = rt_self_steady(open, "veil_table_get");
   uint32_t number = number_of(self, table, "veil_table_get");
   part_check(self, key, "key", "veil_table_get");
   rt_enter(self);
@@ -65,7 +65,7 @@ RT_EXPORT void *veil_table_get(veil_thread *open, veil_table *table, void *key) 
 }
 
 RT_EXPORT veil_status veil_table_put(veil_thread *open, veil_table *table, void *key, void *value) {
-  rt_thread *self = rt_self_use(open, "veil_table_put");
+  rt_thread *self = rt_self_steady(open, "veil_table_put");
   uint32_t number = number_of(self, table, "veil_table_put");
   part_check(self, key, "key", "veil_table_put");
   part_check(self, value, "value", "veil_table_put");
@@ -82,7 +82,7 @@ RT_EXPORT veil_status veil_table_put(veil_thread *open, veil_table *table, void 
 }
 
 RT_EXPORT bool veil_table_remove(veil_thread *open, veil_table *table, void *key) {
-  rt_thread *self = rt_self_use(open, "veil_table_remove");
+  rt_thread *self = rt_self_steady(open, "veil_table_remove");
   uint32_t number = number_of(self, table, "veil_table_remove");
   part_check(self, key, "key", "veil_table_remove");
   rt_enter(self);
@@ -94,7 +94,7 @@ RT_EXPORT bool veil_table_remove(veil_thread *open, veil_table *table, void *key
 }
 
 RT_EXPORT size_t veil_table_count(veil_thread *open, veil_table *table) {
-  rt_thread *self = rt_self_use(open, "veil_table_count");
+  rt_thread *self = rt_self_steady(open, "veil_table_count");
   size_t count = gc_table_count(self->heap->gc, number_of(self, table, "veil_table_count"));
   KEEP(table);
   return count;
@@ -114,7 +114,7 @@ static bool entries_some(rt_thread *self, uint32_t number, gc_table_list *list, 
 }
 
 RT_EXPORT void **veil_table_entries(veil_thread *open, veil_table *table) {
-  rt_thread *self = rt_self_use(open, "veil_table_entries");
+  rt_thread *self = rt_self_steady(open, "veil_table_entries");
   uint32_t number = number_of(self, table, "veil_table_entries");
   size_t room = gc_table_count(self->heap->gc, number), filled = 0;
   void **entries = veil_new_pointers(open, 2 * room);

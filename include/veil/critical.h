@@ -22,7 +22,7 @@ extern "C" {
 // object moves, allocation neither fails nor waits, and more than was reserved aborts, at once or when the section ends.
 //
 // Threads that stop the world wait for its end, and all others with them: so it has to be short. It must not wait for another thread, nor take a lock that a thread which stands may hold: a
-// mutex, malloc's, a FILE's. Objects are read and written as ever, and may trap. Calls: allocation, veil_length, veil_hash, weak references and handles (veil/weak.h),
+// mutex, malloc's, a FILE's. Objects are read and written as ever, and may trap. Calls: allocation, veil_length, veil_hash, weak references and handles (veil/weak.h), weak tables (veil/table.h),
 // what is for any thread and only reads; veil_poll does nothing; every other call of veil's aborts, also for another heap of this thread, and so do fork and the
 // thread's end.
 //
