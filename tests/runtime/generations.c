@@ -36,7 +36,7 @@ static __attribute__((noinline)) void garbage_make(long bytes) {
 }
 
 static bool begin(const char *back_end) {
-  bool works = start((veil_options){.back_end = back_end, .limit = 256 * MIB, .headroom = 128 * MIB, GENERATIONS});
+  bool works = start((veil_options){.back_end = back_end, .limit = 256 * MIB, .headroom = 128 * MIB, .idle = 3600000, GENERATIONS}); // on a busy machine it is not idle
   if (works) {
     EXPECT(veil_add_roots(heap, root, 4) == VEIL_OK);
   }
