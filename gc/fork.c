@@ -14,7 +14,7 @@ bool gc_fork_spares(const gc_heap *heap, size_t page) {
 }
 
 void gc_fork_child(gc_heap *heap) {
-  VM_CHECK(at_load(&heap->large_lock) == 0 && at_load(&heap->links.lock) == 0 && at_load(&heap->weak.lock) == 0 && at_load(&heap->trim_lock) == 0 &&
+  VM_CHECK(at_load(&heap->large_lock) == 0 && at_load(&heap->links.lock) == 0 && at_load(&heap->weak.lock) == 0 && at_load(&heap->weak.growing) == 0 && at_load(&heap->weak.tracing) == 0 && at_load(&heap->trim_lock) == 0 &&
                (gc_phase_now(heap) == GC_IDLE || gc_phase_now(heap) == GC_SCANNING),
            "the process was forked in the middle of something: phase %d", (int)gc_phase_now(heap));
   // Those of scanners, which were between two units of work: their OPEN pages are scanned like anybody's.

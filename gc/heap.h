@@ -180,7 +180,7 @@ typedef struct gc_table {
   AO_t count;             // of entries; atomic
   uint32_t volatile kind; // written last
   uint32_t link;          // constant while it has a kind
-  uint32_t first;         // its entries, plus 1; under the lock
+  uint32_t first, last;   // its entries, plus 1; under the lock
   uint32_t next;          // of the free ones, or of the dead ones, plus 1; under the lock of free ones
 } gc_table;
 enum { GC_TABLE_LOCKS = 64 };

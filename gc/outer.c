@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // outer.c: words outside of the heap that refer to objects.
 //
+// Neighbours: links.c and table_cycle.c have the words; scanners, the sweep and minor cycles call in the order given here. Reading: mutators.
+//
 // [gc.freeze] A word that is read before the freeze forwards what it refers to, so that lives; after the freeze it is
 // NULL if nothing had reached that, for everybody and for ever. The freeze is the end of the scanning, for which nothing
 // may be grey, and nobody may be about to forward: who reads what nothing has reached yet counts himself in `opened`
@@ -21,6 +23,8 @@
 #include "gc/sweep.h"
 #include "gc/table.h"
 #include "gc/wait.h"
+
+enum { MINOR_PASSES = 8 }; // over the entries that are young; then those that are left count as reached, for no pause may be as long as a chain
 
 bool gc_outer_is_logged(const gc_heap *heap, uintptr_t view) { return gc_in_young_zone(heap, view) || gc_is_young_large(heap, view); }
 
@@ -154,21 +158,17 @@ uintptr_t gc_outer_survivor(gc_heap *heap, uintptr_t view) {
 
 void gc_outer_minor_begin(gc_minor *minor) { gc_links_minor_begin(minor); }
 
-static void crew_again(gc_minor *minor) {
-  minor->listed = false; // all others have left, and nobody comes any more
-  gc_crew_work(minor);
-}
-
 static void tables_trace(gc_minor *minor) {
-  while (gc_tables_minor_trace(minor)) {
-    crew_again(minor);
+  for (unsigned pass = 1; gc_tables_minor_trace(minor, pass > MINOR_PASSES); pass++) {
+    gc_crew_work(minor);
   }
 }
 
 void gc_outer_minor_end(gc_minor *minor) {
+  minor->listed = false; // all others have left, and nobody may come any more: the crew is closed (gc.crew)
   tables_trace(minor);
   if (gc_links_minor_finals(minor)) {
-    crew_again(minor);
+    gc_crew_work(minor);
     tables_trace(minor);
   }
   gc_links_minor_settle(minor->heap);

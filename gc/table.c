@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // table.c: weak tables, as mutators use them: the index, entries, lists. What cycles do about them: table_cycle.c.
 //
-// Locks, each held for a few instructions, by threads that no stop catches meanwhile: a bucket's, then its table's, then
+// Locks, held for a few instructions, or for the reading of up to 64 entries, by threads that no stop catches meanwhile: a bucket's, then its table's, then
 // that of what is free. Who has one of them waits for nobody else, but for a moment at the end of a cycle
 // (gc_outer_read), which ends without these locks.
 // The index is a linear hash table (Litwin 1980): it has one bucket more after each insertion that it is too small for,
@@ -49,6 +49,10 @@ static bool wants_bucket(const gc_heap *heap) { return at_load(&heap->weak.count
 static void bucket_add(gc_heap *heap) {
   gc_weak *weak = &heap->weak;
   if (!wants_bucket(heap) || !at_cas_full(&weak->growing, 0, 1)) {
+    return;
+  }
+  if (!wants_bucket(heap)) { // somebody else was quicker
+    unlock(&weak->growing);
     return;
   }
   uint32_t wide = width(heap), round = round_of(wide); // nobody else changes it
@@ -103,15 +107,17 @@ static void pair_free(gc_heap *heap, gc_pair *pair) {
   unlock(&weak->lock);
 }
 
-// Under the table's lock.
+// Under the table's lock. At the end: who lists the table sees first what was there when he began.
 static void list_add(gc_heap *heap, gc_table *table, gc_pair *pair) {
-  uint32_t first = table->first, number = number_of(heap, pair) + 1;
-  pair->next = first;
-  pair->prev = 0;
-  if (first != 0) {
-    pair_at(heap, first - 1)->prev = number;
+  uint32_t last = table->last, number = number_of(heap, pair) + 1;
+  pair->next = 0;
+  pair->prev = last;
+  if (last != 0) {
+    pair_at(heap, last - 1)->next = number;
+  } else {
+    table->first = number;
   }
-  table->first = number;
+  table->last = number;
 }
 
 static void list_take(gc_heap *heap, gc_table *table, gc_pair *pair) {
@@ -122,6 +128,8 @@ static void list_take(gc_heap *heap, gc_table *table, gc_pair *pair) {
   }
   if (pair->next != 0) {
     pair_at(heap, pair->next - 1)->prev = pair->prev;
+  } else {
+    table->last = pair->prev;
   }
 }
 

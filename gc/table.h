@@ -50,8 +50,8 @@ static inline bool gc_tables_finished(const gc_heap *heap) {
 }
 // Entries of what was not reached go, and tables that are dead. False: there is no entry.
 bool gc_tables_settle(gc_heap *heap);
-// In the pause of a minor cycle: what entries hold; true: there is more to scan. Then the rest.
-bool gc_tables_minor_trace(struct gc_minor *minor);
+// In the pause of a minor cycle: what entries hold, or might hold if `all`; true: there is more to scan. Then the rest.
+bool gc_tables_minor_trace(struct gc_minor *minor, bool all);
 void gc_tables_minor_settle(gc_heap *heap);
 // The object that stands for the table is dead. By who sweeps, or in the pause of a minor cycle.
 void gc_table_die(gc_heap *heap, uint32_t table);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// table_cycle.c: what cycles do about the entries of weak tables.
+// table_cycle.c: what cycles do about the entries of weak tables. Scanners, the sweep, and who stops the world for a minor cycle; outer.c calls.
 //
 // [gc.pairs] What an entry holds has been reached if its table has, and what it depends on: the key of an ephemeron
 // (Hayes 1997), the value of a table with weak values. To see to that all entries are looked at when nothing is grey, again
@@ -60,7 +60,7 @@ static bool pair_trace(gc_heap *heap, gc_copier *copier, gc_pair *pair) {
   }
   uintptr_t now = gc_outer_resolved(heap, view);
   if (now != 0) {
-    at_cas_full(held, view, now); // it is not looked at again
+    at_cas_full(held, view, now); // not to be looked up again, if it has moved
     return false;
   }
   if (!is_reached(heap, at_load_acquire(needed_by(pair, kind))) || !is_reached(heap, owner_of(heap, table))) {
@@ -146,9 +146,12 @@ bool gc_tables_settle(gc_heap *heap) {
   uint64_t high = at_load_acquire(&heap->weak.high);
   bool done = false;
   while (!done) { // first: what their entries hold was not traced
-    gc_sweep_lock(heap); // one at a time
+    gc_sweep_lock_last(heap); // one at a time, and minor cycles first
     done = gc_tables_bury(heap, CHUNK);
     gc_sweep_unlock(heap);
+  }
+  if (at_load(&heap->weak.count) == 0) {
+    return high != 0;
   }
   gc_copier *copier = gc_copier_take(heap);
   for (uint64_t chunk = 0; chunk < high; chunk += CHUNK) {
@@ -166,7 +169,7 @@ bool gc_tables_settle(gc_heap *heap) {
 
 static bool survives(gc_heap *heap, uintptr_t view) { return view != 0 && (!gc_is_young(heap, view) || gc_outer_survivor(heap, view) != 0); }
 
-static bool pair_minor_trace(gc_minor *minor, gc_pair *pair) {
+static bool pair_minor_trace(gc_minor *minor, gc_pair *pair, bool all) {
   gc_heap *heap = minor->heap;
   uint32_t table = at32_load_acquire(&pair->table);
   gc_table_kind kind = kind_of(heap, table);
@@ -175,15 +178,17 @@ static bool pair_minor_trace(gc_minor *minor, gc_pair *pair) {
   }
   AO_t *held = held_by(pair, kind);
   uintptr_t view = at_load(held);
-  if (!gc_is_young(heap, view) || gc_outer_survivor(heap, view) != 0 || !survives(heap, at_load(needed_by(pair, kind))) ||
-      !survives(heap, owner_of(heap, table))) {
+  if (!gc_is_young(heap, view) || gc_outer_survivor(heap, view) != 0) {
+    return false;
+  }
+  if (!all && (!survives(heap, at_load(needed_by(pair, kind))) || !survives(heap, owner_of(heap, table)))) {
     return false;
   }
   gc_minor_forward(minor, view); // the word is put right when all are settled
   return true;
 }
 
-bool gc_tables_minor_trace(gc_minor *minor) {
+bool gc_tables_minor_trace(gc_minor *minor, bool all) {
   gc_heap *heap = minor->heap;
   gc_weak *weak = &heap->weak;
   if (at_load(&weak->log_count) == 0) {
@@ -194,7 +199,7 @@ bool gc_tables_minor_trace(gc_minor *minor) {
   uint64_t count = at_load(&weak->log_count);
   bool back = at_load(&weak->traces) % 2 != 0;
   for (uint64_t i = 0; i < count; i++) {
-    found += pair_minor_trace(minor, pair_at(heap, weak->log[back ? count - 1 - i : i]));
+    found += pair_minor_trace(minor, pair_at(heap, weak->log[back ? count - 1 - i : i]), all);
   }
   at_add(&weak->traces, 1);
   gc_sweep_unlock(heap);

@@ -46,7 +46,7 @@ uint32_t rt_link_new(rt_thread *self, gc_link_kind kind, void *object, uintptr_t
   uint32_t link = gc_link_new(gc, kind, (uintptr_t)object, owner, data);
   rt_leave(self);
   if (link == GC_NONE) {
-    rt_error_set("%s: there are %u weak references, finalizers and handles already", function, gc->links.limit);
+    rt_error_set("%s: there are %u weak references, finalizers, handles and tables already", function, gc->links.limit);
   }
   return link;
 }

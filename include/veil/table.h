@@ -32,13 +32,13 @@ typedef enum veil_table_kind {
 // An object that stands for a table. It is collected like any other, and the table with it.
 typedef struct veil_table veil_table;
 
-// A table. NULL if memory is out (option oom=null), or if there are 16 million tables, or 67 million links (veil_error). Owning thread.
+// A table. NULL if memory is out (option oom=null), or if there are too many tables or links, millions in heaps that are not small (veil_error). Owning thread.
 veil_table *veil_table_new(veil_thread *self, veil_table_kind kind);
 
 // What stands beside `key`, or NULL. Owning thread.
 void *veil_table_get(veil_thread *self, veil_table *table, void *key);
 
-// Puts `value` there, in place of what is. VEIL_NO_MEMORY, and nothing changes, if there are 67 million entries in all tables (veil_error). Owning thread.
+// Puts `value` there, in place of what is. VEIL_NO_MEMORY, and nothing changes, if all tables together have too many entries: 67 million, or one for each 32 bytes of the heap's limit (veil_error). Owning thread.
 veil_status veil_table_put(veil_thread *self, veil_table *table, void *key, void *value);
 
 // Takes the entry away. False if there was none. Owning thread.

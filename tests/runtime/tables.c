@@ -5,6 +5,7 @@
 #include "tests/runtime/world.h"
 #include "veil/table.h"
 #include "veil/weak.h"
+#include "vm/atomic.h"
 
 typedef struct thing {
   struct thing *next;
@@ -125,6 +126,44 @@ ON_ALL_BACK_ENDS(tables, minor_cycles_clear_what_is_young) {
   end();
 }
 
+static long calls;
+static void called(veil_thread *thread, void *object, void *data) {
+  (void)thread;
+  (void)data;
+  calls += ((thing *)object)->key >= 0;
+}
+
+// More than fits into a few blocks, so helpers have come to the minor cycle and left it before entries and finalizers are looked at.
+static __attribute__((noinline)) void many_make(long many) {
+  kept[0] = veil_table_new(self, VEIL_WEAK_KEYS);
+  kept[1] = veil_new_pointers(self, (size_t)many);
+  for (long i = 0; i < many; i++) {
+    thing *key = thing_new(i);
+    ((void **)kept[1])[i] = key;
+    thing *value = thing_new(-i);
+    value->next = key;
+    EXPECT(veil_table_put(self, kept[0], key, value) == VEIL_OK);
+    EXPECT(veil_finalize(self, thing_new(i), called, NULL) != 0);
+  }
+}
+
+ON_ALL_BACK_ENDS(tables, minor_cycles_with_helpers_end) {
+  START_OR_SKIP(.back_end = back_end, .generations = VEIL_GENERATIONS_ON, .nursery = 16 * MIB, .limit = 256 * MIB, .scanners = 2);
+  begin();
+  enum { MANY = 30000 };
+  many_make(MANY);
+  stack_clear();
+  veil_collect_minor(self);
+  for (long i = 0; i < MANY; i++) {
+    thing *value = veil_table_get(self, kept[0], ((void **)kept[1])[i]);
+    cr_assert(value != NULL && value->key == -i && value->next == ((void **)kept[1])[i]);
+  }
+  calls = 0;
+  size_t due = veil_finalizers_run(self, MANY);
+  cr_assert(due == (size_t)calls && (strcmp(veil_back_end(heap), "none") == 0 || due > MANY - 100), "%zu", due);
+  end();
+}
+
 // ---- Threads.
 
 enum { THREADS = 3, ROUNDS = 400 };
@@ -179,6 +218,50 @@ ON_ALL_BACK_ENDS(tables, threads_share_one) {
   veil_collect(self);
   veil_collect(self);
   cr_assert_lt(stats_of(heap).weak_entries, 20);
+  end();
+}
+
+static AO_t stop_adding;
+
+static void *adds(void *arg) {
+  (void)arg;
+  veil_thread *me = veil_attach(heap);
+  veil_table *table = veil_handle_get(me, shared);
+  while (!at_load_acquire(&stop_adding)) {
+    for (int i = 0; i < 100; i++) {
+      thing *key = veil_new(me, thing);
+      EXPECT(veil_table_put(me, table, key, key) == VEIL_OK);
+      EXPECT(veil_table_remove(me, table, key));
+    }
+  }
+  veil_detach(me);
+  return NULL;
+}
+
+ON_ALL_BACK_ENDS(tables, entries_that_were_there_all_the_time_are_listed) {
+  START_OR_SKIP(.back_end = back_end);
+  begin();
+  at_store(&stop_adding, 0);
+  kept[0] = veil_table_new(self, VEIL_WEAK_KEYS);
+  shared = veil_handle_new(self, kept[0]);
+  fill(1, 60);
+  pthread_t thread;
+  cr_assert_eq(pthread_create(&thread, NULL, adds, NULL), 0);
+  for (int round = 0; round < 2000; round++) {
+    void **entries = veil_table_entries(self, kept[0]);
+    bool seen[60] = {false};
+    for (size_t n = 0; n < veil_length(heap, entries) && entries[n] != NULL; n += 2) {
+      thing *key = entries[n], *value = entries[n + 1];
+      seen[value->key < 0 ? key->key : 0] = true;
+    }
+    for (int i = 1; i < 60; i++) {
+      cr_assert(seen[i], "round %d: %d is missing", round, i);
+    }
+  }
+  at_store_release(&stop_adding, 1);
+  veil_block_begin(self);
+  pthread_join(thread, NULL);
+  veil_block_end(self);
   end();
 }
 
