@@ -294,6 +294,8 @@ void rt_trial(rt_thread *self);                         // in a critical section
 void rt_minor(rt_thread *self, bool forced);           // in a critical section: a minor cycle, if the nursery is still full
 void rt_cycle_wait(rt_thread *self);                   // helps and waits until no cycle is under way
 void rt_nap(rt_thread *self);                          // waits for the end of a cycle, a millisecond at most
+// Calls `then` with the world stopped and no cycle under way. In a critical section.
+void rt_between_cycles(veil_heap *heap, rt_thread *self, void (*then)(veil_heap *heap));
 bool rt_assist(rt_thread *self);                       // scans a little; false: there was nothing to scan
 bool rt_scanners_start(veil_heap *heap);
 void rt_scanners_stop(veil_heap *heap);
