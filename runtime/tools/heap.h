@@ -117,7 +117,7 @@ static inline const heap_type *heap_type_of(const heap_dump *d, uint32_t object)
 _Noreturn void heap_fail(const heap_dump *d, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void *heap_memory(const heap_dump *d, uint64_t count, size_t bytes); // zeroed; never NULL
 void heap_say(const heap_dump *d, const char *format, ...) __attribute__((format(printf, 2, 3))); // progress
-void heap_open(heap_dump *d, const char *path); // every block is whole
+void heap_file_open(heap_dump *d, const char *path); // every block is whole
 
 // A section's bytes, in order.
 typedef struct heap_cursor {

@@ -127,7 +127,7 @@ static dump_block head_of(const heap_dump *d, size_t n) {
   return block;
 }
 
-void heap_open(heap_dump *d, const char *path) {
+void heap_file_open(heap_dump *d, const char *path) {
   d->path = path;
   file_map(d);
   dump_crc *crc = heap_memory(d, 1, sizeof *crc);

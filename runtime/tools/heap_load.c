@@ -408,7 +408,7 @@ static void end_check(heap_dump *d) {
 }
 
 void heap_load(heap_dump *d, const char *path) {
-  heap_open(d, path);
+  heap_file_open(d, path);
   info_load(d);
   types_load(d);
   threads_load(d);
