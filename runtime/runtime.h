@@ -162,6 +162,12 @@ struct veil_heap {
   bool finalizer_runs;
   uint32_t volatile finals, finalizer_closing; // counts: some may be due; 1: it is to end
   AO_t finalized;
+  // The thread that dumps when the operator asks (operator.c): the same.
+  char *dump_pattern; // NULL: nobody may
+  pthread_t dumper;
+  bool dumper_runs;
+  uint32_t dumper_seen;
+  uint32_t volatile dumper_closing;
   // Keeper.
   pthread_t keeper;
   bool keeper_runs;
@@ -312,6 +318,11 @@ uint32_t rt_link_new(rt_thread *self, gc_link_kind kind, void *object, uintptr_t
 void rt_world_finals(void *heap);
 void rt_finalizer_stop(veil_heap *heap);
 void rt_finalizer_fork(veil_heap *heap); // in a child
+
+// ---- operator.c
+bool rt_operator_start(veil_heap *heap); // false with the error set
+void rt_operator_stop(veil_heap *heap);
+void rt_operator_fork(veil_heap *heap);  // in a child
 
 // ---- touch.c
 bool rt_world_touched(void *arg, size_t page);

@@ -6,7 +6,7 @@
 //   $ veil-heap /tmp/now.veil                    # what there is, by type, and what holds the most
 //   $ veil-heap --why session /tmp/now.veil      # why is that still there?
 //
-// The environment's VEIL_DUMP=FILE lets an operator ask for one by a signal: see the option dump (veil/options.h).
+// With VEIL_DUMP=FILE in the environment an operator may ask for one by a signal, `kill -40 PID`: see the option dump (veil/options.h).
 
 #ifndef VEIL_DUMP_H
 #define VEIL_DUMP_H
