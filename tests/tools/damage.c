@@ -118,7 +118,7 @@ Test(damage, nonsense_with_right_checksums_crashes_nothing, .timeout = 600) {
   known_load();
   static char *const asked[][2] = {{"--quiet", "--json"}, {"--why", "node"}, {"--object", "0x7f0000001090"}, {"--type", "node"}, {"--top", "0"}};
   int answered = 0;
-  for (int i = 0; i < 6000; i++) {
+  for (int i = 0; i < 2000; i++) {
     memcpy(bytes, whole, size);
     for (uint64_t changes = 1 + random_next(3); changes != 0; changes--) {
       size_t at = sizeof(dump_header) + random_next(size - sizeof(dump_header));
@@ -131,6 +131,6 @@ Test(damage, nonsense_with_right_checksums_crashes_nothing, .timeout = 600) {
     cr_assert(status == 0 || status == 1, "change %d: status %d: %s", i, status, said);
     answered += status == 0;
   }
-  cr_assert_gt(answered, 100); // some changes are harmless: it gets as far as the answer
+  cr_assert_gt(answered, 50); // some changes are harmless: it gets as far as the answer
   unlink(own);
 }

@@ -60,13 +60,18 @@ static inline void file_begin(dump_file *f) {
 
 // In blocks of `most` bytes: a number may go on in the next.
 static inline void file_section(dump_file *f, dump_section kind, stream *s, size_t most) {
+  if (s->bytes == NULL) {
+    s->bytes = malloc(1); // a section may be empty, but it is somewhere
+  }
   size_t at = 0;
   do {
     size_t bytes = s->used - at < most ? s->used - at : most;
     dump_block block = {.kind = (uint32_t)kind | (at == 0 ? DUMP_FIRST : 0), .number = f->number++, .bytes = (uint32_t)bytes};
     block.crc = dump_block_crc(&f->crc, &block, s->bytes + at);
     fwrite(&block, sizeof block, 1, f->to);
-    fwrite(s->bytes + at, 1, bytes, f->to);
+    if (bytes != 0) {
+      fwrite(s->bytes + at, 1, bytes, f->to);
+    }
     at += bytes;
   } while (at < s->used);
   free(s->bytes);
