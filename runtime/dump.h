@@ -76,7 +76,6 @@ static inline void rt_dump_put(rt_dump_out *out, uint64_t n) {
   out->at = at;
 }
 void rt_dump_put_text(rt_dump_out *out, const char *text);
-void rt_dump_name(rt_dump *dump, uint64_t address);
 
 // ---- dump_file.c: the world runs.
 void rt_dump_finish(rt_dump *dump); // types and names

@@ -196,15 +196,17 @@ static void *helper_main(void *arg) {
 
 // ---- Roots and links.
 
-void rt_dump_name(rt_dump *dump, uint64_t address) {
+// Looks at all names there are, in the stop: so there are not many, and the last ones are not for variables.
+static void name_add(rt_dump *dump, uint64_t address, unsigned most) {
+  if (address == 0 || dump->named_count >= most) {
+    return;
+  }
   for (unsigned i = 0; i < dump->named_count; i++) {
     if (dump->named[i] == address) {
       return;
     }
   }
-  if (address != 0 && dump->named_count < RT_DUMP_NAMES) {
-    dump->named[dump->named_count++] = address;
-  }
+  dump->named[dump->named_count++] = address;
 }
 
 static bool is_named(unsigned kind) {
@@ -218,11 +220,11 @@ static void root_put(void *arg, const gc_root *root) {
     rt_dump_put(&dump->holders, root->owner);
     dump->holder_count++;
     if (is_named(root->kind)) {
-      rt_dump_name(dump, root->owner);
+      name_add(dump, root->owner, RT_DUMP_NAMES);
     }
   }
   if (root->kind == DUMP_BY_VARIABLE) {
-    rt_dump_name(dump, root->where);
+    name_add(dump, root->where, RT_DUMP_NAMES / 2);
   }
   rt_dump_put(&dump->roots, dump->holder_count - 1);
   put_signed(&dump->roots, (int64_t)(root->where - dump->last_root.where));
@@ -250,7 +252,7 @@ static void links_gather(rt_dump *dump) {
       rt_dump_put(&dump->links, kind == GC_LINK_WEAK ? DUMP_LINK_WEAK : DUMP_LINK_FINALIZER);
       rt_dump_put(&dump->links, owner);
       rt_dump_put(&dump->links, ref);
-      rt_dump_name(dump, kind == GC_LINK_FINAL ? owner : 0);
+      name_add(dump, kind == GC_LINK_FINAL ? owner : 0, RT_DUMP_NAMES);
       dump->link_count++;
     }
   }
