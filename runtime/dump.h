@@ -13,7 +13,7 @@ enum { RT_DUMP_WORKERS = 8, RT_DUMP_NAMES = 1024 };
 // Numbers in chunks of memory that the system gives one by one: so they grow while the world is stopped, and malloc may not be called.
 typedef struct rt_dump_chunk {
   struct rt_dump_chunk *next;
-  size_t used;
+  size_t size, used; // bytes: all of it; of numbers
   unsigned char bytes[];
 } rt_dump_chunk;
 

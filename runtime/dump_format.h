@@ -15,8 +15,7 @@ enum {
   DUMP_MAGIC_BYTES = 12,
   DUMP_VERSION = 1,
   DUMP_BYTE_ORDER = 0x04030201, // as the writer's words lie in memory
-  DUMP_PAYLOAD_MAX = 1 << 20,
-  DUMP_CHUNK = 1 << 20,         // that the library asks the system for
+  DUMP_PAYLOAD_MAX = 2 << 20,
   DUMP_FIRST = 0x80,            // in a block's kind: a section begins
 };
 

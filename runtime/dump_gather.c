@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include "gc/census.h"
 #include "gc/links.h"
@@ -16,15 +17,27 @@
 
 // ---- Memory.
 
-static rt_dump_chunk *chunk_new(void) { return os_map_private(DUMP_CHUNK); }
+// Most streams are short. One that is not goes on in huge pages, if the system has any: fewer faults in the stop.
+enum { CHUNK_FIRST = 64 << 10, CHUNK = 2 << 20 };
+
+static rt_dump_chunk *chunk_new(size_t bytes) {
+  rt_dump_chunk *chunk = os_map_private(bytes);
+  if (chunk != NULL) {
+    if (bytes == CHUNK) {
+      madvise(chunk, bytes, MADV_HUGEPAGE); // a wish
+    }
+    chunk->size = bytes;
+  }
+  return chunk;
+}
 
 static void chunk_use(rt_dump_out *out, rt_dump_chunk *chunk) {
   out->at = chunk->bytes;
-  out->limit = (unsigned char *)chunk + DUMP_CHUNK;
+  out->limit = (unsigned char *)chunk + chunk->size;
 }
 
 void rt_dump_grow(rt_dump_out *out) {
-  rt_dump_chunk *chunk = out->failed ? NULL : chunk_new();
+  rt_dump_chunk *chunk = out->failed ? NULL : chunk_new(CHUNK);
   if (chunk == NULL) {
     out->failed = true; // what comes now is for nothing, and goes over what was there
     chunk_use(out, out->last);
@@ -42,7 +55,7 @@ void rt_dump_grow(rt_dump_out *out) {
 
 // Before the world is stopped: from here on there is a place to write to.
 static bool out_open(rt_dump_out *out) {
-  rt_dump_chunk *chunk = chunk_new();
+  rt_dump_chunk *chunk = chunk_new(CHUNK_FIRST);
   if (chunk == NULL) {
     return false;
   }
@@ -54,7 +67,7 @@ static bool out_open(rt_dump_out *out) {
 static void out_close(rt_dump_out *out) {
   for (rt_dump_chunk *chunk = out->first; chunk != NULL;) {
     rt_dump_chunk *next = chunk->next;
-    os_unmap(chunk, DUMP_CHUNK);
+    os_unmap(chunk, chunk->size);
     chunk = next;
   }
   out->first = out->last = NULL;
