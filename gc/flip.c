@@ -46,15 +46,19 @@ void gc_flip_lane(gc_flip *flip, gc_alloc_lane *lane) {
 }
 
 void gc_flip_touched(gc_flip *flip, uintptr_t base, uintptr_t limit) {
-  if (flip->minor != NULL) {
+  if (flip->roll != NULL) {
+    gc_roll_touched(flip->roll, base);
+  } else if (flip->minor != NULL) {
     gc_minor_touched(flip->minor, base, limit);
   } else {
     gc_pin_touched(flip->heap, base, limit);
   }
 }
 
-static inline void word_pin(gc_flip *flip, uintptr_t word) {
-  if (flip->minor != NULL) {
+static inline void word_pin(gc_flip *flip, const void *at, uintptr_t word) {
+  if (flip->roll != NULL) {
+    gc_roll_word(flip->roll, (uintptr_t)at, word);
+  } else if (flip->minor != NULL) {
     gc_minor_word(flip->minor, word);
   } else {
     gc_pin_word(flip->heap, word);
@@ -71,15 +75,21 @@ __attribute__((no_sanitize("address", "thread"))) void gc_flip_range(gc_flip *fl
   for (; (const void *)(at + 1) <= limit; at++) {
     uintptr_t word = *at;
     if (gc_in_heap(heap, word - 1)) {
-      word_pin(flip, word);
+      word_pin(flip, at, word);
     } else if (boxed && gc_in_heap(heap, (word & GC_ADDRESS_MASK) - 1)) {
-      word_pin(flip, word & GC_ADDRESS_MASK);
+      word_pin(flip, at, word & GC_ADDRESS_MASK);
     }
   }
-  at_store(&heap->flip_words, at_load(&heap->flip_words) + (uint64_t)(at - first));
+  if (flip->roll == NULL) {
+    at_store(&heap->flip_words, at_load(&heap->flip_words) + (uint64_t)(at - first));
+  }
 }
 
 void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count) {
+  if (flip->roll != NULL) {
+    gc_roll_slots(flip->roll, slots, count);
+    return;
+  }
   if (flip->minor != NULL) {
     gc_minor_slots(flip->minor, slots, count);
     return;
@@ -140,7 +150,7 @@ void gc_flip_stopped(gc_heap *heap) {
   spaces_swap(heap);
   gc_copier *copier = gc_copier_take(heap);
   gc_copier_enter(copier);
-  gc_flip flip = {heap, copier, NULL};
+  gc_flip flip = {heap, copier, NULL, NULL};
   heap->world.buffers(heap->world.arg, &flip);
   heap->world.ambiguous(heap->world.arg, &flip); // all pins before the first object moves (gc.pins)
   heap->world.precise(heap->world.arg, &flip);

@@ -10,6 +10,7 @@ struct gc_flip {
   gc_heap *heap;
   gc_copier *copier;
   struct gc_minor *minor; // NULL: a major cycle's flip
+  struct gc_roll *roll;   // census.c: roots are only listed; NULL in a flip and in a minor cycle
 };
 
 // A buffer's first byte that no object has: where what is whole ends (gc.tlab). The rest becomes a floor, and its block is marked.
@@ -21,5 +22,10 @@ void gc_minor_lane(struct gc_minor *minor, gc_alloc_lane *lane);
 void gc_minor_word(struct gc_minor *minor, uintptr_t word);
 void gc_minor_touched(struct gc_minor *minor, uintptr_t base, uintptr_t limit);
 void gc_minor_slots(struct gc_minor *minor, uintptr_t *slots, size_t count);
+
+// census.c: the same for a list of roots.
+void gc_roll_word(struct gc_roll *roll, uintptr_t where, uintptr_t word);
+void gc_roll_touched(struct gc_roll *roll, uintptr_t base);
+void gc_roll_slots(struct gc_roll *roll, const uintptr_t *slots, size_t count);
 
 #endif

@@ -83,6 +83,10 @@ void gc_flip_range(gc_flip *flip, const void *base, const void *limit);   // amb
 void gc_flip_touched(gc_flip *flip, uintptr_t base, uintptr_t limit);     // memory that a system call uses
 void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count);        // precise, outside the heap
 
+// For whoever lists roots (census.h): what the calls that follow report. `owner` is whose, in the world's terms; words that are copies were copied from `shift` bytes
+// further on. Nothing in a flip.
+void gc_flip_note(gc_flip *flip, unsigned kind, uint64_t owner, ptrdiff_t shift);
+
 // Scans some pages: one unit of a background scanner's or an assisting mutator's work. False: found none.
 bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background);
 // Looks at every page. A page that somebody held for another reason when its block was scanned is found here. False: found none.

@@ -375,24 +375,37 @@ RT_EXPORT void veil_collect_minor(veil_thread *open) {
 
 RT_EXPORT bool veil_collecting(veil_heap *heap) { return gc_phase_now(heap->gc) != GC_IDLE; }
 
+// With the stop lock, so that no cycle begins after the one under way; nor does a minor one meanwhile. In no other way than this may a thread that holds it wait: it
+// counts as blocked in its other heaps.
+static void cycle_end_locked(veil_heap *heap, rt_thread *self) {
+  while (gc_phase_now(heap->gc) != GC_IDLE) {
+    uint32_t ended = at32_load_acquire(&heap->ended);
+    if (gc_phase_now(heap->gc) != GC_SCANNING || !rt_assist(self)) {
+      rt_post(&heap->work);
+      rt_wait(&heap->ended, ended, NAP_MS);
+    }
+  }
+}
+
+void rt_between_cycles(veil_heap *heap, rt_thread *self, void (*then)(veil_heap *heap)) {
+  rt_cycle_wait(self);
+  sigset_t saved;
+  bool others = rt_others_block(self, &saved);
+  rt_stop_begin(heap, self);
+  cycle_end_locked(heap, self);
+  pause_record(heap, RT_FOR_OTHERS);
+  rt_stop_world(heap, self);
+  then(heap);
+  rt_resume_world(heap, self);
+  rt_stop_end(heap);
+  rt_others_unblock(others, &saved);
+}
+
+static void verify_wanted(veil_heap *heap) { gc_verify_stopped(heap->gc, "on request"); }
+
 RT_EXPORT void veil_verify(veil_thread *open) {
   rt_thread *self = rt_self_use(open, "veil_verify");
-  veil_heap *heap = self->heap;
   rt_enter(self);
-  for (bool done = false; !done;) {
-    rt_cycle_wait(self);
-    sigset_t saved;
-    bool others = rt_others_block(self, &saved);
-    rt_stop_begin(heap, self);
-    done = gc_phase_now(heap->gc) == GC_IDLE;
-    if (done) {
-      pause_record(heap, RT_FOR_OTHERS);
-      rt_stop_world(heap, self);
-      gc_verify_stopped(heap->gc, "on request");
-      rt_resume_world(heap, self);
-    }
-    rt_stop_end(heap);
-    rt_others_unblock(others, &saved);
-  }
+  rt_between_cycles(self->heap, self, verify_wanted);
   rt_leave(self);
 }

@@ -103,13 +103,14 @@ RT_EXPORT veil_heap *veil_open(const veil_options *options) {
     if (!rt_services_open(heap)) {
       rt_error_set("no memory for a heap");
     } else if (rt_fork_add(heap)) {
-      if (rt_events_open(heap) && rt_scanners_start(heap)) {
+      if (rt_events_open(heap) && rt_scanners_start(heap) && rt_operator_start(heap)) {
         rt_fork_release();
         rt_note_it(heap, RT_NOTE_HEAP_OPENED, 0, 0, 0);
         return heap;
       }
       rt_fork_remove(heap);
     }
+    rt_operator_stop(heap);
     rt_scanners_stop(heap);
     rt_events_close(heap);
     rt_services_close(heap);
@@ -131,6 +132,7 @@ RT_EXPORT void veil_close(veil_heap *heap) {
     }
   }
   rt_finalizer_stop(heap);
+  rt_operator_stop(heap);
   pthread_mutex_lock(&heap->threads_lock);
   if (heap->thread_count != 0) {
     vm_fatal("veil_close: %u threads are still attached", heap->thread_count);

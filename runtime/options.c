@@ -27,7 +27,7 @@ typedef struct option {
 #define FIELD(NAME) offsetof(veil_options, NAME)
 #define LEAST ((uint64_t)2 << 20)
 #define MOST ((uint64_t)20 << 30)
-enum { STRINGS = 4, STRING_BYTES = 1024 };
+enum { STRINGS = 5, STRING_BYTES = 1024 };
 static const option table[] = {
     {"limit", MEMORY, FIELD(limit), LEAST, MOST, NULL, 0, "3/4 of what the machine, its cgroups and ulimits allow",
      "bytes of memory that the heap may hold"},
@@ -62,6 +62,9 @@ static const option table[] = {
      "bytes that are born between two minor cycles, at most"},
     {"pause", NUMBER, FIELD(pause), 50, 10000000, NULL, 0, "1600, none if nursery is given",
      "us that a minor cycle should take: the nursery is smaller while they take longer"},
+    {"dump", STRING, FIELD(dump), 0, STRING_BYTES - 1, NULL, 0, "none",
+     "a file that a heap dump goes to at a signal; %p in its name is the process's id, %n counts dumps (also VEIL_DUMP=)"},
+    {"dump_signal", NUMBER, FIELD(dump_signal), 1, 64, NULL, 0, "SIGRTMIN+6", "that signal"},
 };
 enum { OPTIONS = sizeof table / sizeof *table };
 _Static_assert(OPTIONS <= 64, "a bit for each");
@@ -368,6 +371,7 @@ static void defaults_set(veil_options *out) {
   }
   out->reserve = out->reserve > out->limit ? out->reserve : out->limit;
   out->stop_signal = out->stop_signal ? out->stop_signal : SIGRTMIN + 5;
+  out->dump_signal = out->dump_signal ? out->dump_signal : SIGRTMIN + 6;
 #ifdef VEIL_TSAN
   out->stop = VEIL_STOP_POLL; // TSan holds asynchronous signals back
 #endif
@@ -384,7 +388,7 @@ bool rt_options_read(veil_options *out, const veil_options *given, bool *limit_g
     return false;
   }
   // Options with a variable of their own: VEIL_ and the name.
-  static const char *const own[][2] = {{"verify", "VEIL_VERIFY"}, {"stats", "VEIL_STATS"}, {"trace", "VEIL_TRACE"}};
+  static const char *const own[][2] = {{"verify", "VEIL_VERIFY"}, {"stats", "VEIL_STATS"}, {"trace", "VEIL_TRACE"}, {"dump", "VEIL_DUMP"}};
   for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
     const char *value = getenv(own[i][1]);
     if (value && !value_read(out, option_find(own[i][0]), value, own[i][1])) {

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "runtime/dump_format.h"
 #include "runtime/runtime.h"
 #include "veil/roots.h"
 
@@ -148,6 +149,7 @@ RT_EXPORT void veil_unpin(veil_thread *open, void *object) {
 
 void rt_pins_scan(veil_heap *heap, gc_flip *flip) {
   if (heap->pins != NULL) {
+    gc_flip_note(flip, DUMP_BY_PIN, 0, 0);
     gc_flip_range(flip, heap->pins->at, heap->pins->at + heap->pins->used);
   }
 }

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "runtime/dump_format.h"
 #include "runtime/runtime.h"
 #include "veil/roots.h"
 
@@ -29,6 +30,7 @@ static void callbacks_run(veil_heap *heap, gc_flip *flip, bool precise) {
   veil_root_visitor visitor = {flip, precise};
   for (rt_roots *r = heap->roots; r != NULL; r = r->next) {
     if (r->slots == NULL) {
+      gc_flip_note(flip, precise ? DUMP_BY_CALLBACK_SLOT : DUMP_BY_CALLBACK, (uint64_t)r->fn, 0);
       r->fn(r->arg, &visitor);
     }
   }
@@ -70,11 +72,13 @@ void rt_world_precise(void *arg, gc_flip *flip) {
   veil_heap *heap = arg;
   for (rt_roots *r = heap->roots; r != NULL; r = r->next) {
     if (r->slots != NULL) {
+      gc_flip_note(flip, DUMP_BY_SLOTS, (uint64_t)r->slots, 0);
       gc_flip_slots(flip, r->slots, r->count);
     }
   }
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
     for (rt_roots *r = t->own_roots; r != NULL; r = r->next) {
+      gc_flip_note(flip, DUMP_BY_THREAD_SLOTS, (uint64_t)t->tid, 0);
       gc_flip_slots(flip, r->slots, r->count);
     }
   }

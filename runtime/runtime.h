@@ -173,6 +173,12 @@ struct veil_heap {
   bool finalizer_runs;
   uint32_t volatile finals, finalizer_closing; // counts: some may be due; 1: it is to end
   AO_t finalized;
+  // The thread that dumps when the operator asks (operator.c): the same.
+  char *dump_pattern; // NULL: nobody may
+  pthread_t dumper;
+  bool dumper_runs;
+  uint32_t dumper_seen;
+  uint32_t volatile dumper_closing;
   // Keeper.
   pthread_t keeper;
   bool keeper_runs;
@@ -328,6 +334,8 @@ void rt_trial(rt_thread *self);                         // in a critical section
 void rt_minor(rt_thread *self, bool forced);           // in a critical section: a minor cycle, if the nursery is still full
 void rt_cycle_wait(rt_thread *self);                   // helps and waits until no cycle is under way
 void rt_nap(rt_thread *self);                          // waits for the end of a cycle, a millisecond at most
+// Calls `then` with the world stopped and no cycle under way. In a critical section.
+void rt_between_cycles(veil_heap *heap, rt_thread *self, void (*then)(veil_heap *heap));
 bool rt_assist(rt_thread *self);                       // scans a little; false: there was nothing to scan
 bool rt_scanners_start(veil_heap *heap);
 void rt_scanners_stop(veil_heap *heap);
@@ -345,6 +353,11 @@ uint32_t rt_link_new(rt_thread *self, gc_link_kind kind, void *object, uintptr_t
 void rt_world_finals(void *heap);
 void rt_finalizer_stop(veil_heap *heap);
 void rt_finalizer_fork(veil_heap *heap); // in a child
+
+// ---- operator.c
+bool rt_operator_start(veil_heap *heap); // false with the error set
+void rt_operator_stop(veil_heap *heap);
+void rt_operator_fork(veil_heap *heap);  // in a child
 
 // ---- touch.c
 bool rt_world_touched(void *arg, size_t page);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "runtime/dump_format.h"
 #include "runtime/futex.h"
 #include "runtime/registers.h"
 #include "vm/os.h"
@@ -188,13 +189,14 @@ void rt_segments_hold(veil_heap *heap, rt_thread *self, void (*then)(veil_heap *
 // ---- The scan.
 
 // Memory that may not be there: a thread's table of blocks is the C library's, and may be in the middle of a change.
-__attribute__((no_sanitize("address", "thread"))) static void doubtful_scan(gc_flip *flip, const char *base, size_t bytes) {
+__attribute__((no_sanitize("address", "thread"))) static void doubtful_scan(gc_flip *flip, const rt_thread *t, const char *base, size_t bytes) {
   uintptr_t copy[CHUNK / sizeof(uintptr_t)];
   for (size_t at = 0; at < bytes; at += CHUNK) {
     size_t want = bytes - at < CHUNK ? bytes - at : CHUNK;
     struct iovec to = {copy, want}, from = {(void *)(base + at), want};
     ssize_t got = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
     if (got > 0) {
+      gc_flip_note(flip, DUMP_BY_THREAD_LOCAL, (uint64_t)t->tid, base + at - (const char *)copy);
       gc_flip_range(flip, copy, (const char *)copy + got);
     }
   }
@@ -214,18 +216,19 @@ __attribute__((no_sanitize("address", "thread"))) static const char *block_of(co
 
 static void thread_locals_scan(gc_flip *flip, const rt_thread *t) {
   const char *thread = (const char *)t->pthread;
-  doubtful_scan(flip, thread - static_bytes, static_bytes);
+  doubtful_scan(flip, t, thread - static_bytes, static_bytes);
   for (size_t i = 0; i < known.module_count; i++) {
     const char *block = block_of(thread, known.modules[i].id);
     if (block != NULL && (block < thread - static_bytes || block >= thread)) {
       const char *aligned = (const char *)((uintptr_t)block & ~(uintptr_t)7);
-      doubtful_scan(flip, aligned, known.modules[i].bytes + (size_t)(block - aligned));
+      doubtful_scan(flip, t, aligned, known.modules[i].bytes + (size_t)(block - aligned));
     }
   }
 }
 
 void rt_segments_scan(veil_heap *heap, gc_flip *flip) {
   for (size_t i = 0; heap->options.data_roots && i < known.segment_count; i++) {
+    gc_flip_note(flip, DUMP_BY_VARIABLE, (uint64_t)known.segments[i].base, 0);
     gc_flip_range(flip, known.segments[i].base, known.segments[i].limit);
   }
   for (rt_thread *t = heap->threads; heap->options.tls_roots && t != NULL; t = t->next) {

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "runtime/dump_format.h"
 #include "runtime/registers.h"
 #include "veil/roots.h"
 
@@ -70,12 +71,14 @@ static void left_scan(gc_flip *flip, const rt_left *left) {
 }
 
 void rt_thread_scan(veil_heap *heap, rt_thread *t, gc_flip *flip) {
+  gc_flip_note(flip, DUMP_BY_REGISTERS, (uint64_t)t->tid, 0);
   gc_flip_range(flip, t->registers, t->registers + sizeof t->registers / sizeof *t->registers);
   char *sp = t->stopped_sp, *own = sp;
   if (t->alt_base != NULL) {
+    left_scan(flip, &t->native);
+    gc_flip_note(flip, DUMP_BY_STACK, (uint64_t)t->tid, 0);
     gc_flip_range(flip, t->alt_base, t->alt_limit);
     own = alternate_scan(heap, t);
-    left_scan(flip, &t->native);
   } else if (sp < t->stack_low || sp > t->stack_base) {
     veil_stack *s = stack_under(heap, t, sp);
     if (s == NULL) {
@@ -87,12 +90,15 @@ void rt_thread_scan(veil_heap *heap, rt_thread *t, gc_flip *flip) {
     own = t->native.sp;
     left_scan(flip, &t->native);
   }
+  gc_flip_note(flip, DUMP_BY_STACK, (uint64_t)t->tid, 0);
   gc_flip_range(flip, own, t->stack_base);
 }
 
 void rt_stacks_scan(veil_heap *heap, gc_flip *flip) {
   for (veil_stack *s = heap->stacks; s != NULL; s = s->next) {
+    gc_flip_note(flip, DUMP_BY_COROUTINE_REGISTERS, (uint64_t)s->base, 0);
     left_scan(flip, &s->left); // of no use to a stack that is in use, and no harm
+    gc_flip_note(flip, DUMP_BY_COROUTINE, (uint64_t)s->base, 0);
     gc_flip_range(flip, s->live ? s->live : s->left.sp, s->base);
     s->live = NULL;
   }
@@ -100,6 +106,7 @@ void rt_stacks_scan(veil_heap *heap, gc_flip *flip) {
 
 void rt_stacks_forward(veil_heap *heap, gc_flip *flip) {
   for (veil_stack *s = heap->stacks; s != NULL; s = s->next) {
+    gc_flip_note(flip, DUMP_BY_COROUTINE_SLOT, (uint64_t)s->base, 0);
     gc_flip_slots(flip, (uintptr_t *)&s->slot, 1);
   }
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "runtime/dump_format.h"
 #include "runtime/futex.h"
 #include "runtime/runtime.h"
 #include "veil/start.h"
@@ -37,6 +38,7 @@ typedef struct rt_start {
 } rt_start;
 
 void rt_starts_forward(veil_heap *heap, gc_flip *flip) {
+  gc_flip_note(flip, DUMP_BY_START, 0, 0);
   for (rt_start *s = heap->starts; s != NULL; s = s->next) {
     gc_flip_slots(flip, (uintptr_t *)&s->slot, 1);
   }

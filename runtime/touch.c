@@ -4,6 +4,7 @@
 // Ranges are in a table of the heap that the collector reads without a lock; begin and end run in the owning thread
 // under touch_lock, which claims of services take too.
 
+#include "runtime/dump_format.h"
 #include "runtime/runtime.h"
 
 bool rt_world_touched(void *arg, size_t page) {
@@ -19,6 +20,7 @@ bool rt_world_touched(void *arg, size_t page) {
 }
 
 void rt_touch_flip(veil_heap *heap, gc_flip *flip) {
+  gc_flip_note(flip, DUMP_BY_SYSTEM_CALL, 0, 0);
   for (uint64_t i = 0; i < at_load(&heap->touch_high); i++) {
     uintptr_t base = at_load(&heap->touched[i].base);
     if (base != 0) {

@@ -69,6 +69,8 @@ typedef enum veil_generations {
 // - idle: an idle heap gives back all but an eighth of what it uses and some MiB. If its threads ran since the last cycle, one is run to
 //   see what has died, by itself if all threads are in brackets (veil_block_begin: nobody gets EINTR), else by the next thread that needs a buffer. Cycles that
 //   find nothing come at ever longer intervals, doubling up to two minutes.
+// - dump: `kill -40 PID` (SIGRTMIN+6) makes a dump as veil_heap_dump does (veil/dump.h), with a collection before it; what came of it is said on standard error. The
+//   signal's handler only counts, so it harms nothing that the program may be in the middle of; a thread of veil's, attached, does the rest.
 typedef struct veil_options {
   size_t limit;           // limit: bytes of memory that the heap may hold, [2m, 20g]; default 3/4 of what the machine, its cgroups and ulimits
                           // allow
@@ -98,6 +100,8 @@ typedef struct veil_options {
   veil_generations generations; // generations: whether what was born last is collected by itself, auto, off or on; default auto
   size_t nursery;         // nursery: bytes that are born between two minor cycles, at most, [128k, 1g]; default a 32nd of what is in use, from 8m to 32m
   unsigned pause;         // pause: us that a minor cycle should take: the nursery is smaller while they take longer, [50, 10000000]; default 1600, none if nursery is given
+  const char *dump;       // dump: a file that a heap dump goes to at a signal; %p in its name is the process's id, %n counts dumps (also VEIL_DUMP=); default none
+  int dump_signal;        // dump_signal: that signal, [1, 64]; default SIGRTMIN+6
 } veil_options;
 
 // Calls `line` for each option with one line for people, as above: name, meaning, range, default. For a program's --help. Any thread.

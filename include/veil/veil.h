@@ -45,7 +45,8 @@ typedef enum veil_status {
   VEIL_INVALID,     // an argument or option is out of range
   VEIL_NO_MEMORY,   // the system or the limit refuses
   VEIL_UNSUPPORTED, // the system lacks what was asked for
-  VEIL_BUSY         // not now
+  VEIL_BUSY,        // not now
+  VEIL_IO           // a file could not be opened or written
 } veil_status;
 
 // Why the last call on this thread failed: one line, valid until the next failing

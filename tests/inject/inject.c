@@ -10,6 +10,7 @@
 #include <errno.h>
 #include "tests/runtime/test.h"
 
+#include "veil/dump.h"
 #include "vm/os.h"
 
 // ---- The C library's calls.
@@ -133,6 +134,15 @@ static void program(void *arg) {
   }
   veil_collect(self);
   veil_untouch(self, large);
+  // Fewer threads than wanted will do for it; without memory there is an error and no file.
+  char path[64];
+  snprintf(path, sizeof path, "/tmp/veil-inject-%d", (int)getpid());
+  veil_status dumped = veil_heap_dump(self, path, n % 2 ? VEIL_DUMP_AS_IS : 0);
+  EXPECT((access(path, F_OK) == 0) == (dumped == VEIL_OK));
+  unlink(path);
+  if (dumped != VEIL_OK) {
+    error_end("veil_heap_dump");
+  }
   veil_verify(self);
   EXPECT(list_check(list) == 4000 && list_check(root) == 2000);
   veil_remove_roots(heap, &root);

@@ -5,6 +5,7 @@
 //   runtime_crowd BACK_END signal|poll [SECONDS]
 
 #include "tests/runtime/test.h"
+#include "veil/dump.h"
 
 enum { WORKERS = 4, TABLE = 512 };
 
@@ -112,6 +113,7 @@ int main(int argc, char **argv) {
     thread[i] = thread_start(worker, (void *)(i + 1));
   }
   time_t end = time(NULL) + seconds;
+  unsigned dumps = 0;
   while (time(NULL) < end || stats_of(heap).major_cycles <= 3) { // longer on a busy machine
     for (size_t i = 0; i < TABLE; i++) {
       slot_enter(self, i);
@@ -122,6 +124,9 @@ int main(int argc, char **argv) {
     sleep_ms(20);
     veil_block_end(self);
     veil_collect_start(self);
+    if (++dumps % 8 == 0) {
+      EXPECT(veil_heap_dump(self, "/dev/null", VEIL_DUMP_AS_IS) == VEIL_OK); // in that cycle
+    }
   }
   __atomic_store_n(&over, 1, __ATOMIC_RELAXED);
   for (int i = 0; i < WORKERS; i++) {

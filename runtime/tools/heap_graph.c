@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT
+// heap_graph.c: what is reached, shortest ways, and dominators: node a dominates b if every way from the root to b passes a, so b goes when a does.
+//
+// Dominators after Lengauer and Tarjan (1979), in the version with simple path compression, O(m log n) whatever the graph; the nodes stand in the order of a depth-first
+// search. Nothing recurses: a list is as deep as it is long.
+
+#include <stdlib.h>
+#include "runtime/tools/heap.h"
+
+uint32_t heap_paths(const heap_dump *d, uint32_t *before, uint32_t *order) {
+  uint32_t *queue = order != NULL ? order : heap_memory(d, d->nodes, sizeof *queue);
+  for (uint32_t n = 0; n < d->nodes; n++) {
+    before[n] = HEAP_NONE;
+  }
+  uint32_t head = 0, tail = 0, root = heap_root_node(d);
+  queue[tail++] = root;
+  before[root] = root;
+  while (head < tail) {
+    uint32_t n = queue[head++];
+    for (uint32_t e = d->first[n]; e < d->first[n + 1]; e++) {
+      uint32_t to = d->target[e];
+      if (before[to] == HEAP_NONE) {
+        before[to] = n;
+        queue[tail++] = to;
+      }
+    }
+  }
+  before[root] = HEAP_NONE;
+  if (order == NULL) {
+    free(queue);
+  }
+  return tail;
+}
+
+static void mark(heap_dump *d, uint32_t node, uint32_t *stack, uint32_t *height) {
+  if (node >= d->objects) {
+    return;
+  }
+  if (!(d->what[node] & HEAP_REACHED)) {
+    d->what[node] |= HEAP_REACHED;
+    d->reached++;
+    d->reached_bytes += heap_object_bytes(d, node);
+    stack[(*height)++] = node;
+  }
+}
+
+void heap_reach(heap_dump *d) {
+  uint32_t *stack = heap_memory(d, d->objects, sizeof *stack), height = 0;
+  for (uint32_t i = 0; i < d->root_count; i++) {
+    mark(d, d->roots[i].object, stack, &height);
+    while (height != 0) {
+      uint32_t n = stack[--height];
+      for (uint32_t e = d->first[n]; e < d->first[n + 1]; e++) {
+        mark(d, d->target[e], stack, &height);
+      }
+    }
+  }
+  free(stack);
+}
+
+// ---- Dominators. Nodes are named by when the search came to them, from 0, but in `node` and `number`.
+
+typedef struct work {
+  heap_dump *d;
+  uint32_t count;      // of nodes that the search has found
+  uint32_t *number;    // by node
+  uint32_t *node;      // by number
+  uint32_t *parent;    // in the tree of the search
+  uint32_t *semi;      // semidominator
+  uint32_t *label;     // of the nodes on the compressed way up, that with the least semidominator
+  uint32_t *ancestor;  // in the forest that grows; HEAP_NONE: a root of it
+  uint32_t *idom;      // while a node waits in a bucket: the next one there
+  uint32_t *bucket;    // by semidominator: the first
+  uint32_t *from_first, *from; // who refers to it
+  uint32_t *way;       // a stack
+} work;
+
+static uint32_t *table(work *w, uint64_t count) { return heap_memory(w->d, count, sizeof(uint32_t)); }
+
+static void node_found(work *w, uint32_t node, uint32_t parent) {
+  w->number[node] = w->count;
+  w->node[w->count] = node;
+  w->parent[w->count++] = parent;
+}
+
+// Depth first. `way`: per number, the next reference to look at.
+static void search(work *w) {
+  const heap_dump *d = w->d;
+  for (uint32_t n = 0; n < d->nodes; n++) {
+    w->number[n] = HEAP_NONE;
+  }
+  uint32_t *next = table(w, d->nodes);
+  node_found(w, heap_root_node(d), HEAP_NONE);
+  next[0] = d->first[heap_root_node(d)];
+  for (uint32_t at = 0; at != HEAP_NONE;) {
+    uint32_t node = w->node[at];
+    if (next[at] == d->first[node + 1]) {
+      at = w->parent[at];
+      continue;
+    }
+    uint32_t to = d->target[next[at]++];
+    if (w->number[to] == HEAP_NONE) {
+      node_found(w, to, at);
+      at = w->count - 1;
+      next[at] = d->first[to];
+    }
+  }
+  free(next);
+}
+
+static void reverse(work *w) {
+  const heap_dump *d = w->d;
+  w->from_first = table(w, (uint64_t)w->count + 2);
+  for (uint32_t n = 0; n < w->count; n++) {
+    for (uint32_t e = d->first[w->node[n]]; e < d->first[w->node[n] + 1]; e++) {
+      w->from_first[w->number[d->target[e]] + 2]++;
+    }
+  }
+  for (uint32_t n = 2; n < w->count + 2; n++) {
+    w->from_first[n] += w->from_first[n - 1];
+  }
+  w->from = table(w, w->from_first[w->count + 1]);
+  for (uint32_t n = 0; n < w->count; n++) {
+    for (uint32_t e = d->first[w->node[n]]; e < d->first[w->node[n] + 1]; e++) {
+      w->from[w->from_first[w->number[d->target[e]] + 1]++] = n;
+    }
+  }
+}
+
+static uint32_t eval(work *w, uint32_t v) {
+  if (w->ancestor[v] == HEAP_NONE) {
+    return w->label[v];
+  }
+  // Up to the node below the forest's root, and down again: each gets that root as its ancestor.
+  uint32_t height = 0, at = v;
+  while (w->ancestor[w->ancestor[at]] != HEAP_NONE) {
+    w->way[height++] = at;
+    at = w->ancestor[at];
+  }
+  while (height != 0) {
+    uint32_t below = w->way[--height], above = w->ancestor[below];
+    if (w->semi[w->label[above]] < w->semi[w->label[below]]) {
+      w->label[below] = w->label[above];
+    }
+    w->ancestor[below] = w->ancestor[above];
+  }
+  return w->label[v];
+}
+
+static void dominators_find(work *w) {
+  for (uint32_t n = 0; n < w->count; n++) {
+    w->semi[n] = w->label[n] = n;
+    w->ancestor[n] = w->bucket[n] = HEAP_NONE;
+  }
+  for (uint32_t n = w->count; n-- > 1;) {
+    uint32_t parent = w->parent[n];
+    for (uint32_t e = w->from_first[n]; e < w->from_first[n + 1]; e++) {
+      uint32_t u = eval(w, w->from[e]);
+      w->semi[n] = w->semi[u] < w->semi[n] ? w->semi[u] : w->semi[n];
+    }
+    w->idom[n] = w->bucket[w->semi[n]];
+    w->bucket[w->semi[n]] = n;
+    w->ancestor[n] = parent;
+    for (uint32_t v = w->bucket[parent]; v != HEAP_NONE;) {
+      uint32_t next = w->idom[v], u = eval(w, v);
+      w->idom[v] = w->semi[u] < w->semi[v] ? u : parent;
+      v = next;
+    }
+    w->bucket[parent] = HEAP_NONE;
+  }
+  for (uint32_t n = 1; n < w->count; n++) {
+    if (w->idom[n] != w->semi[n]) {
+      w->idom[n] = w->idom[w->idom[n]];
+    }
+  }
+}
+
+static void retained_sum(work *w) {
+  heap_dump *d = w->d;
+  d->dominator = table(w, d->nodes);
+  d->retained = heap_memory(d, d->nodes, sizeof *d->retained);
+  d->retained_count = table(w, d->nodes);
+  for (uint32_t n = 0; n < d->nodes; n++) {
+    d->dominator[n] = HEAP_NONE;
+  }
+  for (uint32_t n = w->count; n-- > 0;) {
+    uint32_t node = w->node[n];
+    if (node < d->objects) {
+      d->retained[node] += heap_object_bytes(d, node);
+      d->retained_count[node]++;
+    }
+    if (n != 0) {
+      uint32_t by = d->dominator[node] = w->node[w->idom[n]];
+      d->retained[by] += d->retained[node];
+      d->retained_count[by] += d->retained_count[node];
+    }
+  }
+}
+
+void heap_dominate(heap_dump *d) {
+  heap_say(d, "finding what holds what: dominators of %u objects", d->reached);
+  work w = {.d = d};
+  w.number = table(&w, d->nodes);
+  w.node = table(&w, d->nodes);
+  w.parent = table(&w, d->nodes);
+  search(&w);
+  reverse(&w);
+  free(w.number);
+  w.semi = table(&w, w.count);
+  w.label = table(&w, w.count);
+  w.ancestor = table(&w, w.count);
+  w.idom = table(&w, w.count);
+  w.bucket = table(&w, w.count);
+  w.way = table(&w, w.count);
+  dominators_find(&w);
+  void *const done[] = {w.parent, w.semi, w.label, w.ancestor, w.bucket, w.way, w.from, w.from_first};
+  for (size_t i = 0; i < sizeof done / sizeof *done; i++) {
+    free(done[i]);
+  }
+  retained_sum(&w);
+  free(w.node);
+  free(w.idom);
+}
