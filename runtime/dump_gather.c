@@ -313,7 +313,7 @@ bool rt_dump_open(rt_dump *dump) {
   dump->worker[0].dump = dump;
   unsigned wanted = os_processors() < RT_DUMP_WORKERS ? os_processors() : RT_DUMP_WORKERS;
   sigset_t saved;
-  rt_signals_block(&saved);
+  os_signals_block(&saved);
   for (dump->workers = 1; dump->workers < wanted; dump->workers++) {
     rt_dump_worker *w = &dump->worker[dump->workers];
     w->dump = dump;
@@ -321,7 +321,7 @@ bool rt_dump_open(rt_dump *dump) {
       break; // fewer will do
     }
   }
-  rt_signals_restore(&saved);
+  os_signals_restore(&saved);
   // What the C library does when a thread begins may take locks of its own: that is over before the world is stopped.
   for (uint32_t ready; (ready = at32_load_acquire(&dump->ready)) + 1 < dump->workers;) {
     rt_wait(&dump->ready, ready, 0);

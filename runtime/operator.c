@@ -75,11 +75,11 @@ static void dump_now(veil_heap *heap, veil_thread *self) {
 static void asked_wait(rt_thread *t, uint32_t seen) {
   sigset_t saved;
   rt_enter(t);
-  rt_signals_block(&saved);
+  os_signals_block(&saved);
   rt_block(t);
   rt_wait(&wake, seen, 0);
   rt_unblock(t);
-  rt_signals_restore(&saved);
+  os_signals_restore(&saved);
   rt_leave(t);
 }
 
@@ -106,9 +106,9 @@ static void *dumper_main(void *arg) {
 static bool dumper_start(veil_heap *heap) {
   sigset_t saved;
   heap->dumper_seen = at32_load_acquire(&asked);
-  rt_signals_block(&saved);
+  os_signals_block(&saved);
   int error = pthread_create(&heap->dumper, NULL, dumper_main, heap);
-  rt_signals_restore(&saved);
+  os_signals_restore(&saved);
   if (error != 0) {
     rt_error_set("option dump: cannot start a thread: %s", strerror(error));
   }
