@@ -99,7 +99,7 @@ static bool move_on(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, b
   return true;
 }
 
-// A cell that may cross pages, where the block has room for it.
+// A cell that crosses into the next page, where the block has room for it.
 static char *crossing_take(gc_heap *heap, gc_birth *birth, size_t bytes) {
   char *cell = birth->free;
   gc_cell_fill((gc_cell){cell}, bytes); // until it has its header: other workers walk these pages by their tops
@@ -125,22 +125,22 @@ char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, bool leaf, bool promo
 
 char *gc_birth_take_aligned(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, size_t bytes, size_t align) {
   gc_heap *heap = minor->heap;
-  bool in_page = bytes <= GC_SMALL_MAX && align < heap->page_size; // as gc_place_find_aligned
+  bool may_cross = bytes > GC_SMALL_MAX || align >= heap->page_size; // as gc_place_find_aligned
   for (;;) {
     char *limit = block_limit(heap, birth);
     size_t lead = gc_align_lead(birth->free, align);
-    if (limit != NULL && birth->free + lead + bytes <= (in_page ? birth->end : limit - 8)) {
+    if (limit != NULL && birth->free + lead + bytes <= (may_cross ? limit - 8 : birth->end)) {
       if (lead != 0) {
         gc_cell_fill((gc_cell){birth->free}, lead);
         birth->free += lead;
       }
-      if (!in_page) {
+      if (birth->free + bytes > birth->end) {
         return crossing_take(heap, birth, bytes);
       }
       birth->free += bytes;
       return birth->free - bytes;
     }
-    if (!move_on(minor, birth, leaf, promote, in_page)) {
+    if (!move_on(minor, birth, leaf, promote, !may_cross)) {
       return NULL;
     }
   }

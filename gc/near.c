@@ -25,6 +25,15 @@ void gc_near_note_rest(const gc_heap *heap, gc_copier *copier, const gc_type *ty
   if (type->layout == GC_LAYOUT_TRACE) {
     return; // only its callback knows
   }
+  if (type->layout == GC_LAYOUT_DENSE) { // often: objects of two pointers
+    size_t slots = length * type->size / 8;
+    for (size_t i = 0; i < slots && i < NEAR_SLOTS; i++) {
+      AO_t volatile *at = (AO_t volatile *)data + i;
+      uint64_t word = at_load(at);
+      gc_near_slot(heap, copier, from, at, word, word);
+    }
+    return;
+  }
   size_t left = NEAR_SLOTS;
   for (size_t i = 0; i < type->fixed_count && left > 0; i++, left--) {
     bool plain = (type->fixed_offsets[i] & GC_FIXED_PLAIN) != 0;

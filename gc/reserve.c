@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// reserve.c: memory set aside for a mutator that is not going to wait: blocks for whatever it allocates, and a run for large objects.
+// reserve.c: memory set aside for a mutator that is not going to wait: blocks for whatever it allocates, and a run for
+// large objects.
 //
-// The mutator's slow half, in a critical section from gc_reserve_take to gc_reserve_give: no stop comes between, so no block of it becomes
-// from-space. What is set aside counts as in use. alloc.c and large.c take from it.
+// The mutator's slow half, in a critical section from gc_reserve_take to gc_reserve_give: no stop comes between, so no
+// block of it becomes from-space. What is set aside counts as in use. alloc.c and large.c take from it.
 
 #include "gc/alloc.h"
 #include "gc/block.h"
@@ -21,7 +22,8 @@ static uint32_t block_find(gc_heap *heap) {
 
 bool gc_reserve_take(gc_heap *heap, gc_reserve *reserve, size_t blocks, size_t large_blocks) {
   *reserve = (gc_reserve){.first = GC_NONE};
-  if (blocks > heap->blocks || large_blocks > heap->blocks || !gc_may_allocate(heap, (blocks + large_blocks) * GC_BLOCK)) {
+  if (blocks > heap->blocks || large_blocks > heap->blocks ||
+      !gc_may_allocate(heap, (blocks + large_blocks) * GC_BLOCK)) {
     return false;
   }
   for (size_t i = 0; i < blocks; i++) {

@@ -55,12 +55,15 @@ static char *cell_try(rt_thread *self, const gc_wanted *want) {
   if (want->cell > GC_MEDIUM_MAX) {
     return self->section.depth != 0 ? gc_reserve_large(gc, &self->section.reserve, want) : gc_alloc_large(gc, want);
   }
-  size_t align = gc_header_align(want->header);
+  size_t align = GC_UNIT, lead = 0;
+  if (__builtin_expect((want->header & GC_ALIGN_MASK) != 0, 0)) {
+    align = gc_header_align(want->header);
+    lead = gc_align_lead(self->open.tlab[leaf].free, align);
+  }
   if (want->cell > GC_SMALL_MAX || align == GC_ALIGN_MOST) { // a buffer may be no longer than a page, where such an object has no place
     return gc_alloc_medium(gc, &self->medium[leaf], want);
   }
   veil_tlab *tlab = &self->open.tlab[leaf];
-  size_t lead = gc_align_lead(tlab->free, align);
   if ((size_t)(tlab->limit - tlab->free) < lead + want->cell) {
     char *base, *limit;
     if (!gc_alloc_buffer(gc, &self->lane[leaf], leaf, want->cell + align - GC_UNIT, &base, &limit)) {
@@ -69,7 +72,7 @@ static char *cell_try(rt_thread *self, const gc_wanted *want) {
     rt_section_buffer(self, leaf, base);
     self->tlab_start[leaf] = base;
     *tlab = (veil_tlab){base, limit};
-    lead = gc_align_lead(base, align);
+    lead = align != GC_UNIT ? gc_align_lead(base, align) : 0;
   }
   if (lead != 0) {
     gc_cell_fill((gc_cell){tlab->free}, lead);
@@ -94,13 +97,10 @@ void rt_out_of_memory(rt_thread *self, size_t bytes, const char *what) {
 
 bool rt_memory_find(rt_thread *self, size_t bytes, bool (*attempt)(rt_thread *self, void *arg), void *arg) {
   veil_heap *heap = self->heap;
-  rt_pace(self);
-  bool found = attempt(self, arg);
-  if (!found) {
-    at_add(&heap->limit_reached, 1);
-    rt_note_it(heap, RT_NOTE_LIMIT, bytes, 0, 0);
-  }
-  if (!found && at_load(&heap->gc->young_taken) != 0) {
+  bool found = false;
+  at_add(&heap->limit_reached, 1);
+  rt_note_it(heap, RT_NOTE_LIMIT, bytes, 0, 0);
+  if (at_load(&heap->gc->young_taken) != 0) {
     rt_minor(self, true);
     found = attempt(self, arg);
   }
@@ -140,10 +140,13 @@ static bool wish_try(rt_thread *self, void *arg) {
 static void *allocate_once(rt_thread *self, const gc_wanted *want) {
   wish w = {want, NULL};
   rt_enter(self);
-  if (self->section.depth != 0) {
+  if (__builtin_expect(self->section.depth != 0, 0)) {
     rt_section_use(self, want);
-    w.cell = cell_try(self, want);
   } else {
+    rt_pace(self);
+  }
+  w.cell = cell_try(self, want);
+  if (w.cell == NULL) {
     rt_memory_find(self, want->cell, wish_try, &w);
   }
   char *object = w.cell ? w.cell + gc_header_bytes(want->header) : NULL;
@@ -154,9 +157,15 @@ static void *allocate_once(rt_thread *self, const gc_wanted *want) {
   return object;
 }
 
-static void *allocate(rt_thread *self, const gc_wanted *want) {
+static __attribute__((noinline)) void section_refuse(const rt_thread *self) {
   if (self->section.depth == 0) {
     rt_section_refuse("allocation in another heap");
+  }
+}
+
+static void *allocate(rt_thread *self, const gc_wanted *want) {
+  if (self->next_here != NULL || rt_here != self) { // it is attached to several heaps
+    section_refuse(self);
   }
   void *object = allocate_once(self, want);
   while (object == NULL && rt_oom_ask(self, want->cell)) {

@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: MIT
 // critical.c: sections of the program's in which allocation neither collects nor waits.
 //
-// Such a section is a critical section like those of the slow paths (rt.critical), but the program's code runs in it. Memory for all that may be
-// allocated is set aside before it begins: a stop that came between could take it. Owning thread.
+// Such a section is a critical section like those of the slow paths (rt.critical), but the program's code runs in it.
+// Memory for all that may be allocated is set aside before it begins: a stop that came between could take it. Owning
+// thread.
 
 #include "veil/critical.h"
 #include "gc/alloc.h"
 #include "runtime/runtime.h"
 
 enum {
-  // What is left free of a page or block is less than what the object takes for which it did not suffice, in the next one: so of all that
-  // is left half at least is filled. And so it is of the blocks of large objects.
+  // What is left free of a page or block is less than what the object takes for which it did not suffice, in the next
+  // one: so of all that is left half at least is filled. And so it is of the blocks of large objects.
   BLOCK_LEAST = (GC_BLOCK - 256) / 2,
   LARGE_LEAST = GC_BLOCK / 2,
   LANES = 4,
 };
 
 void rt_section_refuse_slow(const char *function) {
-  vm_fatal("%s: in a critical section (veil_critical_begin), where only allocation is allowed and what does not wait", function);
+  vm_fatal("%s: in a critical section (veil_critical_begin), where only allocation is allowed and what does not wait",
+           function);
 }
 
 static size_t used_now(const rt_thread *self) {
@@ -40,8 +42,9 @@ void rt_section_use(rt_thread *self, const gc_wanted *want) {
   rt_section *section = &self->section;
   size_t used = used_now(self), align = gc_header_align(want->header), most = want->cell + align - GC_UNIT;
   if (used > section->bytes || most > section->bytes - used) {
-    vm_fatal("a critical section has reserved %zu bytes (veil_critical_begin), of which %zu are used: an object of %zu is too much", section->bytes,
-             used, most);
+    vm_fatal("a critical section has reserved %zu bytes (veil_critical_begin), of which %zu are used: an object of %zu "
+             "is too much",
+             section->bytes, used, most);
   }
   if (want->cell > GC_SMALL_MAX || align == GC_ALIGN_MOST) {
     section->used += most; // others are told by the buffers
@@ -71,7 +74,8 @@ static void nest(rt_thread *self, size_t bytes) {
   rt_section *section = &self->section;
   size_t used = used_now(self);
   if (used > section->bytes || bytes > section->bytes - used) {
-    vm_fatal("veil_critical_begin: %zu bytes, in a section that has reserved %zu, of which %zu are used", bytes, section->bytes, used);
+    vm_fatal("veil_critical_begin: %zu bytes, in a section that has reserved %zu, of which %zu are used", bytes,
+             section->bytes, used);
   }
   section->depth++;
 }
@@ -83,11 +87,13 @@ RT_EXPORT veil_status veil_critical_begin(veil_thread *open, size_t bytes) {
     return VEIL_OK;
   }
   rt_section_refuse("veil_critical_begin of another heap");
-  size_t wanted = bytes < SIZE_MAX / 16 ? (LANES + bytes / BLOCK_LEAST + large_blocks(bytes)) * GC_BLOCK : SIZE_MAX / 4; // at the most
+  size_t wanted = bytes < SIZE_MAX / 16 ? (LANES + bytes / BLOCK_LEAST + large_blocks(bytes)) * GC_BLOCK
+                                        : SIZE_MAX / 4; // at the most
   bool begun = false;
   do {
     rt_enter(self);
-    begun = rt_memory_find(self, wanted, room_take, &bytes);
+    rt_pace(self);
+    begun = room_take(self, &bytes) || rt_memory_find(self, wanted, room_take, &bytes);
     if (!begun) {
       rt_leave(self);
     }

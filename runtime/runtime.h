@@ -224,7 +224,7 @@ struct veil_heap {
 const char *rt_error_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 // ---- alloc.c
-// In a critical section: tries until `attempt` succeeds, collecting meanwhile; false: there is no memory for `bytes`, whatever is done.
+// In a critical section, after a first attempt was in vain: tries until `attempt` succeeds, collecting meanwhile; false: there is no memory for `bytes`, whatever is done.
 bool rt_memory_find(rt_thread *self, size_t bytes, bool (*attempt)(rt_thread *self, void *arg), void *arg);
 void rt_out_of_memory(rt_thread *self, size_t bytes, const char *what); // as the option `oom` says: aborts, or sets the error
 void rt_pace(rt_thread *self); // in a critical section, before memory is handed out: starts a cycle if one is due, helps if need be

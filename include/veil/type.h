@@ -136,7 +136,7 @@ extern veil_type veil_type_byte_;
 
 #define VEIL_DEFINE_FLEXIBLE_(T, F, TRACE, ENCODING) \
   _Static_assert(_Alignof(T) <= 8, #T ": flexible arrays are aligned to 8 bytes"); \
-  _Static_assert(sizeof(T) - offsetof(T, F) < 8, #T "." #F " is not a flexible array at the end"); \
+  _Static_assert(sizeof(T) - offsetof(T, F) < 8, #T "." VEIL_TEXT_(F) " is not a flexible array at the end"); \
   static veil_type veil_type_##T __attribute__((unused)) = { \
       #T, sizeof(((T *)0)->F[0]), NULL, 0, TRACE, ENCODING, &veil_fixed_##T, 0, 0, 0}
 #define VEIL_FIXED_(ASSERT, T, ELEMENT, ...) \
@@ -146,11 +146,11 @@ extern veil_type veil_type_byte_;
   static const veil_fixed veil_fixed_##T = {veil_offsets_##T, VEIL_COUNT_(__VA_ARGS__), ELEMENT};
 #define VEIL_FIXED_OFFSET_(T, F) offsetof(T, F) + (__builtin_classify_type(((T *)0)->F) == 5),
 #define VEIL_ASSERT_POINTERS_(T, F) \
-  _Static_assert(__builtin_classify_type(((T *)0)->F[0]) == 5 && sizeof(((T *)0)->F[0]) == 8, #T "." #F " is no array of pointers");
+  _Static_assert(__builtin_classify_type(((T *)0)->F[0]) == 5 && sizeof(((T *)0)->F[0]) == 8, #T "." VEIL_TEXT_(F) " is no array of pointers");
 #define VEIL_ASSERT_WORDS_(T, F) \
-  _Static_assert(sizeof(((T *)0)->F[0]) == 8, #T "." #F " is no array of words of 8 bytes");
+  _Static_assert(sizeof(((T *)0)->F[0]) == 8, #T "." VEIL_TEXT_(F) " is no array of words of 8 bytes");
 #define VEIL_ASSERT_ELEMENTS_(T, E, F) \
-  _Static_assert(__builtin_types_compatible_p(__typeof__(((T *)0)->F[0]), E), #T "." #F " is no array of " #E);
+  _Static_assert(__builtin_types_compatible_p(__typeof__(((T *)0)->F[0]), E), #T "." VEIL_TEXT_(F) " is no array of " #E);
 
 #define VEIL_MAP_(ASSERT, T, ...) \
   VEIL_EACH_(ASSERT, T, __VA_ARGS__) \
@@ -195,7 +195,7 @@ extern veil_type veil_type_byte_;
   template <class> \
   struct veil_fixed_of_##T { \
     VEIL_EACH_TAIL_(ASSERT, T, __VA_ARGS__) \
-    static_assert(sizeof(T) - offsetof(T, VEIL_FIRST_(__VA_ARGS__)) < 8, #T ": the first is not a flexible array at the end"); \
+    static_assert(sizeof(T) - offsetof(T, VEIL_FIRST_(__VA_ARGS__)) < 8, #T "." VEIL_TEXT_(VEIL_FIRST_(__VA_ARGS__)) " is not a flexible array at the end"); \
     static const size_t at[VEIL_COUNT_(__VA_ARGS__)]; \
     static const veil_fixed as; \
   }; \
@@ -208,11 +208,11 @@ extern veil_type veil_type_byte_;
   }
 #define VEIL_FIXED_OFFSET_(T, F) offsetof(T, F) + veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F)>::value,
 #define VEIL_ASSERT_POINTERS_(T, F) \
-  static_assert(veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F[0])>::value, #T "." #F " is no array of pointers");
+  static_assert(veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F[0])>::value, #T "." VEIL_TEXT_(F) " is no array of pointers");
 #define VEIL_ASSERT_WORDS_(T, F) \
-  static_assert(sizeof(static_cast<T *>(nullptr)->F[0]) == 8, #T "." #F " is no array of words of 8 bytes");
+  static_assert(sizeof(static_cast<T *>(nullptr)->F[0]) == 8, #T "." VEIL_TEXT_(F) " is no array of words of 8 bytes");
 #define VEIL_ASSERT_ELEMENTS_(T, E, F) \
-  static_assert(veil_is_same_<decltype(static_cast<T *>(nullptr)->F[0]), E &>::value, #T "." #F " is no array of " #E);
+  static_assert(veil_is_same_<decltype(static_cast<T *>(nullptr)->F[0]), E &>::value, #T "." VEIL_TEXT_(F) " is no array of " #E);
 
 #ifdef __clang__
 #define VEIL_NO_DESTRUCTOR_(T) __is_trivially_destructible(T)
@@ -276,6 +276,8 @@ static const size_t veil_first_word_[1] __attribute__((unused)) = {0}; // the on
 // The first of up to 32 arguments; M(T, x) to the others.
 #define VEIL_FIRST_(...) VEIL_FIRST_PICK_(__VA_ARGS__, 0)
 #define VEIL_FIRST_PICK_(a, ...) a
+#define VEIL_TEXT_(F) VEIL_TEXT_OF_(F)
+#define VEIL_TEXT_OF_(F) #F
 #define VEIL_EACH_TAIL_(M, T, ...) VEIL_TAIL_NAME_(VEIL_MANY_(__VA_ARGS__))(M, T, __VA_ARGS__)
 #define VEIL_TAIL_NAME_(N) VEIL_TAIL_PASTE_(N)
 #define VEIL_TAIL_PASTE_(N) VEIL_TAIL_##N##_

@@ -70,6 +70,10 @@ def before_flip():
     says("veil object kinds.pair", r"^cell at", r"^  \+0: 0x%x node, tag 0x1$" % value("items[3]->tree"), r"^  \+8: 0xaa, no pointer$")
     says("veil object &kinds.large[19999]", r"^pointer\[20000\] at 0x%x, 160000 bytes.*159992 bytes into it" % value("kinds.large"),
          "further slots are not shown")
+    says("veil object kinds.flexible", r"^flexible\[5\] at 0x%x, 56 bytes" % value("kinds.flexible"), r"^  \+0: 0x%x node$" % value("items[3]->tree"),
+         r"^  \+8: 0x%x node, tag 0x1$" % value("items[3]->tree"), r"^  \+16: NULL$", r"^  \+48: 0x%x cell, tag 0x1$" % value("kinds.pair"))
+    says("veil object kinds.aligned + 299", r"^byte\[300\] at 0x%x, 300 bytes" % value("kinds.aligned"), "299 bytes into it", "leaf: no slots")
+    says("veil object kinds.aligned_large + 69999", r"^byte\[70000\] at 0x%x, 70000 bytes" % value("kinds.aligned_large"))
     says("veil page &kinds.large[19999]", "large objects, in use", "BLACK")
     says("veil page kinds.bytes", "flags LEAF")
     refused("veil object &chosen", "in no heap")
@@ -102,7 +106,7 @@ def before_trap():
     says("veil object dead", "white: not reached")
     says("veil roots dead", "none found")
     says("veil roots items[%d]" % grey, r"400 slots at items \(0x[0-9a-f]+\)", r"\[%d\] 0x%x item" % (grey, copy))
-    says("veil roots", r"4 slots at kinds", r"\[3\] 0x%x pointer\[20000\], from-space: stays where it is" % value("kinds.large"),
+    says("veil roots", r"7 slots at kinds", r"\[3\] 0x%x pointer\[20000\], from-space: stays where it is" % value("kinds.large"),
          "and 380 more")
     said = run("veil object kinds.pair")
     assert re.search(r"\+0: 0x[0-9a-f]+ node, from-space: (white|forwarded).*, tag 0x1", said) or " BLACK" in said, said

@@ -43,6 +43,13 @@ typedef struct cell {
 } cell;
 VEIL_TYPE_TAGGED(cell, &low_bits, car, cdr);
 
+typedef struct flexible {
+  node *plain;
+  uintptr_t word;
+  uintptr_t slot[];
+} flexible;
+VEIL_TYPE_FLEXIBLE_TAGGED(flexible, &low_bits, slot, plain, word);
+
 // Precise roots, by which nothing is pinned.
 static item *items[ITEMS];
 static struct {
@@ -50,6 +57,8 @@ static struct {
   char *bytes;
   cell *pair;
   void **large;
+  flexible *flexible;
+  char *aligned, *aligned_large;
 } kinds;
 // What gdb reads and writes. Not roots.
 volatile int chosen;
@@ -93,6 +102,12 @@ __attribute__((noinline)) static void fill(veil_thread *self) {
   kinds.pair->cdr = 42 << 2 | 2;
   kinds.large = veil_new_pointers(self, 20000);
   kinds.large[19999] = kinds.pair;
+  kinds.flexible = veil_new_flexible(self, flexible, 5);
+  kinds.flexible->plain = items[3]->tree;
+  kinds.flexible->word = (uintptr_t)items[3]->tree | 1;
+  kinds.flexible->slot[4] = (uintptr_t)kinds.pair | 1;
+  kinds.aligned = veil_new_bytes_aligned(self, 300, 1024);
+  kinds.aligned_large = veil_new_bytes_aligned(self, 70000, 4096);
 }
 
 // Nothing that the functions above have left on the stack.

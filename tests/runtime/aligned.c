@@ -29,7 +29,8 @@ SIZED(large, 40000);
 enum { FIRST = 16, LAST = 4096, EACH = 6, SLOTS = 9 * EACH * 7 };
 
 static size_t alignment_of(int i) { return (size_t)FIRST << i % 9; }
-static const size_t byte_sizes[] = {0, 1, 16, 24, 40, 100, 480, 488, 496, 497, 1000, 1024, 1025, 4000, 4064, 4080, 8000, 30000, 32736, 32752, 32768, 100000};
+static const size_t byte_sizes[] = {0,    1,    16,   24,   40,   100,  480,   488,   496,   497,   1000,
+                                    1024, 1025, 4000, 4064, 4080, 8000, 30000, 32736, 32752, 32768, 100000};
 static size_t bytes_of(int i) { return byte_sizes[(unsigned)i % (sizeof byte_sizes / sizeof *byte_sizes)]; }
 
 static void zero_check(const char *object, size_t bytes) {
@@ -89,7 +90,8 @@ static void check(void **all, int i) {
   switch (i % 7) {
   case 0: {
     vector *v = all[i];
-    cr_assert(v->seed == i && (uintptr_t)v->bytes % a == 0 && veil_length(heap, v->bytes) == 64 && veil_length(heap, v) == 1);
+    cr_assert(v->seed == i && (uintptr_t)v->bytes % a == 0 && veil_length(heap, v->bytes) == 64 &&
+              veil_length(heap, v) == 1);
     for (int b = 0; b < 64; b++) {
       cr_assert_eq(((char *)v->bytes)[b], (char)i);
     }
@@ -182,17 +184,20 @@ ON_ALL_BACK_ENDS(aligned, objects_stay_aligned_through_cycles) {
   end();
 }
 ON_ALL_BACK_ENDS(aligned, objects_stay_aligned_through_minor_cycles) {
-  START_OR_SKIP(.back_end = back_end, .verify = 2, .limit = 128 * MIB, .generations = VEIL_GENERATIONS_ON, .nursery = 2 * MIB);
+  START_OR_SKIP(.back_end = back_end, .verify = 2, .limit = 128 * MIB, .generations = VEIL_GENERATIONS_ON,
+                .nursery = 2 * MIB);
   live_through(true);
   end();
 }
 ON_ALL_BACK_ENDS(aligned, objects_stay_aligned_where_pages_are_larger) {
-  START_OR_SKIP(.back_end = back_end, .verify = 2, .limit = 128 * MIB, .granule = 65536, .generations = VEIL_GENERATIONS_ON, .nursery = 2 * MIB);
+  START_OR_SKIP(.back_end = back_end, .verify = 2, .limit = 128 * MIB, .granule = 65536,
+                .generations = VEIL_GENERATIONS_ON, .nursery = 2 * MIB);
   live_through(true);
   end();
 }
 ON_ALL_BACK_ENDS(aligned, objects_stay_aligned_while_cycles_follow_each_other) {
-  START_OR_SKIP(.back_end = back_end, .verify = 2, .limit = 128 * MIB, .torture = 20, .generations = VEIL_GENERATIONS_ON, .nursery = 2 * MIB);
+  START_OR_SKIP(.back_end = back_end, .verify = 2, .limit = 128 * MIB, .torture = 20,
+                .generations = VEIL_GENERATIONS_ON, .nursery = 2 * MIB);
   live_through(true);
   end();
 }
@@ -249,7 +254,8 @@ DIES(aligned, an_alignment_of_nothing_is_noticed, "veil_new_bytes_aligned: 0 is 
   start((veil_options){.verify = 0});
   veil_new_bytes_aligned(self, 48, 0);
 }
-DIES(aligned, an_alignment_beyond_pages_is_noticed, "veil_new_aligned: 8192 is no alignment: a power of two up to 4096 is") {
+DIES(aligned, an_alignment_beyond_pages_is_noticed,
+     "veil_new_aligned: 8192 is no alignment: a power of two up to 4096 is") {
   start((veil_options){.verify = 0});
   veil_new_aligned(self, node, 8192);
 }

@@ -30,7 +30,8 @@ static uint64_t next_random(uint64_t *state) {
 
 // A random object that counts no more than `left`; what it counts is in *room. NULL: none is so small.
 static void *random_make(veil_thread *here, uint64_t *random, size_t left, size_t *room) {
-  static const size_t sizes[] = {0, 8, 60, 480, 496, 520, 2000, 9000, 30000, 32736, 32760, 33000, 65500, 65520, 70000, 130000, 400000};
+  static const size_t sizes[] = {0,     8,     60,    480,   496,   520,   2000,   9000,  30000,
+                                 32736, 32760, 33000, 65500, 65520, 70000, 130000, 400000};
   for (int tries = 0; tries < 30; tries++) {
     size_t n = sizes[next_random(random) % (sizeof sizes / sizeof *sizes)];
     n = next_random(random) % 3 == 0 ? n + next_random(random) % 32 : n;
@@ -84,8 +85,10 @@ static void *random_make(veil_thread *here, uint64_t *random, size_t left, size_
 
 enum { HELD = 4000 };
 
-// One section, filled at random, held by a list of nodes that is outside of the stack's words; returns how many objects.
-static __attribute__((noinline)) int section_run(veil_thread *here, veil_heap *of, uint64_t *random, size_t bytes, uintptr_t *hidden) {
+// One section, filled at random, held by a list of nodes that is outside of the stack's words; returns how many
+// objects.
+static __attribute__((noinline)) int section_run(veil_thread *here, veil_heap *of, uint64_t *random, size_t bytes,
+                                                 uintptr_t *hidden) {
   int count = 0;
   size_t left = bytes, room;
   EXPECT(veil_critical_begin(here, bytes) == VEIL_OK);
@@ -103,7 +106,8 @@ static __attribute__((noinline)) int section_run(veil_thread *here, veil_heap *o
   return count;
 }
 
-static const size_t reserved[] = {0, 16, 48, 100, 512, 600, 4000, 5000, 32767, 32768, 32769, 40000, 66000, 100000, 300000, 1000000};
+static const size_t reserved[] = {0,     16,    48,    100,   512,   600,    4000,   5000,
+                                  32767, 32768, 32769, 40000, 66000, 100000, 300000, 1000000};
 enum { RESERVED = sizeof reserved / sizeof *reserved };
 
 static void sections(int rounds) {
@@ -130,17 +134,20 @@ ON_ALL_BACK_ENDS(critical, all_that_was_reserved_can_be_allocated) {
   end();
 }
 ON_ALL_BACK_ENDS(critical, all_that_was_reserved_can_be_allocated_with_a_nursery) {
-  START_OR_SKIP(.back_end = back_end, .limit = 96 * MIB, .verify = 2, .generations = VEIL_GENERATIONS_ON, .nursery = 2 * MIB);
+  START_OR_SKIP(.back_end = back_end, .limit = 96 * MIB, .verify = 2, .generations = VEIL_GENERATIONS_ON,
+                .nursery = 2 * MIB);
   sections(20);
   end();
 }
 ON_ALL_BACK_ENDS(critical, all_that_was_reserved_can_be_allocated_where_pages_are_larger) {
-  START_OR_SKIP(.back_end = back_end, .limit = 96 * MIB, .verify = 2, .granule = 65536, .generations = VEIL_GENERATIONS_ON, .nursery = 2 * MIB);
+  START_OR_SKIP(.back_end = back_end, .limit = 96 * MIB, .verify = 2, .granule = 65536,
+                .generations = VEIL_GENERATIONS_ON, .nursery = 2 * MIB);
   sections(20);
   end();
 }
 ON_ALL_BACK_ENDS(critical, all_that_was_reserved_can_be_allocated_under_torture) {
-  START_OR_SKIP(.back_end = back_end, .limit = 96 * MIB, .verify = 1, .torture = 10, .generations = VEIL_GENERATIONS_ON, .nursery = 2 * MIB);
+  START_OR_SKIP(.back_end = back_end, .limit = 96 * MIB, .verify = 1, .torture = 10, .generations = VEIL_GENERATIONS_ON,
+                .nursery = 2 * MIB);
   sections(20);
   end();
 }
@@ -155,7 +162,8 @@ ON_ALL_BACK_ENDS(critical, objects_that_do_not_fit_behind_each_other_find_their_
       for (int n = 1; n < 60; n += 7) {
         cr_assert_eq(veil_critical_begin(self, n * room), VEIL_OK);
         for (int k = 0; k < n; k++) {
-          cr_assert_not_null(alignment == 16 ? veil_new_bytes(self, worst[i]) : veil_new_bytes_aligned(self, worst[i], alignment));
+          cr_assert_not_null(alignment == 16 ? veil_new_bytes(self, worst[i])
+                                             : veil_new_bytes_aligned(self, worst[i], alignment));
         }
         veil_critical_end(self);
       }
@@ -166,10 +174,11 @@ ON_ALL_BACK_ENDS(critical, objects_that_do_not_fit_behind_each_other_find_their_
 
 // What a section does not use goes back.
 ON_ALL_BACK_ENDS(critical, what_is_not_used_goes_back) {
-  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .generations = VEIL_GENERATIONS_OFF, .headroom = 16 * MIB);
+  START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB, .generations = VEIL_GENERATIONS_OFF, .headroom = 16 * MIB,
+                .idle = 86400000);
   veil_collect(self);
   uint64_t cycles = stats_of(heap).major_cycles, held = stats_of(heap).held_bytes;
-  for (int i = 0; i < 20000; i++) {
+  for (int i = 0; i < 3000; i++) {
     cr_assert_eq(veil_critical_begin(self, i % 100 == 0 ? 2 * MIB : 1000), VEIL_OK);
     veil_critical_end(self);
   }
@@ -321,12 +330,14 @@ Test(critical, the_hook_is_asked_for_memory) {
   end();
 }
 
-DIES(critical, more_than_was_reserved_is_noticed, "has reserved 1000 bytes (veil_critical_begin), of which 0 are used: an object of 5008 is too much") {
+DIES(critical, more_than_was_reserved_is_noticed,
+     "has reserved 1000 bytes (veil_critical_begin), of which 0 are used: an object of 5008 is too much") {
   start((veil_options){.verify = 0});
   veil_critical_begin(self, 1000);
   veil_new_bytes(self, 4992);
 }
-DIES(critical, more_than_was_reserved_is_noticed_at_the_end, "veil_critical_end: the section has reserved 40 bytes, and used 96") {
+DIES(critical, more_than_was_reserved_is_noticed_at_the_end,
+     "veil_critical_end: the section has reserved 40 bytes, and used 96") {
   start((veil_options){.verify = 0});
   veil_new(self, node);
   veil_critical_begin(self, 40);
@@ -334,7 +345,8 @@ DIES(critical, more_than_was_reserved_is_noticed_at_the_end, "veil_critical_end:
   veil_new(self, node);
   veil_critical_end(self);
 }
-DIES(critical, an_inner_section_that_is_too_large_is_noticed, "veil_critical_begin: 600 bytes, in a section that has reserved 1000, of which 480 are used") {
+DIES(critical, an_inner_section_that_is_too_large_is_noticed,
+     "veil_critical_begin: 600 bytes, in a section that has reserved 1000, of which 480 are used") {
   start((veil_options){.verify = 0});
   veil_critical_begin(self, 1000);
   for (int i = 0; i < 10; i++) {

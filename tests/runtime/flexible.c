@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// flexible.c: arrays with a part of their own before the elements, described by the macros; against what a program expects of them.
+// flexible.c: arrays with a part of their own before the elements, described by the macros; against what a program
+// expects of them.
 
 #include <criterion/criterion.h>
 #include "tests/runtime/world.h"
@@ -21,7 +22,7 @@ VEIL_TYPE_FLEXIBLE(plain_table, slot);
 
 static const veil_encoding nan_boxing = {.low_tags = 1, .high_min = 0xfff8, .high_max = 0xffff};
 #define BOXED(p) ((uint64_t)(uintptr_t)(p) | 0xfffcull << 48)
-#define UNBOXED(w) ((node *)(uintptr_t)((w) & 0x0000ffffffffffffull))
+#define UNBOXED(w) ((node *)(uintptr_t)((w)&0x0000ffffffffffffull))
 typedef struct values {
   node *class;    // plain
   uint64_t proto; // boxed
@@ -71,7 +72,8 @@ typedef struct frame {
   long used;
   node *slot[];
 } frame;
-static void frame_trace(const void *object, const void *alias, size_t length, size_t base, size_t limit, veil_visitor *visitor) {
+static void frame_trace(const void *object, const void *alias, size_t length, size_t base, size_t limit,
+                        veil_visitor *visitor) {
   const frame *f = alias;
   for (long i = 0; i < f->used && (size_t)i < length; i++) {
     veil_visit(visitor, offsetof(frame, slot) + (size_t)i * 8);
@@ -86,7 +88,8 @@ static node *node_of(long key) {
 }
 
 // Around the sizes where an object becomes medium and large, and where elements end with a page.
-static const size_t lengths[] = {0, 1, 2, 7, 58, 59, 60, 61, 62, 500, 509, 510, 511, 1000, 4090, 4091, 4092, 4093, 5000, 20000};
+static const size_t lengths[] = {0,   1,   2,   7,    58,   59,   60,   61,   62,   500,
+                                 509, 510, 511, 1000, 4090, 4091, 4092, 4093, 5000, 20000};
 enum { LENGTHS = sizeof lengths / sizeof *lengths, KINDS = 8, EVERY = 13 };
 
 // The n-th object of each kind; those of all kinds are elements of one array of pointers.
@@ -144,7 +147,8 @@ static void *values_make(size_t n) {
 }
 static void values_check(void *object, size_t n) {
   values *v = object;
-  cr_assert(veil_length(heap, v) == n && v->class->key == (long)n && UNBOXED(v->proto)->key == (long)n + 1 && v->proto >> 48 == 0xfffc);
+  cr_assert(veil_length(heap, v) == n && v->class->key == (long)n && UNBOXED(v->proto)->key == (long)n + 1 &&
+            v->proto >> 48 == 0xfffc);
   cr_assert(v->number == 0.5);
   for (size_t i = 0; i < n; i++) {
     cr_assert(i % EVERY == 0 ? UNBOXED(v->at[i])->key == (long)i : v->at[i] == i);
@@ -167,7 +171,8 @@ static void entries_check(void *object, size_t n) {
   entries *e = object;
   cr_assert(veil_length(heap, e) == n && e->owner->key == (long)n);
   for (size_t i = 0; i < n; i++) {
-    cr_assert(e->at[i].hash == (long)i && e->at[i].value->key == (long)i && e->at[i].key == (i % EVERY == 0 ? e->at[i].value : NULL));
+    cr_assert(e->at[i].hash == (long)i && e->at[i].value->key == (long)i &&
+              e->at[i].key == (i % EVERY == 0 ? e->at[i].value : NULL));
   }
 }
 
@@ -237,8 +242,11 @@ static void frame_check(void *object, size_t n) {
   }
 }
 
-static void *(*const makers[KINDS])(size_t n) = {table_make, plain_table_make, values_make, entries_make, boxed_entries_make, text_make, blob_make, frame_make};
-static void (*const checkers[KINDS])(void *object, size_t n) = {table_check, plain_table_check, values_check, entries_check, boxed_entries_check, text_check, blob_check, frame_check};
+static void *(*const makers[KINDS])(size_t n) = {table_make,         plain_table_make, values_make, entries_make,
+                                                 boxed_entries_make, text_make,        blob_make,   frame_make};
+static void (*const checkers[KINDS])(void *object, size_t n) = {table_check,   plain_table_check,   values_check,
+                                                                entries_check, boxed_entries_check, text_check,
+                                                                blob_check,    frame_check};
 
 static void all_check(void **all, bool backwards) {
   for (size_t i = 0; i < LENGTHS * KINDS; i++) {
@@ -291,7 +299,8 @@ ON_ALL_BACK_ENDS(flexible, every_kind_of_every_length_lives_through_cycles) {
 }
 
 ON_ALL_BACK_ENDS(flexible, every_kind_of_every_length_lives_through_minor_cycles) {
-  START_OR_SKIP(.back_end = back_end, .verify = 2, .limit = 128 * MIB, .generations = VEIL_GENERATIONS_ON, .nursery = MIB);
+  START_OR_SKIP(.back_end = back_end, .verify = 2, .limit = 128 * MIB, .generations = VEIL_GENERATIONS_ON,
+                .nursery = MIB);
   live_through(true);
   end();
 }
@@ -310,7 +319,8 @@ Test(flexible, what_only_the_fixed_part_or_an_element_held_is_gone) {
   stack_clear();
   veil_collect(self);
   veil_collect(self);
-  cr_assert(stats_of(heap).live_bytes + 10000 * sizeof(node) < before + 65536, "%lu then %lu", (unsigned long)before, (unsigned long)stats_of(heap).live_bytes);
+  cr_assert(stats_of(heap).live_bytes + 10000 * sizeof(node) < before + 65536, "%lu then %lu", (unsigned long)before,
+            (unsigned long)stats_of(heap).live_bytes);
   end();
 }
 
@@ -346,17 +356,20 @@ static void allocate_of(veil_type type) {
   veil_alloc_flexible(self, &kept, 3);
 }
 static const size_t first[] = {0};
-#define FIXED(...) &(const veil_fixed){(const size_t[]){__VA_ARGS__}, sizeof((const size_t[]){__VA_ARGS__}) / sizeof(size_t), NULL}
+#define FIXED(...)                                                                                                     \
+  &(const veil_fixed) { (const size_t[]){__VA_ARGS__}, sizeof((const size_t[]){__VA_ARGS__}) / sizeof(size_t), NULL }
 DIES(flexible, a_slot_behind_the_fixed_part_is_noticed, "type crooked: slot 0 at offset 16") {
   allocate_of((veil_type){.name = "crooked", .size = 8, .pointers = first, .pointer_count = 1, .fixed = FIXED(16, 16)});
 }
 DIES(flexible, a_slot_that_is_not_aligned_is_noticed, "type crooked: slot 1 at offset 4") {
-  allocate_of((veil_type){.name = "crooked", .size = 8, .pointers = first, .pointer_count = 1, .fixed = FIXED(16, 8, 4)});
+  allocate_of(
+      (veil_type){.name = "crooked", .size = 8, .pointers = first, .pointer_count = 1, .fixed = FIXED(16, 8, 4)});
 }
 DIES(flexible, elements_that_are_not_aligned_are_noticed, "type crooked: 12 bytes are no place") {
   allocate_of((veil_type){.name = "crooked", .size = 8, .pointers = first, .pointer_count = 1, .fixed = FIXED(12)});
 }
-DIES(flexible, elements_with_a_callback_are_noticed, "type crooked: its elements cannot be described by traced, which has a trace callback") {
+DIES(flexible, elements_with_a_callback_are_noticed,
+     "type crooked: its elements cannot be described by traced, which has a trace callback") {
   static veil_type traced = {.name = "traced", .size = 8, .trace = frame_trace};
   static const veil_fixed fixed = {first, 1, &traced};
   allocate_of((veil_type){.name = "crooked", .size = 8, .fixed = &fixed});

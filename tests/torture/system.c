@@ -238,7 +238,7 @@ void system_random(worker *t, world *w) {
   }
   size_t base, count;
   // The pages of leaf objects are never veiled: they need no touch while no service is on.
-  bool touch = cfg.service || at.sh->slots != 0 || at.sh->kind->trace || !one_in(&t->random, 3);
+  bool touch = cfg.service || at.sh->kind->slots + at.sh->kind->fixed_slots != 0 || at.sh->kind->trace || !one_in(&t->random, 3);
   held_push(w, at.sh);
   switch (below(&t->random, 8)) {
   case 0:
