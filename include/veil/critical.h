@@ -26,7 +26,7 @@ extern "C" {
 // Threads that stop the world wait for its end, and all others with them: so it has to be short. It must not wait for
 // another thread, nor take a lock that a thread which stands may hold: a mutex, malloc's, a FILE's. Objects are read
 // and written as ever, and may trap. Calls: allocation, veil_length, veil_hash, weak references and handles
-// (veil/weak.h), what is for any thread and only reads; veil_poll does nothing; every other call of veil's aborts, also
+// (veil/weak.h), weak tables (veil/table.h), what is for any thread and only reads; veil_poll does nothing; every other call of veil's aborts, also
 // for another heap of this thread, and so do fork and the thread's end.
 //
 // Sections nest: the inner one's bytes are part of the outer one's, and it aborts if that has not so many left. The
