@@ -62,7 +62,9 @@ static double number_read(const char *name, const char *text, double least, doub
 static uint64_t count_read(const char *name, const char *text, double least, double most) {
   double value = number_read(name, text, least, most);
   if (value != floor(value)) {
-    usage_error(name, text);
+    char what[64];
+    snprintf(what, sizeof what, "--%s wants a whole number", name);
+    usage_error(what, text);
   }
   return (uint64_t)value;
 }
@@ -105,7 +107,7 @@ static void option_read(kv_load_options *o, int option, const char *value) {
   case WINDOW: o->window = (unsigned)count_read(name, value, 1, 1 << 20); break;
   case SECONDS: o->seconds = number_read(name, value, 0, 1e6); break;
   case WARMUP: o->warmup = number_read(name, value, 0, 1e6); break;
-  case PRELOAD: o->preload_mib = number_read(name, value, 0.1, 1 << 20); break;
+  case PRELOAD: o->preload_mib = number_read(name, value, 0.01, 1 << 20); break;
   case FLUSH: o->flush = true; break;
   case KEYS: o->keys = count_read(name, value, 1, 2e9); break;
   case VALUE: sizes_read(o, value); break;
@@ -139,7 +141,9 @@ static void options_read(kv_load_options *o, int argc, char **argv) {
   } apart[] = {{UNIX, PORT}, {UNIX, HOST}, {RATE, PIPELINE}, {PRELOAD, KEYS}};
   for (size_t i = 0; i < sizeof apart / sizeof apart[0]; i++) {
     if (given[apart[i].one] && given[apart[i].other]) {
-      usage_error("these exclude each other: --", known[apart[i].one].name);
+      char what[64];
+      snprintf(what, sizeof what, "--%s and --%s exclude each other", known[apart[i].one].name, known[apart[i].other].name);
+      usage_error(what, "both");
     }
   }
   if (o->unix_path != NULL && strlen(o->unix_path) >= sizeof((struct sockaddr_un *)NULL)->sun_path) {
