@@ -310,13 +310,13 @@ def options_read():
 
 def main():
     options = options_read()
-    reference = resp.redis_command()
+    reference = resp.redis_server()
     if reference is None:
         print("there is no redis-server to compare with: skipped")
         return 77
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)
     print(f"seed {seed} (--seed {seed} does it again)", flush=True)
-    with resp.Server(options.server) as subject, resp.Server(reference) as peer:
+    with resp.Server(options.server) as subject, reference as peer:
         with resp.Connection(subject.path) as ours, resp.Connection(peer.path) as theirs:
             judge = Judge()
             pair = Pair(ours, theirs, judge)

@@ -126,9 +126,9 @@ class Connection:
 class Server:
     """A server in a folder of its own that is ended with the block."""
 
-    def __init__(self, command, name=None):
-        self.command = command
-        self.name = name or os.path.basename(command[0])
+    def __init__(self, command, program=None):
+        self.command, self.program = command, program  # program: what is run, if it is not what the command says
+        self.name = os.path.basename(command[0])
 
     def __enter__(self):
         self.folder = tempfile.mkdtemp(prefix="kv-test-")
@@ -138,7 +138,7 @@ class Server:
             self.port = probe.getsockname()[1]
         self.log = open(os.path.join(self.folder, "log"), "wb")
         command = self.command + ["--port", str(self.port), "--unixsocket", self.path]
-        self.process = subprocess.Popen(command, cwd=self.folder, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(command, executable=self.program, cwd=self.folder, stdout=self.log, stderr=self.log)
         limit = time.monotonic() + 30
         while True:
             try:
@@ -187,7 +187,9 @@ class Server:
             return sum(int(line.split()[1]) for line in file if line.startswith("Pss:")) / 1024
 
 
-def redis_command():
-    """The command of a real server, or None."""
-    path = shutil.which("redis-server")
-    return path and [path, "--save", "", "--appendonly", "no", "--loglevel", "warning", "--bind", "127.0.0.1"]
+def redis_server():
+    """A real server, not started yet, or None if none is installed."""
+    # Debian's redis-tools has the same program under another name, and starts no daemon when it is installed. It goes by the name that it is called.
+    path = shutil.which("redis-server") or shutil.which("redis-check-rdb")
+    command = ["redis-server", "--save", "", "--appendonly", "no", "--loglevel", "warning", "--bind", "127.0.0.1"]
+    return path and Server(command, path)
