@@ -40,7 +40,7 @@ class Connection:
     def __init__(self, address, timeout=20):
         self.socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         self.socket.settimeout(timeout)
-        limit = time.monotonic() + timeout
+        limit = time.monotonic() + (timeout or 1e9)
         while True:
             try:
                 self.socket.connect(address)
