@@ -223,10 +223,13 @@ static void move(kv_call *call, bool from_front, bool to_front) {
     kv_key_find(call, &from, source); // making the other may have moved it
     list = kv_key_object(call, &from, KV_LIST, false, &failed);
     kv_text text = kv_list_end(list, from_front);
-    if (same && list->count == 1) {
-      kv_reply_bulk(call, text);
-    } else if (kv_list_push(self, onto, text, to_front)) {
-      // In the same list the push may have moved the bytes; the element is at its end still, or next to it.
+    char *copy = same ? kv_new_bytes(self, text.length + 1) : NULL; // a push into the same list may move what it copies
+    if (copy != NULL) {
+      memcpy(copy, text.at, text.length);
+      text.at = copy;
+    }
+    if ((copy != NULL || !same) && kv_list_push(self, onto, text, to_front)) {
+      // In the same list the element is at its end still, or next to it.
       bool beside = same && from_front == to_front;
       kv_at at = kv_list_seek(list, from_front ? beside : list->count - 1 - beside);
       kv_reply_bulk(call, kv_list_get(at));
@@ -234,6 +237,7 @@ static void move(kv_call *call, bool from_front, bool to_front) {
     } else {
       kv_reply_no_memory(call);
     }
+    kv_drop(self, copy);
     // Each is counted from what it had: tidying one may move the other in its table, but not what they hold.
     uint64_t before = from.before;
     kv_key_tidy(call, &to);
