@@ -41,7 +41,8 @@ typedef struct kv_scanning {
   uint64_t seen;
   bool failed;
 } kv_scanning;
-bool kv_scan_read(kv_call *call, int cursor_at, kv_scanning *scan);
+bool kv_scan_cursor_read(kv_call *call, int cursor_at, kv_scanning *scan);
+bool kv_scan_words_read(kv_call *call, int cursor_at, kv_scanning *scan);
 void kv_scan_note(void *arg, kv_item *item); // a kv_scan_fn: notes it if it fits
 // Replies cursor and items; `pair` writes what else belongs to one, or NULL.
 void kv_scan_reply(kv_scanning *scan, uint64_t cursor, void (*pair)(kv_call *call, kv_item *item));

@@ -187,24 +187,28 @@ void kv_do_hincrby(kv_call *call) {
 }
 
 void kv_do_hincrbyfloat(kv_call *call) {
-  double by, value = 0;
+  long double by, value = 0;
   kv_key key;
   bool failed;
-  if (!kv_double(kv_arg(call, 3), &by)) {
+  if (!kv_wide(kv_arg(call, 3), &by)) {
     kv_reply_error(call, "ERR value is not a valid float");
+    return;
+  }
+  if (isinf(by)) {
+    kv_reply_error(call, "ERR value is NaN or Infinity");
     return;
   }
   kv_key_lock(call, &key, kv_arg(call, 1));
   kv_table *table = kv_key_object(call, &key, KV_HASH, true, &failed);
   if (table != NULL) {
     kv_item *item = find(call, table, 2);
-    char text[64];
-    if (item != NULL && !kv_double(kv_item_text(item), &value)) {
+    char text[KV_WIDE_TEXT];
+    if (item != NULL && !kv_wide(kv_item_text(item), &value)) {
       kv_reply_error(call, "ERR hash value is not a float");
     } else if (!isfinite(value + by)) {
       kv_reply_error(call, "ERR increment would produce NaN or Infinity");
     } else {
-      kv_text sum = {text, kv_double_write(value + by, text)};
+      kv_text sum = {text, kv_wide_write(value + by, text)};
       if (field_set(call, table, kv_arg(call, 2), sum) < 0) {
         kv_reply_no_memory(call);
       } else {
@@ -221,18 +225,17 @@ static void scan(kv_call *call, kv_kind kind, void (*pair)(kv_call *call, kv_ite
   kv_scanning scan;
   kv_key key;
   bool failed;
-  if (!kv_scan_read(call, 2, &scan)) {
+  if (!kv_scan_cursor_read(call, 2, &scan)) {
     return;
   }
   kv_key_lock(call, &key, kv_arg(call, 1));
   void *object = kv_key_object(call, &key, kind, false, &failed);
-  uint64_t next = 0;
-  if (object != NULL) {
+  if (object != NULL && kv_scan_words_read(call, 2, &scan)) {
     kv_table *table = kind == KV_SORTED ? ((kv_sorted *)object)->members : object;
-    next = kv_table_scan(call->t, table, scan.cursor, scan.count, kv_scan_note, &scan);
-  }
-  if (!failed) {
+    uint64_t next = kv_table_scan(call->t, table, scan.cursor, scan.count, kv_scan_note, &scan);
     kv_scan_reply(&scan, next, pair);
+  } else if (object == NULL && !failed) {
+    kv_scan_reply(&scan, 0, pair); // whatever the words are
   }
   kv_key_unlock(&key);
 }

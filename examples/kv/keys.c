@@ -191,7 +191,7 @@ void kv_do_flushall(kv_call *call) { kv_space_flush(call); }
 
 // ---- Scans.
 
-bool kv_scan_read(kv_call *call, int cursor_at, kv_scanning *scan) {
+bool kv_scan_cursor_read(kv_call *call, int cursor_at, kv_scanning *scan) {
   *scan = (kv_scanning){.call = call, .count = 10, .kind = -1};
   kv_text cursor = kv_arg(call, cursor_at);
   if (cursor.length == 0 || cursor.length > 20) {
@@ -205,6 +205,10 @@ bool kv_scan_read(kv_call *call, int cursor_at, kv_scanning *scan) {
     }
     scan->cursor = scan->cursor * 10 + (uint64_t)(cursor.at[i] - '0');
   }
+  return true;
+}
+
+bool kv_scan_words_read(kv_call *call, int cursor_at, kv_scanning *scan) {
   for (int i = cursor_at + 1; i < call->count; i += 2) {
     kv_text word = kv_arg(call, i);
     int64_t count;
@@ -301,7 +305,7 @@ static void scan_all(kv_scanning *scan) {
 
 void kv_do_scan(kv_call *call) {
   kv_scanning scan;
-  if (kv_scan_read(call, 1, &scan)) {
+  if (kv_scan_cursor_read(call, 1, &scan) && kv_scan_words_read(call, 1, &scan)) {
     scan_all(&scan);
     kv_scan_reply(&scan, scan.cursor, NULL);
   }

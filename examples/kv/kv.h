@@ -230,6 +230,10 @@ bool kv_text_is(kv_text text, const char *word);      // whatever the case
 int kv_text_compare(kv_text a, kv_text b);
 bool kv_glob(kv_text pattern, kv_text text);
 size_t kv_double_write(double value, char out[64]);
+// What INCRBYFLOAT reckons with: more digits, and never an exponent.
+enum { KV_WIDE_TEXT = 5120 };
+bool kv_wide(kv_text text, long double *out); // inf, too; not nan
+size_t kv_wide_write(long double value, char out[KV_WIDE_TEXT]); // finite
 size_t kv_integer_write(int64_t value, char out[24]);
 
 #endif

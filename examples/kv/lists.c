@@ -102,22 +102,25 @@ static bool index_read(kv_text text, uint64_t count, uint64_t *out) {
 
 static void at_index(kv_call *call, kv_key *key, void *object) {
   uint64_t index;
+  int64_t ignored;
+  if (!kv_arg_integer(call, 2, &ignored)) {
+    return;
+  }
   if (index_read(kv_arg(call, 2), ((kv_list *)object)->count, &index)) {
     kv_reply_bulk(call, kv_list_get(kv_list_seek(object, index)));
   } else {
     kv_reply_null(call);
   }
 }
-void kv_do_lindex(kv_call *call) {
-  int64_t ignored;
-  if (kv_arg_integer(call, 2, &ignored)) {
-    kv_with(call, KV_LIST, at_index, kv_reply_null);
-  }
-}
+void kv_do_lindex(kv_call *call) { kv_with(call, KV_LIST, at_index, kv_reply_null); } // without a list any index will do
 
 static void no_key(kv_call *call) { kv_reply_error(call, "ERR no such key"); }
 static void set_index(kv_call *call, kv_key *key, void *object) {
   uint64_t index;
+  int64_t ignored;
+  if (!kv_arg_integer(call, 2, &ignored)) {
+    return;
+  }
   if (!index_read(kv_arg(call, 2), ((kv_list *)object)->count, &index)) {
     kv_reply_error(call, "ERR index out of range");
   } else if (kv_list_set(call->t->self, object, kv_list_seek(object, index), kv_arg(call, 3))) {
@@ -126,12 +129,7 @@ static void set_index(kv_call *call, kv_key *key, void *object) {
     kv_reply_no_memory(call);
   }
 }
-void kv_do_lset(kv_call *call) {
-  int64_t ignored;
-  if (kv_arg_integer(call, 2, &ignored)) {
-    kv_with(call, KV_LIST, set_index, no_key);
-  }
-}
+void kv_do_lset(kv_call *call) { kv_with(call, KV_LIST, set_index, no_key); }
 
 static void remove_some(kv_call *call, kv_key *key, void *object) {
   kv_list *list = object;

@@ -242,7 +242,7 @@ void kv_do_smove(kv_call *call) {
   kv_table *table = kv_key_object(call, &from, KV_SET, false, &failed);
   bool there = has(table, text);
   kv_key_find(call, &to, target);
-  kv_table *onto = failed || (!there && to.item == NULL) ? NULL : kv_key_object(call, &to, KV_SET, there, &failed_too);
+  kv_table *onto = failed || table == NULL || (!there && to.item == NULL) ? NULL : kv_key_object(call, &to, KV_SET, there, &failed_too);
   if (there && onto != NULL && onto != table) {
     if (element_add(self, onto, text) < 0) {
       there = false;

@@ -257,7 +257,12 @@ static void scores_remove(kv_call *call, kv_key *key, void *sorted) {
     ranks_remove(call, sorted, kv_tree_below(sorted, b.from, b.from_open), kv_tree_below(sorted, b.to, !b.to_open));
   }
 }
-void kv_do_zremrangebyscore(kv_call *call) { kv_with(call, KV_SORTED, scores_remove, kv_reply_zero); }
+void kv_do_zremrangebyscore(kv_call *call) {
+  bounds b;
+  if (kv_score_bound(call, 2, &b.from, &b.from_open) && kv_score_bound(call, 3, &b.to, &b.to_open)) {
+    kv_with(call, KV_SORTED, scores_remove, kv_reply_zero);
+  }
+}
 static void places_remove(kv_call *call, kv_key *key, void *sorted) {
   int64_t from = 0, to = 0;
   kv_integer(kv_arg(call, 2), &from);

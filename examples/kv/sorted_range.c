@@ -126,7 +126,7 @@ static void run(kv_call *call, const range *r) {
   if (sorted != NULL) {
     uint64_t from, to;
     ranks(call, sorted, r, &from, &to);
-    if (r->limited) {
+    if (r->limited && r->by != BY_RANK) { // by rank only a limit that is none gets so far
       limit(r, &from, &to);
     }
     kv_reply_array(call, (to - from) * (r->scores ? 2 : 1));
@@ -138,7 +138,7 @@ static void run(kv_call *call, const range *r) {
   kv_key_unlock(&key);
 }
 
-// The words behind the bounds. `modern`: ZRANGE's.
+// The words behind the bounds. `modern`: ZRANGE's, of which each may come once.
 static bool words_read(kv_call *call, range *r, bool modern) {
   for (int i = 4; i < call->count; i++) {
     kv_text word = kv_arg(call, i);
@@ -150,18 +150,22 @@ static bool words_read(kv_call *call, range *r, bool modern) {
       }
       r->limited = true;
       i += 2;
-    } else if (modern && kv_text_is(word, "REV")) {
+    } else if (modern && !r->reverse && kv_text_is(word, "REV")) {
       r->reverse = true;
-    } else if (modern && kv_text_is(word, "BYSCORE")) {
+    } else if (modern && r->by == BY_RANK && kv_text_is(word, "BYSCORE")) {
       r->by = BY_SCORE;
-    } else if (modern && kv_text_is(word, "BYLEX")) {
+    } else if (modern && r->by == BY_RANK && kv_text_is(word, "BYLEX")) {
       r->by = BY_TEXT;
     } else {
       kv_reply_syntax(call);
       return false;
     }
   }
-  if (r->limited && r->by == BY_RANK) {
+  if (modern && r->scores && r->by == BY_TEXT) {
+    kv_reply_error(call, "ERR syntax error, WITHSCORES not supported in combination with BYLEX");
+    return false;
+  }
+  if (r->limited && r->count != -1 && r->by == BY_RANK) {
     kv_reply_error(call, "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX");
     return false;
   }

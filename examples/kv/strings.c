@@ -82,14 +82,10 @@ static bool blob_make(kv_call *call, kv_text text, kv_blob **out) {
 }
 
 // "EX 10" and the like at argument *i. False: the reply says what is wrong.
-static bool expire_read(kv_call *call, int *i, int64_t *out) {
-  kv_text unit = kv_arg(call, *i);
+static bool expire_read(kv_call *call, int i, int64_t *out) {
+  kv_text unit = kv_arg(call, i);
   int64_t value;
-  if (*i + 1 >= call->count) {
-    kv_reply_syntax(call);
-    return false;
-  }
-  if (!kv_arg_integer(call, ++*i, &value)) {
+  if (!kv_arg_integer(call, i + 1, &value)) {
     return false;
   }
   bool seconds = kv_text_is(unit, "EX") || kv_text_is(unit, "EXAT"), absolute = kv_text_is(unit, "EXAT") || kv_text_is(unit, "PXAT");
@@ -104,8 +100,16 @@ static bool expire_read(kv_call *call, int *i, int64_t *out) {
   return true;
 }
 
-static bool is_expire(kv_text word) {
-  return kv_text_is(word, "EX") || kv_text_is(word, "PX") || kv_text_is(word, "EXAT") || kv_text_is(word, "PXAT");
+// Whether argument i begins a time to live that may stand beside the one at *before, if that is not 0: the same word may come again, and the last one counts.
+static bool expire_may(kv_call *call, int i, int *before) {
+  static const char *const units[] = {"EX", "PX", "EXAT", "PXAT"};
+  for (int k = 0; k < 4 && i + 1 < call->count; k++) {
+    if (kv_text_is(kv_arg(call, i), units[k]) && (*before == 0 || kv_text_is(kv_arg(call, *before), units[k]))) {
+      *before = i;
+      return true;
+    }
+  }
+  return false;
 }
 
 typedef struct set_options {
@@ -114,6 +118,7 @@ typedef struct set_options {
 } set_options;
 
 static bool set_options_read(kv_call *call, set_options *o) {
+  int expire_at = 0;
   for (int i = 3; i < call->count; i++) {
     kv_text word = kv_arg(call, i);
     if (kv_text_is(word, "NX") && !o->xx) {
@@ -122,18 +127,16 @@ static bool set_options_read(kv_call *call, set_options *o) {
       o->xx = true;
     } else if (kv_text_is(word, "GET")) {
       o->get = true;
-    } else if (kv_text_is(word, "KEEPTTL") && o->expires == 0) {
+    } else if (kv_text_is(word, "KEEPTTL") && expire_at == 0) {
       o->keep = true;
-    } else if (is_expire(word) && o->expires == 0 && !o->keep) {
-      if (!expire_read(call, &i, &o->expires)) {
-        return false;
-      }
+    } else if (!o->keep && expire_may(call, i, &expire_at)) {
+      i++;
     } else {
       kv_reply_syntax(call);
       return false;
     }
   }
-  return true;
+  return expire_at == 0 || expire_read(call, expire_at, &o->expires);
 }
 
 void kv_do_set(kv_call *call) {
@@ -232,19 +235,21 @@ void kv_do_getdel(kv_call *call) {
 
 void kv_do_getex(kv_call *call) {
   int64_t expires = -1; // as it is
+  int expire_at = 0;
   for (int i = 2; i < call->count; i++) {
-    if (kv_text_is(kv_arg(call, i), "PERSIST") && expires == -1) {
+    if (kv_text_is(kv_arg(call, i), "PERSIST") && expire_at == 0) {
       expires = 0;
-    } else if (!is_expire(kv_arg(call, i)) || expires != -1) {
+    } else if (expires == -1 && expire_may(call, i, &expire_at)) {
+      i++;
+    } else {
       kv_reply_syntax(call);
-      return;
-    } else if (!expire_read(call, &i, &expires)) {
       return;
     }
   }
   kv_key key;
   if (text_lock(call, &key, 1)) {
-    if (key.item == NULL || expires == -1 || kv_key_retime(call, &key, expires)) {
+    bool good = key.item == NULL || expire_at == 0 || expire_read(call, expire_at, &expires);
+    if (good && (key.item == NULL || expires == -1 || kv_key_retime(call, &key, expires))) {
       item_reply(call, key.item);
     }
     kv_key_unlock(&key);
@@ -340,6 +345,9 @@ void kv_do_getrange(kv_call *call) {
     return;
   }
   kv_text text = key.item ? kv_item_text(key.item) : (kv_text){"", 0};
+  if (to < 0 && (from >= 0 || from <= to)) {
+    to = to + (int64_t)text.length < 0 ? 0 : to; // Redis: an end before the first byte is the first byte
+  }
   uint64_t count = kv_range(&from, &to, text.length);
   kv_reply_bulk(call, (kv_text){text.at + (count ? from : 0), count});
   kv_key_unlock(&key);
@@ -485,22 +493,18 @@ void kv_do_decrby(kv_call *call) {
 }
 
 void kv_do_incrbyfloat(kv_call *call) {
-  double by, value = 0;
+  long double by, value = 0;
   kv_key key;
-  if (!kv_double(kv_arg(call, 2), &by)) {
-    kv_reply_error(call, "ERR value is not a valid float");
-    return;
-  }
   if (!text_lock(call, &key, 1)) {
     return;
   }
-  if (key.item != NULL && !kv_double(kv_item_text(key.item), &value)) {
+  if (!kv_wide(kv_arg(call, 2), &by) || (key.item != NULL && !kv_wide(kv_item_text(key.item), &value))) {
     kv_reply_error(call, "ERR value is not a valid float");
   } else if (!isfinite(value + by)) {
     kv_reply_error(call, "ERR increment would produce NaN or Infinity");
   } else {
-    char text[64];
-    kv_text sum = {text, kv_double_write(value + by, text)};
+    char text[KV_WIDE_TEXT];
+    kv_text sum = {text, kv_wide_write(value + by, text)};
     if (text_set(call, &key, sum, NULL, key.item ? kv_item_expires(key.item) : 0)) {
       kv_reply_bulk(call, sum);
     }

@@ -2,6 +2,7 @@
 // text.c: numbers and patterns in arguments and replies.
 
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,8 +37,21 @@ bool kv_double(kv_text text, double *out) {
   }
   memcpy(copy, text.at, text.length);
   copy[text.length] = 0;
+  errno = 0;
   *out = strtod(copy, &end);
-  return *end == 0 && !isnan(*out);
+  return *end == 0 && !isnan(*out) && !(errno == ERANGE && (isinf(*out) || *out == 0));
+}
+
+bool kv_wide(kv_text text, long double *out) {
+  char copy[KV_WIDE_TEXT], *end;
+  if (text.length == 0 || text.length >= sizeof copy || isspace((unsigned char)text.at[0]) || memchr(text.at, 0, text.length)) {
+    return false;
+  }
+  memcpy(copy, text.at, text.length);
+  copy[text.length] = 0;
+  errno = 0;
+  *out = strtold(copy, &end);
+  return *end == 0 && !isnan(*out) && !(errno == ERANGE && (isinf(*out) || *out == 0));
 }
 
 bool kv_arg_integer(kv_call *call, int i, int64_t *out) {
@@ -70,6 +84,19 @@ size_t kv_double_write(double value, char out[64]) {
     }
   }
   return strlen(out);
+}
+
+size_t kv_wide_write(long double value, char out[KV_WIDE_TEXT]) {
+  size_t length = (size_t)snprintf(out, KV_WIDE_TEXT, "%.17Lf", value);
+  while (out[length - 1] == '0') {
+    length--; // there is a point before
+  }
+  length -= out[length - 1] == '.';
+  if (length == 2 && memcmp(out, "-0", 2) == 0) {
+    out[0] = '0';
+    length = 1;
+  }
+  return length;
 }
 
 size_t kv_integer_write(int64_t value, char out[24]) {
