@@ -19,7 +19,7 @@ NUMBERS = [b"-1", b"-2", b"0", b"1", b"2", b"3", b"1000", b"65536", b"1048577", 
 # Requests that no client sends. tests/kv/differ.py compares the answers with a real server's.
 BROKEN = [b"*-1\r\n", b"*0\r\n", b"*-2147483648\r\n", b"*1000000000\r\n", b"*2147483648\r\n", b"*99999999999999999999\r\n", b"*\r\n", b"*abc\r\n", b"*1\r\n$-1\r\n",
           b"*1\r\n$-5\r\n", b"*1\r\n$abc\r\n", b"*1\r\n$\r\n", b"*1\r\n$536870913\r\n", b"*1\r\n$99999999999999999999\r\n", b"*1\r\n+PING\r\n", b"*1\r\n:4\r\n",
-          b"*2\r\n*1\r\n$4\r\nPING\r\n", b"*1\r\nPING\r\n", b"$4\r\nPING\r\n", b"\r\n", b"\r\n\r\n\r\n", b"\n", b"   \r\n", b"\0\0\0\0\r\n", b"PING\n", b"PING\r\n",
+          b"*2\r\n*1\r\n$4\r\nPING\r\n", b"*1\r\nPING\r\n", b"$4\r\nPING\r\n", b"\r\n", b"\r\n\r\n\r\n", b"\n", b"   \r\n", b"PING\n", b"PING\r\n",
           b"*1\r\n$0\r\n\r\n", b"*2\r\n$0\r\n\r\n$0\r\n\r\n", b"ping \"\r\n", b"PING 'a\r\n", b"PING \"a\"b\r\n", b"PING \"a b\"\r\n", b"PING 'a b'\r\n",
           b"PING \"\\x41\\n\\t\\\\\\\"\"\r\n", b"PING 'it\\'s'\r\n", b"PING \"\"\r\n", b"  PING  \r\n", b"PING a b\r\n", b"nonsense a b c\r\n", b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n\r\n",
           b"*1\r\n$4\r\nPINGxx*1\r\n$4\r\nPING\r\n", b"*1 \r\n$4\r\nPING\r\n", b"*+1\r\n$4\r\nPING\r\n", b"*1\r\n$+4\r\nPING\r\n", b"*01\r\n$4\r\nPING\r\n",

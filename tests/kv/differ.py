@@ -60,6 +60,20 @@ def scan_all(connection, words):
     return "a scan without end"
 
 
+def same_score(ours, theirs):
+    """Redis 7.0 prints 17 digits of a score; later ones the shortest text that reads as the same number, and so does kv. -0 becomes 0 in small sets only."""
+    try:
+        number = float(theirs.decode())
+        plain = number == 0 or abs(number) >= 1e17 or number != int(number)  # others look alike everywhere
+        return plain and float(ours.decode()) == number
+    except (UnicodeDecodeError, ValueError, OverflowError):
+        return False
+
+
+# Requests at which kv gives up sooner than Redis does, on purpose.
+STRICTER = [b"*1000000000\r\n", b"GET " + b"a" * 70000 + b"\r\n"]
+
+
 class Judge:
     """Compares replies; keeps texts of errors that differ though their first words do not."""
 
@@ -74,6 +88,10 @@ class Judge:
             return ours.split(b" ")[0] == theirs.split(b" ")[0]
         if type(ours) is not type(theirs):
             return False
+        if isinstance(ours, bytes) and name.startswith(b"z"):
+            return ours == theirs or same_score(ours, theirs)
+        if isinstance(ours, tuple):
+            return len(ours) == len(theirs) and all(self.same(words, a, b) for a, b in zip(ours, theirs))
         if isinstance(ours, int) and name in TIMES and ours >= 0 and theirs >= 0:
             return abs(ours - theirs) <= TIMES[name]
         if isinstance(ours, list):
@@ -81,7 +99,7 @@ class Judge:
                 return sorted(ours, key=repr) == sorted(theirs, key=repr)
             if name in PAIRED:
                 return pairs(ours) == pairs(theirs)
-            return len(ours) == len(theirs) and all(self.same([], a, b) for a, b in zip(ours, theirs))
+            return len(ours) == len(theirs) and all(self.same([name] if name.startswith(b"z") else [b"z"] if name == b"exec" else [], a, b) for a, b in zip(ours, theirs))
         return ours == theirs
 
 
@@ -146,6 +164,7 @@ class Pair:
     def stored(self, connection):
         """All that a server holds."""
         held = {}
+        connection.ask("DISCARD")  # when commands were cut off within a transaction; an error otherwise
         keys = sorted(connection.ask("KEYS", "*"))
         for key in keys:
             kind = connection.ask("TYPE", key)
@@ -156,6 +175,11 @@ class Pair:
             held[key] = (bytes(kind), value, connection.ask("TTL", key) >= 0)
         held["DBSIZE"] = connection.ask("DBSIZE")
         return held
+
+
+    def same_stored(self):
+        ours, theirs = self.stored(self.ours), self.stored(self.theirs)
+        return ours.keys() == theirs.keys() and all(self.judge.same([b"zrange"], ours[k], theirs[k]) for k in ours if ours[k] != theirs[k])
 
 
 class Round:
@@ -190,7 +214,7 @@ def replies_differ(kinds):
 def stores_differ(pair, commands):
     """Likewise: whether all replies are the same, and what is stored afterwards is not."""
     pair.empty()
-    return pair.run(commands) is None and pair.stored(pair.ours) != pair.stored(pair.theirs)
+    return pair.run(commands) is None and not pair.same_stored()
 
 
 def thinned(pair, commands, differ, seconds=20):
@@ -239,7 +263,7 @@ class Differ:
             if name in (b"multi", b"exec", b"discard") or len(self.found) >= self.options.most:
                 return
         self.commands += len(commands)
-        if self.pair.stored(self.pair.ours) != self.pair.stored(self.pair.theirs):
+        if not self.pair.same_stored():
             self.report_stored(seed, commands)
 
     def report_stored(self, seed, commands):
@@ -251,7 +275,7 @@ class Differ:
         self.pair.run(few)
         ours, theirs = self.pair.stored(self.pair.ours), self.pair.stored(self.pair.theirs)
         print(f"DIFFERENCE ({len(few)} commands; what is stored after them)")
-        for key in sorted((k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k)), key=repr):
+        for key in sorted((k for k in ours.keys() | theirs.keys() if not self.pair.judge.same([b"zrange"], ours.get(k), theirs.get(k))), key=repr):
             print(f"  {key!r}: kv {clipped(ours.get(key))}; redis {clipped(theirs.get(key))}")
         commands_print(few)
 
@@ -314,7 +338,8 @@ def protocol_check(subject, peer):
 
     # One that seems to say nothing may be slow: it is asked again, and given more time.
     suspects = [data for data, _, _ in compared(attacks.BROKEN, 0.15)]
-    return [f"protocol: {data[:60]!r} ({len(data)} bytes): kv {clipped(ours)}, redis {clipped(theirs)}" for data, ours, theirs in compared(suspects, 2.0)]
+    return [f"protocol: {data[:60]!r} ({len(data)} bytes): kv {clipped(ours)}, redis {clipped(theirs)}" for data, ours, theirs in compared(suspects, 2.0)
+            if data not in STRICTER or ours[0] != ["-ERR"]]
 
 
 def options_read():

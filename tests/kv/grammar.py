@@ -5,18 +5,19 @@ Keys have a type by their name (s: string, l: list, h: hash, e: set, z: sorted s
 nothing), which most commands respect and some do not.
 """
 
+# What Redis 7 takes by accident is left out: "" and "(" as scores, which are 0 to it; the pattern "**", which has no empty key.
 INTEGERS = ["0", "1", "-1", "2", "-2", "3", "5", "-5", "10", "100", "-100", "2147483648", "-2147483649", "9223372036854775807",
             "-9223372036854775808", "9223372036854775808", "abc", "", "1.5", " 1", "1 ", "+1", "-0", "01", "1e3", "0x10", "--1", "1\0"]
 SMALL = ["0", "1", "-1", "2", "-2", "3", "-3", "4", "-4", "7", "-100", "100"]
 FLOATS = ["0", "1", "-1", "1.5", "-2.25", "0.1", "0.2", "3.0", "1e3", "5e-324", "1e-5", "1e17", "1e21", "123456789.123456789", "17179869184.25",
           "inf", "-inf", "+inf", "nan", "1e400", "-0", "0x10", ".5", "5.", "abc", "", " 1", "1 ", "1.7976931348623157e308", "0.30000000000000004"]
 SCORES = ["0", "1", "2", "3", "-1", "-2.5", "1.5", "10", "1e3", "inf", "-inf", "0.1", "1e17", "-0"]
-SCORE_BOUNDS = SCORES + ["(0", "(1", "(2", "(-1", "-inf", "+inf", "(inf", "(-inf", "abc", "", "(", "nan"]
+SCORE_BOUNDS = SCORES + ["(0", "(1", "(2", "(-1", "-inf", "+inf", "(inf", "(-inf", "abc", "((1", "nan"]
 LEX_BOUNDS = ["-", "+", "[", "(", "[a", "(a", "[m1", "(m1", "[m3", "(m5", "[z", "a", ""]
 VALUES = ["", "a", "b", "hello", "world", "10", "-3", "3.5", "0", "with space", "line\r\nbreak", "\0zero\0", "\xff\xfe", "foobar", "x" * 100, "y" * 2000,
           "9223372036854775807", "9223372036854775806", "-9223372036854775808", "0010", "1e5", " 5"]
 MEMBERS = ["m1", "m2", "m3", "m4", "m5", "1", "2", "10", "-5", "", "a", "b", "\xff", "M1", "x" * 70]
-PATTERNS = ["*", "s*", "?1", "[sl]1", "[^s]*", "[a-m]*", "s\\1", "*1", "nothing", "", "**", "s[1", "[]*", "\\*", "h?*", "[z-a]?"]
+PATTERNS = ["*", "s*", "?1", "[sl]1", "[^s]*", "[a-m]*", "s\\1", "*1", "nothing", "", "s**1", "s[1", "[]*", "\\*", "h?*", "[z-a]?"]
 
 
 class Grammar:
@@ -253,6 +254,6 @@ class Grammar:
         chance = self.random.random()
         if chance < 0.02 and words:
             words.pop(self.random.randrange(len(words)))
-        elif chance < 0.04:
+        elif chance < 0.04 and name not in ("srandmember", "scan", "hscan", "sscan", "zscan"):  # billions of members; cursors, which Redis reads too kindly
             words.insert(self.random.randint(0, len(words)), self.random.choice(INTEGERS + VALUES[:8]))
         return [w.encode("latin-1") for w in [self.cased(name)] + words]
