@@ -146,4 +146,4 @@ class Server:
 
 def check(got, wanted, what=""):
     if got != wanted:
-        raise AssertionError("%s: %r, wanted %r" % (what, got, wanted))
+        raise AssertionError("%s: %.300s, wanted %.300s" % (what, repr(got), repr(wanted)))
