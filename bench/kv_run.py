@@ -21,7 +21,7 @@ import time
 
 MIB = 1 << 20
 CONNECTIONS = 50
-GET_SHARE = 0.9
+GET_SHARE = {"throughput": 0.9, "latency": 0.5}  # With more writes there is more to collect, which is what latency is about.
 VALUE = "32-1024"
 PR_SET_PDEATHSIG = 1
 # What INFO says of a collector: field of the record, name in INFO, divisor. Counters are of the measured phase; the others of the server's life, or since
@@ -55,9 +55,7 @@ class Server:
         with socket.socket() as probe:  # Some servers insist on a TCP port besides.
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [options.server, "--port", str(port), "--unixsocket", self.path, *options.server_option]
-        if options.threads:
-            command += ["--threads", str(options.threads)]
+        command = [os.path.abspath(options.server), "--port", str(port), "--unixsocket", self.path, "--threads", str(options.threads)]
         self.log = open(os.path.join(self.folder, "log"), "wb+")
         environment = dict(os.environ, VEIL_VM=options.back_end) if options.back_end else None
         libc = ctypes.CDLL(None)
@@ -120,7 +118,7 @@ class Server:
 
 def load(options, server, *arguments):
     """What the load client says."""
-    command = [options.load, "--unixsocket", server.path, "--connections", str(CONNECTIONS), "--get-share", str(GET_SHARE), "--value", VALUE, "--verify",
+    command = [options.load, "--unixsocket", server.path, "--connections", str(CONNECTIONS), "--get-share", str(GET_SHARE[options.part]), "--value", VALUE, "--verify",
                "--seed", str(options.seed), *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
@@ -139,6 +137,7 @@ def collector_figures(before, after):
 
 def measure(options, server):
     pid = server.process.pid
+    server.connect().close()  # once it listens
     filled = load(options, server, "--preload", f"{options.live:g}", "--seconds", "0")
     server.ask("CONFIG RESETSTAT")
     before, cpu = server.info(), cpu_seconds(pid)
@@ -150,7 +149,7 @@ def measure(options, server):
     seen = load(options, server, *arguments)
     cpu, after = cpu_seconds(pid) - cpu, server.info()
     server.check()
-    common = {"workload": "kv", "collector": options.collector, "back_end": after.get("collector_back_end", ""), "threads": options.threads or 1,
+    common = {"workload": "kv", "collector": options.collector, "back_end": after.get("collector_back_end", ""), "threads": options.threads,
               "seed": options.seed, "live_mib": filled["preload_mib"], "keys": filled["keys"], "peak_rss_mib": server.peak_mib(after),
               "machine_gap_max_us": seen.get("machine_gap_max_us")}
     if options.part == "throughput":
@@ -175,10 +174,9 @@ def options_read():
     add("--warmup", type=float, default=1)
     add("--idle", type=float, default=1)
     add("--rate", type=float)
-    add("--threads", type=int)
+    add("--threads", type=int, default=1)
     add("--seed", type=int, default=1)
     add("--back-end")
-    add("--server-option", action="append", default=[])
     add("--detail")
     options = parser.parse_args()
     if (options.part == "latency") != (options.rate is not None):

@@ -127,7 +127,8 @@ class Server:
     """A server in a folder of its own that is ended with the block."""
 
     def __init__(self, command, program=None):
-        self.command, self.program = command, program  # program: what is run, if it is not what the command says
+        # It runs in a folder of its own. program: what is run, if it is not what the command says.
+        self.command, self.program = [os.path.abspath(command[0]) if "/" in command[0] else command[0], *command[1:]], program
         self.name = os.path.basename(command[0])
 
     def __enter__(self):
