@@ -59,9 +59,6 @@ void kv_do_object(kv_call *call) {
 static void expire(kv_call *call, int64_t factor, bool absolute) {
   int64_t value;
   bool nx = false, xx = false, gt = false, lt = false;
-  if (!kv_arg_integer(call, 2, &value)) {
-    return;
-  }
   for (int i = 3; i < call->count; i++) {
     kv_text word = kv_arg(call, i);
     bool *flag = kv_text_is(word, "NX") ? &nx : kv_text_is(word, "XX") ? &xx : kv_text_is(word, "GT") ? &gt : kv_text_is(word, "LT") ? &lt : NULL;
@@ -77,6 +74,9 @@ static void expire(kv_call *call, int64_t factor, bool absolute) {
   }
   if (gt && lt) {
     kv_reply_error(call, "ERR GT and LT options at the same time are not compatible");
+    return;
+  }
+  if (!kv_arg_integer(call, 2, &value)) {
     return;
   }
   int64_t base = absolute ? 0 : call->t->now_ms;
@@ -187,7 +187,13 @@ void kv_do_randomkey(kv_call *call) {
 }
 
 void kv_do_dbsize(kv_call *call) { kv_reply_integer(call, (int64_t)kv_space_count(call->t, NULL)); }
-void kv_do_flushall(kv_call *call) { kv_space_flush(call); }
+void kv_do_flushall(kv_call *call) {
+  if (call->count > 2 || (call->count == 2 && !kv_text_is(kv_arg(call, 1), "SYNC") && !kv_text_is(kv_arg(call, 1), "ASYNC"))) {
+    kv_reply_syntax(call); // and nothing is lost by a typing error
+  } else {
+    kv_space_flush(call);
+  }
+}
 
 // ---- Scans.
 
