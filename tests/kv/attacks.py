@@ -286,14 +286,15 @@ def crowd(dice, address, known):
 
 # Those that end or empty the server, wait for others, or turn the connection into something else; they are not asked at random.
 APART = {"flushall", "flushdb", "shutdown", "debug", "monitor", "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe", "sync", "psync", "replicaof", "slaveof", "swapdb",
-         "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin", "bzpopmax", "bzmpop", "wait", "quit", "reset", "hello", "client", "save", "bgsave",
-         "bgrewriteaof", "failover", "config", "auth", "migrate", "select", "xread", "xreadgroup", "replconf"}
+         "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin", "bzpopmax", "bzmpop", "wait", "quit", "save", "bgsave",
+         "bgrewriteaof", "failover", "auth", "migrate", "select", "xread", "xreadgroup", "replconf"}
 
 
 def every_command(dice, address, known):
     """A command of the server's own table, with all numbers of arguments, of keys of all types: a reply each time, whatever it is."""
     name = dice.choice(sorted(known - APART))
-    pool = ["s1", "l1", "h1", "e1", "z1", "nokey", "1", "-1", "0", "abc", "", "9223372036854775807", "(1", "[a", "NX", "LIMIT", "COUNT", "\r\n", "BYSCORE"]
+    pool = ["s1", "l1", "h1", "e1", "z1", "nokey", "1", "-1", "0", "abc", "", "9223372036854775807", "(1", "[a", "NX", "LIMIT", "COUNT", "\r\n", "BYSCORE", "GET",
+            "LIST", "ID", "SETNAME", "INFO", "USAGE", "ENCODING", "HELP", "STATS", "DOCS", "maxmemory", "*"]
     with resp.Connection(address) as c:
         c.ask_all([["SET", "s1", "1"], ["RPUSH", "l1", "a"], ["HSET", "h1", "a", "1"], ["SADD", "e1", "a"], ["ZADD", "z1", "1", "a"]])
         for count in range(8):

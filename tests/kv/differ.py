@@ -20,7 +20,7 @@ import resp
 
 UNORDERED = {b"keys", b"smembers", b"sinter", b"sunion", b"sdiff", b"hkeys", b"hvals"}
 SCANS = {b"scan", b"sscan", b"hscan", b"zscan"}
-RANDOM = {b"spop", b"srandmember"}
+RANDOM = {b"spop", b"srandmember", b"randomkey"}
 TIMES = {b"ttl": 1, b"pttl": 200, b"expiretime": 1, b"pexpiretime": 200}  # what the two may differ by: they are asked one after the other
 PAIRED = {b"hgetall"}
 
@@ -84,7 +84,7 @@ class Judge:
         name = words[0].lower() if words else b""
         if isinstance(ours, resp.Failure) and isinstance(theirs, resp.Failure):
             if ours != theirs:
-                self.texts.setdefault((name, bytes(theirs).split(b"'")[0]), (words, ours, theirs))
+                self.texts.setdefault((name, bytes(ours).split(b"'")[0]), (words, ours, theirs))
             return ours.split(b" ")[0] == theirs.split(b" ")[0]
         if type(ours) is not type(theirs):
             return False
@@ -131,6 +131,8 @@ class Pair:
             wanted = min(int(words[2]), left + removed) if count_asked else 1
             good = removed == len(chosen) == wanted and count_asked == isinstance(ours, list)
             return ("popped", "popped") if good else (ours, f"{removed} of these are members, {wanted} were wanted")
+        if name == b"randomkey" and isinstance(ours, bytes) and not nothing:
+            return "chosen", "chosen" if self.theirs.ask("EXISTS", ours) == 1 else f"{ours!r} does not exist"
         theirs = self.theirs.ask(*words)
         if name == b"srandmember" and type(ours) is type(theirs) and not nothing:
             chosen = ours if isinstance(ours, list) else [ours]

@@ -241,7 +241,10 @@ class Grammar:
         }
 
     def other_rules(self):
-        return {"ping": lambda: self.maybe(0.5, "hello"), "echo": lambda: self.one(VALUES), "select": lambda: [self.pick("0", "0", "-1", "abc", "99999")]}
+        client = lambda: self.pick(["GETNAME"], ["SETNAME", "some"], ["SETNAME", "with space"], ["SETNAME", ""], ["NONSENSE"], ["SETNAME"], ["GETNAME", "x"])
+        flush = lambda: self.maybe(0.3, self.pick("SYNC", "async", "NONSENSE"))
+        return {"client": client, "flushall": flush, "flushdb": flush, "scan": lambda: ["0"] + self.scan_options(), "randomkey": lambda: [],
+                "ping": lambda: self.maybe(0.5, "hello"), "echo": lambda: self.one(VALUES), "select": lambda: [self.pick("0", "0", "-1", "abc", "99999")]}
 
     def command(self):
         """A list of bytes."""
@@ -250,10 +253,12 @@ class Grammar:
             name = self.random.choice(fillers or self.names)
         else:
             name = self.random.choice(self.names)
+            if name.startswith("flush") and self.random.random() < 0.8:
+                name = "dbsize" if "dbsize" in self.rules else name
         words = self.rules[name]()
         chance = self.random.random()
         if chance < 0.02 and words:
             words.pop(self.random.randrange(len(words)))
         elif chance < 0.04 and name not in ("srandmember", "scan", "hscan", "sscan", "zscan"):  # billions of members; cursors, which Redis reads too kindly
-            words.insert(self.random.randint(0, len(words)), self.random.choice(INTEGERS + VALUES[:8]))
+            words.insert(self.random.randint(0, len(words)), self.random.choice(INTEGERS + VALUES[:12]))
         return [w.encode("latin-1") for w in [self.cased(name)] + words]
