@@ -100,6 +100,7 @@ bool kv_client_new(kv_thread *t, int fd) {
     return false;
   }
   kv_count(&t->clients, 1);
+  kv_count(&t->received, 1);
   c->events = EPOLLIN;
   if (epoll_ctl(t->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
     kv_client_close(t, c);

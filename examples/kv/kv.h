@@ -153,7 +153,7 @@ typedef struct kv_key {
   kv_table *table;
   kv_item *item; // NULL: there is none, or it has expired (and is gone)
   kv_place place;
-  uint64_t before; // bytes of its list, hash or set when kv_key_object gave it
+  uint64_t before; // bytes of its list, hash or set when it was found, or last counted
 } kv_key;
 
 bool kv_space_open(kv_thread *t);

@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include "kv.h"
 
-enum { EVENTS = 128, CRON_MS = 250, RECLAIMED = 2000, FAREWELL_MS = 1000, LISTENERS = 2 };
+enum { EVENTS = 128, CRON_MS = 250, RECLAIMED = 100, FAREWELL_MS = 1000, LISTENERS = 2 };
 static const uint64_t WAKE = (uint64_t)-1, LISTEN = (uint64_t)-2; // in place of a slot and id
 
 kv_thread kv_threads[KV_THREADS];

@@ -45,7 +45,9 @@ bool kv_memory_open(const char *options, char *error, size_t bytes) {
     setenv("VEIL_OPTIONS", all, 1);
   }
   free(all);
-  veil_options chosen = {.oom = VEIL_OOM_NULL};
+  // What a server stores stays for a while, and every store dirties a page of a table: minor cycles would look at thousands of those in their pause, and free little. So
+  // there are none unless somebody wants them (generations=auto).
+  veil_options chosen = {.oom = VEIL_OOM_NULL, .generations = VEIL_GENERATIONS_OFF};
   heap = veil_open(&chosen);
   if (heap == NULL) {
     snprintf(error, bytes, "%s", veil_error());

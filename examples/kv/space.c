@@ -91,10 +91,9 @@ static void inner_add(kv_thread *t, kv_table *table, int64_t bytes) {
 
 bool kv_key_expired(kv_thread *t, const kv_item *item) { return item->timed && kv_item_expires(item) <= t->now_ms; }
 
-void kv_key_find(kv_call *call, kv_key *key, kv_text text) {
+static void find(kv_call *call, kv_key *key, kv_text text) {
   kv_thread *t = call->t;
   key->text = text;
-  key->hash = kv_hash(text);
   key->table = kv_root->tables[shard_of(key->hash)];
   key->item = kv_table_find(key->table, key->hash, text, &key->place);
   if (key->item != NULL && kv_key_expired(t, key->item)) {
@@ -104,11 +103,18 @@ void kv_key_find(kv_call *call, kv_key *key, kv_text text) {
   if (key->item != NULL && kv_item_clock(key->item) != t->clock) {
     kv_item_set_clock(key->item, t->clock);
   }
+  key->before = kv_item_inner(key->item);
+}
+
+void kv_key_find(kv_call *call, kv_key *key, kv_text text) {
+  key->hash = kv_hash(text);
+  find(call, key, text);
 }
 
 void kv_key_lock(kv_call *call, kv_key *key, kv_text text) {
-  kv_lock(call->t->self, &shards[shard_of(kv_hash(text))].lock);
-  kv_key_find(call, key, text);
+  key->hash = kv_hash(text);
+  kv_lock(call->t->self, &shards[shard_of(key->hash)].lock);
+  find(call, key, text);
 }
 void kv_key_unlock(kv_key *key) { kv_unlock(&shards[shard_of(key->hash)].lock); }
 
@@ -146,6 +152,7 @@ kv_item *kv_key_take(kv_thread *t, kv_table *table, uint64_t hash, kv_place plac
 void kv_key_delete(kv_call *call, kv_key *key) {
   kv_drop(call->t->self, kv_key_take(call->t, key->table, key->hash, key->place));
   key->item = NULL;
+  key->before = 0;
 }
 
 bool kv_key_retime(kv_call *call, kv_key *key, int64_t expires) {
@@ -205,7 +212,6 @@ void *kv_key_object(kv_call *call, kv_key *key, kv_kind kind, bool make, bool *f
     *failed = true;
     return NULL;
   }
-  key->before = kv_item_inner(key->item);
   return ((kv_box *)key->item)->object;
 }
 
