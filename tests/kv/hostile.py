@@ -127,6 +127,11 @@ def settled_descriptors(server, before):
     return server.descriptors()
 
 
+def used_mib(c):
+    """What the server says that its data take."""
+    return next(int(line.split(b":")[1]) for line in c.ask("INFO").splitlines() if line.startswith(b"used_memory:")) / (1 << 20)
+
+
 def options_read():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0], allow_abbrev=False)
     add = parser.add_argument
@@ -147,6 +152,7 @@ def run(options, seed):
     with resp.Server(options.server) as server:
         with resp.Connection(server.path) as c:
             known = {entry[0].decode().lower() for entry in c.ask("COMMAND") if isinstance(entry, list)}
+            used_before = used_mib(c)
         address = lambda dice: server.path if dice.random() < 0.5 else server.tcp
         before = server.descriptors()
         watcher = Watcher(server, options.memory)
@@ -189,8 +195,10 @@ def run(options, seed):
             with resp.Connection(server.path) as c:
                 held = server.held_mib()
                 c.ask("FLUSHALL")
-                print(f"memory: {watcher.peak:.0f} MiB at most, {held:.0f} at the end; descriptors {before} before, {after} afterwards; "
-                      f"DBSIZE after FLUSHALL {c.ask('DBSIZE')}")
+                keys, used = c.ask("DBSIZE"), used_mib(c)
+                print(f"memory: {watcher.peak:.0f} MiB at most, {held:.0f} at the end; descriptors {before} before, {after} afterwards")
+                if keys != 0 or not 0 <= used <= used_before + 16:
+                    problems.append(f"after FLUSHALL there are {keys} keys, and used_memory is {used:.1f} MiB; it was {used_before:.1f} before")
         elif watcher.wrong is None:
             problems.append(server.ended())
     return problems
