@@ -82,16 +82,57 @@ static void sizes_read(kv_load_options *o, const char *text) {
   o->value_most = dash != NULL ? (unsigned)count_read("value", dash + 1, o->value_least, KV_LOAD_VALUE_MOST) : o->value_least;
 }
 
-enum { PORT, HOST, UNIX, CONNECTIONS, THREADS, RATE, POISSON, PIPELINE, WINDOW, SECONDS, WARMUP, PRELOAD, FLUSH, KEYS, VALUE, GET_SHARE, ZIPF,
-       VERIFY, MAY_MISS, TIMEOUT, IDLE, DETAIL, SEED, HELP };
-static const struct option known[] = {
-    {"port", 1, NULL, PORT},         {"host", 1, NULL, HOST},         {"unixsocket", 1, NULL, UNIX},   {"connections", 1, NULL, CONNECTIONS},
-    {"threads", 1, NULL, THREADS},   {"rate", 1, NULL, RATE},         {"poisson", 0, NULL, POISSON},   {"pipeline", 1, NULL, PIPELINE},
-    {"window", 1, NULL, WINDOW},     {"seconds", 1, NULL, SECONDS},   {"warmup", 1, NULL, WARMUP},     {"preload", 1, NULL, PRELOAD},
-    {"flush", 0, NULL, FLUSH},       {"keys", 1, NULL, KEYS},         {"value", 1, NULL, VALUE},       {"get-share", 1, NULL, GET_SHARE},
-    {"zipf", 1, NULL, ZIPF},         {"verify", 0, NULL, VERIFY},     {"may-miss", 0, NULL, MAY_MISS}, {"timeout", 1, NULL, TIMEOUT},
-    {"idle", 1, NULL, IDLE},         {"detail", 1, NULL, DETAIL},     {"seed", 1, NULL, SEED},         {"help", 0, NULL, HELP},
-    {NULL, 0, NULL, 0}};
+enum {
+  PORT,
+  HOST,
+  UNIX,
+  CONNECTIONS,
+  THREADS,
+  RATE,
+  POISSON,
+  PIPELINE,
+  WINDOW,
+  SECONDS,
+  WARMUP,
+  PRELOAD,
+  FLUSH,
+  KEYS,
+  VALUE,
+  GET_SHARE,
+  ZIPF,
+  VERIFY,
+  MAY_MISS,
+  TIMEOUT,
+  IDLE,
+  DETAIL,
+  SEED,
+  HELP
+};
+static const struct option known[] = {{"port", 1, NULL, PORT},
+                                      {"host", 1, NULL, HOST},
+                                      {"unixsocket", 1, NULL, UNIX},
+                                      {"connections", 1, NULL, CONNECTIONS},
+                                      {"threads", 1, NULL, THREADS},
+                                      {"rate", 1, NULL, RATE},
+                                      {"poisson", 0, NULL, POISSON},
+                                      {"pipeline", 1, NULL, PIPELINE},
+                                      {"window", 1, NULL, WINDOW},
+                                      {"seconds", 1, NULL, SECONDS},
+                                      {"warmup", 1, NULL, WARMUP},
+                                      {"preload", 1, NULL, PRELOAD},
+                                      {"flush", 0, NULL, FLUSH},
+                                      {"keys", 1, NULL, KEYS},
+                                      {"value", 1, NULL, VALUE},
+                                      {"get-share", 1, NULL, GET_SHARE},
+                                      {"zipf", 1, NULL, ZIPF},
+                                      {"verify", 0, NULL, VERIFY},
+                                      {"may-miss", 0, NULL, MAY_MISS},
+                                      {"timeout", 1, NULL, TIMEOUT},
+                                      {"idle", 1, NULL, IDLE},
+                                      {"detail", 1, NULL, DETAIL},
+                                      {"seed", 1, NULL, SEED},
+                                      {"help", 0, NULL, HELP},
+                                      {NULL, 0, NULL, 0}};
 
 static void option_read(kv_load_options *o, int option, const char *value) {
   const char *name = known[option].name;
@@ -136,9 +177,7 @@ static void options_read(kv_load_options *o, int argc, char **argv) {
   if (optind < argc) {
     usage_error("what is this", argv[optind]);
   }
-  static const struct {
-    int one, other;
-  } apart[] = {{UNIX, PORT}, {UNIX, HOST}, {RATE, PIPELINE}, {PRELOAD, KEYS}};
+  static const struct { int one, other; } apart[] = {{UNIX, PORT}, {UNIX, HOST}, {RATE, PIPELINE}, {PRELOAD, KEYS}};
   for (size_t i = 0; i < sizeof apart / sizeof apart[0]; i++) {
     if (given[apart[i].one] && given[apart[i].other]) {
       char what[64];
@@ -243,8 +282,8 @@ static uint64_t late_sends(const gaps_histogram *late) {
 static void record_write(const kv_load_options *o, const kv_load_client *all, double machine_gap_us) {
   double seconds = gaps_ticks_to_us((double)(all->ended - all->begun)) / 1e6;
   const gaps_histogram *l = &all->latency;
-  printf("{\"loop\": \"%s\", \"connections\": %u, \"client_threads\": %u, \"seed\": %" PRIu64 ", \"keys\": %" PRIu64,
-         o->rate > 0 ? "open" : "closed", o->connections, o->threads, o->seed, o->keys);
+  printf("{\"loop\": \"%s\", \"connections\": %u, \"client_threads\": %u, \"seed\": %" PRIu64 ", \"keys\": %" PRIu64, o->rate > 0 ? "open" : "closed",
+         o->connections, o->threads, o->seed, o->keys);
   if (o->preload_mib > 0) {
     printf(", \"preload_mib\": %.6g, \"preload_s\": %.4g", all->preloaded_bytes / (1 << 20), all->preload_seconds);
   }
@@ -254,8 +293,8 @@ static void record_write(const kv_load_options *o, const kv_load_client *all, do
     printf(", \"latency_p50_us\": %.6g, \"latency_p99_us\": %.6g, \"latency_p999_us\": %.6g, \"latency_p9999_us\": %.6g, \"latency_max_us\": %.6g",
            gaps_histogram_at_us(l, 0.5), gaps_histogram_at_us(l, 0.99), gaps_histogram_at_us(l, 0.999), gaps_histogram_at_us(l, 0.9999),
            gaps_histogram_max_us(l));
-    printf(", \"late_p99_us\": %.6g, \"late_max_us\": %.6g, \"late_sends\": %" PRIu64 ", \"bound_hits\": %" PRIu64,
-           gaps_histogram_at_us(&all->late, 0.99), gaps_histogram_max_us(&all->late), late_sends(&all->late), all->bound_hits);
+    printf(", \"late_p99_us\": %.6g, \"late_max_us\": %.6g, \"late_sends\": %" PRIu64 ", \"bound_hits\": %" PRIu64, gaps_histogram_at_us(&all->late, 0.99),
+           gaps_histogram_max_us(&all->late), late_sends(&all->late), all->bound_hits);
     printf(", \"gets\": %" PRIu64 ", \"sets\": %" PRIu64 ", \"misses\": %" PRIu64 ", \"client_cpu_share\": %.3g", all->gets, all->sets, all->misses,
            seconds > 0 ? all->cpu_seconds / seconds / o->threads : 0);
   }
@@ -293,8 +332,19 @@ static void people_write(const kv_load_options *o, const kv_load_client *all) {
 }
 
 int main(int argc, char **argv) {
-  kv_load_options o = {.host = "127.0.0.1", .port = 6379, .connections = 50, .threads = 1, .pipeline = 1, .window = 1024, .seconds = 10,
-                       .timeout = 10, .keys = 10000, .seed = 1, .value_least = 32, .value_most = 1024, .get_share = 0.9};
+  kv_load_options o = {.host = "127.0.0.1",
+                       .port = 6379,
+                       .connections = 50,
+                       .threads = 1,
+                       .pipeline = 1,
+                       .window = 1024,
+                       .seconds = 10,
+                       .timeout = 10,
+                       .keys = 10000,
+                       .seed = 1,
+                       .value_least = 32,
+                       .value_most = 1024,
+                       .get_share = 0.9};
   options_read(&o, argc, argv);
   gaps_calibrate();
   kv_load_data_open(o.seed);

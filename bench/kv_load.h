@@ -16,12 +16,12 @@ enum { KV_LOAD_KEY_BYTES = 16, KV_LOAD_VALUE_LEAST = 16, KV_LOAD_VALUE_MOST = 1 
 typedef struct kv_load_options {
   const char *host, *unix_path; // one of them
   unsigned port, connections, threads, pipeline, window;
-  double rate;                  // requests per second over all threads; 0: closed loop
+  double rate; // requests per second over all threads; 0: closed loop
   double seconds, warmup, idle, timeout;
-  double preload_mib;           // 0: the server has the keys already
+  double preload_mib; // 0: the server has the keys already
   uint64_t keys, seed;
   unsigned value_least, value_most;
-  double get_share, zipf;       // zipf 0: uniform
+  double get_share, zipf; // zipf 0: uniform
   bool poisson, verify, may_miss, flush;
   const char *detail;
 } kv_load_options;
@@ -67,8 +67,8 @@ typedef struct kv_load_buffer {
 char *kv_load_buffer_room(kv_load_buffer *b, size_t bytes); // so many bytes behind limit; ends the process if there is no memory
 
 typedef struct kv_load_reply {
-  char kind;         // '+', '-', ':', '$'
-  const char *text;  // of '+', '-' and '$'; NULL is nil. Valid until more is read
+  char kind;        // '+', '-', ':', '$'
+  const char *text; // of '+', '-' and '$'; NULL is nil. Valid until more is read
   size_t size;
   long long integer; // of ':'
 } kv_load_reply;
@@ -89,15 +89,15 @@ void kv_load_fail(const char *format, ...) __attribute__((noreturn, format(print
 typedef struct kv_load_request {
   uint64_t intended; // when it was to be sent
   uint32_t key;
-  uint32_t version;  // of a write: its own; of a read: the one acknowledged when it was sent
+  uint32_t version; // of a write: its own; of a read: the one acknowledged when it was sent
   bool writes, counts;
 } kv_load_request;
 
 typedef struct kv_load_connection {
   int fd;
-  uint64_t index; // over all threads
-  kv_load_request *ring; // options.window of them
-  unsigned first, count; // those outstanding
+  uint64_t index;            // over all threads
+  kv_load_request *ring;     // options.window of them
+  unsigned first, count;     // those outstanding
   bool polled_out, is_dirty; // waits for EPOLLOUT; has requests that were not given to the kernel yet
   kv_load_buffer in, out;
   uint64_t filled; // preloading: how many of its keys were sent

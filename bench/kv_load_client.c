@@ -20,10 +20,10 @@
 
 enum {
   SPIN_US = 5,
-  BATCH = 256,         // requests sent before replies are looked for, when many are due
+  BATCH = 256, // requests sent before replies are looked for, when many are due
   EVENTS = 64,
   READ_BYTES = 65536,
-  PRELOAD_DEPTH = 64,  // requests outstanding per connection
+  PRELOAD_DEPTH = 64, // requests outstanding per connection
 };
 #define FOREVER UINT64_MAX
 
@@ -37,9 +37,7 @@ static double cpu_now(void) {
 
 // ---- Requests.
 
-static size_t bulk_write(char *to, size_t size) {
-  return (size_t)sprintf(to, "$%zu\r\n", size);
-}
+static size_t bulk_write(char *to, size_t size) { return (size_t)sprintf(to, "$%zu\r\n", size); }
 
 // Puts it into the connection's buffer and ring, which has room.
 static void request_send(kv_load_client *c, kv_load_connection *n, kv_load_request request) {
@@ -107,8 +105,7 @@ static void wrong_say(kv_load_client *c, const kv_load_request *r, const char *w
   if (c->wrong++ == 0) {
     char key[KV_LOAD_KEY_BYTES];
     kv_load_key_write(key, r->key);
-    fprintf(stderr, "kv_load: WRONG: the value of %.*s is %s (version %u was acknowledged when it was asked for)\n", KV_LOAD_KEY_BYTES, key,
-            what, r->version);
+    fprintf(stderr, "kv_load: WRONG: the value of %.*s is %s (version %u was acknowledged when it was asked for)\n", KV_LOAD_KEY_BYTES, key, what, r->version);
   }
 }
 

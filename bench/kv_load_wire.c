@@ -194,8 +194,7 @@ long long kv_load_ask(const kv_load_options *o, const char *command) {
     in.limit += got > 0 ? (size_t)got : 0;
   }
   if (taken < 0) {
-    kv_load_fail("%s: the reply is not of Redis' protocol: '%.*s'", command, (int)(in.limit - in.first < 40 ? in.limit - in.first : 40),
-                 in.at + in.first);
+    kv_load_fail("%s: the reply is not of Redis' protocol: '%.*s'", command, (int)(in.limit - in.first < 40 ? in.limit - in.first : 40), in.at + in.first);
   }
   if (reply.kind == '-') {
     kv_load_fail("%s: %.*s", command, (int)reply.size, reply.text);

@@ -21,7 +21,8 @@ BROKEN = [b"*-1\r\n", b"*0\r\n", b"*-2147483648\r\n", b"*1000000000\r\n", b"*214
           b"*1\r\n$-5\r\n", b"*1\r\n$abc\r\n", b"*1\r\n$\r\n", b"*1\r\n$536870913\r\n", b"*1\r\n$99999999999999999999\r\n", b"*1\r\n+PING\r\n", b"*1\r\n:4\r\n",
           b"*2\r\n*1\r\n$4\r\nPING\r\n", b"*1\r\nPING\r\n", b"$4\r\nPING\r\n", b"\r\n", b"\r\n\r\n\r\n", b"\n", b"   \r\n", b"PING\n", b"PING\r\n",
           b"*1\r\n$0\r\n\r\n", b"*2\r\n$0\r\n\r\n$0\r\n\r\n", b"ping \"\r\n", b"PING 'a\r\n", b"PING \"a\"b\r\n", b"PING \"a b\"\r\n", b"PING 'a b'\r\n",
-          b"PING \"\\x41\\n\\t\\\\\\\"\"\r\n", b"PING 'it\\'s'\r\n", b"PING \"\"\r\n", b"  PING  \r\n", b"PING a b\r\n", b"nonsense a b c\r\n", b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n\r\n",
+          b"PING \"\\x41\\n\\t\\\\\\\"\"\r\n", b"PING 'it\\'s'\r\n", b"PING \"\"\r\n", b"  PING  \r\n", b"PING a b\r\n", b"nonsense a b c\r\n",
+          b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n\r\n",
           b"*1\r\n$4\r\nPINGxx*1\r\n$4\r\nPING\r\n", b"*1 \r\n$4\r\nPING\r\n", b"*+1\r\n$4\r\nPING\r\n", b"*1\r\n$+4\r\nPING\r\n", b"*01\r\n$4\r\nPING\r\n",
           b"*1\r\n$04\r\nPING\r\n", b"*" + b"1" * 70000, b"*1\r\n$" + b"1" * 70000, b"A" * 70000, b"GET " + b"a" * 70000 + b"\r\n", b"\xff\xfe\xfd\r\n",
           b"*1\r\n$4\r\nPING\r\n*-7\r\n*1\r\n$4\r\nPING\r\n", b"*1\n$4\nPING\n", b"GET\tkey\r\n", b"+OK\r\n", b"-ERR\r\n", b":1\r\n", b"GET / HTTP/1.1\r\n\r\n"]
@@ -181,7 +182,8 @@ def splits(dice, address, known):
 
 def inline(dice, address, known):
     """Inline commands with quotes, for which the right answer is known."""
-    text, value = dice.choice([(b'"a b"', b"a b"), (b"'a b'", b"a b"), (b'"\\x41\\n\\r\\t\\a\\b\\"\\\\"', b'A\n\r\t\a\b"\\'), (b"'it\\'s'", b"it's"), (b"plain", b"plain"),
+    text, value = dice.choice([(b'"a b"', b"a b"), (b"'a b'", b"a b"), (b'"\\x41\\n\\r\\t\\a\\b\\"\\\\"', b'A\n\r\t\a\b"\\'), (b"'it\\'s'", b"it's"),
+                               (b"plain", b"plain"),
                                (b'""', b""), (b"''", b""), (b'"\\xff\\x00"', b"\xff\0"), (b"a'b", None), (b'"open', None), (b"'open", None), (b'"a"b', None)])
     key = b"inline:%d" % dice.randrange(1 << 30)
     end = dice.choice([b"\r\n", b"\n"])
@@ -286,7 +288,8 @@ def crowd(dice, address, known):
 
 
 # Those that end or empty the server, wait for others, or turn the connection into something else; they are not asked at random.
-APART = {"flushall", "flushdb", "shutdown", "debug", "monitor", "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe", "sync", "psync", "replicaof", "slaveof", "swapdb",
+APART = {"flushall", "flushdb", "shutdown", "debug", "monitor", "subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe",
+         "sunsubscribe", "sync", "psync", "replicaof", "slaveof", "swapdb",
          "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin", "bzpopmax", "bzmpop", "wait", "quit", "save", "bgsave",
          "bgrewriteaof", "failover", "auth", "migrate", "select", "xread", "xreadgroup", "replconf"}
 
