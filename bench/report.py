@@ -295,12 +295,23 @@ def kv_rows(records):
     return header, table
 
 
+def kv_notes(records):
+    """What has to be known to read the rows of kv."""
+    of_kv = [r for r in records if r["workload"] == "kv"]
+    lines = ["kv: latency counts from when a request was due. sent late: the client's own part of that, when the machine keeps it waiting."] if of_kv else []
+    for (collector,), group in grouped([r for r in of_kv if r.get("bound_hits")], "collector").items():
+        lines.append(f"kv {collector}: in {len(group)} of its runs all connections had as many requests outstanding as may be: it could not keep up.")
+    return lines
+
+
 def table_print(records):
     rows = rows_of(records)
     for header, table in [main_rows(rows), veil_rows(rows), thread_rows(records), alloc_rows(rows, records), primitive_rows(records),
                           barrier_rows(records), barrier_cycle_rows(records), barrier_major_rows(records), kv_rows(records)]:
         if table:
             rows_print(header, table)
+    for note in kv_notes(records):
+        print(note)
     if rows:
         print("Medians; ratios are medians of the ratios within each repetition. Gaps in us. machine: the largest gap of an")
         print("empty loop. MMU: steps in the worst window over those of an undisturbed one. bench/README.md defines all.")

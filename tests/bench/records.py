@@ -126,6 +126,12 @@ class Tables(unittest.TestCase):
         self.assertIn("20.0 k/s", report.record_summary(records[0]))
         self.assertEqual(report.record_summary({"workload": "kv", "ops_per_s": 51234.0}), "51.2 k/s")
 
+    def test_a_server_that_could_not_keep_up_is_named(self):
+        text = table([kv_record("veil", bound_hits=0), kv_record("libgc", 1, bound_hits=3), kv_record("libgc", 2, bound_hits=0)])
+        self.assertIn("kv libgc: in 1 of its runs", text)
+        self.assertNotIn("kv veil: in", text)
+        self.assertNotIn("sent late:", table([record("churn", "veil", 1.0)]))
+
     def test_kv_is_told_though_its_open_loop_failed(self):
         half = {k: v for k, v in kv_record("veil").items() if not k.startswith(("latency", "rate", "late_", "cpu"))}
         self.assertEqual(cells(table([half]), "kv", "veil", "(uffd)")[:4], ["50.0", "-", "-", "-"])
