@@ -16,7 +16,7 @@
 
 enum { INPUT_MOST = 1 << 30, READ_ROOM = 16384, SLOTS_MOST = 65536, LINGER_MS = 1000 };
 
-static inline void client_drop(kv_self *self, void *object) {
+KV_DROPS client_drop(kv_self *self, void *object) {
   kv_client *c = object;
   kv_drop(self, c->input);
   kv_drop(self, c->spans);

@@ -31,6 +31,7 @@ typedef struct kv_chunk { // of output that waits: bytes [from, to) of an object
   struct kv_chunk *next;  // owned
   char *object;           // owned: bytes, or a kv_blob
   uint64_t from, to;
+  bool buffer; // the object has KV_BUFFER bytes and is nobody else's: it is used again
 } kv_chunk;
 
 typedef struct kv_span { // an argument, in the input
@@ -69,7 +70,8 @@ struct kv_thread {
   kv_self *self;
   char *in, *out;    // roots: KV_BUFFER bytes each
   kv_span *spans;    // root
-  uint32_t out_used, spans_room;
+  kv_chunk *spare;   // root: chunks with buffers that have been sent
+  uint32_t out_used, spans_room, spares;
   int index, epoll, wake;
   int64_t now_ms;    // of this round
   uint32_t clock;    // for LRU

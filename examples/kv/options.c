@@ -122,7 +122,7 @@ static void option_set(const char *name, const char *value) {
 void kv_options_read(int argc, char **argv) {
   static const char *const names[] = {"--port",       "--bind",    "--unixsocket",         "--threads",      "--maxmemory",   "--maxmemory-policy",
                                       "--maxclients", "--timeout", "--proto-max-bulk-len", "--output-limit", "--heap-options"};
-  for (int i = 1; i < argc; i++) {
+  for (int i = 1; i < argc; i += 2) {
     if (strcmp(argv[i], "--help") == 0) {
       printf(help, kv_memory_name);
       exit(0);
@@ -142,7 +142,6 @@ void kv_options_read(int argc, char **argv) {
       wrong(": a value is missing", argv[i], NULL);
     }
     option_set(argv[i], argv[i + 1]);
-    i++;
   }
   if (kv_options_now.threads == 0) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);

@@ -216,6 +216,9 @@ uint32_t kv_requests_run(kv_thread *t, kv_client *c, const char *base, uint32_t 
       call.spans = spans_of(t, c);
       call.count = c->have;
       kv_call_run(&call);
+      if (t->out_used > KV_BUFFER / 2) { // before it has to be passed on
+        kv_reply_flush(t, c);
+      }
     }
     from += c->parsed;
     request_end(t, c);

@@ -8,7 +8,7 @@
 #include "kv.h"
 #include "root.h"
 
-static inline void roots_drop(kv_self *self, void *object) {
+KV_DROPS roots_drop(kv_self *self, void *object) {
   kv_roots *roots = object;
   kv_drop(self, roots->tables);
   kv_drop(self, roots->clients);

@@ -8,7 +8,7 @@
 
 enum { MERGED_MOST = 56 }; // items of two pages that merge: half of what a page takes
 
-static inline void page_drop(kv_self *self, void *object) {
+KV_DROPS page_drop(kv_self *self, void *object) {
   kv_page *page = object;
   for (unsigned i = 0; i < page->slots; i++) {
     kv_drop(self, page_slots(page)[i]);
@@ -23,7 +23,7 @@ PAGE_TYPE(96)
 PAGE_TYPE(128)
 
 // The directory owns each of its pages once, however many entries say it.
-static inline void table_drop(kv_self *self, void *object) {
+KV_DROPS table_drop(kv_self *self, void *object) {
   kv_table *table = object;
   if (table->depth > 0 && table->top != NULL) {
     kv_page **directory = table->top, *last = NULL;
