@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // protocol.c: from bytes to requests: RESP2's arrays of bulk strings, and lines.
 //
-// A request may come in pieces of any size. What was found of it is kept in the client, in positions relative to its beginning, so nothing is looked at twice and the
-// bytes may move. Nothing is allocated for what a client says it will send, only for what it sent. Runs in the client's thread.
+// A request may come in pieces of any size. What was found of it is kept in the client, in positions relative to its beginning, so nothing is looked at twice
+// and the bytes may move. Nothing is allocated for what a client says it will send, only for what it sent. Runs in the client's thread.
 
 #include <ctype.h>
 #include "kv.h"

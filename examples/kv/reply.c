@@ -163,9 +163,7 @@ void kv_reply_error(kv_call *call, const char *format, ...) {
   kv_reply_raw(call, text, (size_t)length);
   kv_reply_raw(call, "\r\n", 2);
 }
-void kv_reply_wrong_type(kv_call *call) {
-  kv_reply_raw(call, "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", 68);
-}
+void kv_reply_wrong_type(kv_call *call) { kv_reply_raw(call, "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", 68); }
 void kv_reply_syntax(kv_call *call) { kv_reply_error(call, "ERR syntax error"); }
 void kv_reply_no_memory(kv_call *call) { kv_reply_error(call, "OOM command not allowed when used memory > 'maxmemory'."); }
 

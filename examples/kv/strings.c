@@ -50,7 +50,8 @@ static bool text_set(kv_call *call, kv_key *key, kv_text text, kv_blob *blob, in
     }
   }
   kv_self *self = call->t->self;
-  return kv_key_set(call, key, blob != NULL ? kv_item_box(self, KV_BLOB, key->text, blob, expires) : kv_item_string(self, key->text, text.at, text.length, expires));
+  return kv_key_set(call, key,
+                    blob != NULL ? kv_item_box(self, KV_BLOB, key->text, blob, expires) : kv_item_string(self, key->text, text.at, text.length, expires));
 }
 
 // The same, with the old text for a reply: that is written before the old one goes, and only if nothing can fail any more.
@@ -104,9 +105,7 @@ static bool expire_read(kv_call *call, int *i, int64_t *out) {
   return true;
 }
 
-static bool is_expire(kv_text word) {
-  return kv_text_is(word, "EX") || kv_text_is(word, "PX") || kv_text_is(word, "EXAT") || kv_text_is(word, "PXAT");
-}
+static bool is_expire(kv_text word) { return kv_text_is(word, "EX") || kv_text_is(word, "PX") || kv_text_is(word, "EXAT") || kv_text_is(word, "PXAT"); }
 
 typedef struct set_options {
   bool nx, xx, get, keep;

@@ -291,9 +291,7 @@ kv_item *kv_table_exchange(kv_self *self, kv_table *table, kv_place place, kv_it
   return old;
 }
 
-void kv_table_replace(kv_self *self, kv_table *table, kv_place place, kv_item *item) {
-  kv_drop(self, kv_table_exchange(self, table, place, item));
-}
+void kv_table_replace(kv_self *self, kv_table *table, kv_place place, kv_item *item) { kv_drop(self, kv_table_exchange(self, table, place, item)); }
 
 kv_item *kv_table_take(kv_self *self, kv_table *table, uint64_t hash, kv_place place) {
   kv_page *page = place.page;

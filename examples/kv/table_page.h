@@ -19,9 +19,7 @@ struct kv_page {
 static inline uint8_t *page_tags(kv_page *page) { return page->tags; }
 static inline kv_item **page_slots(kv_page *page) { return (kv_item **)(page->tags + page->slots); }
 static inline uint8_t page_tag(uint64_t hash) { return (uint8_t)(hash % 127 + 1); }
-static inline unsigned page_home(const kv_page *page, uint64_t hash) {
-  return (unsigned)((hash & 0xffffff) * page->slots >> 24);
-}
+static inline unsigned page_home(const kv_page *page, uint64_t hash) { return (unsigned)((hash & 0xffffff) * page->slots >> 24); }
 // The bits of a hash that the directory goes by: those below the shard's, so that a shard's items are spread over its pages.
 static inline uint64_t table_bits(uint64_t hash) { return hash << KV_SHARD_BITS; }
 static inline uint64_t table_entry(const kv_table *table, uint64_t hash) { return table_bits(hash) >> (64 - table->depth); }

@@ -77,7 +77,8 @@ kv_item *kv_walk_next(kv_thread *t, kv_walk *walk) {
   }
 }
 
-// ---- Scans. A cursor is the lowest 56 bits' worth of hash that has not been reported: table_bits of it, shifted down; so 0 is the beginning, and after the last the end.
+// ---- Scans. A cursor is the lowest 56 bits' worth of hash that has not been reported: table_bits of it, shifted down; so 0 is the beginning, and after the
+// last the end.
 
 enum { CURSOR_BITS = 64 - KV_SHARD_BITS };
 
