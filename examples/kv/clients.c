@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // clients.c: connections: the table of clients, reading, writing, closing.
 //
-// A client is an object of the heap. Epoll knows its slot in one table and the low half of its id, never its address, because objects move. Each belongs to one thread, which alone
-// touches it; `lock` guards the table, and the fields that CLIENT LIST and CLIENT KILL of other threads read.
+// A client is an object of the heap. Epoll knows its slot in one table and the low half of its id, never its address, because objects move. Each belongs to one
+// thread, which alone touches it; `lock` guards the table, and the fields that CLIENT LIST and CLIENT KILL of other threads read.
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,7 +16,7 @@
 
 enum { INPUT_MOST = 1 << 30, READ_ROOM = 16384, SLOTS_MOST = 65536, LINGER_MS = 1000 };
 
-static inline void client_drop(kv_self *self, void *object) {
+KV_DROPS client_drop(kv_self *self, void *object) {
   kv_client *c = object;
   kv_drop(self, c->input);
   kv_drop(self, c->spans);
@@ -26,9 +26,9 @@ static inline void client_drop(kv_self *self, void *object) {
 KV_TYPE(kv_client, client_drop, input, spans, first, last, name);
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static uint64_t next_id = 1;             // under the lock
-static int free_slots[SLOTS_MOST];       // under the lock
-static int free_count;                   // under the lock
+static uint64_t next_id = 1;               // under the lock
+static int free_slots[SLOTS_MOST];         // under the lock
+static int free_count;                     // under the lock
 static _Atomic uint8_t owners[SLOTS_MOST]; // 1 + the thread of a slot's client
 
 bool kv_clients_open(kv_thread *t) {
@@ -272,10 +272,9 @@ void kv_client_name_set(kv_call *call, char *name) {
 }
 
 void kv_client_line(kv_call *call, kv_client *c, char *out, size_t bytes) {
-  snprintf(out, bytes, "id=%llu addr=%s laddr= fd=%d name=%s age=%lld idle=%lld flags=N db=0 sub=0 psub=0 cmd=%s\n",
-           (unsigned long long)c->id, c->address, c->fd, c->name ? c->name : "", (long long)(call->t->now_ms - c->since_ms) / 1000,
-           (long long)(call->t->now_ms - __atomic_load_n(&c->active_ms, __ATOMIC_RELAXED)) / 1000,
-           __atomic_load_n(&c->last_command, __ATOMIC_RELAXED));
+  snprintf(out, bytes, "id=%llu addr=%s laddr= fd=%d name=%s age=%lld idle=%lld flags=N db=0 sub=0 psub=0 cmd=%s\n", (unsigned long long)c->id, c->address,
+           c->fd, c->name ? c->name : "", (long long)(call->t->now_ms - c->since_ms) / 1000,
+           (long long)(call->t->now_ms - __atomic_load_n(&c->active_ms, __ATOMIC_RELAXED)) / 1000, __atomic_load_n(&c->last_command, __ATOMIC_RELAXED));
 }
 
 // Lines are gathered in an object that grows between two goes, so that nothing is allocated under the lock.

@@ -9,9 +9,9 @@
 // ---- Lists: nodes that hold several elements each, packed into bytes. Each element has its length before and behind it, so that it can be walked both ways.
 
 typedef struct kv_node {
-  struct kv_node *next; // owned
-  struct kv_node *prev; // borrowed
-  char *bytes;          // owned
+  struct kv_node *next;           // owned
+  struct kv_node *prev;           // borrowed
+  char *bytes;                    // owned
   uint32_t from, to, room, count; // elements lie in [from, to)
 } kv_node;
 typedef struct kv_list {
@@ -34,7 +34,7 @@ bool kv_list_next(kv_at *at); // false: the end
 bool kv_list_prev(kv_at *at);
 bool kv_list_set(kv_self *self, kv_list *list, kv_at at, kv_text text);
 bool kv_list_insert(kv_self *self, kv_list *list, kv_at at, kv_text text, bool behind);
-bool kv_list_remove(kv_self *self, kv_list *list, kv_at *at); // *at is the one behind it then; false: that was the last
+bool kv_list_remove(kv_self *self, kv_list *list, kv_at *at);                   // *at is the one behind it then; false: that was the last
 void kv_list_trim(kv_self *self, kv_list *list, uint64_t front, uint64_t back); // so many off each end
 
 // ---- Sorted sets: a table of members, which are nodes of a tree as well, by score and then by text.

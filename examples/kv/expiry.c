@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // expiry.c: items that go by themselves: because their time has come, or because there is more data than maxmemory.
 //
-// A thread looks through its own share of the shards for what has expired, a page at a time, for a millisecond at the most; ten times as often while it finds much. Eviction is sampled: of
-// a few random items the best goes.
+// A thread looks through its own share of the shards for what has expired, a page at a time, for a millisecond at the most; ten times as often while it finds
+// much. Eviction is sampled: of a few random items the best goes.
 
 #include "kv.h"
 

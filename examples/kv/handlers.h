@@ -7,15 +7,22 @@
 #include "collection.h"
 #include "kv.h"
 
-#define KV_STRINGS(X) X(get) X(set) X(getset) X(getdel) X(getex) X(mget) X(mset) X(msetnx) X(setnx) X(setex) X(psetex) X(append) X(strlen) X(getrange) \
-  X(setrange) X(incr) X(decr) X(incrby) X(decrby) X(incrbyfloat)
+#define KV_STRINGS(X)                                                                                                                                          \
+  X(get)                                                                                                                                                       \
+  X(set) X(getset) X(getdel) X(getex) X(mget) X(mset) X(msetnx) X(setnx) X(setex) X(psetex) X(append) X(strlen) X(getrange) X(setrange) X(incr) X(decr)        \
+      X(incrby) X(decrby) X(incrbyfloat)
 #define KV_LISTS(X) X(lpush) X(rpush) X(lpushx) X(rpushx) X(lpop) X(rpop) X(llen) X(lrange) X(lindex) X(lset) X(lrem) X(ltrim) X(linsert) X(lmove) X(rpoplpush)
-#define KV_HASHES(X) X(hset) X(hmset) X(hget) X(hmget) X(hgetall) X(hdel) X(hlen) X(hexists) X(hkeys) X(hvals) X(hincrby) X(hincrbyfloat) X(hsetnx) X(hstrlen) X(hscan)
+#define KV_HASHES(X)                                                                                                                                           \
+  X(hset) X(hmset) X(hget) X(hmget) X(hgetall) X(hdel) X(hlen) X(hexists) X(hkeys) X(hvals) X(hincrby) X(hincrbyfloat) X(hsetnx) X(hstrlen) X(hscan)
 #define KV_SETS(X) X(sadd) X(srem) X(sismember) X(smismember) X(smembers) X(scard) X(spop) X(srandmember) X(sinter) X(sunion) X(sdiff) X(smove) X(sscan)
-#define KV_SORTEDS(X) X(zadd) X(zincrby) X(zrem) X(zscore) X(zmscore) X(zcard) X(zrank) X(zrevrank) X(zcount) X(zpopmin) X(zpopmax) X(zscan) \
-  X(zrange) X(zrevrange) X(zrangebyscore) X(zrevrangebyscore) X(zremrangebyscore) X(zremrangebyrank)
-#define KV_KEYS(X) X(del) X(exists) X(type) X(expire) X(pexpire) X(expireat) X(pexpireat) X(ttl) X(pttl) X(persist) X(keys) X(scan) X(rename) X(renamenx) \
-  X(randomkey) X(dbsize) X(flushall) X(touch) X(object) X(expiretime) X(pexpiretime)
+#define KV_SORTEDS(X)                                                                                                                                          \
+  X(zadd)                                                                                                                                                      \
+  X(zincrby) X(zrem) X(zscore) X(zmscore) X(zcard) X(zrank) X(zrevrank) X(zcount) X(zpopmin) X(zpopmax) X(zscan) X(zrange) X(zrevrange) X(zrangebyscore)       \
+      X(zrevrangebyscore) X(zremrangebyscore) X(zremrangebyrank)
+#define KV_KEYS(X)                                                                                                                                             \
+  X(del)                                                                                                                                                       \
+  X(exists) X(type) X(expire) X(pexpire) X(expireat) X(pexpireat) X(ttl) X(pttl) X(persist) X(keys) X(scan) X(rename) X(renamenx) X(randomkey) X(dbsize)       \
+      X(flushall) X(touch) X(object) X(expiretime) X(pexpiretime)
 #define KV_SERVER(X) X(ping) X(echo) X(select) X(info) X(config) X(command) X(client) X(memory) X(debug) X(quit) X(shutdown) X(hello) X(reset) X(time)
 
 #define KV_DECLARE(NAME) void kv_do_##NAME(kv_call *call);
@@ -56,7 +63,7 @@ static inline void kv_reply_empty(kv_call *call) { kv_reply_array(call, 0); }
 // Adds to or replaces in a table: an item of this key. False: memory is out (`item` NULL too).
 bool kv_table_set(kv_self *self, kv_table *table, kv_text key, kv_item *item);
 
-bool kv_score_bound(kv_call *call, int at, double *out, bool *open); // "(1.5": without that itself
+bool kv_score_bound(kv_call *call, int at, double *out, bool *open);        // "(1.5": without that itself
 size_t kv_info_text(kv_thread *t, char *out, size_t room, kv_text section); // returns what would have fitted
 
 #endif

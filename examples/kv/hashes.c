@@ -146,7 +146,7 @@ static void text_length(kv_call *call, kv_key *key, void *table) {
 }
 void kv_do_hstrlen(kv_call *call) { kv_with(call, KV_HASH, text_length, kv_reply_zero); }
 
-static void delete(kv_call *call, kv_key *key, void *table) {
+static void delete (kv_call *call, kv_key *key, void *table) {
   int64_t gone = 0;
   for (int i = 2; i < call->count; i++) {
     kv_place place;

@@ -3,8 +3,8 @@
 
 #include "item.h"
 
-static inline void box_drop(kv_self *self, void *object) { kv_drop(self, ((kv_box *)object)->object); }
-static inline void member_drop(kv_self *self, void *object) {}
+KV_DROPS box_drop(kv_self *self, void *object) { kv_drop(self, ((kv_box *)object)->object); }
+KV_DROPS member_drop(kv_self *self, void *object) {}
 KV_TYPE_TAIL(kv_box, box_drop, object)
 KV_TYPE_TAIL(kv_member, member_drop, left, right)
 

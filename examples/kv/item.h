@@ -26,7 +26,7 @@ typedef struct kv_item {
   uint8_t kind : 4, timed : 1; // constant
   uint8_t clock_high;          // when it was last used, in tenths of a second, for LRU: 24 bits, so 19 days
   uint16_t clock_low;
-  uint32_t key_length;         // constant
+  uint32_t key_length; // constant
 } kv_item;
 
 typedef struct kv_string {
@@ -63,7 +63,7 @@ static inline void kv_item_set_clock(kv_item *item, uint32_t clock) {
 }
 
 static inline size_t kv_key_offset(const kv_item *item) {
-  static const uint8_t fixed[8] = {offsetof(kv_string, bytes), offsetof(kv_box, bytes), offsetof(kv_box, bytes),  offsetof(kv_box, bytes),
+  static const uint8_t fixed[8] = {offsetof(kv_string, bytes), offsetof(kv_box, bytes), offsetof(kv_box, bytes),    offsetof(kv_box, bytes),
                                    offsetof(kv_box, bytes),    offsetof(kv_box, bytes), offsetof(kv_member, bytes), 0};
   return fixed[item->kind] + (item->timed ? 8u : 0u);
 }
@@ -93,8 +93,8 @@ static inline int64_t kv_item_expires(const kv_item *item) {
 }
 static inline void kv_item_set_expires(kv_item *item, int64_t when) { memcpy((char *)item + kv_key_offset(item) - 8, &when, 8); }
 
-// New items; NULL if memory is out. `expires` 0: not timed. A string has room for `length` bytes of text at least; more than KV_INLINE become a blob. The text is
-// copied if `text` is given.
+// New items; NULL if memory is out. `expires` 0: not timed. A string has room for `length` bytes of text at least; more than KV_INLINE become a blob. The text
+// is copied if `text` is given.
 kv_item *kv_item_string(kv_self *self, kv_text key, const char *text, size_t length, int64_t expires);
 kv_item *kv_item_box(kv_self *self, kv_kind kind, kv_text key, void *object, int64_t expires); // takes over `object`, also if it fails
 kv_member *kv_item_member(kv_self *self, kv_text key, double score);

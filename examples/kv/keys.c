@@ -23,7 +23,7 @@ static int64_t keys_each(kv_call *call, int64_t (*each)(kv_call *call, kv_key *k
   return sum;
 }
 static int64_t one(kv_call *call, kv_key *key) { return 1; }
-static int64_t delete(kv_call *call, kv_key *key) {
+static int64_t delete (kv_call *call, kv_key *key) {
   kv_key_delete(call, key);
   return 1;
 }
@@ -247,7 +247,8 @@ bool kv_scan_words_read(kv_call *call, int cursor_at, kv_scanning *scan) {
   return true;
 }
 
-// The keys (and values) are written to the reply as they are found, but an array says its length first. So they are noted first: items, held until they are written.
+// The keys (and values) are written to the reply as they are found, but an array says its length first. So they are noted first: items, held until they are
+// written.
 void kv_scan_note(void *arg, kv_item *item) {
   kv_scanning *scan = arg;
   kv_thread *t = scan->call->t;

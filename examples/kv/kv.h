@@ -20,7 +20,7 @@ typedef struct kv_options {
   _Atomic int policy;
 } kv_options;
 extern kv_options kv_options_now;
-void kv_options_read(int argc, char **argv); // leaves with status 2 if something is wrong, 0 after --help and --version
+void kv_options_read(int argc, char **argv);         // leaves with status 2 if something is wrong, 0 after --help and --version
 bool kv_size_parse(const char *text, uint64_t *out); // 100, 64k, 2mb, 1g
 extern const char *const kv_policy_names[4];
 bool kv_policy_parse(const char *name, int *out);
@@ -31,6 +31,7 @@ typedef struct kv_chunk { // of output that waits: bytes [from, to) of an object
   struct kv_chunk *next;  // owned
   char *object;           // owned: bytes, or a kv_blob
   uint64_t from, to;
+  bool buffer; // the object has KV_BUFFER bytes and is nobody else's: it is used again
 } kv_chunk;
 
 typedef struct kv_span { // an argument, in the input
@@ -38,25 +39,25 @@ typedef struct kv_span { // an argument, in the input
 } kv_span;
 
 typedef struct kv_client {
-  char *input;           // owned: what has come and is not a whole request; NULL: nothing
-  kv_span *spans;        // owned: of a request that is not whole; NULL: none
-  kv_chunk *first;       // owned: output that waits
-  kv_chunk *last;        // borrowed
-  char *name;            // owned: set by CLIENT SETNAME, with a NUL. Under the lock of clients.c
+  char *input;                               // owned: what has come and is not a whole request; NULL: nothing
+  kv_span *spans;                            // owned: of a request that is not whole; NULL: none
+  kv_chunk *first;                           // owned: output that waits
+  kv_chunk *last;                            // borrowed
+  char *name;                                // owned: set by CLIENT SETNAME, with a NUL. Under the lock of clients.c
   uint32_t input_from, input_to, input_room; // of `input`
   uint32_t spans_room;
   // The request that is being read, its positions relative to its beginning.
-  uint32_t parsed;       // bytes looked at
-  int32_t wanted, have;  // arguments; wanted 0: a new request
-  int64_t bulk;          // bytes of the next argument; -1: its length is not known
-  uint64_t waiting;      // bytes of output that wait
+  uint32_t parsed;      // bytes looked at
+  int32_t wanted, have; // arguments; wanted 0: a new request
+  int64_t bulk;         // bytes of the next argument; -1: its length is not known
+  uint64_t waiting;     // bytes of output that wait
   int fd, slot;
-  uint32_t events;       // what epoll watches
-  bool closing;          // once the output is sent
-  bool dead;             // now
-  bool stuffed;          // input waits until output has gone
-  bool ended;            // it sends no more
-  bool lingering;        // all is sent: what still comes is read and forgotten
+  uint32_t events; // what epoll watches
+  bool closing;    // once the output is sent
+  bool dead;       // now
+  bool stuffed;    // input waits until output has gone
+  bool ended;      // it sends no more
+  bool lingering;  // all is sent: what still comes is read and forgotten
   uint64_t id;
   int64_t since_ms, active_ms;
   const char *last_command; // a name in the table of commands; atomic
@@ -67,23 +68,24 @@ typedef struct kv_client {
 
 struct kv_thread {
   kv_self *self;
-  char *in, *out;    // roots: KV_BUFFER bytes each
-  kv_span *spans;    // root
-  uint32_t out_used, spans_room;
+  char *in, *out;  // roots: KV_BUFFER bytes each
+  kv_span *spans;  // root
+  kv_chunk *spare; // root: chunks with buffers that have been sent
+  uint32_t out_used, spans_room, spares;
   int index, epoll, wake;
-  int64_t now_ms;    // of this round
-  uint32_t clock;    // for LRU
+  int64_t now_ms;             // of this round
+  uint32_t clock;             // for LRU
   _Atomic int64_t used_shown; // what others read of `used`
-  int64_t used;      // bytes of data that this thread has added less those it has dropped
+  int64_t used;               // bytes of data that this thread has added less those it has dropped
   uint64_t random;
   unsigned expiry_shard;
   uint64_t expiry_cursor;
   int64_t cron_ms, expiry_ms;
-  bool waiting;      // a client has output that waits (when the loop ends)
+  bool waiting;       // a client has output that waits (when the loop ends)
   _Atomic int handed; // connections that it has, or is to have
   pthread_t thread;
   pthread_mutex_t inbox_lock;
-  int inbox[1024];   // under its lock: connections that are handed over
+  int inbox[1024]; // under its lock: connections that are handed over
   unsigned inbox_count;
   _Atomic uint64_t clients, commands, expired, evicted, hits, misses, received, sent, bytes_in, bytes_out;
 } __attribute__((aligned(128)));
@@ -205,9 +207,9 @@ kv_client *kv_client_at(int slot, uint64_t id);
 void kv_client_close(kv_thread *t, kv_client *c);
 void kv_client_read(kv_thread *t, kv_client *c);
 void kv_client_write(kv_thread *t, kv_client *c);
-void kv_client_settle(kv_thread *t, kv_client *c); // closes it or watches for what it waits for
+void kv_client_settle(kv_thread *t, kv_client *c);                             // closes it or watches for what it waits for
 void kv_clients_each(kv_thread *t, void (*visit)(kv_thread *t, kv_client *c)); // the thread's own
-void kv_client_age(kv_thread *t, kv_client *c); // closes it if it was idle for too long
+void kv_client_age(kv_thread *t, kv_client *c);                                // closes it if it was idle for too long
 void kv_client_line(kv_call *call, kv_client *c, char *out, size_t bytes);
 void kv_client_list(kv_call *call);
 bool kv_client_kill(kv_call *call, kv_text address, uint64_t id);
@@ -223,10 +225,10 @@ extern int64_t kv_started_ms;
 
 // ---- Texts and numbers (text.c).
 
-bool kv_integer(kv_text text, int64_t *out);          // as Redis takes it: no blanks, no plus, no zeros in front
-bool kv_double(kv_text text, double *out);            // inf, too; not nan
+bool kv_integer(kv_text text, int64_t *out);             // as Redis takes it: no blanks, no plus, no zeros in front
+bool kv_double(kv_text text, double *out);               // inf, too; not nan
 bool kv_arg_integer(kv_call *call, int i, int64_t *out); // or the reply says that it is none
-bool kv_text_is(kv_text text, const char *word);      // whatever the case
+bool kv_text_is(kv_text text, const char *word);         // whatever the case
 int kv_text_compare(kv_text a, kv_text b);
 bool kv_glob(kv_text pattern, kv_text text);
 size_t kv_double_write(double value, char out[64]);

@@ -3,12 +3,12 @@
 
 #include "collection.h"
 
-static inline void node_drop(kv_self *self, void *object) {
+KV_DROPS node_drop(kv_self *self, void *object) {
   kv_drop(self, ((kv_node *)object)->bytes);
   kv_drop(self, ((kv_node *)object)->next);
 }
-static inline void list_drop(kv_self *self, void *object) { kv_drop(self, ((kv_list *)object)->first); }
-static inline void sorted_drop(kv_self *self, void *object) { kv_drop(self, ((kv_sorted *)object)->members); }
+KV_DROPS list_drop(kv_self *self, void *object) { kv_drop(self, ((kv_list *)object)->first); }
+KV_DROPS sorted_drop(kv_self *self, void *object) { kv_drop(self, ((kv_sorted *)object)->members); }
 KV_TYPE(kv_node, node_drop, next, prev, bytes);
 KV_TYPE(kv_list, list_drop, first, last);
 KV_TYPE(kv_sorted, sorted_drop, members, root);

@@ -265,7 +265,7 @@ static void farewell(kv_thread *t) {
 
 static bool thread_open(kv_thread *t) {
   t->self = t->self != NULL ? t->self : kv_attach();
-  if (t->self == NULL || !kv_add_thread_roots(t->self, &t->in, 3)) {
+  if (t->self == NULL || !kv_add_thread_roots(t->self, &t->in, 4)) {
     return false;
   }
   t->in = kv_new_bytes(t->self, KV_BUFFER);
@@ -294,6 +294,8 @@ void *kv_loop_run(void *thread) {
   kv_drop(t->self, t->in);
   kv_drop(t->self, t->out);
   kv_drop(t->self, t->spans);
+  kv_drop(t->self, t->spare);
+  t->spare = NULL;
   t->in = t->out = NULL;
   t->spans = NULL;
   close(t->epoll);

@@ -83,8 +83,8 @@ int main(int argc, char **argv) {
       fail("a thread cannot start");
     }
   }
-  fprintf(stderr, "kv: %s, %u threads, port %u%s%s\n", kv_memory_name, kv_options_now.threads, kv_options_now.port,
-          kv_options_now.unixsocket ? ", " : "", kv_options_now.unixsocket ? kv_options_now.unixsocket : "");
+  fprintf(stderr, "kv: %s, %u threads, port %u%s%s\n", kv_memory_name, kv_options_now.threads, kv_options_now.port, kv_options_now.unixsocket ? ", " : "",
+          kv_options_now.unixsocket ? kv_options_now.unixsocket : "");
   kv_loop_run(first);
   for (unsigned i = 1; i < kv_options_now.threads; i++) {
     kv_thread_join(first->self, kv_threads[i].thread);

@@ -13,7 +13,8 @@
 //   that drops the owned ones.
 // In the first two builds kv_keep and kv_drop are nothing, and the functions that drop are never called.
 //
-// Every kv_new* returns NULL if memory is out. All: any thread between kv_attach and kv_detach.
+// A function that drops what an object owns: KV_DROPS node_drop(kv_self *self, void *object) { ... }. Every kv_new* returns NULL if memory is out. All: any
+// thread between kv_attach and kv_detach.
 
 #ifndef KV_MEMORY_H
 #define KV_MEMORY_H
@@ -25,6 +26,8 @@
 #include <sys/epoll.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+
+#define KV_DROPS static inline __attribute__((unused)) void
 
 // kv_self, the thread's own part; and:
 //   KV_TYPE(T, drop, fields...)       an object with these pointers

@@ -15,7 +15,7 @@ bool kv_memory_open(const char *options, char *error, size_t bytes) {
     return false;
   }
   GC_INIT();
-  GC_start_mark_threads(); // by itself it does so with the second thread only
+  GC_start_mark_threads();               // by itself it does so with the second thread only
   GC_set_warn_proc(GC_ignore_warn_proc); // it warns of large blocks
   GC_allow_register_threads();
   return true;

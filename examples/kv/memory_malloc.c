@@ -19,9 +19,7 @@ struct kv_self {
 };
 enum { DEEP = 8 };
 
-static const kv_type *type_of(void *object) {
-  return (const kv_type *)((const char *)&kv_type_none + kv_head_of(object)->type);
-}
+static const kv_type *type_of(void *object) { return (const kv_type *)((const char *)&kv_type_none + kv_head_of(object)->type); }
 
 static void take_apart(kv_self *self, void *object) {
   self->depth++;
@@ -90,6 +88,6 @@ void kv_memory_collect(kv_self *self) { malloc_trim(0); }
 
 size_t kv_memory_report(char *out, size_t room) {
   struct mallinfo2 info = mallinfo2();
-  return (size_t)snprintf(out, room, "collector_name:none\r\ncollector_heap_bytes:%zu\r\ncollector_allocated_bytes:%zu\r\n",
-                          info.arena + info.hblkhd, info.uordblks + info.hblkhd);
+  return (size_t)snprintf(out, room, "collector_name:none\r\ncollector_heap_bytes:%zu\r\ncollector_allocated_bytes:%zu\r\n", info.arena + info.hblkhd,
+                          info.uordblks + info.hblkhd);
 }

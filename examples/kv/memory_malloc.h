@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // memory_malloc.h: memory.h on malloc, with a count of references in 8 bytes before each object.
 //
-// Nearly all objects have one owner all their life, and nearly all counts are 1 when they are dropped: then nothing atomic is written. Only what one thread sends
-// while others may drop it is counted atomically, by those.
+// Nearly all objects have one owner all their life, and nearly all counts are 1 when they are dropped: then nothing atomic is written. Only what one thread
+// sends while others may drop it is counted atomically, by those.
 
 #ifndef KV_MEMORY_MALLOC_H
 #define KV_MEMORY_MALLOC_H
@@ -32,12 +32,8 @@ static inline void *kv_made(kv_head *head, const kv_type *type) {
   *head = (kv_head){1, (int32_t)((const char *)type - (const char *)&kv_type_none)};
   return head + 1;
 }
-static inline void *kv_alloc(const kv_type *type, size_t bytes) {
-  return bytes > SIZE_MAX / 2 ? NULL : kv_made(calloc(1, sizeof(kv_head) + bytes), type);
-}
-static inline void *kv_alloc_bytes(size_t bytes) {
-  return bytes > SIZE_MAX / 2 ? NULL : kv_made(malloc(sizeof(kv_head) + bytes), &kv_type_none);
-}
+static inline void *kv_alloc(const kv_type *type, size_t bytes) { return bytes > SIZE_MAX / 2 ? NULL : kv_made(calloc(1, sizeof(kv_head) + bytes), type); }
+static inline void *kv_alloc_bytes(size_t bytes) { return bytes > SIZE_MAX / 2 ? NULL : kv_made(malloc(sizeof(kv_head) + bytes), &kv_type_none); }
 // As Debian's malloc rounds.
 static inline size_t kv_room(size_t bytes) { return bytes <= 8 ? 8 : (bytes + 15) / 16 * 16; }
 
@@ -55,8 +51,8 @@ static inline void kv_drop(kv_self *self, void *object) {
 
 #define KV_TYPE(T, DROP, ...) static const kv_type kv_type_##T __attribute__((unused)) = {DROP, false}
 #define KV_TYPE_TAIL(T, DROP, ...) static const kv_type kv_type_##T __attribute__((unused)) = {DROP, false};
-#define KV_TYPE_SLOTS(NAME, SIZE, FIRST, COUNT, DROP)                                                                  \
-  enum { kv_size_##NAME = (SIZE) };                                                                                    \
+#define KV_TYPE_SLOTS(NAME, SIZE, FIRST, COUNT, DROP)                                                                                                          \
+  enum { kv_size_##NAME = (SIZE) };                                                                                                                            \
   static const kv_type kv_type_##NAME = {DROP, true};
 
 #define kv_new(SELF, T) ((void)(SELF), (T *)kv_alloc(&kv_type_##T, sizeof(T)))

@@ -8,9 +8,7 @@
 #include <time.h>
 #include "memory.h"
 
-int kv_epoll_wait(kv_self *self, int epoll, struct epoll_event *events, int most, int timeout_ms) {
-  return epoll_wait(epoll, events, most, timeout_ms);
-}
+int kv_epoll_wait(kv_self *self, int epoll, struct epoll_event *events, int most, int timeout_ms) { return epoll_wait(epoll, events, most, timeout_ms); }
 void kv_lock_wait(kv_self *self, pthread_mutex_t *lock) { pthread_mutex_lock(lock); }
 void kv_sleep(kv_self *self, uint64_t ns) {
   struct timespec left = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};

@@ -45,8 +45,8 @@ bool kv_memory_open(const char *options, char *error, size_t bytes) {
     setenv("VEIL_OPTIONS", all, 1);
   }
   free(all);
-  // What a server stores stays for a while, and every store dirties a page of a table: minor cycles would look at thousands of those in their pause, and free little. So
-  // there are none unless somebody wants them (generations=auto).
+  // What a server stores stays for a while, and every store dirties a page of a table: minor cycles would look at thousands of those in their pause, and free
+  // little. So there are none unless somebody wants them (generations=auto).
   veil_options chosen = {.oom = VEIL_OOM_NULL, .generations = VEIL_GENERATIONS_OFF};
   heap = veil_open(&chosen);
   if (heap == NULL) {
@@ -68,9 +68,7 @@ int kv_epoll_wait(kv_self *self, int epoll, struct epoll_event *events, int most
   return veil_epoll_wait(self, epoll, events, most, timeout_ms);
 }
 void kv_lock_wait(kv_self *self, pthread_mutex_t *lock) { veil_mutex_lock(self, lock); }
-void kv_sleep(kv_self *self, uint64_t ns) {
-  veil_nanosleep(self, &(struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)}, NULL);
-}
+void kv_sleep(kv_self *self, uint64_t ns) { veil_nanosleep(self, &(struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)}, NULL); }
 
 // Pages of objects without pointers are never veiled, so a call that does not block needs no brackets; unless a service has a claim on the page. Then
 // nothing was done, and veil makes it touchable.
@@ -100,19 +98,18 @@ void kv_memory_collect(kv_self *self) { veil_collect(self); }
 size_t kv_memory_report(char *out, size_t room) {
   veil_stats s;
   veil_get_stats(heap, &s);
-  return (size_t)snprintf(
-      out, room,
-      "collector_name:veil\r\ncollector_back_end:%s\r\ncollector_cycles:%llu\r\ncollector_minor_cycles:%llu\r\n"
-      "collector_flip_max_us:%llu\r\ncollector_flip_p99_us:%llu\r\ncollector_minor_max_us:%llu\r\ncollector_minor_p99_us:%llu\r\n"
-      "collector_stop_max_us:%llu\r\ncollector_heap_bytes:%llu\r\ncollector_heap_max_bytes:%llu\r\ncollector_live_bytes:%llu\r\n"
-      "collector_limit_bytes:%llu\r\ncollector_allocated_bytes:%llu\r\ncollector_copied_bytes:%llu\r\ncollector_traps:%llu\r\n"
-      "collector_trap_p99_us:%llu\r\ncollector_trap_max_us:%llu\r\ncollector_pinned_objects:%llu\r\ncollector_stall_us:%llu\r\n"
-      "collector_nursery_bytes:%llu\r\ncollector_cycle_total_us:%llu\r\n",
-      veil_back_end(heap), (unsigned long long)s.major_cycles, (unsigned long long)s.minor_cycles,
-      (unsigned long long)s.flip_max_ns / 1000, (unsigned long long)s.flip_p99_ns / 1000, (unsigned long long)s.minor_max_ns / 1000,
-      (unsigned long long)s.minor_p99_ns / 1000, (unsigned long long)s.stop_max_ns / 1000, (unsigned long long)s.held_bytes,
-      (unsigned long long)s.held_max_bytes, (unsigned long long)s.live_bytes, (unsigned long long)s.limit_bytes,
-      (unsigned long long)s.allocated_bytes, (unsigned long long)s.copied_bytes, (unsigned long long)s.traps,
-      (unsigned long long)s.trap_p99_ns / 1000, (unsigned long long)s.trap_max_ns / 1000, (unsigned long long)s.pinned_objects,
-      (unsigned long long)s.stall_ns / 1000, (unsigned long long)s.nursery_bytes, (unsigned long long)s.cycle_total_ns / 1000);
+  return (size_t)snprintf(out, room,
+                          "collector_name:veil\r\ncollector_back_end:%s\r\ncollector_cycles:%llu\r\ncollector_minor_cycles:%llu\r\n"
+                          "collector_flip_max_us:%llu\r\ncollector_flip_p99_us:%llu\r\ncollector_minor_max_us:%llu\r\ncollector_minor_p99_us:%llu\r\n"
+                          "collector_stop_max_us:%llu\r\ncollector_heap_bytes:%llu\r\ncollector_heap_max_bytes:%llu\r\ncollector_live_bytes:%llu\r\n"
+                          "collector_limit_bytes:%llu\r\ncollector_allocated_bytes:%llu\r\ncollector_copied_bytes:%llu\r\ncollector_traps:%llu\r\n"
+                          "collector_trap_p99_us:%llu\r\ncollector_trap_max_us:%llu\r\ncollector_pinned_objects:%llu\r\ncollector_stall_us:%llu\r\n"
+                          "collector_nursery_bytes:%llu\r\ncollector_cycle_total_us:%llu\r\n",
+                          veil_back_end(heap), (unsigned long long)s.major_cycles, (unsigned long long)s.minor_cycles, (unsigned long long)s.flip_max_ns / 1000,
+                          (unsigned long long)s.flip_p99_ns / 1000, (unsigned long long)s.minor_max_ns / 1000, (unsigned long long)s.minor_p99_ns / 1000,
+                          (unsigned long long)s.stop_max_ns / 1000, (unsigned long long)s.held_bytes, (unsigned long long)s.held_max_bytes,
+                          (unsigned long long)s.live_bytes, (unsigned long long)s.limit_bytes, (unsigned long long)s.allocated_bytes,
+                          (unsigned long long)s.copied_bytes, (unsigned long long)s.traps, (unsigned long long)s.trap_p99_ns / 1000,
+                          (unsigned long long)s.trap_max_ns / 1000, (unsigned long long)s.pinned_objects, (unsigned long long)s.stall_ns / 1000,
+                          (unsigned long long)s.nursery_bytes, (unsigned long long)s.cycle_total_ns / 1000);
 }

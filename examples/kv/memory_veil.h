@@ -36,13 +36,13 @@ static inline void *kv_new_bytes(kv_self *self, size_t bytes) {
 static inline size_t kv_room(size_t bytes) { return bytes <= 504 ? (bytes + 7) / 16 * 16 + 8 : (bytes + 15) / 16 * 16; }
 
 #define KV_TYPE(T, DROP, ...) VEIL_TYPE(T, __VA_ARGS__)
-#define KV_TYPE_TAIL(T, DROP, ...)                                                                                     \
-  VEIL_TYPE(T, __VA_ARGS__);                                                                                           \
-  static kv_family kv_family_##T = {#T, veil_pointers_##T, VEIL_COUNT_(__VA_ARGS__), {{0}}};                           \
+#define KV_TYPE_TAIL(T, DROP, ...)                                                                                                                             \
+  VEIL_TYPE(T, __VA_ARGS__);                                                                                                                                   \
+  static kv_family kv_family_##T = {#T, veil_pointers_##T, VEIL_COUNT_(__VA_ARGS__), {{0}}};                                                                   \
   __attribute__((constructor)) static void kv_fill_##T(void) { kv_family_fill(&kv_family_##T); }
-#define KV_TYPE_SLOTS(NAME, SIZE, FIRST, COUNT, DROP)                                                                  \
-  static size_t kv_offsets_##NAME[COUNT];                                                                              \
-  static veil_type kv_type_##NAME = {#NAME, SIZE, kv_offsets_##NAME, COUNT, NULL, NULL, 0, 0, 0};                      \
+#define KV_TYPE_SLOTS(NAME, SIZE, FIRST, COUNT, DROP)                                                                                                          \
+  static size_t kv_offsets_##NAME[COUNT];                                                                                                                      \
+  static veil_type kv_type_##NAME = {#NAME, SIZE, kv_offsets_##NAME, COUNT, NULL, NULL, 0, 0, 0};                                                              \
   __attribute__((constructor)) static void kv_fill_##NAME(void) { kv_slots_fill(&kv_type_##NAME, kv_offsets_##NAME, FIRST); }
 
 #define kv_new(SELF, T) veil_new(SELF, T)

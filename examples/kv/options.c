@@ -8,27 +8,22 @@
 #include <unistd.h>
 #include "kv.h"
 
-kv_options kv_options_now = {.bind = "127.0.0.1",
-                             .port = 6379,
-                             .maxclients = 10000,
-                             .bulk_limit = (uint64_t)512 << 20,
-                             .output_limit = (uint64_t)256 << 20};
+kv_options kv_options_now = {.bind = "127.0.0.1", .port = 6379, .maxclients = 10000, .bulk_limit = (uint64_t)512 << 20, .output_limit = (uint64_t)256 << 20};
 const char *const kv_policy_names[4] = {"noeviction", "allkeys-lru", "allkeys-random", "volatile-ttl"};
 
-static const char help[] =
-    "kv-%s: a concurrent in-memory server that speaks the Redis protocol\n\n"
-    "  --port N                  TCP port, 0: none (6379)\n"
-    "  --bind ADDRESS            where to listen (127.0.0.1)\n"
-    "  --unixsocket PATH         also listen there\n"
-    "  --threads N               event loops, 1 to 64 (one per processor)\n"
-    "  --maxmemory BYTES         bytes of data; k, m, g are 1024 and so on; 0: no limit (0)\n"
-    "  --maxmemory-policy NAME   noeviction, allkeys-lru, allkeys-random, volatile-ttl (noeviction)\n"
-    "  --maxclients N            connections, 1 to 65536 (10000)\n"
-    "  --timeout SECONDS         idle connections are closed after; 0: never (0)\n"
-    "  --proto-max-bulk-len BYTES  longest argument, to 512m (512m)\n"
-    "  --output-limit BYTES      replies that may wait for a client before it is disconnected (256m)\n"
-    "  --heap-options STRING     the collector's own, name=value,... (veil only; see veil/options.h)\n"
-    "  --help, --version\n";
+static const char help[] = "kv-%s: a concurrent in-memory server that speaks the Redis protocol\n\n"
+                           "  --port N                  TCP port, 0: none (6379)\n"
+                           "  --bind ADDRESS            where to listen (127.0.0.1)\n"
+                           "  --unixsocket PATH         also listen there\n"
+                           "  --threads N               event loops, 1 to 64 (one per processor)\n"
+                           "  --maxmemory BYTES         bytes of data; k, m, g are 1024 and so on; 0: no limit (0)\n"
+                           "  --maxmemory-policy NAME   noeviction, allkeys-lru, allkeys-random, volatile-ttl (noeviction)\n"
+                           "  --maxclients N            connections, 1 to 65536 (10000)\n"
+                           "  --timeout SECONDS         idle connections are closed after; 0: never (0)\n"
+                           "  --proto-max-bulk-len BYTES  longest argument, to 512m (512m)\n"
+                           "  --output-limit BYTES      replies that may wait for a client before it is disconnected (256m)\n"
+                           "  --heap-options STRING     the collector's own, name=value,... (veil only; see veil/options.h)\n"
+                           "  --help, --version\n";
 
 static void wrong(const char *what, const char *name, const char *value) {
   fprintf(stderr, "kv: %s%s%s%s\n", name, value ? " " : "", value ? value : "", what);
@@ -122,7 +117,7 @@ static void option_set(const char *name, const char *value) {
 void kv_options_read(int argc, char **argv) {
   static const char *const names[] = {"--port",       "--bind",    "--unixsocket",         "--threads",      "--maxmemory",   "--maxmemory-policy",
                                       "--maxclients", "--timeout", "--proto-max-bulk-len", "--output-limit", "--heap-options"};
-  for (int i = 1; i < argc; i++) {
+  for (int i = 1; i < argc; i += 2) {
     if (strcmp(argv[i], "--help") == 0) {
       printf(help, kv_memory_name);
       exit(0);
@@ -142,7 +137,6 @@ void kv_options_read(int argc, char **argv) {
       wrong(": a value is missing", argv[i], NULL);
     }
     option_set(argv[i], argv[i + 1]);
-    i++;
   }
   if (kv_options_now.threads == 0) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);

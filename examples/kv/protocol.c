@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // protocol.c: from bytes to requests: RESP2's arrays of bulk strings, and lines.
 //
-// A request may come in pieces of any size. What was found of it is kept in the client, in positions relative to its beginning, so nothing is looked at twice and the
-// bytes may move. Nothing is allocated for what a client says it will send, only for what it sent. Runs in the client's thread.
+// A request may come in pieces of any size. What was found of it is kept in the client, in positions relative to its beginning, so nothing is looked at twice
+// and the bytes may move. Nothing is allocated for what a client says it will send, only for what it sent. Runs in the client's thread.
 
 #include <ctype.h>
 #include "kv.h"
@@ -216,6 +216,9 @@ uint32_t kv_requests_run(kv_thread *t, kv_client *c, const char *base, uint32_t 
       call.spans = spans_of(t, c);
       call.count = c->have;
       kv_call_run(&call);
+      if (t->out_used > KV_BUFFER / 2) { // before it has to be passed on
+        kv_reply_flush(t, c);
+      }
     }
     from += c->parsed;
     request_end(t, c);

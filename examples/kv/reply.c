@@ -8,14 +8,25 @@
 #include <stdio.h>
 #include "kv.h"
 
-static inline void chunk_drop(kv_self *self, void *object) {
+KV_DROPS chunk_drop(kv_self *self, void *object) {
   kv_chunk *chunk = object;
   kv_drop(self, chunk->object);
   kv_drop(self, chunk->next);
 }
 KV_TYPE(kv_chunk, chunk_drop, next, object);
 
-enum { VECTORS = 15 }; // as many as veil makes touchable at a time
+enum { VECTORS = 15, SPARES = 8 }; // as many as veil makes touchable at a time; buffers that are kept
+
+static void chunk_link(kv_client *c, kv_chunk *chunk) {
+  if (c->first == NULL) {
+    c->first = chunk;
+  } else {
+    c->last->next = chunk;
+  }
+  c->last = chunk;
+  c->waiting += chunk->to - chunk->from;
+  c->dead = c->dead || c->waiting > kv_options_now.output_limit;
+}
 
 bool kv_chunk_add(kv_thread *t, kv_client *c, char *object, uint64_t from, uint64_t to) {
   kv_chunk *chunk = kv_new(t->self, kv_chunk);
@@ -27,33 +38,69 @@ bool kv_chunk_add(kv_thread *t, kv_client *c, char *object, uint64_t from, uint6
   chunk->object = object;
   chunk->from = from;
   chunk->to = to;
-  if (c->first == NULL) {
-    c->first = chunk;
-  } else {
-    c->last->next = chunk;
-  }
-  c->last = chunk;
-  c->waiting += to - from;
-  c->dead = c->dead || c->waiting > kv_options_now.output_limit;
+  chunk_link(c, chunk);
   return true;
+}
+
+// A chunk with an empty buffer: one that was sent before, or a new one; or NULL.
+static kv_chunk *buffer_get(kv_thread *t) {
+  kv_chunk *chunk = t->spare;
+  if (chunk != NULL) {
+    t->spare = chunk->next;
+    t->spares--;
+    chunk->next = NULL;
+    return chunk;
+  }
+  chunk = kv_new(t->self, kv_chunk);
+  if (chunk != NULL && (chunk->object = kv_new_bytes(t->self, KV_BUFFER)) == NULL) {
+    kv_drop(t->self, chunk);
+    return NULL;
+  }
+  return chunk;
+}
+
+static void chunk_sent(kv_thread *t, kv_chunk *chunk) {
+  if (chunk->buffer && t->spares < SPARES) {
+    chunk->next = t->spare;
+    t->spare = chunk;
+    t->spares++;
+  } else {
+    chunk->next = NULL;
+    kv_drop(t->self, chunk);
+  }
+}
+
+// The buffer itself becomes a chunk, and another buffer takes its place.
+static void buffer_pass(kv_thread *t, kv_client *c) {
+  kv_chunk *chunk = c->dead ? NULL : buffer_get(t);
+  if (chunk == NULL) {
+    c->dead = true;
+  } else {
+    char *empty = chunk->object;
+    chunk->object = t->out;
+    t->out = empty;
+    chunk->from = 0;
+    chunk->to = t->out_used;
+    chunk->buffer = true;
+    chunk_link(c, chunk);
+  }
+  t->out_used = 0;
 }
 
 // What is in the thread's buffer becomes a chunk: the buffer itself if it is well filled, else a copy.
 static void out_pass(kv_thread *t, kv_client *c) {
-  bool whole = t->out_used > KV_BUFFER / 4;
-  char *made = kv_new_bytes(t->self, whole ? KV_BUFFER : t->out_used);
-  if (made == NULL || c->dead) {
+  if (t->out_used > KV_BUFFER / 4) {
+    buffer_pass(t, c);
+    return;
+  }
+  char *made = c->dead ? NULL : kv_new_bytes(t->self, t->out_used);
+  if (made == NULL) {
     c->dead = true;
-  } else if (whole) {
-    kv_chunk_add(t, c, t->out, 0, t->out_used);
-    char *old = t->out;
-    t->out = made;
-    made = old;
   } else {
     memcpy(made, t->out, t->out_used);
     kv_chunk_add(t, c, made, 0, t->out_used);
+    kv_drop(t->self, made);
   }
-  kv_drop(t->self, made);
   t->out_used = 0;
 }
 
@@ -116,9 +163,7 @@ void kv_reply_error(kv_call *call, const char *format, ...) {
   kv_reply_raw(call, text, (size_t)length);
   kv_reply_raw(call, "\r\n", 2);
 }
-void kv_reply_wrong_type(kv_call *call) {
-  kv_reply_raw(call, "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", 68);
-}
+void kv_reply_wrong_type(kv_call *call) { kv_reply_raw(call, "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", 68); }
 void kv_reply_syntax(kv_call *call) { kv_reply_error(call, "ERR syntax error"); }
 void kv_reply_no_memory(kv_call *call) { kv_reply_error(call, "OOM command not allowed when used memory > 'maxmemory'."); }
 
@@ -157,8 +202,7 @@ static bool chunks_send(kv_thread *t, kv_client *c) {
     kv_chunk *gone = c->first;
     sent -= (ssize_t)(gone->to - gone->from);
     c->first = gone->next;
-    gone->next = NULL;
-    kv_drop(t->self, gone);
+    chunk_sent(t, gone);
   }
   if (c->first != NULL) {
     c->first->from += (uint64_t)sent;

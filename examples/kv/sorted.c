@@ -4,9 +4,7 @@
 #include <math.h>
 #include "handlers.h"
 
-static kv_member *find(kv_sorted *sorted, kv_text text, kv_place *place) {
-  return (kv_member *)kv_table_find(sorted->members, kv_hash(text), text, place);
-}
+static kv_member *find(kv_sorted *sorted, kv_text text, kv_place *place) { return (kv_member *)kv_table_find(sorted->members, kv_hash(text), text, place); }
 
 // A member that is not there. False: memory is out.
 static bool member_add(kv_thread *t, kv_sorted *sorted, kv_text text, double score) {

@@ -39,7 +39,9 @@ uint64_t kv_range(int64_t *from, int64_t *to, uint64_t count) {
 }
 
 // A bound of text: - and + are the ends, ( and [ say whether it belongs to the range.
-static bool text_bound(kv_text text) { return text.length > 0 && (text.at[0] == '(' || text.at[0] == '[' || (text.length == 1 && (*text.at == '-' || *text.at == '+'))); }
+static bool text_bound(kv_text text) {
+  return text.length > 0 && (text.at[0] == '(' || text.at[0] == '[' || (text.length == 1 && (*text.at == '-' || *text.at == '+')));
+}
 
 // How many members come before the bound; `also`: those that are equal to it count.
 static uint64_t text_below(const kv_sorted *sorted, kv_text bound, bool high) {

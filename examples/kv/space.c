@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 // space.c: the keyspace: 256 shards, each a table with a lock of its own.
 //
-// The locks are static, because objects move. A shard's table, all that it holds, and nothing else, is read and written under the shard's lock. Whoever needs several locks takes them in
-// ascending order. Under them memory may be allocated, but nothing waits for a socket.
+// The locks are static, because objects move. A shard's table, all that it holds, and nothing else, is read and written under the shard's lock. Whoever needs
+// several locks takes them in ascending order. Under them memory may be allocated, but nothing waits for a socket.
 
 #include "collection.h"
 #include "kv.h"
 #include "root.h"
 
-static inline void roots_drop(kv_self *self, void *object) {
+KV_DROPS roots_drop(kv_self *self, void *object) {
   kv_roots *roots = object;
   kv_drop(self, roots->tables);
   kv_drop(self, roots->clients);
@@ -16,9 +16,7 @@ static inline void roots_drop(kv_self *self, void *object) {
 KV_TYPE(kv_roots, roots_drop, tables, clients);
 
 kv_roots *kv_root;
-static struct {
-  pthread_mutex_t lock;
-} __attribute__((aligned(64))) shards[KV_SHARDS];
+static struct { pthread_mutex_t lock; } __attribute__((aligned(64))) shards[KV_SHARDS];
 
 bool kv_space_open(kv_thread *t) {
   kv_hash_seed();
@@ -215,9 +213,7 @@ void *kv_key_object(kv_call *call, kv_key *key, kv_kind kind, bool make, bool *f
   return ((kv_box *)key->item)->object;
 }
 
-bool kv_item_is_empty(kv_item *item) {
-  return !kv_item_is_text(item) && kv_collection_count(item->kind, ((kv_box *)item)->object) == 0;
-}
+bool kv_item_is_empty(kv_item *item) { return !kv_item_is_text(item) && kv_collection_count(item->kind, ((kv_box *)item)->object) == 0; }
 
 void kv_key_tidy(kv_call *call, kv_key *key) {
   uint64_t now = kv_item_inner(key->item);

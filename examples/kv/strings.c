@@ -50,7 +50,8 @@ static bool text_set(kv_call *call, kv_key *key, kv_text text, kv_blob *blob, in
     }
   }
   kv_self *self = call->t->self;
-  return kv_key_set(call, key, blob != NULL ? kv_item_box(self, KV_BLOB, key->text, blob, expires) : kv_item_string(self, key->text, text.at, text.length, expires));
+  return kv_key_set(call, key,
+                    blob != NULL ? kv_item_box(self, KV_BLOB, key->text, blob, expires) : kv_item_string(self, key->text, text.at, text.length, expires));
 }
 
 // The same, with the old text for a reply: that is written before the old one goes, and only if nothing can fail any more.

@@ -8,13 +8,13 @@
 
 enum { MERGED_MOST = 56 }; // items of two pages that merge: half of what a page takes
 
-static inline void page_drop(kv_self *self, void *object) {
+KV_DROPS page_drop(kv_self *self, void *object) {
   kv_page *page = object;
   for (unsigned i = 0; i < page->slots; i++) {
-    kv_drop(self, page->slot[i]);
+    kv_drop(self, page_slots(page)[i]);
   }
 }
-#define PAGE_TYPE(N) KV_TYPE_SLOTS(page##N, PAGE_BYTES(N), offsetof(kv_page, slot), N, page_drop)
+#define PAGE_TYPE(N) KV_TYPE_SLOTS(page##N, PAGE_BYTES(N), PAGE_FIRST(N), N, page_drop)
 PAGE_TYPE(8)
 PAGE_TYPE(16)
 PAGE_TYPE(32)
@@ -23,7 +23,7 @@ PAGE_TYPE(96)
 PAGE_TYPE(128)
 
 // The directory owns each of its pages once, however many entries say it.
-static inline void table_drop(kv_self *self, void *object) {
+KV_DROPS table_drop(kv_self *self, void *object) {
   kv_table *table = object;
   if (table->depth > 0 && table->top != NULL) {
     kv_page **directory = table->top, *last = NULL;
@@ -71,7 +71,7 @@ static void page_put(kv_page *page, uint64_t hash, kv_item *item) {
     at = at + 1 == page->slots ? 0 : at + 1;
   }
   tags[at] = page_tag(hash) | (item->timed ? TAG_TIMED : 0);
-  page->slot[at] = item;
+  page_slots(page)[at] = item;
   page->count++;
 }
 
@@ -84,16 +84,16 @@ static void page_remove(kv_page *page, unsigned at) {
     if (tags[next] == 0) {
       break;
     }
-    unsigned home = page_home(page, kv_hash(kv_item_key(page->slot[next])));
+    unsigned home = page_home(page, kv_hash(kv_item_key(page_slots(page)[next])));
     unsigned way = next >= home ? next - home : next + page->slots - home;
     unsigned gap = next >= hole ? next - hole : next + page->slots - hole;
     if (way >= gap) {
-      page->slot[hole] = page->slot[next];
+      page_slots(page)[hole] = page_slots(page)[next];
       tags[hole] = tags[next];
       hole = next;
     }
   }
-  page->slot[hole] = NULL;
+  page_slots(page)[hole] = NULL;
   tags[hole] = 0;
   page->count--;
 }
@@ -101,10 +101,10 @@ static void page_remove(kv_page *page, unsigned at) {
 // Moves all items of `from` to one of two pages, by the bit of the hash; to `zero` if there is one only.
 static void page_spread(kv_page *from, kv_page *zero, kv_page *one) {
   for (unsigned i = 0; i < from->slots; i++) {
-    if (from->slot[i] != NULL) {
-      uint64_t hash = kv_hash(kv_item_key(from->slot[i]));
-      page_put(one != NULL && (table_bits(hash) >> (63 - from->depth) & 1) ? one : zero, hash, from->slot[i]);
-      from->slot[i] = NULL;
+    if (page_slots(from)[i] != NULL) {
+      uint64_t hash = kv_hash(kv_item_key(page_slots(from)[i]));
+      page_put(one != NULL && (table_bits(hash) >> (63 - from->depth) & 1) ? one : zero, hash, page_slots(from)[i]);
+      page_slots(from)[i] = NULL;
     }
   }
 }
@@ -186,7 +186,7 @@ static bool page_resize(kv_self *self, kv_table *table, uint64_t hash, kv_page *
 static unsigned page_ones(kv_page *page) {
   unsigned ones = 0;
   for (unsigned i = 0; i < page->slots; i++) {
-    ones += page->slot[i] != NULL && (table_bits(kv_hash(kv_item_key(page->slot[i]))) >> (63 - page->depth) & 1);
+    ones += page_slots(page)[i] != NULL && (table_bits(kv_hash(kv_item_key(page_slots(page)[i]))) >> (63 - page->depth) & 1);
   }
   return ones;
 }
@@ -239,11 +239,11 @@ kv_item *kv_table_find(kv_table *table, uint64_t hash, kv_text key, kv_place *pl
   const uint8_t *tags = page_tags(page);
   uint8_t tag = page_tag(hash);
   for (unsigned at = page_home(page, hash); tags[at] != 0; at = at + 1 == page->slots ? 0 : at + 1) {
-    if ((tags[at] & ~TAG_TIMED) == tag && kv_item_is(page->slot[at], key)) {
+    if ((tags[at] & ~TAG_TIMED) == tag && kv_item_is(page_slots(page)[at], key)) {
       if (place != NULL) {
         *place = (kv_place){page, at};
       }
-      return page->slot[at];
+      return page_slots(page)[at];
     }
   }
   return NULL;
@@ -253,9 +253,9 @@ kv_item *kv_table_by_hash(kv_table *table, uint64_t hash, kv_place *place) {
   kv_page *page = table_page(table, hash);
   const uint8_t *tags = page_tags(page);
   for (unsigned at = page_home(page, hash); tags[at] != 0; at = at + 1 == page->slots ? 0 : at + 1) {
-    if ((tags[at] & ~TAG_TIMED) == page_tag(hash) && kv_hash(kv_item_key(page->slot[at])) == hash) {
+    if ((tags[at] & ~TAG_TIMED) == page_tag(hash) && kv_hash(kv_item_key(page_slots(page)[at])) == hash) {
       *place = (kv_place){page, at};
-      return page->slot[at];
+      return page_slots(page)[at];
     }
   }
   return NULL;
@@ -282,22 +282,20 @@ void kv_table_put(kv_self *self, kv_table *table, uint64_t hash, kv_item *item) 
 }
 
 kv_item *kv_table_exchange(kv_self *self, kv_table *table, kv_place place, kv_item *item) {
-  kv_item *old = place.page->slot[place.at];
+  kv_item *old = page_slots(place.page)[place.at];
   uint8_t *tags = page_tags(place.page);
   table->timed += (uint32_t)item->timed - (uint32_t)old->timed;
   tags[place.at] = (uint8_t)((tags[place.at] & ~TAG_TIMED) | (item->timed ? TAG_TIMED : 0));
   account(table, (ptrdiff_t)kv_item_bytes(item) - (ptrdiff_t)kv_item_bytes(old));
-  place.page->slot[place.at] = item;
+  page_slots(place.page)[place.at] = item;
   return old;
 }
 
-void kv_table_replace(kv_self *self, kv_table *table, kv_place place, kv_item *item) {
-  kv_drop(self, kv_table_exchange(self, table, place, item));
-}
+void kv_table_replace(kv_self *self, kv_table *table, kv_place place, kv_item *item) { kv_drop(self, kv_table_exchange(self, table, place, item)); }
 
 kv_item *kv_table_take(kv_self *self, kv_table *table, uint64_t hash, kv_place place) {
   kv_page *page = place.page;
-  kv_item *item = page->slot[place.at];
+  kv_item *item = page_slots(page)[place.at];
   page_remove(page, place.at);
   table->count--;
   table->timed -= item->timed;

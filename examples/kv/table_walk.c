@@ -61,7 +61,7 @@ kv_item *kv_walk_next(kv_thread *t, kv_walk *walk) {
   for (;;) {
     if (walk->page != NULL) {
       while (walk->at < walk->page->slots) {
-        kv_item *item = walk->page->slot[walk->at++];
+        kv_item *item = page_slots(walk->page)[walk->at++];
         if (item != NULL) {
           return item;
         }
@@ -77,7 +77,8 @@ kv_item *kv_walk_next(kv_thread *t, kv_walk *walk) {
   }
 }
 
-// ---- Scans. A cursor is the lowest 56 bits' worth of hash that has not been reported: table_bits of it, shifted down; so 0 is the beginning, and after the last the end.
+// ---- Scans. A cursor is the lowest 56 bits' worth of hash that has not been reported: table_bits of it, shifted down; so 0 is the beginning, and after the
+// last the end.
 
 enum { CURSOR_BITS = 64 - KV_SHARD_BITS };
 
@@ -93,11 +94,11 @@ uint64_t kv_table_scan(kv_thread *t, kv_table *table, uint64_t cursor, uint64_t 
     }
     uint64_t last = cursor | (((uint64_t)1 << width) - 1);
     for (unsigned i = 0; i < page->slots; i++) {
-      if (page->slot[i] != NULL) {
-        uint64_t hash = kv_hash(kv_item_key(page->slot[i])) & (((uint64_t)1 << CURSOR_BITS) - 1);
+      if (page_slots(page)[i] != NULL) {
+        uint64_t hash = kv_hash(kv_item_key(page_slots(page)[i])) & (((uint64_t)1 << CURSOR_BITS) - 1);
         if (hash >= cursor && hash <= last) {
           reported++;
-          report(arg, page->slot[i]);
+          report(arg, page_slots(page)[i]);
         }
       }
     }
@@ -111,7 +112,7 @@ uint64_t kv_table_timed(kv_table *table, uint64_t cursor, kv_timed_fn *report, v
   kv_page *page = table_page(table, cursor);
   uint64_t last = cursor | (((uint64_t)1 << (CURSOR_BITS - page->depth)) - 1);
   for (unsigned i = 0; i < page->slots; i++) {
-    if ((page_tags(page)[i] & TAG_TIMED) && report(arg, (kv_place){page, i}, page->slot[i])) {
+    if ((page_tags(page)[i] & TAG_TIMED) && report(arg, (kv_place){page, i}, page_slots(page)[i])) {
       page = table_page(table, cursor); // it has changed, and may be another: from its beginning
       i = UINT32_MAX;
     }
@@ -128,9 +129,9 @@ kv_item *kv_table_random(kv_thread *t, kv_table *table, kv_place *place) {
     uint64_t random = kv_random(t);
     kv_page *page = table_page(table, random);
     unsigned at = (unsigned)(kv_random(t) % page->slots);
-    if (page->slot[at] != NULL) {
+    if (page_slots(page)[at] != NULL) {
       *place = (kv_place){page, at};
-      return page->slot[at];
+      return page_slots(page)[at];
     }
   }
   kv_walk walk = kv_walk_begin(table);
