@@ -16,7 +16,9 @@ import subprocess
 import sys
 import time
 
-WORKLOADS = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "graph_local", "threads", "strings", "alloc32", "primitives", "barriers"]
+import kv
+
+WORKLOADS = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "graph_local", "threads", "strings", "alloc32", "primitives", "barriers", "kv"]
 COLLECTORS = ["veil", "libgc", "malloc", "mimalloc"]
 ON_REQUEST = ["libgc_plain"]
 BACK_ENDS = ["auto", "uffd", "guard", "mprotect", "uffd-kernel", "none"]
@@ -28,7 +30,8 @@ TIMEOUT_S = {False: 1200, True: 120}
 TIMEOUT_SIZED_S = {False: 300, True: 30}
 
 # MiB of live data, as they are and with --quick, where --live is not given.
-LIVE_MIB = {"graph": (1024, 64), "graph_local": (1024, 64), "churn": (500, 32), "old_to_young": (200, 32), "threads": (128, 16), "strings": (256, 32)}
+LIVE_MIB = {"graph": (1024, 64), "graph_local": (1024, 64), "churn": (500, 32), "old_to_young": (200, 32), "threads": (128, 16), "strings": (256, 32),
+            "kv": (1024, 32)}
 
 # `tag` goes into the records besides what the process says itself.
 Run = collections.namedtuple("Run", "workload collector heap command tag")
@@ -169,6 +172,10 @@ def plan_barriers(options):
     return [Run("barriers", "veil", None, command, {})]
 
 
+def plan_kv(options):
+    return kv.plan(options, live_mib(options, "kv"), lambda collector, command, tag: Run("kv", collector, None, command, tag))
+
+
 def out_of_memory(status, said):
     """Whether a process ended because its heap was too small: by the status, or in veil by an abort that says so."""
     return status == OUT_OF_MEMORY or (status == -signal.SIGABRT and any("out of memory" in line for line in said))
@@ -235,9 +242,14 @@ def plan(options):
         if workload == "barriers":
             order += [(run, 1) for run in plan_barriers(options)]
             continue
-        group = plan_primitives(options) if workload == "primitives" else plan_workload(options, workload)
+        planned = {"primitives": plan_primitives, "kv": plan_kv}.get(workload)
+        group = planned(options) if planned else plan_workload(options, workload)
         order += [(run, rep) for rep in range(1, options.repeat + 1) for run in group]
     return order
+
+
+def leaves_detail(run, report):
+    return run.tag.get("part") == "latency" or run.workload not in report.OF_THEIR_OWN
 
 
 def run_all(options, order, report):
@@ -248,19 +260,21 @@ def run_all(options, order, report):
             continue  # Once is enough.
         elapsed = time.monotonic() - began
         print(f"[{done + 1}/{len(order)}, {elapsed:4.0f} s] {label(run)}, repetition {rep} ... ", end="", flush=True)
-        detail = detail_path(options, run) if rep == 1 and run.workload not in report.OF_THEIR_OWN else None
+        detail = detail_path(options, run) if rep == 1 and leaves_detail(run, report) else None
         if detail and os.path.exists(detail):
             os.remove(detail)  # An earlier run's, in case this one leaves none.
-        new, wrong = run_one(run, rep, detail, options.quick)
+        command = kv.bound(run.command, records, rep)
+        new, wrong = run_one(run._replace(command=command), rep, detail, options.quick) if command else ([], "nothing tells its rate")
         if wrong:
             failures.append(f"{label(run)}, repetition {rep}: {wrong}")
             print("FAILED: " + wrong, flush=True)
             continue
         if "outcome" in new[0]:
             unfit.add(label(run))
-        records += new
+        summary = report.record_summary(new[0])
+        records = kv.merged(records, new)
         records_write(options, records)
-        print(report.record_summary(new[0]), flush=True)
+        print(summary, flush=True)
     return records, failures
 
 

@@ -159,12 +159,16 @@ double gaps_in_cycle_share(const gaps *g) {
   return g->ended > g->begun ? (double)g->in_cycle_ticks / (double)(g->ended - g->begun) : 0;
 }
 
-void gaps_write_detail(const gaps *g, const gaps_histogram *all, FILE *file) {
+void gaps_histogram_write_detail(const gaps_histogram *histogram, FILE *file) {
   for (unsigned i = 0; i < GAPS_SLOTS; i++) {
-    if (all->count[i] != 0) {
-      fprintf(file, "gap %.4f %llu\n", gaps_ticks_to_us(slot_middle(i)), (unsigned long long)all->count[i]);
+    if (histogram->count[i] != 0) {
+      fprintf(file, "gap %.4f %llu\n", gaps_ticks_to_us(slot_middle(i)), (unsigned long long)histogram->count[i]);
     }
   }
+}
+
+void gaps_write_detail(const gaps *g, const gaps_histogram *all, FILE *file) {
+  gaps_histogram_write_detail(all, file);
   static const double windows[] = {0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000};
   for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
     double share = gaps_mmu(g, windows[i]);

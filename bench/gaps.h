@@ -100,6 +100,9 @@ void gaps_histogram_merge(gaps_histogram *into, const gaps_histogram *from);
 double gaps_histogram_at_us(const gaps_histogram *histogram, double share);
 double gaps_histogram_max_us(const gaps_histogram *histogram);
 
+// Writes lines "gap <us> <count>".
+void gaps_histogram_write_detail(const gaps_histogram *histogram, FILE *file);
+
 // Steps per millisecond while no cycle was under way: the median over windows of 1 ms. When there are too few such windows,
 // what the best tenth of all windows reached.
 double gaps_undisturbed_rate(const gaps *g);

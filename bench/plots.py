@@ -288,6 +288,22 @@ def barrier_plots(folder, records):
     read_barrier_plot(folder, of_barriers)
 
 
+def latency_percentiles(gaps):
+    """[[1 / share of the requests that took at least so long, us]...]: 10 on the first axis is the 90th percentile, 100 the 99th."""
+    return [[1 / share, us] for us, share in gaps_beyond(gaps)]
+
+
+def kv_plot(folder, details):
+    series = []
+    for label, detail in details.items():
+        collector = label.split(" ")[1]
+        if label.startswith("kv ") and detail["gap"]:
+            series.append((collector, f"lines lw 2 {line(collector, 1)}", latency_percentiles(detail["gap"])))
+    tics = ", ".join(f'"{text}" {10 ** i}' for i, text in enumerate(["0 %%", "90 %%", "99 %%", "99.9 %%", "99.99 %%", "99.999 %%", "99.9999 %%"]))
+    plot(folder, "latency-kv", "kv: latency of requests, from when they were due", "percentile", "latency, microseconds",
+         ["set logscale xy", f"set xtics ({tics})", "set format y '10^{%T}'"], series)
+
+
 def plots_write(folder, records, details):
     """`details` maps the label of a run, "workload collector ...", to its detail file."""
     os.makedirs(folder, exist_ok=True)
@@ -299,3 +315,4 @@ def plots_write(folder, records, details):
         heap_plots(folder, workload, of_workload)
     page_size_plots(folder, records)
     barrier_plots(folder, records)
+    kv_plot(folder, {label: detail_read(path) for label, path in details.items() if label.startswith("kv ")})

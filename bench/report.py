@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 
-OF_THEIR_OWN = ("primitives", "barriers")  # records of another kind, and tables of their own
+OF_THEIR_OWN = ("primitives", "barriers", "kv")  # records of another kind, and tables of their own
 
 
 def machine_describe():
@@ -26,9 +26,18 @@ def machine_describe():
 def record_summary(record):
     if "outcome" in record:
         return record["outcome"]
+    if record["workload"] == "kv":
+        return kv_summary(record)
     if record["workload"] in OF_THEIR_OWN:
         return "done"
     return f"{record['wall_s']:.2f} s, largest gap {record['gap_max_us'] / 1e3:.2f} ms"
+
+
+def kv_summary(record):
+    if "latency_max_us" in record:
+        return (f"{record['rate'] / 1e3:.1f} k/s, 50 % within {figure(record['latency_p50_us'], 1e-3)} ms, 99 % {figure(record['latency_p99_us'], 1e-3)} ms, "
+                f"all {figure(record['latency_max_us'], 1e-3)} ms")
+    return f"{record['ops_per_s'] / 1e3:.1f} k/s"
 
 
 def median(records, field):
@@ -268,12 +277,41 @@ def barrier_major_rows(records):
     return header, table
 
 
+def kv_rows(records):
+    header = ["kv", "collector", "max k/s", "x malloc", "at k/s", "latency us p50", "p99", "x malloc", "p99.9", "p99.99", "max", "best max", "sent late max",
+              "machine", "MiB live", "MiB peak", "x malloc", "cpu s", "x malloc", "cycles", "flip max us", "minor max us", "minor p99"]
+    of_kv = [r for r in records if r["workload"] == "kv"]
+    base, table = [r for r in of_kv if r["collector"] == "malloc"], []
+    for (collector, back_end), group in grouped(of_kv, "collector", "back_end").items():
+        cells = ["kv", name_of(collector, back_end, None), figure(median(group, "ops_per_s"), 1e-3), figure(ratio(group, base, "ops_per_s"))]
+        cells += [figure(median(group, "rate"), 1e-3), figure(median(group, "latency_p50_us")), figure(median(group, "latency_p99_us")),
+                  figure(ratio(group, base, "latency_p99_us"))]
+        cells += [figure(median(group, field)) for field in ("latency_p999_us", "latency_p9999_us", "latency_max_us")]
+        largest = [r["latency_max_us"] for r in group if r.get("latency_max_us") is not None]
+        cells += [figure(min(largest, default=None))] + [figure(median(group, field)) for field in ("late_max_us", "machine_gap_max_us", "live_mib")]
+        for field in ("peak_rss_mib", "cpu_s"):
+            cells += [figure(median(group, field)), figure(ratio(group, base, field))]
+        table.append(cells + [figure(median(group, field)) for field in ("major_cycles", "flip_max_us", "minor_max_us", "minor_p99_us")])
+    return header, table
+
+
+def kv_notes(records):
+    """What has to be known to read the rows of kv."""
+    of_kv = [r for r in records if r["workload"] == "kv"]
+    lines = ["kv: latency counts from when a request was due. sent late: the client's own part of that, when the machine keeps it waiting."] if of_kv else []
+    for (collector,), group in grouped([r for r in of_kv if r.get("bound_hits")], "collector").items():
+        lines.append(f"kv {collector}: in {len(group)} of its runs all connections had as many requests outstanding as may be: it could not keep up.")
+    return lines
+
+
 def table_print(records):
     rows = rows_of(records)
     for header, table in [main_rows(rows), veil_rows(rows), thread_rows(records), alloc_rows(rows, records), primitive_rows(records),
-                          barrier_rows(records), barrier_cycle_rows(records), barrier_major_rows(records)]:
+                          barrier_rows(records), barrier_cycle_rows(records), barrier_major_rows(records), kv_rows(records)]:
         if table:
             rows_print(header, table)
+    for note in kv_notes(records):
+        print(note)
     if rows:
         print("Medians; ratios are medians of the ratios within each repetition. Gaps in us. machine: the largest gap of an")
         print("empty loop. MMU: steps in the worst window over those of an undisturbed one. bench/README.md defines all.")

@@ -13,6 +13,7 @@ from unittest import mock
 
 sys.path.insert(0, os.environ["BENCH_SOURCE"])
 import drive
+import kv
 
 COLLECTORS = drive.COLLECTORS + drive.ON_REQUEST
 SOURCES = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "threads", "strings", "alloc32"]
@@ -51,14 +52,17 @@ class Plans(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
-        for source in SOURCES:
-            for collector in COLLECTORS:
-                open(os.path.join(self.folder.name, f"bench_{source}-{collector}"), "w", encoding="utf-8").close()
-        for alone in ("bench_primitives", "bench_barriers"):
-            open(os.path.join(self.folder.name, alone), "w", encoding="utf-8").close()
+        self.build = os.path.join(self.folder.name, "bench")
+        self.servers = os.path.join(self.folder.name, "examples", "kv")
+        os.makedirs(self.build)
+        os.makedirs(self.servers)
+        built = [os.path.join(self.build, f"bench_{source}-{collector}") for source in SOURCES for collector in COLLECTORS]
+        built += [os.path.join(self.build, alone) for alone in ("bench_primitives", "bench_barriers", "kv_load")]
+        for path in built + [os.path.join(self.servers, server) for server in kv.SERVERS.values()]:
+            open(path, "w", encoding="utf-8").close()
 
     def plan(self, *arguments):
-        with mock.patch.object(sys, "argv", ["drive.py", "--build", self.folder.name, *arguments]):
+        with mock.patch.object(sys, "argv", ["drive.py", "--build", self.build, *arguments]):
             return drive.plan(drive.options_read())
 
     def commands(self, *arguments):
@@ -109,10 +113,59 @@ class Plans(unittest.TestCase):
                 self.assertTrue(all(expected in command for command in self.commands(*arguments)))
 
     def test_what_is_not_built_is_left_out(self):
-        os.remove(os.path.join(self.folder.name, "bench_churn-mimalloc"))
+        os.remove(os.path.join(self.build, "bench_churn-mimalloc"))
+        os.remove(os.path.join(self.servers, "kv-libgc"))
         with mock.patch.object(sys, "stderr"):
-            runs = self.plan("--only", "churn")
-        self.assertNotIn("mimalloc", {run.collector for run, _ in runs})
+            runs = self.plan("--only", "churn,kv")
+        self.assertEqual({run.collector for run, _ in runs if run.workload == "churn"}, {"veil", "libgc", "malloc"})
+        self.assertEqual({run.collector for run, _ in runs if run.workload == "kv"}, {"veil", "malloc"})
+
+    def test_kv_runs_all_closed_loops_before_the_open_ones(self):
+        runs = self.plan("--only", "kv", "--repeat", "2", "--collector", "veil,mimalloc,malloc")
+        self.assertEqual([(run.collector, run.tag["part"], rep) for run, rep in runs],
+                         [(c, part, rep) for rep in (1, 2) for part in ("throughput", "latency") for c in ("veil", "malloc")])
+        self.assertEqual([kv.RATE in run.command for run, _ in runs], [False, False, True, True] * 2)
+
+    def test_kv_takes_the_common_options(self):
+        for arguments, expected in [([], "--live 1024"), (["--quick"], "--live 32"), (["--live", "7.5"], "--live 7.5"), (["--threads", "3"], "--threads 3")]:
+            self.assertTrue(all(expected in command for command in self.commands("--only", "kv", *arguments)), arguments)
+        runs = self.plan("--only", "kv", "--back-end", "mprotect", "--repeat", "1")
+        self.assertEqual([run.collector for run, _ in runs if "--back-end mprotect" in " ".join(run.command)], ["veil", "veil"])
+
+
+class HalvesOfKv(unittest.TestCase):
+    def half(self, collector, repetition=1, **more):
+        return dict({"workload": "kv", "collector": collector, "repetition": repetition}, **more)
+
+    def test_the_rate_is_half_of_the_lowest_of_the_repetition(self):
+        records = [self.half(c, rep, ops_per_s=ops) for rep, c, ops in [(1, "veil", 5e4), (1, "malloc", 9e4), (2, "veil", 7e4), (2, "malloc", 6e4)]]
+        command = ["x", "--rate", kv.RATE]
+        self.assertEqual([kv.bound(command, records, rep) for rep in (1, 2)], [["x", "--rate", "25000"], ["x", "--rate", "30000"]])
+        self.assertIsNone(kv.bound(command, records, 3))
+        self.assertEqual(kv.bound(["x"], [], 1), ["x"])
+
+    def test_two_halves_make_one_record(self):
+        records = [self.half("veil", part="throughput", ops_per_s=100, peak_rss_mib=30), self.half("malloc", part="throughput", ops_per_s=90, peak_rss_mib=20)]
+        records = kv.merged([], [records[0]]) + kv.merged([], [records[1]])
+        records = kv.merged(records, [self.half("malloc", part="latency", latency_max_us=7, peak_rss_mib=25, machine_gap_max_us=3)])
+        self.assertEqual(len(records), 2)
+        self.assertEqual(records[1], self.half("malloc", ops_per_s=90, peak_rss_mib=25, latency_max_us=7, machine_gap_max_us=3))
+        other = {"workload": "churn", "collector": "veil", "repetition": 1}
+        self.assertEqual(len(kv.merged(records, [other])), 3)
+
+    def test_an_open_loop_without_a_rate_fails_and_the_others_go_on(self):
+        script = "echo '{\"workload\": \"kv\", \"ops_per_s\": 100}'"
+        with tempfile.TemporaryDirectory() as folder, mock.patch("builtins.print"):
+            options = mock.Mock(quick=True, out=folder, json=os.path.join(folder, "records.json"))
+            report = mock.Mock(OF_THEIR_OWN=("kv",))
+            os.makedirs(os.path.join(folder, "detail"))
+            make = lambda collector, part, command: (drive.Run("kv", collector, None, command, {"part": part}), 1)
+            order = [make("veil", "throughput", ["/bin/sh", "-c", "exit 1"]), make("veil", "latency", ["x", kv.RATE])]
+            records, failures = drive.run_all(options, order, report)
+            self.assertEqual((records, len(failures)), ([], 2))
+            self.assertIn("nothing tells its rate", failures[1])
+            records, failures = drive.run_all(options, [make("veil", "throughput", ["/bin/sh", "-c", script])], report)
+            self.assertEqual((len(records), failures), (1, []))
 
 
 class Endings(unittest.TestCase):

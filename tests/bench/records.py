@@ -41,6 +41,13 @@ def barriers(loop="store", live=4.0, share=0.1, check="c0ffee"):
                            major_us=6e5, traps=77, flip_us=250.0, ratio_in_major=3.0)]
 
 
+def kv_record(collector, repetition=1, **more):
+    one = {"workload": "kv", "collector": collector, "back_end": "uffd" if collector == "veil" else "", "threads": 1, "live_mib": 32.0, "repetition": repetition,
+           "ops_per_s": 50000.0, "rate": 20000.0, "latency_p50_us": 50.0, "latency_p99_us": 200.0, "latency_p999_us": 300.0, "latency_p9999_us": 400.0,
+           "latency_max_us": 500.0, "late_max_us": 70.0, "machine_gap_max_us": 80.0, "peak_rss_mib": 64.0, "cpu_s": 2.0, "heap_option": None}
+    return dict(one, **(dict(more, major_cycles=3, flip_max_us=90.0, minor_max_us=95.0, minor_p99_us=60.0) if collector == "veil" else more))
+
+
 def table(records):
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -108,6 +115,27 @@ class Tables(unittest.TestCase):
         self.assertEqual(report.checks_differ(barriers() + barriers("swap", check="bad") + barriers(share=0.5, check="bad")), [])
         self.assertEqual(len(report.checks_differ(barriers() + barriers(check="bad"))), 1)
 
+    def test_kv_has_a_table_of_its_own(self):
+        records = [kv_record("veil", rep, latency_p99_us=p99, latency_max_us=10 * p99) for rep, p99 in enumerate((100.0, 900.0, 600.0), 1)]
+        records += [kv_record("malloc", rep, ops_per_s=100000.0, latency_p99_us=p99) for rep, p99 in enumerate((100.0, 300.0, 300.0), 1)]
+        text = table(records)
+        self.assertEqual(cells(text, "kv", "veil", "(uffd)"), ["50.0", "0.50", "20.0", "50.0", "600", "2.00", "300", "400", "6000", "1000", "70.0", "80.0",
+                                                               "32.0", "64.0", "1.00", "2.00", "1.00", "3.00", "90.0", "95.0", "60.0"])
+        self.assertEqual(cells(text, "kv", "malloc")[-4:], ["-", "-", "-", "-"])
+        self.assertIsNone(cells(text, "workload"))  # nothing in the table of the others
+        self.assertIn("20.0 k/s", report.record_summary(records[0]))
+        self.assertEqual(report.record_summary({"workload": "kv", "ops_per_s": 51234.0}), "51.2 k/s")
+
+    def test_a_server_that_could_not_keep_up_is_named(self):
+        text = table([kv_record("veil", bound_hits=0), kv_record("libgc", 1, bound_hits=3), kv_record("libgc", 2, bound_hits=0)])
+        self.assertIn("kv libgc: in 1 of its runs", text)
+        self.assertNotIn("kv veil: in", text)
+        self.assertNotIn("sent late:", table([record("churn", "veil", 1.0)]))
+
+    def test_kv_is_told_though_its_open_loop_failed(self):
+        half = {k: v for k, v in kv_record("veil").items() if not k.startswith(("latency", "rate", "late_", "cpu"))}
+        self.assertEqual(cells(table([half]), "kv", "veil", "(uffd)")[:4], ["50.0", "-", "-", "-"])
+
     def test_different_checksums_are_found(self):
         same = [record("strings", "veil", 1.0), record("strings", "malloc", 1.0)]
         self.assertEqual(report.checks_differ(same), [])
@@ -136,6 +164,9 @@ class Plots(unittest.TestCase):
     def test_gaps_beyond_is_the_share_at_least_so_long(self):
         self.assertEqual(plots.gaps_beyond([[1, 6], [2, 3], [8, 1]]), [[1, 1.0], [2, 0.4], [8, 0.1]])
 
+    def test_percentiles_are_one_over_the_share_beyond(self):
+        self.assertEqual(plots.latency_percentiles([[1, 90], [2, 9], [8, 1]]), [[1, 1], [10, 2], [100, 8]])
+
     def test_traps_are_a_rate(self):
         samples = [[0, 1, 0]] + [[10.0 * i, 1, 40] for i in range(1, 5)]
         self.assertEqual(plots.traps_per_ms(samples), [[0.02, 4.0], [0.04, 4.0]])
@@ -160,6 +191,9 @@ class Plots(unittest.TestCase):
         records += [record("primitives/page_size", "veil", 1.0, granule_kib=kib, veiled_ms_max=1.0) for kib in (4, 16, 64)]
         for live in (4.0, 32.0):
             records += barriers("list", live, 0) + [r for share in (0.01, 0.1) for r in barriers("store", live, share)]
+        for collector in ("veil", "malloc"):
+            records.append(kv_record(collector))
+            details[f"kv {collector} part latency"] = self.detail(f"kv-{collector}", text)
         said, out = io.StringIO(), os.path.join(self.folder.name, "plots")
         with contextlib.redirect_stdout(said):
             plots.plots_write(out, records, details)
@@ -167,7 +201,7 @@ class Plots(unittest.TestCase):
         names = ["gaps", "mmu", "rate", "memory", "traps", "heap-wall_s", "heap-gap_max_us", "heap-gap_p999_us", "heap-mmu_20ms"]
         names = [f"{name}-churn" for name in names] + [f"page-size-{field}" for field in
                                                       ("veiled_ms_max", "gap_in_cycle_p999_us", "wall_s", "mmu_20ms")]
-        names += ["barriers-winner", "barriers-writes-store", "barriers-read"]
+        names += ["barriers-winner", "barriers-writes-store", "barriers-read", "latency-kv"]
         self.assertEqual(sorted(os.listdir(out)), sorted(f"{name}.{kind}" for name in names for kind in ("svg", "png")))
         for name in os.listdir(out):
             self.assertGreater(os.path.getsize(os.path.join(out, name)), 1000, name)

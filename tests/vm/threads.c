@@ -256,7 +256,9 @@ int main(int argc, char **argv) {
   if (!back_end_works(back_end)) {
     return 77;
   }
+#ifdef VEIL_FULL_CHECKS
   os_torture(argc > 2 ? (unsigned)atoi(argv[2]) : 0, argc > 3 ? (unsigned)atoi(argv[3]) : 1);
+#endif
   bool traps = strcmp(back_end, "none") != 0;
   pthread_barrier_init(&barrier, NULL, THREADS);
   if (traps) {

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+// memory_plain.h: the calls of memory.h that are the system's own where nothing moves. Included by memory_libgc.c and memory_malloc.c alone.
+
+#ifndef KV_MEMORY_PLAIN_H
+#define KV_MEMORY_PLAIN_H
+
+#include <sys/socket.h>
+#include <time.h>
+#include "memory.h"
+
+int kv_epoll_wait(kv_self *self, int epoll, struct epoll_event *events, int most, int timeout_ms) { return epoll_wait(epoll, events, most, timeout_ms); }
+void kv_lock_wait(kv_self *self, pthread_mutex_t *lock) { pthread_mutex_lock(lock); }
+void kv_sleep(kv_self *self, uint64_t ns) {
+  struct timespec left = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+  while (nanosleep(&left, &left) != 0) {
+  }
+}
+ssize_t kv_recv(kv_self *self, int fd, void *buffer, size_t bytes) { return recv(fd, buffer, bytes, MSG_DONTWAIT); }
+ssize_t kv_send(kv_self *self, int fd, const void *buffer, size_t bytes) { return send(fd, buffer, bytes, MSG_DONTWAIT | MSG_NOSIGNAL); }
+ssize_t kv_writev(kv_self *self, int fd, const struct iovec *iov, int count) { return writev(fd, iov, count); }
+
+#endif
