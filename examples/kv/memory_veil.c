@@ -15,7 +15,7 @@ static veil_heap *heap;
 void kv_family_fill(kv_family *family) {
   for (unsigned i = 0; i < KV_CLASSES; i++) {
     size_t size = i < KV_FINE ? i * 16 + 8 : ((size_t)1 << (i - KV_FINE + 10)) - 8;
-    family->types[i] = (veil_type){family->name, size, family->pointers, family->count, NULL, NULL, 0, 0, 0};
+    family->types[i] = (veil_type){.name = family->name, .size = size, .pointers = family->pointers, .pointer_count = family->count};
     for (size_t p = 0; p < family->count; p++) {
       if (family->pointers[p] + 8 > size) {
         family->types[i].pointer_count = 0; // too small to be one of these

@@ -42,7 +42,7 @@ static inline size_t kv_room(size_t bytes) { return bytes <= 504 ? (bytes + 7) /
   __attribute__((constructor)) static void kv_fill_##T(void) { kv_family_fill(&kv_family_##T); }
 #define KV_TYPE_SLOTS(NAME, SIZE, FIRST, COUNT, DROP)                                                                                                          \
   static size_t kv_offsets_##NAME[COUNT];                                                                                                                      \
-  static veil_type kv_type_##NAME = {#NAME, SIZE, kv_offsets_##NAME, COUNT, NULL, NULL, 0, 0, 0};                                                              \
+  static veil_type kv_type_##NAME = {.name = #NAME, .size = SIZE, .pointers = kv_offsets_##NAME, .pointer_count = COUNT};                                      \
   __attribute__((constructor)) static void kv_fill_##NAME(void) { kv_slots_fill(&kv_type_##NAME, kv_offsets_##NAME, FIRST); }
 
 #define kv_new(SELF, T) veil_new(SELF, T)
