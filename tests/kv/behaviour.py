@@ -377,6 +377,10 @@ def churn(server):
     check(c("DBSIZE"), len(model), "DBSIZE")
     for key, text in model.items():
         check(c("GET", key), text, key)
+    if "torture=" in server.environment.get("VEIL_OPTIONS", ""):
+        cycles = int(re.search(r"collector_cycles:(\d+)", c("INFO", "collector").decode())[1])
+        if cycles < 10:
+            raise AssertionError("%d cycles are no torture" % cycles)
 
 
 def the_end(binary, env):

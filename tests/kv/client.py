@@ -101,6 +101,7 @@ class Server:
 
     def __init__(self, binary, *options, env=None):
         self.folder = tempfile.mkdtemp(prefix="kv-test-")
+        self.environment = env or {}
         self.path = os.path.join(self.folder, "socket")
         self.log = open(os.path.join(self.folder, "log"), "w+")
         command = [binary, "--port", "0", "--unixsocket", self.path, *map(str, options)]
