@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 # client.py: a server to test, and connections to it. Standard library only.
 
+import array
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import termios
 import time
 
 
@@ -40,6 +43,13 @@ class Connection:
 
     def send(self, data):
         self.socket.sendall(data)
+
+    def send_alone(self, data):
+        """Sends it, and returns once the server has read it: so what follows comes to it by itself."""
+        self.socket.sendall(data)
+        left = array.array("i", [1])
+        while left[0] > 0:
+            fcntl.ioctl(self.socket, termios.TIOCOUTQ, left)
 
     def _more(self):
         data = self.socket.recv(1 << 20)
@@ -101,6 +111,7 @@ class Server:
 
     def __init__(self, binary, *options, env=None):
         self.folder = tempfile.mkdtemp(prefix="kv-test-")
+        self.environment = env or {}
         self.path = os.path.join(self.folder, "socket")
         self.log = open(os.path.join(self.folder, "log"), "w+")
         command = [binary, "--port", "0", "--unixsocket", self.path, *map(str, options)]
