@@ -20,7 +20,8 @@
 
 enum {
   SPIN_US = 5,
-  BATCH = 256, // requests sent before replies are looked for, when many are due
+  BATCH = 256,  // requests sent before replies are looked for, when many are due
+  TOGETHER = 8, // of these on one connection, which costs one system call
   EVENTS = 64,
   READ_BYTES = 65536,
   PRELOAD_DEPTH = 64, // requests outstanding per connection
@@ -285,8 +286,11 @@ static void open_loop(kv_load_client *c, uint64_t begin, uint64_t limit) {
   bool hit = false;
   while (due < limit) {
     unsigned sent = 0;
+    kv_load_connection *n = NULL;
     while (due <= gaps_now() && due < limit && sent < BATCH) {
-      kv_load_connection *n = connection_choose(c);
+      if (sent % TOGETHER == 0 || n->count >= o->window) {
+        n = connection_choose(c);
+      }
       if (n == NULL) {
         c->bound_hits += !hit;
         hit = true;
