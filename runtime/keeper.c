@@ -17,13 +17,16 @@ enum {
   SMALL = 4 << 20,       // bytes in use that are not worth a cycle
   HARDLY = 1 << 20,      // bytes allocated in an interval that count as idle
   OWN_CYCLE = 3,         // times the option idle that memory is kept after a cycle of the program's
+  RESTS = 16,            // a part of a processor: threads that use less, all together, are idle
 };
 #define UNKNOWN UINT64_MAX
 
 // What the keeper remembers. Times in milliseconds.
 typedef struct keeper {
   uint64_t idle_since;           // in every interval since then hardly anything was allocated
-  uint64_t mark_at, mark_bytes;  // begin of the present interval, and allocated_bytes then
+  uint64_t mark_at, mark_bytes;  // begin of the present interval, and allocated_bytes then …
+  uint64_t mark_ran;             // … and what threads had run
+  uint64_t calm_since;           // in every interval since then they hardly ran
   uint64_t cycle, cycle_seen_at; // the last cycle, by its end in nanoseconds, and when it was seen
   uint64_t ran;                  // what threads had run before it; UNKNOWN: it was not ours
   uint64_t others_seen_at;       // when the last that was not ours was seen
@@ -109,6 +112,10 @@ static bool is_active(veil_heap *heap, keeper *k, uint64_t now) {
   uint64_t hardly = HARDLY + gc_used_bytes(heap->gc) / 64;
   bool active = allocated - k->mark_bytes > hardly;
   if (active || now - k->mark_at >= heap->options.idle) {
+    // A server that hardly allocates has no use for a cycle, but would feel it. (A thread that has come or gone counts as having run.)
+    uint64_t ran = threads_ran(heap);
+    k->calm_since = ran - k->mark_ran > (now - k->mark_at) * (1000000 / RESTS) ? now : k->calm_since;
+    k->mark_ran = ran;
     k->mark_at = now;
     k->mark_bytes = allocated;
   }
@@ -143,7 +150,7 @@ static uint64_t look(veil_heap *heap, keeper *k, uint64_t tick) {
     return tick;
   }
   trim_idle(heap);
-  uint64_t due = max64(k->idle_since, k->cycle_seen_at) + k->wait;
+  uint64_t due = max64(max64(k->idle_since, k->calm_since), k->cycle_seen_at) + k->wait;
   if (now < due) {
     return max64(tick, due - now);
   }
@@ -157,7 +164,7 @@ static void *keeper_main(void *arg) {
   uint64_t tick = heap->options.idle / 4;
   tick = max64(min64(tick, TICK_MS), 5);
   keeper k = {.idle_since = now_ms(), .ran = UNKNOWN, .wait = heap->options.idle};
-  k.mark_at = k.cycle_seen_at = k.idle_since;
+  k.mark_at = k.cycle_seen_at = k.calm_since = k.idle_since;
   while (!at32_load_acquire(&heap->keeper_closing)) {
     uint32_t work = at32_load_acquire(&heap->keeper_work);
     rt_work_begin(heap);

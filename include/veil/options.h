@@ -66,7 +66,7 @@ typedef enum veil_generations {
 // - soft_limit: cycles start early enough for the copies, and for what is born meanwhile, to stay below it, and memory that is free is given back at
 //   once. If what lives, twice, does not fit, they follow each other with pauses as long as they are: the time is the mutators' alone for half of it at least,
 //   and the heap grows beyond.
-// - idle: an idle heap gives back all but an eighth of what it uses and some MiB. If its threads ran since the last cycle, one is run to
+// - idle: an idle heap gives back all but an eighth of what it uses and some MiB. If its threads ran since the last cycle, but take less than a sixteenth of a processor now, one is run to
 //   see what has died, by itself if all threads are in brackets (veil_block_begin: nobody gets EINTR), else by the next thread that needs a buffer. Cycles that
 //   find nothing come at ever longer intervals, doubling up to two minutes.
 // - dump: `kill -40 PID` (SIGRTMIN+6) makes a dump as veil_heap_dump does (veil/dump.h), with a collection before it; what came of it is said on standard error. The

@@ -423,6 +423,33 @@ ON_ALL_BACK_ENDS(limits, while_nobody_runs_the_keeper_sleeps) {
   end();
 }
 
+// A server: always about to wait, and hardly ever allocating. A cycle would find little, and its clients would feel it.
+ON_ALL_BACK_ENDS(limits, a_program_that_runs_without_allocating_is_not_idle) {
+  START_OR_SKIP(.back_end = back_end, .limit = 512 * MIB, .headroom = 256 * MIB, .idle = 20);
+  cr_assert_eq(veil_add_roots(heap, &root, 1), VEIL_OK);
+  root_fill(300000);
+  stack_clear();
+  veil_block_begin(self);
+  held_wait(512 * MIB); // any
+  veil_block_end(self);
+  uint64_t before = stats_of(heap).idle_cycles;
+  for (uint64_t until = vm_now() + 600000000; vm_now() < until;) {
+    for (node *n = root; n != NULL; n = n->right) {
+      n->more++;
+    }
+    veil_block_begin(self);
+    sleep_ms(1);
+    veil_block_end(self);
+  }
+  cr_assert_leq(stats_of(heap).idle_cycles - before, 1, "%lu", (unsigned long)(stats_of(heap).idle_cycles - before)); // begun before it ran
+  root = NULL;
+  stack_clear();
+  veil_block_begin(self);
+  held_wait(8 * MIB); // but now it is
+  veil_block_end(self);
+  end();
+}
+
 ON_ALL_BACK_ENDS(limits, a_thread_asleep_outside_brackets_is_not_woken_but_starts_a_cycle_when_it_allocates_again) {
   START_OR_SKIP(.back_end = back_end, .limit = 512 * MIB, .headroom = 256 * MIB, .idle = 20);
   cr_assert_eq(veil_add_roots(heap, &root, 1), VEIL_OK);
