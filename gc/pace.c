@@ -172,13 +172,13 @@ bool gc_wants_cycle(const gc_heap *heap) {
          gc_pace_rested(vm_now(), at_load(&heap->cycle_ended_ns), at_load(&heap->cycle_took_ns));
 }
 
-void gc_pace_spared(gc_heap *heap, uint64_t emptied) {
+void gc_pace_spared(gc_heap *heap, uint64_t emptied, uint64_t dense) {
   enum { LEAST = 16, STAY = 4, COME_BACK = 2 }; // blocks; a part of what is dense that lives: after one more cycle, or after two
   uint64_t survived = at_load(&heap->survived_bytes), spared = at_load(&heap->spared_blocks) * GC_BLOCK;
   uint64_t full = emptied * GC_BLOCK, lived = min64(at_load(&heap->dense_copied), full), dead = 0;
   if (emptied >= LEAST) {
     dead = (uint64_t)((double)spared * (double)(full - lived) / (double)full);
-    heap->sparse = lived < full / (heap->spares ? STAY : COME_BACK);
+    heap->sparse = lived + dense * GC_BLOCK < (full + dense * GC_BLOCK) / (heap->spares ? STAY : COME_BACK);
   }
   at_store(&heap->reached_bytes, above(survived, dead));
 }

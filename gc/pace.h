@@ -46,9 +46,9 @@ uint64_t gc_pace_reserve(const gc_heap *heap);
 uint64_t gc_pace_kept_room(const gc_heap *heap, uint64_t kept);
 // And of that, what is likely to be born before the end of the next cycle: more is not worth keeping.
 uint64_t gc_pace_kept(const gc_heap *heap, uint64_t kept);
-// A cycle ends that has emptied so many blocks that had been dense once: from what lived there it is estimated what lives in those it has spared, and
-// whether sparing pays. After gc_heap.survived_bytes.
-void gc_pace_spared(gc_heap *heap, uint64_t emptied);
+// A cycle ends that has emptied so many blocks that had been dense once, and found so many dense still, which stay: from what lived there it is estimated what lives in
+// those it has spared, and whether sparing pays. After gc_heap.survived_bytes.
+void gc_pace_spared(gc_heap *heap, uint64_t emptied, uint64_t dense);
 // At a flip: all that is in use would fit twice, with a quarter of the limit left.
 bool gc_pace_is_roomy(const gc_heap *heap);
 // Blocks with memory but without objects that are worth keeping, the reserve included.

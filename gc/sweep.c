@@ -144,6 +144,9 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
     at8_store(&heap->veiled[block], 0);
   }
   bool gaps = sweep.free >= GC_BLOCK / 8;
+  if (leaf && !gaps && heap->spares && at32_load(&heap->spared[block]) > heap->cycle) {
+    gc_block_spare(heap, block); // what is dead in it holds nothing else: as long as it is dense it need not move
+  }
   if (young) {
     AO_char_store((unsigned char volatile *)&heap->flags[block], (flags & (GC_BLOCK_LEAF | GC_BLOCK_MORE)) | (gaps ? GC_BLOCK_GAPS : 0));
     AO_char_store_release((unsigned char volatile *)&heap->space[block], GC_HELD);
@@ -248,7 +251,7 @@ void gc_sweep(gc_heap *heap) {
   int64_t reserve = (int64_t)copies - (int64_t)at_load(&heap->veiled_free.count);
   uint32_t high = (uint32_t)at_load(&heap->fresh);
   high = high < heap->small_blocks ? high : heap->small_blocks;
-  uint32_t run = 0, emptied = 0;
+  uint32_t run = 0, emptied = 0, dense = 0; // blocks that had been dense, and are free now; that are still
   enum { RUN_MAX = 64 }; // blocks freed at a time: memory is wanted soon
   for (uint32_t b = 0; b <= high; b++) {
     bool from_space = b < high && gc_space(heap, b) == heap->from_space;
@@ -265,6 +268,7 @@ void gc_sweep(gc_heap *heap) {
       gc_copier_enter(copier);
       gc_sweep_lock_last(heap);
       block_sweep(heap, b);
+      dense += at32_load(&heap->spared[b]) > heap->cycle + 1;
       gc_sweep_unlock(heap);
       gc_copier_leave(copier);
       gc_provide_born(heap); // there may be thousands, and minor cycles meanwhile
@@ -284,7 +288,7 @@ void gc_sweep(gc_heap *heap) {
   at_store(&heap->live_bytes, live_bytes);
   at_store(&heap->large_live_bytes, at_load(&heap->large_bytes));
   at_store(&heap->survived_bytes, live_bytes > born ? live_bytes - born : 0);
-  gc_pace_spared(heap, emptied);
+  gc_pace_spared(heap, emptied, dense);
   gc_pace_swept(heap);
   gc_phase_tell(heap, GC_IDLE); // first, so that who sees the phase knows that it was told
   at_store_release(&heap->phase, GC_IDLE);
