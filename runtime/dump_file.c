@@ -19,6 +19,12 @@ static void type_put(rt_dump_out *out, unsigned id, const gc_type *type) {
   for (uint32_t i = 0; i < type->count; i++) {
     rt_dump_put(out, type->offsets[i] / 8);
   }
+  rt_dump_put(out, type->fixed);
+  rt_dump_put(out, type->fixed_count);
+  for (uint32_t i = 0; i < type->fixed_count; i++) {
+    rt_dump_put(out, type->fixed_offsets[i] / 8); // without GC_FIXED_PLAIN
+  }
+  rt_dump_put(out, type->sized);
   rt_dump_put_text(out, type->name);
 }
 
@@ -57,6 +63,7 @@ void rt_dump_finish(rt_dump *dump) {
   rt_dump_put(&dump->end, sums[2]);
   rt_dump_put(&dump->end, dump->root_count);
   rt_dump_put(&dump->end, dump->link_count);
+  rt_dump_put(&dump->end, dump->entry_count);
 }
 
 // ---- Writing.
@@ -112,6 +119,7 @@ int rt_dump_write(rt_dump *dump, int fd) {
   section_write(&f, DUMP_HOLDERS, &dump->holders);
   section_write(&f, DUMP_ROOTS, &dump->roots);
   section_write(&f, DUMP_LINKS, &dump->links);
+  section_write(&f, DUMP_ENTRIES, &dump->entries);
   section_write(&f, DUMP_NAMES, &dump->names);
   section_write(&f, DUMP_END, &dump->end);
   return f.error;

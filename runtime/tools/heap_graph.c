@@ -44,14 +44,33 @@ static void mark(heap_dump *d, uint32_t node, uint32_t *stack, uint32_t *height)
   }
 }
 
+// A table, or what an entry needs, is reached: of the two the last one that comes here finds the other marked.
+static void entries_mark(heap_dump *d, uint32_t node, uint32_t *stack, uint32_t *height) {
+  for (uint32_t i = heap_entries_needing(d, node); i < d->entry_count && heap_entry_needs(&d->entries[i]) == node; i++) {
+    if (d->what[d->entries[i].table] & HEAP_REACHED) {
+      mark(d, heap_entry_holds(&d->entries[i]), stack, height);
+    }
+  }
+  for (uint32_t i = heap_entries_of(d, node); i < d->entry_count && d->entries[d->entries_of[i]].table == node; i++) {
+    const heap_entry *e = &d->entries[d->entries_of[i]];
+    uint32_t needs = heap_entry_needs(e);
+    if (needs != HEAP_NONE && (d->what[needs] & HEAP_REACHED)) {
+      mark(d, heap_entry_holds(e), stack, height);
+    }
+  }
+}
+
 void heap_reach(heap_dump *d) {
-  uint32_t *stack = heap_memory(d, d->objects, sizeof *stack), height = 0;
+  uint32_t *stack = heap_memory(d, d->objects, sizeof *stack), height = 0; // nothing that was marked before is marked again
   for (uint32_t i = 0; i < d->root_count; i++) {
     mark(d, d->roots[i].object, stack, &height);
     while (height != 0) {
       uint32_t n = stack[--height];
       for (uint32_t e = d->first[n]; e < d->first[n + 1]; e++) {
         mark(d, d->target[e], stack, &height);
+      }
+      if (d->what[n] & HEAP_ENTRIES) {
+        entries_mark(d, n, stack, &height);
       }
     }
   }

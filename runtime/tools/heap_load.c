@@ -55,32 +55,67 @@ static void info_load(heap_dump *d) {
 }
 
 static void type_check(const heap_dump *d, const heap_type *t) {
-  bool fixed = t->layout == DUMP_DENSE || t->layout == DUMP_MAP || t->layout == DUMP_TAGGED;
-  bool wrong = t->layout >= DUMP_LAYOUTS || t->size > ((uint64_t)1 << 32) || (t->layout == DUMP_DENSE && (t->size < 8 || t->size % 8 != 0));
+  bool fixed = t->layout == DUMP_DENSE || t->layout == DUMP_MAP || t->layout == DUMP_TAGGED || t->layout == DUMP_FLEXIBLE;
+  bool wrong = t->size > ((uint64_t)1 << 32) || t->fixed > ((uint64_t)1 << 32) || (t->layout == DUMP_DENSE && (t->size < 8 || t->size % 8 != 0 || t->fixed != 0)) ||
+               (t->fixed_count != 0 && t->layout != DUMP_FLEXIBLE) || (t->sized && (t->layout != DUMP_LEAF || t->fixed != 0));
   for (uint32_t i = 0; i < t->count && !wrong; i++) {
     wrong = fixed && (t->size < 8 || t->offsets[i] > t->size - 8);
   }
-  if (wrong || (fixed && t->count > t->size / 8)) {
+  for (uint32_t i = 0; i < t->fixed_count && !wrong; i++) {
+    wrong = t->fixed < 8 || t->fixed_offsets[i] > t->fixed - 8;
+  }
+  if (wrong || (fixed && (t->count > t->size / 8 || t->fixed_count > t->fixed / 8))) {
     heap_fail(d, "is damaged: type %s has no layout that could be", t->name);
+  }
+}
+
+static uint64_t *offsets_load(const heap_dump *d, heap_cursor *c, uint32_t *count) {
+  uint64_t n = heap_get(c);
+  if (n > d->size) {
+    heap_fail(d, "is damaged: a type has %llu slots", (unsigned long long)n);
+  }
+  uint64_t *offsets = heap_memory(d, n, sizeof *offsets);
+  for (uint64_t i = 0; i < n; i++) {
+    offsets[i] = heap_get(c);
+    offsets[i] = offsets[i] > UINT32_MAX ? UINT64_MAX : 8 * offsets[i];
+  }
+  *count = (uint32_t)n;
+  return offsets;
+}
+
+// Bytes that are aligned are of many types, one for each size, and no arrays; who asks knows them as arrays of bytes, like those that are not aligned.
+static void sorts_set(heap_dump *d) {
+  for (uint32_t id = 0; id < HEAP_TYPES; id++) {
+    d->types[id].counts_as = id;
+  }
+  for (uint32_t id = 0; id < HEAP_TYPES; id++) {
+    const heap_type *t = &d->types[id];
+    uint32_t as = t->sized ? 0 : id;
+    while (as != id && (d->types[as].name == NULL || strcmp(d->types[as].name, t->name) != 0)) {
+      as++;
+    }
+    d->types[id].counts_as = as;
   }
 }
 
 static void types_load(heap_dump *d) {
   heap_cursor c = the_section(d, DUMP_TYPES, "types");
   while (heap_more(&c)) {
-    uint64_t id = heap_get(&c), size = heap_get(&c), layout = heap_get(&c), count = heap_get(&c);
-    if (id >= HEAP_TYPES || d->types[id].name != NULL || count > d->size || layout >= DUMP_LAYOUTS) {
+    uint64_t id = heap_get(&c), size = heap_get(&c), layout = heap_get(&c);
+    if (id >= HEAP_TYPES || d->types[id].name != NULL || layout >= DUMP_LAYOUTS) {
       heap_fail(d, "is damaged: type %llu is there twice, or cannot be", (unsigned long long)id);
     }
     heap_type *t = &d->types[id];
-    *t = (heap_type){.size = size, .layout = (dump_layout)layout, .count = (uint32_t)count, .offsets = heap_memory(d, count, sizeof *t->offsets)};
-    for (uint64_t i = 0; i < count; i++) {
-      t->offsets[i] = heap_get(&c);
-      t->offsets[i] = t->offsets[i] > UINT32_MAX ? UINT64_MAX : 8 * t->offsets[i];
-    }
+    t->size = size;
+    t->layout = (dump_layout)layout;
+    t->offsets = offsets_load(d, &c, &t->count);
+    t->fixed = heap_get(&c);
+    t->fixed_offsets = offsets_load(d, &c, &t->fixed_count);
+    t->sized = heap_get(&c) != 0;
     t->name = heap_get_text(&c);
     type_check(d, t);
   }
+  sorts_set(d);
 }
 
 static void threads_load(heap_dump *d) {
@@ -425,6 +460,7 @@ void heap_load(heap_dump *d, const char *path) {
   graph_make(d);
   holders_add(d);
   links_load(d);
+  heap_entries_load(d);
   end_check(d);
 }
 
@@ -432,6 +468,7 @@ void heap_free(heap_dump *d) {
   for (unsigned i = 0; i < HEAP_TYPES; i++) {
     free(d->types[i].name);
     free(d->types[i].offsets);
+    free(d->types[i].fixed_offsets);
   }
   for (size_t i = 0; i < d->thread_count; i++) {
     free(d->threads[i].name);
@@ -439,7 +476,7 @@ void heap_free(heap_dump *d) {
   for (size_t i = 0; i < d->name_count; i++) {
     free(d->names[i].text);
   }
-  void *const all[] = {d->blocks.at, d->info.back_end, d->info.program, d->threads, d->holders, d->roots, d->links, d->names, d->area_of, d->areas,
+  void *const all[] = {d->blocks.at, d->info.back_end, d->info.program, d->threads, d->holders, d->roots, d->links, d->entries, d->entries_of, d->names, d->area_of, d->areas,
                        d->area_first, d->area_at, d->what, d->length, d->longer, d->first, d->target, d->dominator, d->retained_count, d->retained};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     free(all[i]);

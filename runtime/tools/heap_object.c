@@ -95,6 +95,23 @@ static void links_report(heap_out *out, const heap_dump *d, uint32_t object) {
   heap_out_table_end(out);
 }
 
+static void entries_report(heap_out *out, const heap_dump *d, uint32_t object, unsigned top) {
+  static const heap_column columns[] = {{"as", "as", 10, HEAP_TEXT}, {"table", "table", 16, HEAP_ADDRESS}, {"key", "key", 16, HEAP_ADDRESS}, {"value", "value", 16, HEAP_ADDRESS},
+                                        {"kind", "table with weak", 0, HEAP_TEXT}, END_OF_COLUMNS};
+  static const char *const kinds[] = {"", "keys", "values", "keys and values"};
+  heap_out_table(out, "entries", "Entries of weak tables", columns);
+  unsigned rows = 0;
+  for (uint32_t i = 0; i < d->entry_count && (top == 0 || rows < top); i++) {
+    const heap_entry *e = &d->entries[i];
+    if (e->table == object || e->key == object || e->value == object) {
+      heap_out_row(out, (heap_value[]){{.text = e->key == object ? "key" : e->value == object ? "value" : "table"}, {.n = heap_address(d, e->table)},
+                                       {.n = heap_address(d, e->key)}, {.n = heap_address(d, e->value)}, {.text = kinds[e->kind]}});
+      rows++;
+    }
+  }
+  heap_out_table_end(out);
+}
+
 static void holders_of(heap_out *out, const heap_dump *d, uint32_t object, unsigned top) {
   static const heap_column columns[] = {{"where", "where", 16, HEAP_ADDRESS}, {"inside", "inside", 8, HEAP_DELTA}, {"root", "root", 0, HEAP_TEXT}, END_OF_COLUMNS};
   heap_out_table(out, "roots", "Roots that hold it", columns);
@@ -150,6 +167,7 @@ bool heap_report_object(heap_out *out, heap_dump *d, const heap_options *o) {
   edges_report(out, d, "referrers", "Referred to by", e.in, e.in_count, room, true);
   holders_of(out, d, object, o->top);
   links_report(out, d, object);
+  entries_report(out, d, object, o->top);
   heap_top top = {heap_memory(d, room, sizeof(uint32_t)), 0, (uint32_t)room};
   for (uint32_t i = 0; i < d->objects; i++) {
     if (d->dominator[i] == object) {
@@ -208,7 +226,7 @@ static void referrers_report(heap_out *out, const heap_dump *d, const uint8_t *i
   referrer *all = heap_memory(d, 2 * HEAP_TYPES, sizeof *all);
   for (uint32_t i = 0; i < d->objects; i++) {
     for (uint32_t e = d->first[i]; (d->what[i] & HEAP_REACHED) && e < d->first[i + 1]; e++) {
-      all[d->what[i] & (2 * HEAP_TYPES - 1)].count += is[d->target[e]];
+      all[heap_sort_of(d, i)].count += is[d->target[e]];
     }
   }
   for (uint32_t i = 0; i < 2 * HEAP_TYPES; i++) {

@@ -35,6 +35,7 @@ static void head_report(heap_out *out, const heap_dump *d) {
   }
   heap_out_value(out, "weak_references", "Weak references", HEAP_NUMBER, (heap_value){.n = weak});
   heap_out_value(out, "finalizers", "Finalizers", HEAP_NUMBER, (heap_value){.n = d->link_count - weak});
+  heap_out_value(out, "table_entries", "Weak tables' entries", HEAP_NUMBER, (heap_value){.n = d->entry_count});
   if (d->dangling != 0) {
     heap_out_value(out, "dangling", "References to nothing", HEAP_NUMBER, (heap_value){.n = d->dangling});
   }

@@ -14,7 +14,7 @@ size_t heap_sums(const heap_dump *d, heap_sum **out) {
   heap_sum *sums = heap_memory(d, 2 * HEAP_TYPES, sizeof *sums);
   for (uint32_t i = 0; i < d->objects; i++) {
     if (d->what[i] & HEAP_REACHED) {
-      heap_sum *s = &sums[d->what[i] & (HEAP_TYPES | (HEAP_TYPES - 1))];
+      heap_sum *s = &sums[heap_sort_of(d, i)];
       s->count++;
       s->bytes += heap_object_bytes(d, i);
     }

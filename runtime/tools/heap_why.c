@@ -112,10 +112,15 @@ static void way_report(heap_out *out, const heap_dump *d, const uint32_t *before
       }
       continue;
     }
-    char slot[64] = "(root)", type[300];
+    char slot[128] = "(root)", type[300];
     if (i != 0) {
       step where = {.address = heap_address(d, nodes[i])}, *s = bsearch(&where, steps, used, sizeof where, by_address);
-      heap_slot_text(d, nodes[i], s != NULL && s->offset != UINT64_MAX ? s->offset : 0, slot, sizeof slot);
+      const heap_entry *entry = s == NULL || s->offset == UINT64_MAX ? heap_entry_between(d, nodes[i], nodes[i + 1]) : NULL;
+      if (entry != NULL) {
+        heap_entry_text(d, entry, slot, sizeof slot);
+      } else {
+        heap_slot_text(d, nodes[i], s != NULL && s->offset != UINT64_MAX ? s->offset : 0, slot, sizeof slot);
+      }
     }
     heap_type_text(d, nodes[i + 1], type, sizeof type);
     heap_out_row(out, (heap_value[]){{.text = i == 0 && out->json ? text : slot}, {.n = heap_address(d, nodes[i + 1])},
@@ -166,8 +171,8 @@ static uint64_t *signatures_make(const heap_dump *d, const uint32_t *before, con
       bool is_holder = n < heap_kind_node(d, 0);
       signature[n] = mixed(above, is_holder ? d->holders[n - d->objects].owner : n - d->objects - d->holder_count);
     } else {
-      uint32_t kind = d->what[n] & (HEAP_ARRAY | (HEAP_TYPES - 1));
-      bool again = from < d->objects && kind == (d->what[from] & (HEAP_ARRAY | (HEAP_TYPES - 1)));
+      uint32_t kind = heap_sort_of(d, n);
+      bool again = from < d->objects && kind == heap_sort_of(d, from);
       signature[n] = again ? above : mixed(above, kind);
     }
   }
@@ -192,7 +197,7 @@ static int by_count(const void *a, const void *b) {
 bool heap_is_of_type(const heap_dump *d, uint32_t object, const char *name) {
   const char *its = heap_type_of(d, object)->name;
   size_t length = strlen(its);
-  bool array = d->what[object] & HEAP_ARRAY;
+  bool array = heap_sort_of(d, object) & HEAP_ARRAY;
   return strncmp(its, name, length) == 0 && (name[length] == 0 || (array && strcmp(name + length, "[]") == 0));
 }
 
