@@ -67,10 +67,12 @@ typedef struct heap_info {
   char *back_end, *program;
 } heap_info;
 
-// Where objects begin, within 64 KiB.
+// Where objects begin, within 64 KiB: what is asked of a place is in one line of the cache.
 typedef struct heap_area {
-  uint64_t bits[64];
-  uint16_t before[64]; // how many begin in the words before
+  struct heap_kib {
+    uint64_t begins, arrays; // a bit per 16 bytes: an object begins there; it is an array
+    uint64_t before;         // how many begin in the area before that
+  } kib[64];
 } heap_area;
 
 // Bytes of the file, and which block they are in.

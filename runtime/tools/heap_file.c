@@ -13,6 +13,8 @@
 #include <unistd.h>
 #include "runtime/tools/heap.h"
 
+enum { HUGE_BYTES = 2 << 20 };
+
 void heap_fail(const heap_dump *d, const char *format, ...) {
   va_list args;
   va_start(args, format);
@@ -39,6 +41,11 @@ void *heap_memory(const heap_dump *d, uint64_t count, size_t bytes) {
   void *memory = calloc(count != 0 ? count : 1, bytes);
   if (memory == NULL) {
     heap_fail(d, "no memory for %.1f MiB", (double)count * (double)bytes / (1 << 20));
+  }
+  // Large tables are read in the order of the graph, which is none: in huge pages, if the system has any, half as fast again. They are mapped apart, and nobody has touched them.
+  uintptr_t base = ((uintptr_t)memory + HUGE_BYTES - 1) & ~(uintptr_t)(HUGE_BYTES - 1), limit = ((uintptr_t)memory + count * bytes) & ~(uintptr_t)(HUGE_BYTES - 1);
+  if (base < limit && limit - base >= 4 * (uintptr_t)HUGE_BYTES) {
+    madvise((void *)base, limit - base, MADV_HUGEPAGE); // a wish
   }
   return memory;
 }

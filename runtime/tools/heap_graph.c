@@ -79,6 +79,12 @@ void heap_reach(heap_dump *d) {
 
 // ---- Dominators. Nodes are named by when the search came to them, from 0, but in `node` and `number`.
 
+// A node in the forest that grows, side by side, since all of it is asked for at once.
+typedef struct above {
+  uint32_t ancestor;    // HEAP_NONE: a root of it
+  uint32_t label, semi; // of the nodes on the compressed way up, that with the least semidominator; that
+} above;
+
 typedef struct work {
   heap_dump *d;
   uint32_t count;      // of nodes that the search has found
@@ -86,8 +92,7 @@ typedef struct work {
   uint32_t *node;      // by number
   uint32_t *parent;    // in the tree of the search
   uint32_t *semi;      // semidominator
-  uint32_t *label;     // of the nodes on the compressed way up, that with the least semidominator
-  uint32_t *ancestor;  // in the forest that grows; HEAP_NONE: a root of it
+  above *forest;
   uint32_t *idom;      // while a node waits in a bucket: the next one there
   uint32_t *bucket;    // by semidominator: the first
   uint32_t *from_first, *from; // who refers to it
@@ -146,43 +151,48 @@ static void reverse(work *w) {
   }
 }
 
-static uint32_t eval(work *w, uint32_t v) {
-  if (w->ancestor[v] == HEAP_NONE) {
-    return w->label[v];
-  }
-  // Up to the node below the forest's root, and down again: each gets that root as its ancestor.
-  uint32_t height = 0, at = v;
-  while (w->ancestor[w->ancestor[at]] != HEAP_NONE) {
-    w->way[height++] = at;
-    at = w->ancestor[at];
-  }
-  while (height != 0) {
-    uint32_t below = w->way[--height], above = w->ancestor[below];
-    if (w->semi[w->label[above]] < w->semi[w->label[below]]) {
-      w->label[below] = w->label[above];
+// The least semidominator on the way up; `label`: whose it is.
+static uint32_t eval(work *w, uint32_t v, uint32_t *label) {
+  above *forest = w->forest;
+  if (forest[v].ancestor != HEAP_NONE) {
+    // Up to the node below the forest's root, and down again: each gets that root as its ancestor.
+    uint32_t height = 0, at = v;
+    while (forest[forest[at].ancestor].ancestor != HEAP_NONE) {
+      w->way[height++] = at;
+      at = forest[at].ancestor;
     }
-    w->ancestor[below] = w->ancestor[above];
+    while (height != 0) {
+      above *below = &forest[w->way[--height]], *next = &forest[below->ancestor];
+      if (next->semi < below->semi) {
+        below->semi = next->semi;
+        below->label = next->label;
+      }
+      below->ancestor = next->ancestor;
+    }
   }
-  return w->label[v];
+  *label = forest[v].label;
+  return forest[v].semi;
 }
 
 static void dominators_find(work *w) {
+  uint32_t label;
   for (uint32_t n = 0; n < w->count; n++) {
-    w->semi[n] = w->label[n] = n;
-    w->ancestor[n] = w->bucket[n] = HEAP_NONE;
+    w->forest[n] = (above){HEAP_NONE, n, n};
+    w->bucket[n] = HEAP_NONE;
   }
   for (uint32_t n = w->count; n-- > 1;) {
-    uint32_t parent = w->parent[n];
+    uint32_t parent = w->parent[n], semi = n;
     for (uint32_t e = w->from_first[n]; e < w->from_first[n + 1]; e++) {
-      uint32_t u = eval(w, w->from[e]);
-      w->semi[n] = w->semi[u] < w->semi[n] ? w->semi[u] : w->semi[n];
+      uint32_t u = eval(w, w->from[e], &label);
+      semi = u < semi ? u : semi;
     }
-    w->idom[n] = w->bucket[w->semi[n]];
-    w->bucket[w->semi[n]] = n;
-    w->ancestor[n] = parent;
-    for (uint32_t v = w->bucket[parent]; v != HEAP_NONE;) {
-      uint32_t next = w->idom[v], u = eval(w, v);
-      w->idom[v] = w->semi[u] < w->semi[v] ? u : parent;
+    w->semi[n] = semi;
+    w->idom[n] = w->bucket[semi];
+    w->bucket[semi] = n;
+    w->forest[n] = (above){parent, n, semi};
+    for (uint32_t v = w->bucket[parent]; v != HEAP_NONE;) { // their semidominator is `parent`
+      uint32_t next = w->idom[v];
+      w->idom[v] = eval(w, v, &label) < parent ? label : parent;
       v = next;
     }
     w->bucket[parent] = HEAP_NONE;
@@ -226,13 +236,12 @@ void heap_dominate(heap_dump *d) {
   reverse(&w);
   free(w.number);
   w.semi = table(&w, w.count);
-  w.label = table(&w, w.count);
-  w.ancestor = table(&w, w.count);
+  w.forest = heap_memory(d, w.count, sizeof *w.forest);
   w.idom = table(&w, w.count);
   w.bucket = table(&w, w.count);
   w.way = table(&w, w.count);
   dominators_find(&w);
-  void *const done[] = {w.parent, w.semi, w.label, w.ancestor, w.bucket, w.way, w.from, w.from_first};
+  void *const done[] = {w.parent, w.semi, w.forest, w.bucket, w.way, w.from, w.from_first};
   for (size_t i = 0; i < sizeof done / sizeof *done; i++) {
     free(done[i]);
   }

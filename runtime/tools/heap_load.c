@@ -163,11 +163,13 @@ static void place_note(void *arg, const heap_object *o) {
     memset(&d->areas[d->area_count], 0, sizeof *d->areas);
     d->area_of[area] = ++d->area_count;
   }
-  uint64_t *word = &d->areas[d->area_of[area] - 1].bits[unit / 64], bit = (uint64_t)1 << unit % 64;
-  if (*word & bit) {
+  struct heap_kib *kib = &d->areas[d->area_of[area] - 1].kib[unit / 64];
+  uint64_t bit = (uint64_t)1 << unit % 64;
+  if (kib->begins & bit) {
     heap_fail(d, "is damaged: two objects begin at 0x%llx", (unsigned long long)o->address);
   }
-  *word |= bit;
+  kib->begins |= bit;
+  kib->arrays |= o->flags & HEAP_ARRAY ? bit : 0;
   if (++d->objects >= HEAP_NONE - 1) {
     heap_fail(d, "has more objects than this program can number");
   }
@@ -187,8 +189,8 @@ static void places_count(heap_dump *d) {
       d->area_first[n] = objects;
       uint32_t within = 0;
       for (int w = 0; w < 64; w++) {
-        sorted[n].before[w] = (uint16_t)within;
-        within += (uint32_t)__builtin_popcountll(sorted[n].bits[w]);
+        sorted[n].kib[w].before = within;
+        within += (uint32_t)__builtin_popcountll(sorted[n].kib[w].begins);
       }
       objects += within;
       d->area_of[a] = ++n;
@@ -199,20 +201,21 @@ static void places_count(heap_dump *d) {
   d->areas = sorted;
 }
 
-// Of the object that begins at a plain address, array or not.
-static uint32_t number_of(const heap_dump *d, uint64_t plain) {
+// Of the object that begins at a plain address; whether it is an array.
+static inline uint32_t number_of(const heap_dump *d, uint64_t plain, bool *array) {
   uint64_t offset = plain - d->info.base;
   if (offset >= d->info.span || d->area_of[offset >> AREA_SHIFT] == 0) {
     return HEAP_NONE;
   }
   uint32_t n = d->area_of[offset >> AREA_SHIFT] - 1;
-  const heap_area *area = &d->areas[n];
   uint32_t unit = (uint32_t)(offset & ((1 << AREA_SHIFT) - 1)) / 16;
-  uint64_t word = area->bits[unit / 64], bit = (uint64_t)1 << unit % 64;
-  if (!(word & bit)) {
+  const struct heap_kib *kib = &d->areas[n].kib[unit / 64];
+  uint64_t bit = (uint64_t)1 << unit % 64;
+  if (!(kib->begins & bit)) {
     return HEAP_NONE;
   }
-  return d->area_first[n] + area->before[unit / 64] + (uint32_t)__builtin_popcountll(word & (bit - 1));
+  *array = kib->arrays & bit;
+  return d->area_first[n] + (uint32_t)kib->before + (uint32_t)__builtin_popcountll(kib->begins & (bit - 1));
 }
 
 static uint64_t plain_at(const heap_dump *d, uint32_t object) {
@@ -228,11 +231,11 @@ static uint64_t plain_at(const heap_dump *d, uint32_t object) {
   const heap_area *area = &d->areas[low];
   uint32_t rest = object - d->area_first[low];
   int w = 63;
-  while (area->before[w] > rest) {
+  while (area->kib[w].before > rest) {
     w--;
   }
-  uint64_t bits = area->bits[w];
-  for (rest -= area->before[w]; rest != 0; rest--) {
+  uint64_t bits = area->kib[w].begins;
+  for (rest -= (uint32_t)area->kib[w].before; rest != 0; rest--) {
     bits &= bits - 1;
   }
   return d->info.base + ((uint64_t)d->area_at[low] << AREA_SHIFT) + ((uint64_t)w * 64 + (uint64_t)__builtin_ctzll(bits)) * 16;
@@ -241,8 +244,9 @@ static uint64_t plain_at(const heap_dump *d, uint32_t object) {
 uint64_t heap_address(const heap_dump *d, uint32_t object) { return plain_at(d, object) + (d->what[object] & HEAP_ARRAY ? 8 : 0); }
 
 uint32_t heap_find(const heap_dump *d, uint64_t address) {
-  uint32_t object = number_of(d, address & ~(uint64_t)15);
-  return object != HEAP_NONE && (address & 15) == (d->what[object] & HEAP_ARRAY ? 8 : 0) ? object : HEAP_NONE;
+  bool array = false;
+  uint32_t object = number_of(d, address & ~(uint64_t)15, &array);
+  return (address & 15) == (array ? 8 : 0) ? object : HEAP_NONE;
 }
 
 uint32_t heap_find_in(const heap_dump *d, uint64_t address) {
@@ -282,7 +286,7 @@ typedef struct filling {
 static void object_note(void *arg, const heap_object *o) {
   filling *f = arg;
   heap_dump *d = f->d;
-  f->object = number_of(d, plain_of(o));
+  f->object = heap_find(d, o->address);
   d->what[f->object] = o->type | o->flags;
   d->length[f->object] = o->length < HEAP_NONE ? (uint32_t)o->length : HEAP_NONE;
   if (o->length >= HEAP_NONE) {
@@ -294,18 +298,14 @@ static void object_note(void *arg, const heap_object *o) {
 }
 
 static void reference_count(void *arg, const heap_object *o, uint64_t offset, uint64_t to) {
-  (void)o, (void)offset;
+  (void)o, (void)offset, (void)to;
   filling *f = arg;
-  heap_dump *d = f->d;
-  if (number_of(d, to & ~(uint64_t)15) == HEAP_NONE) { // whether it is an array shows later, when all are known
-    return;
-  }
-  d->first[f->object + 1]++;
+  f->d->first[f->object + 1]++;
 }
 
 static void object_again(void *arg, const heap_object *o) {
   filling *f = arg;
-  f->object = number_of(f->d, plain_of(o));
+  f->object = heap_find(f->d, o->address);
 }
 
 static void reference_note(void *arg, const heap_object *o, uint64_t offset, uint64_t to) {
@@ -315,11 +315,7 @@ static void reference_note(void *arg, const heap_object *o, uint64_t offset, uin
   uint32_t object = heap_find(d, to);
   if (object == HEAP_NONE) {
     d->dangling++;
-    object = number_of(d, to & ~(uint64_t)15);
-    if (object == HEAP_NONE) {
-      return; // it was not counted
-    }
-    object = f->object; // counted: a reference to itself changes nothing
+    object = f->object; // it was counted: a reference to itself changes nothing
   }
   d->target[d->first[f->object]++] = object;
 }

@@ -402,7 +402,7 @@ ON_ALL_BACK_ENDS(dump, names_every_kind_of_root) {
   end();
 }
 
-static __attribute__((noinline, noclone)) uint64_t held_in_a_register(heap_dump **d) {
+static __attribute__((noinline)) uint64_t held_in_a_register(heap_dump **d) {
   register node *kept __asm__("rbx") = veil_new(self, node);
   __asm__ volatile("" : "+r"(kept));
   *d = dump();
