@@ -99,6 +99,8 @@ typedef struct work {
   uint32_t *way;       // a stack
 } work;
 
+enum { AHEAD = 16 }; // so many lines of the cache are fetched while others are waited for
+
 static uint32_t *table(work *w, uint64_t count) { return heap_memory(w->d, count, sizeof(uint32_t)); }
 
 static void node_found(work *w, uint32_t node, uint32_t parent) {
@@ -127,6 +129,9 @@ static void search(work *w) {
       node_found(w, to, at);
       at = w->count - 1;
       next[at] = d->first[to];
+      for (uint32_t e = d->first[to], end = d->first[to + 1]; e < end && e < next[at] + AHEAD; e++) {
+        __builtin_prefetch(&w->number[d->target[e]]); // all at once: one after the other each would be waited for
+      }
     }
   }
   free(next);
@@ -183,6 +188,7 @@ static void dominators_find(work *w) {
   for (uint32_t n = w->count; n-- > 1;) {
     uint32_t parent = w->parent[n], semi = n;
     for (uint32_t e = w->from_first[n]; e < w->from_first[n + 1]; e++) {
+      __builtin_prefetch(&w->forest[w->from[e < AHEAD ? 0 : e - AHEAD]]); // of a node that comes soon
       uint32_t u = eval(w, w->from[e], &label);
       semi = u < semi ? u : semi;
     }
