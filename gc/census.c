@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // census.c: every object, every root and every entry of weak tables, in place: nothing is marked, moved or freed.
 //
-// Neighbours: runtime/dump.c asks; roots come by the same calls of the world as in a flip (flip.c). The thread that stopped the world, and for objects
-// any number of others that it waits for.
+// Neighbours: runtime/dump.c asks; roots come by the same calls of the world as in a flip (flip.c). The thread that
+// stopped the world, and for objects any number of others that it waits for.
 
 #include "gc/census.h"
 #include "gc/alloc.h"
@@ -107,7 +107,8 @@ void gc_roll_word(gc_roll *roll, uintptr_t where, uintptr_t word) {
   if (gc_find_cell(roll->heap, word, &cell, &header)) {
     roll_tell(roll, where, word, gc_cell_ref(roll->heap, cell, header).view);
   }
-  if ((word & (GC_UNIT - 1)) == 8 && gc_find_cell(roll->heap, word + 1, &cell, &header) && gc_view_of(roll->heap, cell.alias) == word) {
+  if ((word & (GC_UNIT - 1)) == 8 && gc_find_cell(roll->heap, word + 1, &cell, &header) &&
+      gc_view_of(roll->heap, cell.alias) == word) {
     roll_tell(roll, where, word, gc_cell_ref(roll->heap, cell, header).view);
   }
 }
@@ -148,7 +149,8 @@ void gc_entries_list(gc_heap *heap, gc_held_fn *fn, void *arg) {
     const gc_pair *pair = &heap->weak.pairs[i];
     uint32_t table = at32_load_acquire(&pair->table);
     if (table != GC_NONE) {
-      gc_held entry = {gc_table_kind_of(heap, table), gc_table_owner(heap, table), at_load(&pair->key), at_load(&pair->value)};
+      gc_held entry = {gc_table_kind_of(heap, table), gc_table_owner(heap, table), at_load(&pair->key),
+                       at_load(&pair->value)};
       if (entry.kind != GC_TABLE_DEAD && entry.table != 0) {
         fn(arg, &entry);
       }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// dump_file.c: what was gathered, as blocks of a file; and what is found out only when the world runs again: types, and the names of functions and variables.
+// dump_file.c: what was gathered, as blocks of a file; and what is found out only when the world runs again: types, and
+// the names of functions and variables.
 //
-// Neighbours: dump.c calls, symbol.c looks names up. In the thread that dumps. README.md (A heap dump) describes the file.
+// Neighbours: dump.c calls, symbol.c looks names up. In the thread that dumps. README.md (A heap dump) describes the
+// file.
 
 #include <errno.h>
 #include <limits.h>
@@ -99,7 +101,9 @@ static void header_write(file *f) {
 static void section_write(file *f, dump_section kind, rt_dump_out *out) {
   out->last->used = (size_t)(out->at - out->last->bytes);
   for (const rt_dump_chunk *chunk = out->first; chunk != NULL && f->error == 0; chunk = chunk->next) {
-    dump_block block = {.kind = (uint32_t)kind | (chunk == out->first ? DUMP_FIRST : 0), .number = f->number++, .bytes = (uint32_t)chunk->used};
+    dump_block block = {.kind = (uint32_t)kind | (chunk == out->first ? DUMP_FIRST : 0),
+                        .number = f->number++,
+                        .bytes = (uint32_t)chunk->used};
     block.crc = dump_block_crc(&f->crc, &block, chunk->bytes);
     bytes_write(f, &block, sizeof block);
     bytes_write(f, chunk->bytes, chunk->used);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // heap_entries.c: entries of weak tables: what they hold, which is a reference like any other from here on.
 //
-// An entry holds something as long as two others are reached, its table and what it needs (heap.h). Which do is known at the fixed point, to which heap_reach
-// (heap_graph.c) goes; those become references from what they need: so ways and dominators need know nothing of entries. That the table is a condition as well
-// is not in the graph: what its entries hold is not counted as what it retains.
+// An entry holds something as long as two others are reached, its table and what it needs (heap.h). Which do is known
+// at the fixed point, to which heap_reach (heap_graph.c) goes; those become references from what they need: so ways and
+// dominators need know nothing of entries. That the table is a condition as well is not in the graph: what its entries
+// hold is not counted as what it retains.
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -59,7 +60,8 @@ static bool is_active(const heap_dump *d, const heap_entry *e) {
 }
 
 const heap_entry *heap_entry_between(const heap_dump *d, uint32_t from, uint32_t to) {
-  for (uint32_t i = heap_entries_needing(d, from); i < d->entry_count && heap_entry_needs(&d->entries[i]) == from; i++) {
+  for (uint32_t i = heap_entries_needing(d, from); i < d->entry_count && heap_entry_needs(&d->entries[i]) == from;
+       i++) {
     if (heap_entry_holds(&d->entries[i]) == to && is_active(d, &d->entries[i])) {
       return &d->entries[i];
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-// heap_graph.c: what is reached, shortest ways, and dominators: node a dominates b if every way from the root to b passes a, so b goes when a does.
+// heap_graph.c: what is reached, shortest ways, and dominators: node a dominates b if every way from the root to b
+// passes a, so b goes when a does.
 //
-// Dominators after Lengauer and Tarjan (1979), in the version with simple path compression, O(m log n) whatever the graph; the nodes stand in the order of a depth-first
-// search. Nothing recurses: a list is as deep as it is long.
+// Dominators after Lengauer and Tarjan (1979), in the version with simple path compression, O(m log n) whatever the
+// graph; the nodes stand in the order of a depth-first search. Nothing recurses: a list is as deep as it is long.
 
 #include <stdlib.h>
 #include "runtime/tools/heap.h"
@@ -46,7 +47,8 @@ static void mark(heap_dump *d, uint32_t node, uint32_t *stack, uint32_t *height)
 
 // A table, or what an entry needs, is reached: of the two the last one that comes here finds the other marked.
 static void entries_mark(heap_dump *d, uint32_t node, uint32_t *stack, uint32_t *height) {
-  for (uint32_t i = heap_entries_needing(d, node); i < d->entry_count && heap_entry_needs(&d->entries[i]) == node; i++) {
+  for (uint32_t i = heap_entries_needing(d, node); i < d->entry_count && heap_entry_needs(&d->entries[i]) == node;
+       i++) {
     if (d->what[d->entries[i].table] & HEAP_REACHED) {
       mark(d, heap_entry_holds(&d->entries[i]), stack, height);
     }
@@ -61,7 +63,8 @@ static void entries_mark(heap_dump *d, uint32_t node, uint32_t *stack, uint32_t 
 }
 
 void heap_reach(heap_dump *d) {
-  uint32_t *stack = heap_memory(d, d->objects, sizeof *stack), height = 0; // nothing that was marked before is marked again
+  uint32_t *stack = heap_memory(d, d->objects, sizeof *stack),
+           height = 0; // nothing that was marked before is marked again
   for (uint32_t i = 0; i < d->root_count; i++) {
     mark(d, d->roots[i].object, stack, &height);
     while (height != 0) {
@@ -87,16 +90,16 @@ typedef struct above {
 
 typedef struct work {
   heap_dump *d;
-  uint32_t count;      // of nodes that the search has found
-  uint32_t *number;    // by node
-  uint32_t *node;      // by number
-  uint32_t *parent;    // in the tree of the search
-  uint32_t *semi;      // semidominator
+  uint32_t count;   // of nodes that the search has found
+  uint32_t *number; // by node
+  uint32_t *node;   // by number
+  uint32_t *parent; // in the tree of the search
+  uint32_t *semi;   // semidominator
   above *forest;
-  uint32_t *idom;      // while a node waits in a bucket: the next one there
-  uint32_t *bucket;    // by semidominator: the first
+  uint32_t *idom;              // while a node waits in a bucket: the next one there
+  uint32_t *bucket;            // by semidominator: the first
   uint32_t *from_first, *from; // who refers to it
-  uint32_t *way;       // a stack
+  uint32_t *way;               // a stack
 } work;
 
 enum { AHEAD = 16 }; // so many lines of the cache are fetched while others are waited for

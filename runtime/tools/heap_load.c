@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// heap_load.c: from a dump's streams to tables: types, threads, roots, and objects as numbers with references between them.
+// heap_load.c: from a dump's streams to tables: types, threads, roots, and objects as numbers with references between
+// them.
 //
-// An object's number is its place in the order of addresses: a bit says where one begins, and counting bits is all it takes to find the number of an
-// address, or the address of a number, so neither costs memory per object. The streams are read three times: for the bits, for what each object is and how many references
-// it has, and for the references.
+// An object's number is its place in the order of addresses: a bit says where one begins, and counting bits is all it
+// takes to find the number of an address, or the address of a number, so neither costs memory per object. The streams
+// are read three times: for the bits, for what each object is and how many references it has, and for the references.
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,22 +43,28 @@ static void *grown(const heap_dump *d, void *old, size_t count, size_t bytes) {
 static void info_load(heap_dump *d) {
   heap_cursor c = the_section(d, DUMP_INFO, "information");
   heap_info *i = &d->info;
-  uint64_t *const fields[] = {&i->base, &i->span, &i->page_size, &i->cycle, &i->minor, &i->used, &i->flags, &i->time_ns, &i->pid, &i->stop_ns, &i->waited_ns};
+  uint64_t *const fields[] = {&i->base,  &i->span,    &i->page_size, &i->cycle,   &i->minor,    &i->used,
+                              &i->flags, &i->time_ns, &i->pid,       &i->stop_ns, &i->waited_ns};
   for (size_t n = 0; n < sizeof fields / sizeof *fields; n++) {
     *fields[n] = heap_get(&c);
   }
   i->back_end = heap_get_text(&c);
   i->program = heap_get_text(&c);
   section_end(&c, "information");
-  if (i->base % ((uint64_t)1 << AREA_SHIFT) != 0 || i->span == 0 || i->span > ((uint64_t)1 << 44) || i->base > ((uint64_t)1 << 56)) {
-    heap_fail(d, "is damaged: no heap is at [0x%llx, +0x%llx)", (unsigned long long)i->base, (unsigned long long)i->span);
+  if (i->base % ((uint64_t)1 << AREA_SHIFT) != 0 || i->span == 0 || i->span > ((uint64_t)1 << 44) ||
+      i->base > ((uint64_t)1 << 56)) {
+    heap_fail(d, "is damaged: no heap is at [0x%llx, +0x%llx)", (unsigned long long)i->base,
+              (unsigned long long)i->span);
   }
 }
 
 static void type_check(const heap_dump *d, const heap_type *t) {
-  bool fixed = t->layout == DUMP_DENSE || t->layout == DUMP_MAP || t->layout == DUMP_TAGGED || t->layout == DUMP_FLEXIBLE;
-  bool wrong = t->size > ((uint64_t)1 << 32) || t->fixed > ((uint64_t)1 << 32) || (t->layout == DUMP_DENSE && (t->size < 8 || t->size % 8 != 0 || t->fixed != 0)) ||
-               (t->fixed_count != 0 && t->layout != DUMP_FLEXIBLE) || (t->sized && (t->layout != DUMP_LEAF || t->fixed != 0));
+  bool fixed =
+      t->layout == DUMP_DENSE || t->layout == DUMP_MAP || t->layout == DUMP_TAGGED || t->layout == DUMP_FLEXIBLE;
+  bool wrong = t->size > ((uint64_t)1 << 32) || t->fixed > ((uint64_t)1 << 32) ||
+               (t->layout == DUMP_DENSE && (t->size < 8 || t->size % 8 != 0 || t->fixed != 0)) ||
+               (t->fixed_count != 0 && t->layout != DUMP_FLEXIBLE) ||
+               (t->sized && (t->layout != DUMP_LEAF || t->fixed != 0));
   for (uint32_t i = 0; i < t->count && !wrong; i++) {
     wrong = fixed && (t->size < 8 || t->offsets[i] > t->size - 8);
   }
@@ -83,7 +90,8 @@ static uint64_t *offsets_load(const heap_dump *d, heap_cursor *c, uint32_t *coun
   return offsets;
 }
 
-// Bytes that are aligned are of many types, one for each size, and no arrays; who asks knows them as arrays of bytes, like those that are not aligned.
+// Bytes that are aligned are of many types, one for each size, and no arrays; who asks knows them as arrays of bytes,
+// like those that are not aligned.
 static void sorts_set(heap_dump *d) {
   for (uint32_t id = 0; id < HEAP_TYPES; id++) {
     d->types[id].counts_as = id;
@@ -157,7 +165,8 @@ static uint64_t plain_of(const heap_object *o) { return o->address - (o->flags &
 
 static void place_note(void *arg, const heap_object *o) {
   heap_dump *d = arg;
-  uint64_t offset = plain_of(o) - d->info.base, area = offset >> AREA_SHIFT, unit = (offset & ((1 << AREA_SHIFT) - 1)) / 16;
+  uint64_t offset = plain_of(o) - d->info.base, area = offset >> AREA_SHIFT,
+           unit = (offset & ((1 << AREA_SHIFT) - 1)) / 16;
   if (d->area_of[area] == 0) {
     d->areas = grown(d, d->areas, d->area_count, sizeof *d->areas);
     memset(&d->areas[d->area_count], 0, sizeof *d->areas);
@@ -238,10 +247,13 @@ static uint64_t plain_at(const heap_dump *d, uint32_t object) {
   for (rest -= (uint32_t)area->kib[w].before; rest != 0; rest--) {
     bits &= bits - 1;
   }
-  return d->info.base + ((uint64_t)d->area_at[low] << AREA_SHIFT) + ((uint64_t)w * 64 + (uint64_t)__builtin_ctzll(bits)) * 16;
+  return d->info.base + ((uint64_t)d->area_at[low] << AREA_SHIFT) +
+         ((uint64_t)w * 64 + (uint64_t)__builtin_ctzll(bits)) * 16;
 }
 
-uint64_t heap_address(const heap_dump *d, uint32_t object) { return plain_at(d, object) + (d->what[object] & HEAP_ARRAY ? 8 : 0); }
+uint64_t heap_address(const heap_dump *d, uint32_t object) {
+  return plain_at(d, object) + (d->what[object] & HEAP_ARRAY ? 8 : 0);
+}
 
 uint32_t heap_find(const heap_dump *d, uint64_t address) {
   bool array = false;
@@ -274,7 +286,9 @@ uint64_t heap_length(const heap_dump *d, uint32_t object) {
   return 0;
 }
 
-uint64_t heap_object_bytes(const heap_dump *d, uint32_t object) { return heap_bytes_of(heap_type_of(d, object), d->what[object], heap_length(d, object)); }
+uint64_t heap_object_bytes(const heap_dump *d, uint32_t object) {
+  return heap_bytes_of(heap_type_of(d, object), d->what[object], heap_length(d, object));
+}
 
 // ---- Objects: what they are.
 
@@ -349,7 +363,8 @@ static void roots_load(heap_dump *d) {
     heap_root *r = &d->roots[d->root_count];
     where += (uint64_t)heap_get_signed(&c);
     object += (uint64_t)heap_get_signed(&c) * 8;
-    *r = (heap_root){.holder = (uint32_t)holder, .where = where, .inside = heap_get_signed(&c), .object = heap_find(d, object)};
+    *r = (heap_root){
+        .holder = (uint32_t)holder, .where = where, .inside = heap_get_signed(&c), .object = heap_find(d, object)};
     if (r->object != HEAP_NONE) {
       d->root_count++;
     } else {
@@ -420,10 +435,13 @@ static void holders_add(heap_dump *d) {
       }
     }
   }
-  // Of two ways of one length the first is found: by what was meant to hold, rather than by a word that happens to stand on a stack.
+  // Of two ways of one length the first is found: by what was meant to hold, rather than by a word that happens to
+  // stand on a stack.
   static const uint8_t order[DUMP_BY_COUNT - 1] = {
-      DUMP_BY_SLOTS,        DUMP_BY_THREAD_SLOTS, DUMP_BY_CALLBACK_SLOT, DUMP_BY_HANDLE,          DUMP_BY_PIN,   DUMP_BY_VARIABLE,  DUMP_BY_THREAD_LOCAL, DUMP_BY_COROUTINE_SLOT,
-      DUMP_BY_START,        DUMP_BY_CALLBACK,     DUMP_BY_SYSTEM_CALL,   DUMP_BY_FINALIZER_QUEUE, DUMP_BY_STACK, DUMP_BY_COROUTINE, DUMP_BY_REGISTERS,    DUMP_BY_COROUTINE_REGISTERS};
+      DUMP_BY_SLOTS, DUMP_BY_THREAD_SLOTS, DUMP_BY_CALLBACK_SLOT, DUMP_BY_HANDLE,
+      DUMP_BY_PIN,   DUMP_BY_VARIABLE,     DUMP_BY_THREAD_LOCAL,  DUMP_BY_COROUTINE_SLOT,
+      DUMP_BY_START, DUMP_BY_CALLBACK,     DUMP_BY_SYSTEM_CALL,   DUMP_BY_FINALIZER_QUEUE,
+      DUMP_BY_STACK, DUMP_BY_COROUTINE,    DUMP_BY_REGISTERS,     DUMP_BY_COROUTINE_REGISTERS};
   d->first[heap_root_node(d)] = at;
   for (uint32_t i = 0; i < DUMP_BY_COUNT - 1; i++) {
     d->target[at++] = heap_kind_node(d, order[i]);
@@ -437,8 +455,8 @@ static void end_check(heap_dump *d) {
   uint64_t objects = heap_get(&c), references = heap_get(&c), bytes = heap_get(&c);
   (void)references;
   if (objects != d->objects || bytes != d->all_bytes) {
-    heap_fail(d, "is damaged: it has %u objects of %llu bytes, and says %llu of %llu", d->objects, (unsigned long long)d->all_bytes,
-              (unsigned long long)objects, (unsigned long long)bytes);
+    heap_fail(d, "is damaged: it has %u objects of %llu bytes, and says %llu of %llu", d->objects,
+              (unsigned long long)d->all_bytes, (unsigned long long)objects, (unsigned long long)bytes);
   }
 }
 
@@ -472,8 +490,10 @@ void heap_free(heap_dump *d) {
   for (size_t i = 0; i < d->name_count; i++) {
     free(d->names[i].text);
   }
-  void *const all[] = {d->blocks.at, d->info.back_end, d->info.program, d->threads, d->holders, d->roots, d->links, d->entries, d->entries_of, d->names, d->area_of, d->areas,
-                       d->area_first, d->area_at, d->what, d->length, d->longer, d->first, d->target, d->dominator, d->retained_count, d->retained};
+  void *const all[] = {d->blocks.at,  d->info.back_end, d->info.program,   d->threads, d->holders, d->roots,
+                       d->links,      d->entries,       d->entries_of,     d->names,   d->area_of, d->areas,
+                       d->area_first, d->area_at,       d->what,           d->length,  d->longer,  d->first,
+                       d->target,     d->dominator,     d->retained_count, d->retained};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     free(all[i]);
   }

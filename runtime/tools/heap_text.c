@@ -100,7 +100,8 @@ void heap_root_text(const heap_dump *d, const heap_root *root, char *to, size_t 
     snprintf(to, bytes, "%s [%" PRIu64 "]", holder, (root->where - h->owner) / 8);
   } else if (name != NULL) {
     snprintf(to, bytes, "global variable %s", name);
-  } else if (h->kind == DUMP_BY_PIN || h->kind == DUMP_BY_START || h->kind == DUMP_BY_SYSTEM_CALL || h->kind == DUMP_BY_FINALIZER_QUEUE) {
+  } else if (h->kind == DUMP_BY_PIN || h->kind == DUMP_BY_START || h->kind == DUMP_BY_SYSTEM_CALL ||
+             h->kind == DUMP_BY_FINALIZER_QUEUE) {
     snprintf(to, bytes, "%s", holder);
   } else {
     snprintf(to, bytes, "%s, 0x%" PRIx64, holder, root->where);
@@ -132,5 +133,6 @@ void heap_slot_text(const heap_dump *d, uint32_t object, uint64_t offset, char *
 
 void heap_entry_text(const heap_dump *d, const heap_entry *entry, char *to, size_t bytes) {
   snprintf(to, bytes, "entry of weak table 0x%" PRIx64 ", whose %s is 0x%" PRIx64, heap_address(d, entry->table),
-           entry->kind == DUMP_ENTRY_VALUES ? "value" : "key", heap_address(d, entry->kind == DUMP_ENTRY_VALUES ? entry->value : entry->key));
+           entry->kind == DUMP_ENTRY_VALUES ? "value" : "key",
+           heap_address(d, entry->kind == DUMP_ENTRY_VALUES ? entry->value : entry->key));
 }

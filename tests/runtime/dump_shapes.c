@@ -100,7 +100,8 @@ typedef struct frame {
   long used;
   node *slot[];
 } frame;
-static void frame_trace(const void *object, const void *alias, size_t length, size_t base, size_t limit, veil_visitor *visitor) {
+static void frame_trace(const void *object, const void *alias, size_t length, size_t base, size_t limit,
+                        veil_visitor *visitor) {
   const frame *f = alias;
   for (long i = 0; i < f->used; i++) {
     veil_visit(visitor, offsetof(frame, slot) + (size_t)i * 8);
@@ -111,13 +112,21 @@ VEIL_TYPE_FLEXIBLE_TRACE(frame, frame_trace, slot);
 enum { NOTHING, POINTER, BOXED }; // what a word is
 
 static void *table_new(size_t n) { return veil_new_flexible(self, table, n); }
-static int table_word(size_t n, size_t at) { return at == offsetof(table, owner) || at >= offsetof(table, slot) ? POINTER : NOTHING; }
+static int table_word(size_t n, size_t at) {
+  return at == offsetof(table, owner) || at >= offsetof(table, slot) ? POINTER : NOTHING;
+}
 static void *values_new(size_t n) { return veil_new_flexible(self, values, n); }
-static int values_word(size_t n, size_t at) { return at == offsetof(values, class) ? POINTER : at == offsetof(values, number) ? NOTHING : BOXED; }
+static int values_word(size_t n, size_t at) {
+  return at == offsetof(values, class) ? POINTER : at == offsetof(values, number) ? NOTHING : BOXED;
+}
 static void *entries_new(size_t n) { return veil_new_flexible(self, entries, n); }
-static int entries_word(size_t n, size_t at) { return at == 0 || (at >= 16 && (at - 16) % 24 != 0) ? POINTER : NOTHING; }
+static int entries_word(size_t n, size_t at) {
+  return at == 0 || (at >= 16 && (at - 16) % 24 != 0) ? POINTER : NOTHING;
+}
 static void *boxed_entries_new(size_t n) { return veil_new_flexible(self, boxed_entries, n); }
-static int boxed_entries_word(size_t n, size_t at) { return at == 0 ? POINTER : at == 8 || (at - 16) % 16 == 0 ? BOXED : NOTHING; }
+static int boxed_entries_word(size_t n, size_t at) {
+  return at == 0 ? POINTER : at == 8 || (at - 16) % 16 == 0 ? BOXED : NOTHING;
+}
 static void *text_new(size_t n) { return veil_new_flexible(self, text, n); }
 static int text_word(size_t n, size_t at) { return at == 0 ? POINTER : NOTHING; }
 static void *blob_new(size_t n) { return veil_new_flexible(self, blob, n); }
@@ -134,7 +143,7 @@ static const struct {
   size_t fixed, element;
   void *(*make)(size_t n);
   int (*word)(size_t n, size_t at);
-  size_t slot; // a place …
+  size_t slot;      // a place …
   const char *said; // … and what veil-heap calls it
 } kinds[] = {{"table", 24, 8, table_new, table_word, 24 + 3 * 8, "[3]"},
              {"table", 24, 8, table_new, table_word, offsetof(table, owner), "+8"},
@@ -189,7 +198,8 @@ static void slot_seen(void *arg, const heap_object *o, uint64_t offset, uint64_t
   size_t i = s->now;
   int word = kinds[kind_of(i)].word(length_of(i), offset);
   uint64_t there = *(uint64_t *)((char *)all[i] + offset);
-  cr_assert(word != NOTHING && there == (word == BOXED ? to | box : to), "%s[%zu] +%llu", kinds[kind_of(i)].name, length_of(i), (unsigned long long)offset);
+  cr_assert(word != NOTHING && there == (word == BOXED ? to | box : to), "%s[%zu] +%llu", kinds[kind_of(i)].name,
+            length_of(i), (unsigned long long)offset);
   s->count[i]++;
 }
 
@@ -212,7 +222,8 @@ static void flexible_check(const heap_dump *d) {
     size_t k = kind_of(i);
     uint32_t o = heap_find(d, (uint64_t)all[i]);
     cr_assert(o != HEAP_NONE && (d->what[o] & HEAP_REACHED), "%s[%zu]", kinds[k].name, length_of(i));
-    cr_assert_eq(s.count[i], references_of(i), "%s[%zu]: %zu references, not %zu", kinds[k].name, length_of(i), s.count[i], references_of(i));
+    cr_assert_eq(s.count[i], references_of(i), "%s[%zu]: %zu references, not %zu", kinds[k].name, length_of(i),
+                 s.count[i], references_of(i));
     cr_assert_eq(d->first[o + 1] - d->first[o], s.count[i]);
     cr_assert_eq(heap_length(d, o), length_of(i));
     uint64_t cell = (16 + kinds[k].fixed + kinds[k].element * length_of(i) + 15) & ~UINT64_C(15);
@@ -254,7 +265,9 @@ static void flexible_dump(veil_options options) {
   veil_remove_roots(heap, &all);
   end();
 }
-ON_ALL_BACK_ENDS(dump_shapes, has_flexible_arrays_of_every_kind_and_size) { flexible_dump((veil_options){.back_end = back_end, .generations = VEIL_GENERATIONS_OFF}); }
+ON_ALL_BACK_ENDS(dump_shapes, has_flexible_arrays_of_every_kind_and_size) {
+  flexible_dump((veil_options){.back_end = back_end, .generations = VEIL_GENERATIONS_OFF});
+}
 ON_ALL_BACK_ENDS(dump_shapes, has_flexible_arrays_young_and_old) {
   flexible_dump((veil_options){.back_end = back_end, .generations = VEIL_GENERATIONS_ON, .nursery = MIB});
 }
@@ -305,7 +318,8 @@ static void aligned_check(const heap_dump *d) {
   uint64_t bytes = 0;
   for (size_t i = 0; i < ALIGNED; i++) {
     uint32_t o = heap_find(d, (uint64_t)all[i]);
-    cr_assert(o != HEAP_NONE && (d->what[o] & HEAP_REACHED) && heap_address(d, o) % ((uint64_t)16 << i / PER) == 0, "object %zu", i);
+    cr_assert(o != HEAP_NONE && (d->what[o] & HEAP_REACHED) && heap_address(d, o) % ((uint64_t)16 << i / PER) == 0,
+              "object %zu", i);
     cr_assert_eq(heap_find_in(d, (uint64_t)all[i] + 7), o);
     char said[64], wanted[64];
     heap_type_text(d, o, said, sizeof said);
@@ -347,15 +361,20 @@ static void aligned_dump(veil_options options) {
   veil_remove_roots(heap, &all);
   end();
 }
-ON_ALL_BACK_ENDS(dump_shapes, has_aligned_objects) { aligned_dump((veil_options){.back_end = back_end, .generations = VEIL_GENERATIONS_OFF}); }
+ON_ALL_BACK_ENDS(dump_shapes, has_aligned_objects) {
+  aligned_dump((veil_options){.back_end = back_end, .generations = VEIL_GENERATIONS_OFF});
+}
 ON_ALL_BACK_ENDS(dump_shapes, has_aligned_objects_young_and_old) {
   aligned_dump((veil_options){.back_end = back_end, .generations = VEIL_GENERATIONS_ON, .nursery = MIB});
 }
-ON_ALL_BACK_ENDS(dump_shapes, has_aligned_objects_with_larger_granules) { aligned_dump((veil_options){.back_end = back_end, .granule = 65536}); }
+ON_ALL_BACK_ENDS(dump_shapes, has_aligned_objects_with_larger_granules) {
+  aligned_dump((veil_options){.back_end = back_end, .granule = 65536});
+}
 
 // ---- Weak tables.
 
-// all: tables of each kind, and a table that will be dead; then keys of the first, values of the second; of the third both, in turn.
+// all: tables of each kind, and a table that will be dead; then keys of the first, values of the second; of the third
+// both, in turn.
 enum { EACH = 100, KEYS = 4, VALUES = KEYS + EACH, BOTH = VALUES + EACH, PARTS = BOTH + 2 * EACH };
 
 static __attribute__((noinline)) void tables_make(void) {
@@ -376,10 +395,12 @@ static __attribute__((noinline)) void tables_make(void) {
     EXPECT(veil_table_put(self, all[1], other, all[VALUES + i]) == VEIL_OK);
     EXPECT(veil_table_put(self, all[2], all[BOTH + 2 * i], all[BOTH + 2 * i + 1]) == VEIL_OK);
   }
-  // An entry is changed, one taken away, and one made again; keys of keys make a chain, which begins with a key that is held.
+  // An entry is changed, one taken away, and one made again; keys of keys make a chain, which begins with a key that is
+  // held.
   medium *first = veil_table_get(self, all[0], all[KEYS]);
   EXPECT(veil_table_put(self, all[0], first, veil_new(self, large)) == VEIL_OK);
-  EXPECT(veil_table_remove(self, all[2], all[BOTH]) && veil_table_put(self, all[2], all[BOTH], all[BOTH + 1]) == VEIL_OK);
+  EXPECT(veil_table_remove(self, all[2], all[BOTH]) &&
+         veil_table_put(self, all[2], all[BOTH], all[BOTH + 1]) == VEIL_OK);
   EXPECT(veil_table_remove(self, all[2], all[BOTH + 2]));
 }
 
@@ -391,8 +412,10 @@ static unsigned entries_of(const heap_dump *d, uint64_t table) {
   return n;
 }
 
-// The object of that type that `key` holds by an entry of the table. `alone` counts those that nothing else holds: a word on the stack may.
-static uint32_t held_by(const heap_dump *d, const uint32_t *before, const void *table, uint32_t key, const char *type, int *alone) {
+// The object of that type that `key` holds by an entry of the table. `alone` counts those that nothing else holds: a
+// word on the stack may.
+static uint32_t held_by(const heap_dump *d, const uint32_t *before, const void *table, uint32_t key, const char *type,
+                        int *alone) {
   for (uint32_t i = heap_entries_needing(d, key); i < d->entry_count && heap_entry_needs(&d->entries[i]) == key; i++) {
     uint32_t held = heap_entry_holds(&d->entries[i]);
     if (heap_address(d, d->entries[i].table) == (uint64_t)table) {
@@ -423,7 +446,8 @@ static void tables_check(heap_dump *d, bool dead) {
       uint32_t last = held_by(d, before, all[0], held, "large", &alone);
       cr_assert_geq(d->retained[held], d->dominator[last] == held ? sizeof(medium) + sizeof(large) : sizeof(medium));
     }
-    cr_assert_null(heap_entry_between(d, heap_find(d, (uint64_t)all[BOTH + 2 * i]), heap_find(d, (uint64_t)all[BOTH + 2 * i + 1])));
+    cr_assert_null(heap_entry_between(d, heap_find(d, (uint64_t)all[BOTH + 2 * i]),
+                                      heap_find(d, (uint64_t)all[BOTH + 2 * i + 1])));
   }
   cr_assert_gt(alone, 2 * EACH - 10);
   free(before);
@@ -460,7 +484,9 @@ static void tables_dump(veil_options options) {
   veil_remove_roots(heap, &all);
   end();
 }
-ON_ALL_BACK_ENDS(dump_shapes, has_what_weak_tables_hold) { tables_dump((veil_options){.back_end = back_end, .generations = VEIL_GENERATIONS_OFF}); }
+ON_ALL_BACK_ENDS(dump_shapes, has_what_weak_tables_hold) {
+  tables_dump((veil_options){.back_end = back_end, .generations = VEIL_GENERATIONS_OFF});
+}
 ON_ALL_BACK_ENDS(dump_shapes, has_what_weak_tables_hold_young_and_old) {
   tables_dump((veil_options){.back_end = back_end, .generations = VEIL_GENERATIONS_ON, .nursery = 256 << 10});
 }
@@ -474,7 +500,7 @@ Test(dump_shapes, a_table_that_nobody_has_holds_nothing) {
   all[0] = NULL;
   heap_dump *d = dump(VEIL_DUMP_AS_IS);
   uint32_t o = heap_find(d, ~table), held = 0, reached = 0;
-  cr_assert_neq(o, HEAP_NONE); // it is there yet
+  cr_assert_neq(o, HEAP_NONE);        // it is there yet
   if (!(d->what[o] & HEAP_REACHED)) { // else a word on the stack holds it
     for (uint32_t i = 0; i < d->entry_count; i++) {
       held += d->entries[i].table == o;

@@ -38,7 +38,8 @@ Test(answers, why_names_the_root_the_slots_and_the_types) {
   SAYS("Held by: stack of thread 7 (worker), 0x7fff00\n");
   SAYS("  (root)        0x7f0000001008        48 B  pointer[3]\n");
   SAYS("  [0]           0x7f0000001030        48 B  node\n");
-  cr_assert_eq(ASK(said, "--why", "0x7f000000109f", (char *)path), 0, "%s", said); // an address within c, which the frame refers to as well
+  cr_assert_eq(ASK(said, "--why", "0x7f000000109f", (char *)path), 0, "%s",
+               said); // an address within c, which the frame refers to as well
   SAYS("0x7f0000001090        48 B  node\n");
   cr_assert_eq(ASK(said, "--why", "node", (char *)path), 0, "%s", said);
   SAYS("Objects reached       3\n");
@@ -132,8 +133,10 @@ Test(answers, what_an_entry_of_a_weak_table_holds_is_alive_by_its_key) {
 }
 
 Test(answers, an_entry_holds_nothing_without_its_table_its_key_or_if_both_are_weak) {
-  static const known_entry entries[] = {{DUMP_ENTRY_KEYS, KNOWN_D, KNOWN_A, KNOWN_BYTES}, {DUMP_ENTRY_KEYS, KNOWN_FRAME, KNOWN_D, KNOWN_BYTES},
-                                        {DUMP_ENTRY_VALUES, KNOWN_FRAME, KNOWN_A, KNOWN_BYTES}, {DUMP_ENTRY_BOTH, KNOWN_FRAME, KNOWN_A, KNOWN_BYTES}};
+  static const known_entry entries[] = {{DUMP_ENTRY_KEYS, KNOWN_D, KNOWN_A, KNOWN_BYTES},
+                                        {DUMP_ENTRY_KEYS, KNOWN_FRAME, KNOWN_D, KNOWN_BYTES},
+                                        {DUMP_ENTRY_VALUES, KNOWN_FRAME, KNOWN_A, KNOWN_BYTES},
+                                        {DUMP_ENTRY_BOTH, KNOWN_FRAME, KNOWN_A, KNOWN_BYTES}};
   for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
     static dump_file f;
     known_write_with(&f, &entries[i], 1);
@@ -147,7 +150,8 @@ Test(answers, an_entry_holds_nothing_without_its_table_its_key_or_if_both_are_we
 
 Test(answers, json_is_json) {
   const char *path = known_path();
-  static const char *const asked[][2] = {{"--quiet", NULL}, {"--why", "node"}, {"--object", "0x7f0000001090"}, {"--type", "node"}, {"--roots", NULL}, {"--diff", "SELF"}};
+  static const char *const asked[][2] = {{"--quiet", NULL},  {"--why", "node"}, {"--object", "0x7f0000001090"},
+                                         {"--type", "node"}, {"--roots", NULL}, {"--diff", "SELF"}};
   for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
     char command[400];
     const char *second = asked[i][1] == NULL ? "--json" : strcmp(asked[i][1], "SELF") == 0 ? path : asked[i][1];

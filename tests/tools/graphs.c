@@ -24,14 +24,14 @@ static void seed_set(void) {
   printf("TOOLS_SEED=%llu\n", (unsigned long long)seed);
 }
 
-// Objects of four slots each, in 48 bytes, with gaps between some; each may be an array of two elements of two slots, or a flexible array of two slots, and two elements
-// of one. And entries of weak tables, any object being one.
+// Objects of four slots each, in 48 bytes, with gaps between some; each may be an array of two elements of two slots,
+// or a flexible array of two slots, and two elements of one. And entries of weak tables, any object being one.
 typedef enum shape { PLAIN = 2, PAIRS, FLEXIBLE } shape; // types
 typedef struct graph {
   int objects, roots, holders;
   uint64_t place[MOST]; // plain address
   shape shape[MOST];
-  int slot[MOST][SLOTS]; // -1: none
+  int slot[MOST][SLOTS];        // -1: none
   int root[MOST], holder[MOST]; // by root, ascending
   int kind[MOST];               // by holder
   int entries, entry_kind[ENTRIES], table[ENTRIES], key[ENTRIES], value[ENTRIES];
@@ -75,7 +75,9 @@ static void graph_make(graph *g) {
 
 static uint64_t address_of(const graph *g, int i) { return g->place[i] + (g->shape[i] != PLAIN ? 8 : 0); }
 // Where the k-th slot is.
-static uint64_t offset_of(const graph *g, int i, int k) { return 8 * (uint64_t)(g->shape[i] == FLEXIBLE && k < 2 ? 1 - k : k); }
+static uint64_t offset_of(const graph *g, int i, int k) {
+  return 8 * (uint64_t)(g->shape[i] == FLEXIBLE && k < 2 ? 1 - k : k);
+}
 
 static void object_write(stream *s, const graph *g, int i, uint64_t *expected) {
   bool apart = g->place[i] != *expected;
@@ -115,8 +117,10 @@ static void numbers_put(stream *s, const uint64_t *numbers, size_t count) {
 
 static void types_write(dump_file *f) {
   stream s = {0};
-  // An object of 40 bytes, four slots, the last word not one; an array's element of 16, both slots; two slots in 16 bytes, the second one first, before elements of 8.
-  static const uint64_t plain[] = {PLAIN, 40, DUMP_MAP, 4, 0, 1, 2, 3, 0, 0, 0}, pair[] = {PAIRS, 16, DUMP_DENSE, 2, 0, 1, 0, 0, 0};
+  // An object of 40 bytes, four slots, the last word not one; an array's element of 16, both slots; two slots in 16
+  // bytes, the second one first, before elements of 8.
+  static const uint64_t plain[] = {PLAIN, 40, DUMP_MAP, 4, 0, 1, 2, 3, 0, 0, 0},
+                        pair[] = {PAIRS, 16, DUMP_DENSE, 2, 0, 1, 0, 0, 0};
   static const uint64_t flexible[] = {FLEXIBLE, 8, DUMP_FLEXIBLE, 1, 0, 16, 2, 1, 0, 0};
   numbers_put(&s, plain, sizeof plain / sizeof *plain);
   put_text(&s, "plain");
@@ -182,10 +186,13 @@ static void graph_write(const graph *g, dump_file *f) {
 
 // ---- The definitions.
 
-static int needs_of(const graph *g, int e) { return g->entry_kind[e] == DUMP_ENTRY_KEYS ? g->key[e] : g->entry_kind[e] == DUMP_ENTRY_VALUES ? g->value[e] : -1; }
+static int needs_of(const graph *g, int e) {
+  return g->entry_kind[e] == DUMP_ENTRY_KEYS ? g->key[e] : g->entry_kind[e] == DUMP_ENTRY_VALUES ? g->value[e] : -1;
+}
 static int holds_of(const graph *g, int e) { return g->entry_kind[e] == DUMP_ENTRY_KEYS ? g->value[e] : g->key[e]; }
 
-// What is reached without passing `without` (-1: nothing is left out), and without roots of the holder or the kind (-1). Distances from a root, -1: not reached.
+// What is reached without passing `without` (-1: nothing is left out), and without roots of the holder or the kind
+// (-1). Distances from a root, -1: not reached.
 static int reach(const graph *g, int without, int no_holder, int no_kind, int distance[MOST]) {
   int queue[MOST], head = 0, tail = 0;
   memset(distance, -1, MOST * sizeof *distance);
@@ -294,18 +301,22 @@ static void graph_check(const graph *g) {
     for (uint32_t n = (uint32_t)i; n != HEAP_NONE; n = before[n]) {
       steps++;
     }
-    cr_assert_eq(steps, distance[i] < 0 ? -2 : distance[i] + 1, "object %d: %d steps, distance %d", i, steps, distance[i]);
+    cr_assert_eq(steps, distance[i] < 0 ? -2 : distance[i] + 1, "object %d: %d steps, distance %d", i, steps,
+                 distance[i]);
   }
   for (int e = 0; e < g->entries; e++) {
-    const heap_entry *found = needs_of(g, e) >= 0 ? heap_entry_between(d, (uint32_t)needs_of(g, e), (uint32_t)holds_of(g, e)) : NULL;
+    const heap_entry *found =
+        needs_of(g, e) >= 0 ? heap_entry_between(d, (uint32_t)needs_of(g, e), (uint32_t)holds_of(g, e)) : NULL;
     cr_assert(!g->active[e] || found != NULL);
     cr_assert(found == NULL || distance[found->table] >= 0);
   }
   for (int h = 0; h < g->holders; h++) {
-    cr_assert_eq(d->retained_count[heap_holder_node(d, (uint32_t)h)], (uint32_t)(all - reach(g, -1, h, -1, other)), "holder %d", h);
+    cr_assert_eq(d->retained_count[heap_holder_node(d, (uint32_t)h)], (uint32_t)(all - reach(g, -1, h, -1, other)),
+                 "holder %d", h);
   }
   for (int kind = 1; kind < DUMP_BY_COUNT; kind++) {
-    cr_assert_eq(d->retained_count[heap_kind_node(d, (uint32_t)kind)], (uint32_t)(all - reach(g, -1, -1, kind, other)), "kind %d", kind);
+    cr_assert_eq(d->retained_count[heap_kind_node(d, (uint32_t)kind)], (uint32_t)(all - reach(g, -1, -1, kind, other)),
+                 "kind %d", kind);
   }
   cr_assert_eq(d->retained_count[heap_root_node(d)], (uint32_t)all);
   free(before);
@@ -323,7 +334,8 @@ Test(graphs, what_objects_holders_and_kinds_retain_is_what_goes_with_them, .time
   }
 }
 
-// Nothing recurses, and nothing takes the square of the length: a list, each node of which the one before the last refers to as well.
+// Nothing recurses, and nothing takes the square of the length: a list, each node of which the one before the last
+// refers to as well.
 Test(graphs, long_lists_take_no_stack_and_little_time, .timeout = 120) {
   enum { LENGTH = 1000000 };
   dump_file f;
@@ -341,7 +353,7 @@ Test(graphs, long_lists_take_no_stack_and_little_time, .timeout = 120) {
       put_signed(&s, (int64_t)FILE_BASE / 8);
     }
     if (i + 1 < LENGTH) {
-      put(&s, DUMP_REFERENCE + dump_zigzag(4)); // the next
+      put(&s, DUMP_REFERENCE + dump_zigzag(4));                                            // the next
       put(&s, i + 2 < LENGTH && i % 2 == 0 ? DUMP_REFERENCE + dump_zigzag(8) : DUMP_REST); // and the one behind that
     } else {
       put(&s, DUMP_REST);
@@ -382,7 +394,8 @@ Test(graphs, long_lists_take_no_stack_and_little_time, .timeout = 120) {
   unlink(f.path);
 }
 
-// A chain of a million ephemerons, each key the value of the one before, which stand in the file from the last to the first.
+// A chain of a million ephemerons, each key the value of the one before, which stand in the file from the last to the
+// first.
 Test(graphs, long_chains_of_ephemerons_take_little_time, .timeout = 120) {
   enum { LENGTH = 1000000 };
   dump_file f;
