@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// dump.c: what a heap dump costs: how long the program stands, how long it takes in all, processor time of that, and how large the file is; beside what fork costs for the same heap.
+// dump.c: what a heap dump costs: how long the program stands, how long it takes in all, processor time of that, and
+// how large the file is; beside what fork costs for the same heap.
 //
 //   bench_dump [trees|graph|bytes [MIB [REPEAT [FILE]]]]
 //
-// trees: of 31 nodes of 24 bytes, in a table, half of which were replaced at random. graph: nodes of 40 bytes with four references to random others, which takes the longest text.
-// bytes: leaf objects of 1000 bytes.
+// trees: of 31 nodes of 24 bytes, in a table, half of which were replaced at random. graph: nodes of 40 bytes with four
+// references to random others, which takes the longest text. bytes: leaf objects of 1000 bytes.
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,7 +117,8 @@ int main(int argc, char **argv) {
   veil_collect(self);
   veil_stats before, after;
   veil_get_stats(heap, &before);
-  printf("%s, %lu MiB on %s\n%10s %10s %10s %10s %10s\n", kind, (unsigned long)(before.live_bytes >> 20), veil_back_end(heap), "stop ms", "all ms", "cpu ms", "file MiB", "fork ms");
+  printf("%s, %lu MiB on %s\n%10s %10s %10s %10s %10s\n", kind, (unsigned long)(before.live_bytes >> 20),
+         veil_back_end(heap), "stop ms", "all ms", "cpu ms", "file MiB", "fork ms");
   for (int i = 0; i < repeat; i++) {
     struct stat file = {0};
     veil_get_stats(heap, &before);
@@ -128,7 +130,8 @@ int main(int argc, char **argv) {
     double all = now_ms() - began;
     cpu = cpu_ms() - cpu;
     veil_get_stats(heap, &after);
-    printf("%10.1f %10.1f %10.1f %10.1f %10.1f\n", (double)(after.stop_total_ns - before.stop_total_ns) / 1e6, all, cpu, (double)file.st_size / (1 << 20), fork_ms());
+    printf("%10.1f %10.1f %10.1f %10.1f %10.1f\n", (double)(after.stop_total_ns - before.stop_total_ns) / 1e6, all, cpu,
+           (double)file.st_size / (1 << 20), fork_ms());
   }
   if (argc <= 4) {
     unlink(path);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
-// census.c: every object and every root, in place: nothing is marked, moved or freed.
+// census.c: every object, every root and every entry of weak tables, in place: nothing is marked, moved or freed.
 //
-// Neighbours: runtime/dump.c asks; roots come by the same calls of the world as in a flip (flip.c). The thread that stopped the world, and for objects
-// any number of others that it waits for.
+// Neighbours: runtime/dump.c asks; roots come by the same calls of the world as in a flip (flip.c). The thread that
+// stopped the world, and for objects any number of others that it waits for.
 
 #include "gc/census.h"
 #include "gc/alloc.h"
 #include "gc/flip.h"
 #include "gc/scan.h"
+#include "gc/table.h"
 
 enum { BLOCKS_AT_ONCE = 16 };
 
@@ -106,7 +107,8 @@ void gc_roll_word(gc_roll *roll, uintptr_t where, uintptr_t word) {
   if (gc_find_cell(roll->heap, word, &cell, &header)) {
     roll_tell(roll, where, word, gc_cell_ref(roll->heap, cell, header).view);
   }
-  if ((word & (GC_UNIT - 1)) == 8 && gc_find_cell(roll->heap, word + 1, &cell, &header) && gc_view_of(roll->heap, cell.alias) == word) {
+  if ((word & (GC_UNIT - 1)) == 8 && gc_find_cell(roll->heap, word + 1, &cell, &header) &&
+      gc_view_of(roll->heap, cell.alias) == word) {
     roll_tell(roll, where, word, gc_cell_ref(roll->heap, cell, header).view);
   }
 }
@@ -136,4 +138,22 @@ void gc_roots_list(gc_heap *heap, gc_root_fn *fn, void *arg) {
   heap->world.precise(heap->world.arg, &flip);
   gc_copier_leave(copier);
   gc_copier_give(heap, copier);
+}
+
+// ---- Entries of weak tables: nobody is in the middle of one, for the stop waits for critical sections.
+
+void gc_entries_list(gc_heap *heap, gc_held_fn *fn, void *arg) {
+  VM_CHECK(gc_phase_now(heap) == GC_IDLE, "a census in phase %d", (int)gc_phase_now(heap));
+  uint64_t high = at_load_acquire(&heap->weak.high);
+  for (uint64_t i = 0; i < high; i++) {
+    const gc_pair *pair = &heap->weak.pairs[i];
+    uint32_t table = at32_load_acquire(&pair->table);
+    if (table != GC_NONE) {
+      gc_held entry = {gc_table_kind_of(heap, table), gc_table_owner(heap, table), at_load(&pair->key),
+                       at_load(&pair->value)};
+      if (entry.kind != GC_TABLE_DEAD && entry.table != 0) {
+        fn(arg, &entry);
+      }
+    }
+  }
 }

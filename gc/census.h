@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// census.h: every object and every root, for whoever writes down what there is.
+// census.h: every object, every root and every entry of weak tables, for whoever writes down what there is.
 //
 // Between cycles (GC_IDLE), with the world stopped.
 
@@ -27,5 +27,15 @@ typedef void gc_root_fn(void *arg, const gc_root *root);
 
 // Asks the world for its roots, as a flip would, and changes nothing. Links (links.h) are not among them.
 void gc_roots_list(gc_heap *heap, gc_root_fn *fn, void *arg);
+
+// An entry of a weak table (table.h): views.
+typedef struct gc_held {
+  gc_table_kind kind;
+  uintptr_t table, key, value; // `table`: the object that stands for it
+} gc_held;
+typedef void gc_held_fn(void *arg, const gc_held *entry);
+
+// Those of tables that are not dead, as far as a collection has noticed.
+void gc_entries_list(gc_heap *heap, gc_held_fn *fn, void *arg);
 
 #endif

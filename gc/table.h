@@ -20,6 +20,14 @@ uint32_t gc_table_new(gc_heap *heap, gc_table_kind kind, uintptr_t owner);
 static inline bool gc_table_is(const gc_heap *heap, uint32_t table) {
   return table < at_load_acquire(&heap->weak.table_high) && at32_load_acquire(&heap->weak.tables[table].kind) != GC_TABLE_FREE;
 }
+static inline gc_table_kind gc_table_kind_of(const gc_heap *heap, uint32_t table) {
+  return table != GC_NONE ? (gc_table_kind)at32_load_acquire(&heap->weak.tables[table].kind) : GC_TABLE_FREE;
+}
+// What stands for the table; 0: it is dead.
+static inline uintptr_t gc_table_owner(const gc_heap *heap, uint32_t table) {
+  const gc_link *link = &heap->links.at[heap->weak.tables[table].link];
+  return at32_load_acquire(&link->kind) == GC_LINK_TABLE ? at_load_acquire(&link->owner) : 0;
+}
 // The value of `key`, or 0.
 uintptr_t gc_table_get(gc_heap *heap, uint32_t table, uintptr_t key);
 // Makes an entry, or changes its value. False: there are too many entries.

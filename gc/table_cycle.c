@@ -24,16 +24,6 @@ enum {
 
 static gc_pair *pair_at(const gc_heap *heap, uint64_t pair) { return &heap->weak.pairs[pair]; }
 
-static gc_table_kind kind_of(const gc_heap *heap, uint32_t table) {
-  return table != GC_NONE ? (gc_table_kind)at32_load_acquire(&heap->weak.tables[table].kind) : GC_TABLE_FREE;
-}
-
-// What stands for the table; 0: it is dead.
-static uintptr_t owner_of(const gc_heap *heap, uint32_t table) {
-  const gc_link *link = &heap->links.at[heap->weak.tables[table].link];
-  return at32_load_acquire(&link->kind) == GC_LINK_TABLE ? at_load_acquire(&link->owner) : 0;
-}
-
 static AO_t *held_by(gc_pair *pair, gc_table_kind kind) { return kind == GC_TABLE_KEYS ? &pair->value : &pair->key; }
 static AO_t *needed_by(gc_pair *pair, gc_table_kind kind) { return kind == GC_TABLE_KEYS ? &pair->key : &pair->value; }
 static bool holds(gc_table_kind kind) { return kind == GC_TABLE_KEYS || kind == GC_TABLE_VALUES; }
@@ -49,7 +39,7 @@ void gc_tables_flip(gc_heap *heap) {
 
 static bool pair_trace(gc_heap *heap, gc_copier *copier, gc_pair *pair) {
   uint32_t table = at32_load_acquire(&pair->table);
-  gc_table_kind kind = kind_of(heap, table);
+  gc_table_kind kind = gc_table_kind_of(heap, table);
   if (!holds(kind)) {
     return false;
   }
@@ -63,7 +53,7 @@ static bool pair_trace(gc_heap *heap, gc_copier *copier, gc_pair *pair) {
     at_cas_full(held, view, now); // not to be looked up again, if it has moved
     return false;
   }
-  if (!is_reached(heap, at_load_acquire(needed_by(pair, kind))) || !is_reached(heap, owner_of(heap, table))) {
+  if (!is_reached(heap, at_load_acquire(needed_by(pair, kind))) || !is_reached(heap, gc_table_owner(heap, table))) {
     return false;
   }
   gc_outer_forwarded(heap, copier, held, view);
@@ -129,7 +119,7 @@ static void pair_settle(gc_heap *heap, gc_pair *pair) {
   bool is_from = gc_is_from(heap, at_load_acquire(&pair->key)) || gc_is_from(heap, at_load_acquire(&pair->value));
   AO_t *held = is_from ? gc_pair_lock(heap, pair) : NULL;
   if (held != NULL) {
-    gc_table_kind kind = kind_of(heap, at32_load(&pair->table));
+    gc_table_kind kind = gc_table_kind_of(heap, at32_load(&pair->table));
     if (is_reached(heap, at_load_acquire(needed_by(pair, kind))) &&
         (kind != GC_TABLE_BOTH || is_reached(heap, at_load_acquire(&pair->key)))) {
       word_settle(heap, &pair->key);
@@ -172,7 +162,7 @@ static bool survives(gc_heap *heap, uintptr_t view) { return view != 0 && (!gc_i
 static bool pair_minor_trace(gc_minor *minor, gc_pair *pair, bool all) {
   gc_heap *heap = minor->heap;
   uint32_t table = at32_load_acquire(&pair->table);
-  gc_table_kind kind = kind_of(heap, table);
+  gc_table_kind kind = gc_table_kind_of(heap, table);
   if (!holds(kind)) {
     return false;
   }
@@ -181,7 +171,7 @@ static bool pair_minor_trace(gc_minor *minor, gc_pair *pair, bool all) {
   if (!gc_is_young(heap, view) || gc_outer_survivor(heap, view) != 0) {
     return false;
   }
-  if (!all && (!survives(heap, at_load(needed_by(pair, kind))) || !survives(heap, owner_of(heap, table)))) {
+  if (!all && (!survives(heap, at_load(needed_by(pair, kind))) || !survives(heap, gc_table_owner(heap, table)))) {
     return false;
   }
   gc_minor_forward(minor, view); // the word is put right when all are settled
@@ -221,7 +211,7 @@ static bool pair_minor_settle(gc_heap *heap, gc_pair *pair) {
   if (held == NULL) {
     return false;
   }
-  gc_table_kind kind = kind_of(heap, at32_load(&pair->table));
+  gc_table_kind kind = gc_table_kind_of(heap, at32_load(&pair->table));
   bool stays = kind != GC_TABLE_DEAD && survives(heap, at_load(needed_by(pair, kind))) &&
                (kind != GC_TABLE_BOTH || survives(heap, at_load(&pair->key)));
   if (stays) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // dump.c: writes down what is in a heap: the calls, the stop, and the file that takes its name when it is whole.
 //
-// Neighbours: dump_gather.c lists into memory while the world is stopped, dump_file.c turns that into blocks of a file when it runs again. So a disk, or
-// who reads a pipe, stops nobody. In the thread that asks, blocked while it writes.
+// Neighbours: dump_gather.c lists into memory while the world is stopped, dump_file.c turns that into blocks of a file
+// when it runs again. So a disk, or who reads a pipe, stops nobody. In the thread that asks, blocked while it writes.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,7 +41,8 @@ __attribute__((noinline)) static void heap_gather(rt_thread *self, rt_dump *dump
   rt_leave(self);
 }
 
-// A write to a pipe that nobody reads, or beyond the size that files may have, is an error like any other here, and no signal.
+// A write to a pipe that nobody reads, or beyond the size that files may have, is an error like any other here, and no
+// signal.
 static int write_quietly(rt_dump *dump, int fd) {
   sigset_t quiet, saved, pending;
   sigemptyset(&quiet);
@@ -178,7 +179,8 @@ RT_EXPORT veil_status veil_heap_dump(veil_thread *open_self, const char *path, u
   }
   char *part = NULL;
   int fd = part_open(path, &part);
-  veil_status status = fd < 0 ? failed_to("create", part != NULL ? part : path) : dump_to_part(self, path, part, fd, flags);
+  veil_status status =
+      fd < 0 ? failed_to("create", part != NULL ? part : path) : dump_to_part(self, path, part, fd, flags);
   free(part);
   return status;
 }

@@ -42,9 +42,10 @@ typedef struct rt_dump {
   veil_heap *heap;
   unsigned flags;
   // World stopped.
-  rt_dump_out info, threads, holders, roots, links;
+  rt_dump_out info, threads, holders, roots, links, entries;
   gc_root last_root;
-  uint64_t holder_count, root_count, link_count;
+  gc_held last_entry;
+  uint64_t holder_count, root_count, link_count, entry_count;
   rt_dump_worker worker[RT_DUMP_WORKERS];
   unsigned workers; // [0] is the thread that stopped the world
   AO_t next;        // of blocks to be listed

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// dump_file.c: what was gathered, as blocks of a file; and what is found out only when the world runs again: types, and the names of functions and variables.
+// dump_file.c: what was gathered, as blocks of a file; and what is found out only when the world runs again: types, and
+// the names of functions and variables.
 //
-// Neighbours: dump.c calls, symbol.c looks names up. In the thread that dumps. README.md (A heap dump) describes the file.
+// Neighbours: dump.c calls, symbol.c looks names up. In the thread that dumps. README.md (A heap dump) describes the
+// file.
 
 #include <errno.h>
 #include <limits.h>
@@ -19,6 +21,12 @@ static void type_put(rt_dump_out *out, unsigned id, const gc_type *type) {
   for (uint32_t i = 0; i < type->count; i++) {
     rt_dump_put(out, type->offsets[i] / 8);
   }
+  rt_dump_put(out, type->fixed);
+  rt_dump_put(out, type->fixed_count);
+  for (uint32_t i = 0; i < type->fixed_count; i++) {
+    rt_dump_put(out, type->fixed_offsets[i] / 8); // without GC_FIXED_PLAIN
+  }
+  rt_dump_put(out, type->sized);
   rt_dump_put_text(out, type->name);
 }
 
@@ -57,6 +65,7 @@ void rt_dump_finish(rt_dump *dump) {
   rt_dump_put(&dump->end, sums[2]);
   rt_dump_put(&dump->end, dump->root_count);
   rt_dump_put(&dump->end, dump->link_count);
+  rt_dump_put(&dump->end, dump->entry_count);
 }
 
 // ---- Writing.
@@ -92,7 +101,9 @@ static void header_write(file *f) {
 static void section_write(file *f, dump_section kind, rt_dump_out *out) {
   out->last->used = (size_t)(out->at - out->last->bytes);
   for (const rt_dump_chunk *chunk = out->first; chunk != NULL && f->error == 0; chunk = chunk->next) {
-    dump_block block = {.kind = (uint32_t)kind | (chunk == out->first ? DUMP_FIRST : 0), .number = f->number++, .bytes = (uint32_t)chunk->used};
+    dump_block block = {.kind = (uint32_t)kind | (chunk == out->first ? DUMP_FIRST : 0),
+                        .number = f->number++,
+                        .bytes = (uint32_t)chunk->used};
     block.crc = dump_block_crc(&f->crc, &block, chunk->bytes);
     bytes_write(f, &block, sizeof block);
     bytes_write(f, chunk->bytes, chunk->used);
@@ -112,6 +123,7 @@ int rt_dump_write(rt_dump *dump, int fd) {
   section_write(&f, DUMP_HOLDERS, &dump->holders);
   section_write(&f, DUMP_ROOTS, &dump->roots);
   section_write(&f, DUMP_LINKS, &dump->links);
+  section_write(&f, DUMP_ENTRIES, &dump->entries);
   section_write(&f, DUMP_NAMES, &dump->names);
   section_write(&f, DUMP_END, &dump->end);
   return f.error;

@@ -13,7 +13,7 @@
 #define DUMP_MAGIC "\x89veildump\r\n\x1a"
 enum {
   DUMP_MAGIC_BYTES = 12,
-  DUMP_VERSION = 1,
+  DUMP_VERSION = 2,
   DUMP_BYTE_ORDER = 0x04030201, // as the writer's words lie in memory
   DUMP_PAYLOAD_MAX = 2 << 20,
   DUMP_FIRST = 0x80,            // in a block's kind: a section begins
@@ -41,6 +41,7 @@ typedef enum dump_section {
   DUMP_HOLDERS,
   DUMP_ROOTS,
   DUMP_LINKS,
+  DUMP_ENTRIES,
   DUMP_NAMES,
   DUMP_END, // and nothing behind it
 } dump_section;
@@ -70,13 +71,16 @@ typedef enum dump_by {
 // Links that hold nothing.
 typedef enum dump_link { DUMP_LINK_WEAK = 1, DUMP_LINK_FINALIZER } dump_link;
 
-// Layouts of types.
-typedef enum dump_layout { DUMP_LEAF = 0, DUMP_DENSE, DUMP_MAP, DUMP_TAGGED, DUMP_TRACED, DUMP_LAYOUTS } dump_layout;
+// Entries of weak tables, which hold something as long as the table lives: with weak keys the value, while the key lives; with weak values the key, while the value does.
+typedef enum dump_entry { DUMP_ENTRY_KEYS = 1, DUMP_ENTRY_VALUES, DUMP_ENTRY_BOTH } dump_entry;
+
+// Layouts of types. A flexible array has slots in the part before its elements as well.
+typedef enum dump_layout { DUMP_LEAF = 0, DUMP_DENSE, DUMP_MAP, DUMP_TAGGED, DUMP_TRACED, DUMP_FLEXIBLE, DUMP_LAYOUTS } dump_layout;
 
 // An object's first number: its type << DUMP_TYPE_SHIFT, and these.
 enum {
   DUMP_APART = 1,  // not right behind the object before: its distance follows
-  DUMP_ARRAY = 2,  // its length follows
+  DUMP_ARRAY = 2,  // its length follows; as it does if its type is sized
   DUMP_HASHED = 4, // its cell is 16 bytes longer
   DUMP_YOUNG = 8,  // in the nursery
   DUMP_TYPE_SHIFT = 4,

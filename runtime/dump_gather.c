@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
-// dump_gather.c: lists objects, roots and links into memory of its own, while the world is stopped.
+// dump_gather.c: lists objects, roots, links and entries of weak tables into memory of its own, while the world is
+// stopped.
 //
-// Neighbours: gc/census.c finds them, dump.c stops the world, dump_file.c writes what was gathered. The thread that stopped the world, and helpers that were started
-// before: several threads stop the program for less time, and each has a stream of its own. Nothing here calls malloc, which a stopped thread may be in.
+// Neighbours: gc/census.c finds them, dump.c stops the world, dump_file.c writes what was gathered. The thread that
+// stopped the world, and helpers that were started before: several threads stop the program for less time, and each has
+// a stream of its own. Nothing here calls malloc, which a stopped thread may be in.
 
 #include <fcntl.h>
 #include <string.h>
@@ -171,14 +173,19 @@ static void object_put(void *arg, gc_cell cell, uint64_t header) {
   size_t bytes = gc_cell_size(cell, header);
   w->object = gc_cell_ref(gc, cell, header).view;
   uintptr_t plain = gc_view_of(gc, cell.alias) + 8;
-  rt_dump_put(&w->out, (uint64_t)id << DUMP_TYPE_SHIFT | (plain != w->expected ? DUMP_APART : 0) | (header & GC_ARRAY ? DUMP_ARRAY : 0) |
-                           (header & GC_EXTRA ? DUMP_HASHED : 0) | (gc_is_young(gc, w->object) ? DUMP_YOUNG : 0));
+  rt_dump_put(&w->out, (uint64_t)id << DUMP_TYPE_SHIFT | (plain != w->expected ? DUMP_APART : 0) |
+                           (header & GC_ARRAY ? DUMP_ARRAY : 0) | (header & GC_EXTRA ? DUMP_HASHED : 0) |
+                           (gc_is_young(gc, w->object) ? DUMP_YOUNG : 0));
   if (plain != w->expected) {
     put_signed(&w->out, (int64_t)(plain - w->expected) / 8);
   }
   w->expected = plain + bytes;
   if (header & GC_ARRAY) {
     rt_dump_put(&w->out, gc_cell_length(cell));
+  } else if (w->type->sized) {
+    // Of a large leaf the census has looked at the first page only.
+    gc_before_read(w->dump->heap->gc, cell.alias + w->type->cell - 8, 8);
+    rt_dump_put(&w->out, gc_data_bytes(cell, header));
   }
   if (!(header & GC_LEAF)) {
     slots_put(w, cell, header, bytes);
@@ -207,7 +214,16 @@ static void *helper_main(void *arg) {
   return NULL;
 }
 
-// ---- Roots and links.
+// Layouts and kinds of tables are written as they are.
+_Static_assert((int)GC_LAYOUT_DENSE == (int)DUMP_DENSE && (int)GC_LAYOUT_MAP == (int)DUMP_MAP &&
+                   (int)GC_LAYOUT_TAGGED == (int)DUMP_TAGGED && (int)GC_LAYOUT_TRACE == (int)DUMP_TRACED &&
+                   (int)GC_LAYOUT_FLEXIBLE == (int)DUMP_FLEXIBLE,
+               "layouts");
+_Static_assert((int)GC_TABLE_KEYS == (int)DUMP_ENTRY_KEYS && (int)GC_TABLE_VALUES == (int)DUMP_ENTRY_VALUES &&
+                   (int)GC_TABLE_BOTH == (int)DUMP_ENTRY_BOTH,
+               "tables");
+
+// ---- Roots, links and entries.
 
 // Looks at all names there are, in the stop: so there are not many, and the last ones are not for variables.
 static void name_add(rt_dump *dump, uint64_t address, unsigned most) {
@@ -223,7 +239,8 @@ static void name_add(rt_dump *dump, uint64_t address, unsigned most) {
 }
 
 static bool is_named(unsigned kind) {
-  return kind == DUMP_BY_SLOTS || kind == DUMP_BY_CALLBACK || kind == DUMP_BY_CALLBACK_SLOT || kind == DUMP_BY_FINALIZER_QUEUE;
+  return kind == DUMP_BY_SLOTS || kind == DUMP_BY_CALLBACK || kind == DUMP_BY_CALLBACK_SLOT ||
+         kind == DUMP_BY_FINALIZER_QUEUE;
 }
 
 static void root_put(void *arg, const gc_root *root) {
@@ -271,6 +288,16 @@ static void links_gather(rt_dump *dump) {
   }
 }
 
+static void entry_put(void *arg, const gc_held *entry) {
+  rt_dump *dump = arg;
+  rt_dump_put(&dump->entries, entry->kind);
+  put_signed(&dump->entries, (int64_t)(entry->table - dump->last_entry.table) / 8);
+  put_signed(&dump->entries, (int64_t)(entry->key - dump->last_entry.key) / 8);
+  put_signed(&dump->entries, (int64_t)(entry->value - entry->key) / 8);
+  dump->entry_count++;
+  dump->last_entry = *entry;
+}
+
 static char *text_append(char *to, const char *text) {
   while (*text != 0) {
     *to++ = *text++;
@@ -303,7 +330,8 @@ static void thread_put(rt_dump *dump, const rt_thread *t) {
 // ---- The stop.
 
 bool rt_dump_open(rt_dump *dump) {
-  rt_dump_out *outs[] = {&dump->info, &dump->threads, &dump->holders, &dump->roots, &dump->links, &dump->types, &dump->names, &dump->end, &dump->worker[0].out};
+  rt_dump_out *outs[] = {&dump->info,    &dump->threads, &dump->holders, &dump->roots, &dump->links,
+                         &dump->entries, &dump->types,   &dump->names,   &dump->end,   &dump->worker[0].out};
   for (size_t i = 0; i < sizeof outs / sizeof *outs; i++) {
     if (!out_open(outs[i])) {
       rt_error_set("veil_heap_dump: no memory");
@@ -342,13 +370,15 @@ void rt_dump_gather(rt_dump *dump) {
   }
   gc_roots_list(heap->gc, root_put, dump);
   links_gather(dump);
+  gc_entries_list(heap->gc, entry_put, dump);
   objects_gather(&dump->worker[0]);
   for (uint32_t done; (done = at32_load_acquire(&dump->done)) + 1 < dump->workers;) {
     rt_wait(&dump->done, done, 0);
   }
   rt_dump_out *info = &dump->info;
   gc_heap *gc = heap->gc;
-  const uint64_t figures[] = {gc->base, gc->span, gc->page_size, gc->cycle, at_load(&gc->minor_cycles), gc_used_bytes(gc), dump->flags, dump->time_ns};
+  const uint64_t figures[] = {gc->base,          gc->span,    gc->page_size, gc->cycle, at_load(&gc->minor_cycles),
+                              gc_used_bytes(gc), dump->flags, dump->time_ns};
   for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
     rt_dump_put(info, figures[i]);
   }
@@ -356,8 +386,9 @@ void rt_dump_gather(rt_dump *dump) {
 }
 
 bool rt_dump_failed(const rt_dump *dump) {
-  bool failed = dump->info.failed || dump->threads.failed || dump->holders.failed || dump->roots.failed || dump->links.failed || dump->types.failed ||
-                dump->names.failed || dump->end.failed;
+  bool failed = dump->info.failed || dump->threads.failed || dump->holders.failed || dump->roots.failed ||
+                dump->links.failed || dump->entries.failed || dump->types.failed || dump->names.failed ||
+                dump->end.failed;
   for (unsigned i = 0; i < dump->workers; i++) {
     failed = failed || dump->worker[i].out.failed;
   }
@@ -375,7 +406,8 @@ void rt_dump_close(rt_dump *dump) {
   for (unsigned i = 0; i < RT_DUMP_WORKERS; i++) {
     out_close(&dump->worker[i].out);
   }
-  rt_dump_out *outs[] = {&dump->info, &dump->threads, &dump->holders, &dump->roots, &dump->links, &dump->types, &dump->names, &dump->end};
+  rt_dump_out *outs[] = {&dump->info,    &dump->threads, &dump->holders, &dump->roots, &dump->links,
+                         &dump->entries, &dump->types,   &dump->names,   &dump->end};
   for (size_t i = 0; i < sizeof outs / sizeof *outs; i++) {
     out_close(outs[i]);
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // operator.c: heap dumps for who is outside of the program: by a signal, if the option `dump` names a file.
 //
-// The signal's handler only counts; a thread of ours, a mutator that is BLOCKED while nothing is asked, dumps. It is started anew in a child of fork, and
-// joined by veil_close before that asks whether threads are attached.
+// The signal's handler only counts; a thread of ours, a mutator that is BLOCKED while nothing is asked, dumps. It is
+// started anew in a child of fork, and joined by veil_close before that asks whether threads are attached.
 
 #include <errno.h>
 #include <stdio.h>
@@ -32,11 +32,13 @@ static bool signal_install(int signo) {
   action.sa_handler = asked_handler;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  if (os_handle(signo, NULL, &old) != 0 || signo == SIGKILL || signo == SIGSTOP || signo == SIGSEGV || signo == SIGBUS || signo == SIGABRT) {
+  if (os_handle(signo, NULL, &old) != 0 || signo == SIGKILL || signo == SIGSTOP || signo == SIGSEGV ||
+      signo == SIGBUS || signo == SIGABRT) {
     rt_error_set("option dump_signal: signal %d cannot be used", signo);
     return false;
   }
-  if ((old.sa_flags & SA_SIGINFO) || (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN && old.sa_handler != asked_handler)) {
+  if ((old.sa_flags & SA_SIGINFO) ||
+      (old.sa_handler != SIG_DFL && old.sa_handler != SIG_IGN && old.sa_handler != asked_handler)) {
     rt_error_set("option dump_signal: signal %d has a handler already", signo);
     return false;
   }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// symbol.c: the name of the function or variable at an address, static ones too: from the symbols in the file that it was loaded from.
+// symbol.c: the name of the function or variable at an address, static ones too: from the symbols in the file that it
+// was loaded from.
 //
-// Neighbours: dump_file.c asks, when the world runs; the loader's lock may be waited for. A file that is not what it should be is as one without symbols.
+// Neighbours: dump_file.c asks, when the world runs; the loader's lock may be waited for. A file that is not what it
+// should be is as one without symbols.
 
 #include <dlfcn.h>
 #include <elf.h>
@@ -19,7 +21,9 @@ typedef struct image {
   size_t size;
 } image;
 
-static bool within(const image *i, uint64_t offset, uint64_t bytes) { return offset <= i->size && bytes <= i->size - offset; }
+static bool within(const image *i, uint64_t offset, uint64_t bytes) {
+  return offset <= i->size && bytes <= i->size - offset;
+}
 
 static image image_map(const char *path) {
   image i = {NULL, 0};
@@ -38,7 +42,8 @@ static image image_map(const char *path) {
 static const Elf64_Shdr *sections_of(const image *i, unsigned *count) {
   const Elf64_Ehdr *head = (const Elf64_Ehdr *)i->bytes;
   if (i->size < sizeof *head || memcmp(head->e_ident, ELFMAG, SELFMAG) != 0 || head->e_ident[EI_CLASS] != ELFCLASS64 ||
-      head->e_shentsize != sizeof(Elf64_Shdr) || head->e_shoff % 8 != 0 || !within(i, head->e_shoff, (uint64_t)head->e_shnum * sizeof(Elf64_Shdr))) {
+      head->e_shentsize != sizeof(Elf64_Shdr) || head->e_shoff % 8 != 0 ||
+      !within(i, head->e_shoff, (uint64_t)head->e_shnum * sizeof(Elf64_Shdr))) {
     return NULL;
   }
   *count = head->e_shnum;
@@ -46,8 +51,10 @@ static const Elf64_Shdr *sections_of(const image *i, unsigned *count) {
 }
 
 // The symbol that covers `value`, in a table of the file. NULL: none does.
-static const char *symbol_in(const image *i, const Elf64_Shdr *table, const Elf64_Shdr *names, uint64_t value, uint64_t *offset) {
-  if (table->sh_offset % 8 != 0 || !within(i, table->sh_offset, table->sh_size) || !within(i, names->sh_offset, names->sh_size) || names->sh_size == 0 ||
+static const char *symbol_in(const image *i, const Elf64_Shdr *table, const Elf64_Shdr *names, uint64_t value,
+                             uint64_t *offset) {
+  if (table->sh_offset % 8 != 0 || !within(i, table->sh_offset, table->sh_size) ||
+      !within(i, names->sh_offset, names->sh_size) || names->sh_size == 0 ||
       i->bytes[names->sh_offset + names->sh_size - 1] != 0) {
     return NULL;
   }
@@ -55,7 +62,8 @@ static const char *symbol_in(const image *i, const Elf64_Shdr *table, const Elf6
   for (uint64_t n = 0; n < table->sh_size / sizeof *symbols; n++) {
     const Elf64_Sym *s = &symbols[n];
     unsigned type = ELF64_ST_TYPE(s->st_info);
-    if ((type == STT_OBJECT || type == STT_FUNC) && s->st_shndx != SHN_UNDEF && value - s->st_value < s->st_size && s->st_name < names->sh_size) {
+    if ((type == STT_OBJECT || type == STT_FUNC) && s->st_shndx != SHN_UNDEF && value - s->st_value < s->st_size &&
+        s->st_name < names->sh_size) {
       *offset = value - s->st_value;
       return i->bytes + names->sh_offset + s->st_name;
     }

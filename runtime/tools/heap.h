@@ -18,6 +18,12 @@ typedef struct heap_type {
   dump_layout layout;
   uint32_t count;
   uint64_t *offsets;
+  // Of a flexible array: bytes before its elements, and the slots in there.
+  uint64_t fixed;
+  uint32_t fixed_count;
+  uint64_t *fixed_offsets;
+  bool sized;         // objects, which are no arrays, say how many of their bytes they use
+  uint32_t counts_as; // its number, or that of the type of arrays that those who read of it know its objects as
 } heap_type;
 
 typedef struct heap_thread {
@@ -42,23 +48,31 @@ typedef struct heap_link {
   uint32_t object;
 } heap_link;
 
+// An entry of a weak table. What it needs keeps what it holds alive, if the table is reached: the key the value, or with weak values the value the key.
+typedef struct heap_entry {
+  uint32_t kind; // dump_entry
+  uint32_t table, key, value;
+} heap_entry;
+
 typedef struct heap_name {
   uint64_t address;
   char *text;
 } heap_name;
 
 // What an object is: its type, and flags.
-enum { HEAP_ARRAY = 1u << 16, HEAP_HASHED = 1u << 17, HEAP_YOUNG = 1u << 18, HEAP_REACHED = 1u << 19 };
+enum { HEAP_ARRAY = 1u << 16, HEAP_HASHED = 1u << 17, HEAP_YOUNG = 1u << 18, HEAP_REACHED = 1u << 19, HEAP_ENTRIES = 1u << 20 };
 
 typedef struct heap_info {
   uint64_t base, span, page_size, cycle, minor, used, flags, time_ns, pid, stop_ns, waited_ns;
   char *back_end, *program;
 } heap_info;
 
-// Where objects begin, within 64 KiB.
+// Where objects begin, within 64 KiB: what is asked of a place is in one line of the cache.
 typedef struct heap_area {
-  uint64_t bits[64];
-  uint16_t before[64]; // how many begin in the words before
+  struct heap_kib {
+    uint64_t begins, arrays; // a bit per 16 bytes: an object begins there; it is an array
+    uint64_t before;         // how many begin in the area before that
+  } kib[64];
 } heap_area;
 
 // Bytes of the file, and which block they are in.
@@ -83,6 +97,9 @@ typedef struct heap_dump {
   uint32_t root_count;
   heap_link *links;
   uint32_t link_count;
+  heap_entry *entries; // by what they need; those of tables that hold nothing last
+  uint32_t *entries_of; // the same by their table
+  uint32_t entry_count;
   heap_name *names;
   size_t name_count;
   // Objects.
@@ -111,6 +128,11 @@ typedef struct heap_dump {
 static inline uint32_t heap_holder_node(const heap_dump *d, uint32_t holder) { return d->objects + holder; }
 static inline uint32_t heap_kind_node(const heap_dump *d, uint32_t kind) { return d->objects + d->holder_count + kind; }
 static inline uint32_t heap_root_node(const heap_dump *d) { return d->objects + d->holder_count + DUMP_BY_COUNT; }
+// Its type with HEAP_ARRAY, if it is one: what it counts as in sums.
+static inline uint32_t heap_sort_of(const heap_dump *d, uint32_t object) {
+  const heap_type *type = &d->types[d->what[object] & (HEAP_TYPES - 1)];
+  return type->counts_as | (type->sized ? (uint32_t)HEAP_ARRAY : d->what[object] & HEAP_ARRAY);
+}
 static inline const heap_type *heap_type_of(const heap_dump *d, uint32_t object) { return &d->types[d->what[object] & (HEAP_TYPES - 1)]; }
 
 // ---- heap_file.c
@@ -159,6 +181,16 @@ uint64_t heap_address(const heap_dump *d, uint32_t object);
 uint64_t heap_length(const heap_dump *d, uint32_t object);
 uint64_t heap_object_bytes(const heap_dump *d, uint32_t object);
 const char *heap_name_of(const heap_dump *d, uint64_t address); // or NULL
+
+// ---- heap_entries.c
+void heap_entries_load(heap_dump *d); // entries of weak tables; those that hold something become references
+// What the entry needs to hold something, and what it holds. HEAP_NONE: nothing.
+static inline uint32_t heap_entry_needs(const heap_entry *e) { return e->kind == DUMP_ENTRY_KEYS ? e->key : e->kind == DUMP_ENTRY_VALUES ? e->value : HEAP_NONE; }
+static inline uint32_t heap_entry_holds(const heap_entry *e) { return e->kind == DUMP_ENTRY_KEYS ? e->value : e->kind == DUMP_ENTRY_VALUES ? e->key : HEAP_NONE; }
+uint32_t heap_entries_needing(const heap_dump *d, uint32_t node); // the first one, or of a greater node
+uint32_t heap_entries_of(const heap_dump *d, uint32_t table);     // the same of tables, in entries_of
+// The entry by which one holds the other, or NULL.
+const heap_entry *heap_entry_between(const heap_dump *d, uint32_t from, uint32_t to);
 
 // ---- heap_graph.c
 void heap_reach(heap_dump *d);     // marks what is reached
@@ -214,6 +246,7 @@ void heap_holder_text(const heap_dump *d, uint32_t holder, char *to, size_t byte
 void heap_root_text(const heap_dump *d, const heap_root *root, char *to, size_t bytes);
 void heap_type_text(const heap_dump *d, uint32_t object, char *to, size_t bytes); // with the length of an array
 void heap_slot_text(const heap_dump *d, uint32_t object, uint64_t offset, char *to, size_t bytes);
+void heap_entry_text(const heap_dump *d, const heap_entry *entry, char *to, size_t bytes);
 
 // ---- heap_types.c: sums by type, arrays apart.
 typedef struct heap_sum {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // heap_file.c: a dump's file: that it is one, that it is whole, and its sections as streams of numbers.
 //
-// All that is read from it may be anything: each number is looked at before it is used, and what does not hold ends the program with a message that says so.
+// All that is read from it may be anything: each number is looked at before it is used, and what does not hold ends the
+// program with a message that says so.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "runtime/tools/heap.h"
+
+enum { HUGE_BYTES = 2 << 20 };
 
 void heap_fail(const heap_dump *d, const char *format, ...) {
   va_list args;
@@ -39,6 +42,13 @@ void *heap_memory(const heap_dump *d, uint64_t count, size_t bytes) {
   void *memory = calloc(count != 0 ? count : 1, bytes);
   if (memory == NULL) {
     heap_fail(d, "no memory for %.1f MiB", (double)count * (double)bytes / (1 << 20));
+  }
+  // Large tables are read in the order of the graph, which is none: in huge pages, if the system has any, half as fast
+  // again. They are mapped apart, and nobody has touched them.
+  uintptr_t base = ((uintptr_t)memory + HUGE_BYTES - 1) & ~(uintptr_t)(HUGE_BYTES - 1),
+            limit = ((uintptr_t)memory + count * bytes) & ~(uintptr_t)(HUGE_BYTES - 1);
+  if (base < limit && limit - base >= 4 * (uintptr_t)HUGE_BYTES) {
+    madvise((void *)base, limit - base, MADV_HUGEPAGE); // a wish
   }
   return memory;
 }
@@ -77,7 +87,9 @@ static void header_check(const heap_dump *d, const dump_crc *crc) {
   }
   memcpy(&header, d->bytes, sizeof header);
   if (header.byte_order != DUMP_BYTE_ORDER) {
-    heap_fail(d, header.byte_order == __builtin_bswap32(DUMP_BYTE_ORDER) ? "was written on a machine with the other byte order" : "has a damaged header");
+    heap_fail(d, header.byte_order == __builtin_bswap32(DUMP_BYTE_ORDER)
+                     ? "was written on a machine with the other byte order"
+                     : "has a damaged header");
   }
   if (header.version != DUMP_VERSION) {
     heap_fail(d, "is in version %u of the format; this veil-heap reads version %d", header.version, DUMP_VERSION);

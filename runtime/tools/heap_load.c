@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// heap_load.c: from a dump's streams to tables: types, threads, roots, and objects as numbers with references between them.
+// heap_load.c: from a dump's streams to tables: types, threads, roots, and objects as numbers with references between
+// them.
 //
-// An object's number is its place in the order of addresses: a bit says where one begins, and counting bits is all it takes to find the number of an
-// address, or the address of a number, so neither costs memory per object. The streams are read three times: for the bits, for what each object is and how many references
-// it has, and for the references.
+// An object's number is its place in the order of addresses: a bit says where one begins, and counting bits is all it
+// takes to find the number of an address, or the address of a number, so neither costs memory per object. The streams
+// are read three times: for the bits, for what each object is and how many references it has, and for the references.
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,45 +43,87 @@ static void *grown(const heap_dump *d, void *old, size_t count, size_t bytes) {
 static void info_load(heap_dump *d) {
   heap_cursor c = the_section(d, DUMP_INFO, "information");
   heap_info *i = &d->info;
-  uint64_t *const fields[] = {&i->base, &i->span, &i->page_size, &i->cycle, &i->minor, &i->used, &i->flags, &i->time_ns, &i->pid, &i->stop_ns, &i->waited_ns};
+  uint64_t *const fields[] = {&i->base,  &i->span,    &i->page_size, &i->cycle,   &i->minor,    &i->used,
+                              &i->flags, &i->time_ns, &i->pid,       &i->stop_ns, &i->waited_ns};
   for (size_t n = 0; n < sizeof fields / sizeof *fields; n++) {
     *fields[n] = heap_get(&c);
   }
   i->back_end = heap_get_text(&c);
   i->program = heap_get_text(&c);
   section_end(&c, "information");
-  if (i->base % ((uint64_t)1 << AREA_SHIFT) != 0 || i->span == 0 || i->span > ((uint64_t)1 << 44) || i->base > ((uint64_t)1 << 56)) {
-    heap_fail(d, "is damaged: no heap is at [0x%llx, +0x%llx)", (unsigned long long)i->base, (unsigned long long)i->span);
+  if (i->base % ((uint64_t)1 << AREA_SHIFT) != 0 || i->span == 0 || i->span > ((uint64_t)1 << 44) ||
+      i->base > ((uint64_t)1 << 56)) {
+    heap_fail(d, "is damaged: no heap is at [0x%llx, +0x%llx)", (unsigned long long)i->base,
+              (unsigned long long)i->span);
   }
 }
 
 static void type_check(const heap_dump *d, const heap_type *t) {
-  bool fixed = t->layout == DUMP_DENSE || t->layout == DUMP_MAP || t->layout == DUMP_TAGGED;
-  bool wrong = t->layout >= DUMP_LAYOUTS || t->size > ((uint64_t)1 << 32) || (t->layout == DUMP_DENSE && (t->size < 8 || t->size % 8 != 0));
+  bool fixed =
+      t->layout == DUMP_DENSE || t->layout == DUMP_MAP || t->layout == DUMP_TAGGED || t->layout == DUMP_FLEXIBLE;
+  bool wrong = t->size > ((uint64_t)1 << 32) || t->fixed > ((uint64_t)1 << 32) ||
+               (t->layout == DUMP_DENSE && (t->size < 8 || t->size % 8 != 0 || t->fixed != 0)) ||
+               (t->fixed_count != 0 && t->layout != DUMP_FLEXIBLE) ||
+               (t->sized && (t->layout != DUMP_LEAF || t->fixed != 0));
   for (uint32_t i = 0; i < t->count && !wrong; i++) {
     wrong = fixed && (t->size < 8 || t->offsets[i] > t->size - 8);
   }
-  if (wrong || (fixed && t->count > t->size / 8)) {
+  for (uint32_t i = 0; i < t->fixed_count && !wrong; i++) {
+    wrong = t->fixed < 8 || t->fixed_offsets[i] > t->fixed - 8;
+  }
+  if (wrong || (fixed && (t->count > t->size / 8 || t->fixed_count > t->fixed / 8))) {
     heap_fail(d, "is damaged: type %s has no layout that could be", t->name);
+  }
+}
+
+static uint64_t *offsets_load(const heap_dump *d, heap_cursor *c, uint32_t *count) {
+  uint64_t n = heap_get(c);
+  if (n > d->size) {
+    heap_fail(d, "is damaged: a type has %llu slots", (unsigned long long)n);
+  }
+  uint64_t *offsets = heap_memory(d, n, sizeof *offsets);
+  for (uint64_t i = 0; i < n; i++) {
+    offsets[i] = heap_get(c);
+    offsets[i] = offsets[i] > UINT32_MAX ? UINT64_MAX : 8 * offsets[i];
+  }
+  *count = (uint32_t)n;
+  return offsets;
+}
+
+// Bytes that are aligned are of many types, one for each size, and no arrays; who asks knows them as arrays of bytes,
+// like those that are not aligned.
+static void sorts_set(heap_dump *d) {
+  for (uint32_t id = 0; id < HEAP_TYPES; id++) {
+    d->types[id].counts_as = id;
+  }
+  for (uint32_t id = 0; id < HEAP_TYPES; id++) {
+    const heap_type *t = &d->types[id];
+    uint32_t as = t->sized ? 0 : id;
+    while (as != id && (d->types[as].name == NULL || strcmp(d->types[as].name, t->name) != 0)) {
+      as++;
+    }
+    d->types[id].counts_as = as;
   }
 }
 
 static void types_load(heap_dump *d) {
   heap_cursor c = the_section(d, DUMP_TYPES, "types");
   while (heap_more(&c)) {
-    uint64_t id = heap_get(&c), size = heap_get(&c), layout = heap_get(&c), count = heap_get(&c);
-    if (id >= HEAP_TYPES || d->types[id].name != NULL || count > d->size || layout >= DUMP_LAYOUTS) {
+    uint64_t id = heap_get(&c), size = heap_get(&c), layout = heap_get(&c);
+    if (id >= HEAP_TYPES || d->types[id].name != NULL || layout >= DUMP_LAYOUTS) {
       heap_fail(d, "is damaged: type %llu is there twice, or cannot be", (unsigned long long)id);
     }
     heap_type *t = &d->types[id];
-    *t = (heap_type){.size = size, .layout = (dump_layout)layout, .count = (uint32_t)count, .offsets = heap_memory(d, count, sizeof *t->offsets)};
-    for (uint64_t i = 0; i < count; i++) {
-      t->offsets[i] = heap_get(&c);
-      t->offsets[i] = t->offsets[i] > UINT32_MAX ? UINT64_MAX : 8 * t->offsets[i];
-    }
+    t->size = size;
+    t->layout = (dump_layout)layout;
+    t->offsets = offsets_load(d, &c, &t->count);
+    t->fixed = heap_get(&c);
+    t->fixed_offsets = offsets_load(d, &c, &t->fixed_count);
+    t->sized = heap_get(&c) != 0;
     t->name = heap_get_text(&c);
     type_check(d, t);
   }
+  sorts_set(d);
 }
 
 static void threads_load(heap_dump *d) {
@@ -122,17 +165,20 @@ static uint64_t plain_of(const heap_object *o) { return o->address - (o->flags &
 
 static void place_note(void *arg, const heap_object *o) {
   heap_dump *d = arg;
-  uint64_t offset = plain_of(o) - d->info.base, area = offset >> AREA_SHIFT, unit = (offset & ((1 << AREA_SHIFT) - 1)) / 16;
+  uint64_t offset = plain_of(o) - d->info.base, area = offset >> AREA_SHIFT,
+           unit = (offset & ((1 << AREA_SHIFT) - 1)) / 16;
   if (d->area_of[area] == 0) {
     d->areas = grown(d, d->areas, d->area_count, sizeof *d->areas);
     memset(&d->areas[d->area_count], 0, sizeof *d->areas);
     d->area_of[area] = ++d->area_count;
   }
-  uint64_t *word = &d->areas[d->area_of[area] - 1].bits[unit / 64], bit = (uint64_t)1 << unit % 64;
-  if (*word & bit) {
+  struct heap_kib *kib = &d->areas[d->area_of[area] - 1].kib[unit / 64];
+  uint64_t bit = (uint64_t)1 << unit % 64;
+  if (kib->begins & bit) {
     heap_fail(d, "is damaged: two objects begin at 0x%llx", (unsigned long long)o->address);
   }
-  *word |= bit;
+  kib->begins |= bit;
+  kib->arrays |= o->flags & HEAP_ARRAY ? bit : 0;
   if (++d->objects >= HEAP_NONE - 1) {
     heap_fail(d, "has more objects than this program can number");
   }
@@ -152,8 +198,8 @@ static void places_count(heap_dump *d) {
       d->area_first[n] = objects;
       uint32_t within = 0;
       for (int w = 0; w < 64; w++) {
-        sorted[n].before[w] = (uint16_t)within;
-        within += (uint32_t)__builtin_popcountll(sorted[n].bits[w]);
+        sorted[n].kib[w].before = within;
+        within += (uint32_t)__builtin_popcountll(sorted[n].kib[w].begins);
       }
       objects += within;
       d->area_of[a] = ++n;
@@ -164,20 +210,21 @@ static void places_count(heap_dump *d) {
   d->areas = sorted;
 }
 
-// Of the object that begins at a plain address, array or not.
-static uint32_t number_of(const heap_dump *d, uint64_t plain) {
+// Of the object that begins at a plain address; whether it is an array.
+static inline uint32_t number_of(const heap_dump *d, uint64_t plain, bool *array) {
   uint64_t offset = plain - d->info.base;
   if (offset >= d->info.span || d->area_of[offset >> AREA_SHIFT] == 0) {
     return HEAP_NONE;
   }
   uint32_t n = d->area_of[offset >> AREA_SHIFT] - 1;
-  const heap_area *area = &d->areas[n];
   uint32_t unit = (uint32_t)(offset & ((1 << AREA_SHIFT) - 1)) / 16;
-  uint64_t word = area->bits[unit / 64], bit = (uint64_t)1 << unit % 64;
-  if (!(word & bit)) {
+  const struct heap_kib *kib = &d->areas[n].kib[unit / 64];
+  uint64_t bit = (uint64_t)1 << unit % 64;
+  if (!(kib->begins & bit)) {
     return HEAP_NONE;
   }
-  return d->area_first[n] + area->before[unit / 64] + (uint32_t)__builtin_popcountll(word & (bit - 1));
+  *array = kib->arrays & bit;
+  return d->area_first[n] + (uint32_t)kib->before + (uint32_t)__builtin_popcountll(kib->begins & (bit - 1));
 }
 
 static uint64_t plain_at(const heap_dump *d, uint32_t object) {
@@ -193,21 +240,25 @@ static uint64_t plain_at(const heap_dump *d, uint32_t object) {
   const heap_area *area = &d->areas[low];
   uint32_t rest = object - d->area_first[low];
   int w = 63;
-  while (area->before[w] > rest) {
+  while (area->kib[w].before > rest) {
     w--;
   }
-  uint64_t bits = area->bits[w];
-  for (rest -= area->before[w]; rest != 0; rest--) {
+  uint64_t bits = area->kib[w].begins;
+  for (rest -= (uint32_t)area->kib[w].before; rest != 0; rest--) {
     bits &= bits - 1;
   }
-  return d->info.base + ((uint64_t)d->area_at[low] << AREA_SHIFT) + ((uint64_t)w * 64 + (uint64_t)__builtin_ctzll(bits)) * 16;
+  return d->info.base + ((uint64_t)d->area_at[low] << AREA_SHIFT) +
+         ((uint64_t)w * 64 + (uint64_t)__builtin_ctzll(bits)) * 16;
 }
 
-uint64_t heap_address(const heap_dump *d, uint32_t object) { return plain_at(d, object) + (d->what[object] & HEAP_ARRAY ? 8 : 0); }
+uint64_t heap_address(const heap_dump *d, uint32_t object) {
+  return plain_at(d, object) + (d->what[object] & HEAP_ARRAY ? 8 : 0);
+}
 
 uint32_t heap_find(const heap_dump *d, uint64_t address) {
-  uint32_t object = number_of(d, address & ~(uint64_t)15);
-  return object != HEAP_NONE && (address & 15) == (d->what[object] & HEAP_ARRAY ? 8 : 0) ? object : HEAP_NONE;
+  bool array = false;
+  uint32_t object = number_of(d, address & ~(uint64_t)15, &array);
+  return (address & 15) == (array ? 8 : 0) ? object : HEAP_NONE;
 }
 
 uint32_t heap_find_in(const heap_dump *d, uint64_t address) {
@@ -235,7 +286,9 @@ uint64_t heap_length(const heap_dump *d, uint32_t object) {
   return 0;
 }
 
-uint64_t heap_object_bytes(const heap_dump *d, uint32_t object) { return heap_bytes_of(heap_type_of(d, object), d->what[object], heap_length(d, object)); }
+uint64_t heap_object_bytes(const heap_dump *d, uint32_t object) {
+  return heap_bytes_of(heap_type_of(d, object), d->what[object], heap_length(d, object));
+}
 
 // ---- Objects: what they are.
 
@@ -247,7 +300,7 @@ typedef struct filling {
 static void object_note(void *arg, const heap_object *o) {
   filling *f = arg;
   heap_dump *d = f->d;
-  f->object = number_of(d, plain_of(o));
+  f->object = heap_find(d, o->address);
   d->what[f->object] = o->type | o->flags;
   d->length[f->object] = o->length < HEAP_NONE ? (uint32_t)o->length : HEAP_NONE;
   if (o->length >= HEAP_NONE) {
@@ -259,18 +312,14 @@ static void object_note(void *arg, const heap_object *o) {
 }
 
 static void reference_count(void *arg, const heap_object *o, uint64_t offset, uint64_t to) {
-  (void)o, (void)offset;
+  (void)o, (void)offset, (void)to;
   filling *f = arg;
-  heap_dump *d = f->d;
-  if (number_of(d, to & ~(uint64_t)15) == HEAP_NONE) { // whether it is an array shows later, when all are known
-    return;
-  }
-  d->first[f->object + 1]++;
+  f->d->first[f->object + 1]++;
 }
 
 static void object_again(void *arg, const heap_object *o) {
   filling *f = arg;
-  f->object = number_of(f->d, plain_of(o));
+  f->object = heap_find(f->d, o->address);
 }
 
 static void reference_note(void *arg, const heap_object *o, uint64_t offset, uint64_t to) {
@@ -280,11 +329,7 @@ static void reference_note(void *arg, const heap_object *o, uint64_t offset, uin
   uint32_t object = heap_find(d, to);
   if (object == HEAP_NONE) {
     d->dangling++;
-    object = number_of(d, to & ~(uint64_t)15);
-    if (object == HEAP_NONE) {
-      return; // it was not counted
-    }
-    object = f->object; // counted: a reference to itself changes nothing
+    object = f->object; // it was counted: a reference to itself changes nothing
   }
   d->target[d->first[f->object]++] = object;
 }
@@ -318,7 +363,8 @@ static void roots_load(heap_dump *d) {
     heap_root *r = &d->roots[d->root_count];
     where += (uint64_t)heap_get_signed(&c);
     object += (uint64_t)heap_get_signed(&c) * 8;
-    *r = (heap_root){.holder = (uint32_t)holder, .where = where, .inside = heap_get_signed(&c), .object = heap_find(d, object)};
+    *r = (heap_root){
+        .holder = (uint32_t)holder, .where = where, .inside = heap_get_signed(&c), .object = heap_find(d, object)};
     if (r->object != HEAP_NONE) {
       d->root_count++;
     } else {
@@ -389,10 +435,13 @@ static void holders_add(heap_dump *d) {
       }
     }
   }
-  // Of two ways of one length the first is found: by what was meant to hold, rather than by a word that happens to stand on a stack.
+  // Of two ways of one length the first is found: by what was meant to hold, rather than by a word that happens to
+  // stand on a stack.
   static const uint8_t order[DUMP_BY_COUNT - 1] = {
-      DUMP_BY_SLOTS,        DUMP_BY_THREAD_SLOTS, DUMP_BY_CALLBACK_SLOT, DUMP_BY_HANDLE,          DUMP_BY_PIN,   DUMP_BY_VARIABLE,  DUMP_BY_THREAD_LOCAL, DUMP_BY_COROUTINE_SLOT,
-      DUMP_BY_START,        DUMP_BY_CALLBACK,     DUMP_BY_SYSTEM_CALL,   DUMP_BY_FINALIZER_QUEUE, DUMP_BY_STACK, DUMP_BY_COROUTINE, DUMP_BY_REGISTERS,    DUMP_BY_COROUTINE_REGISTERS};
+      DUMP_BY_SLOTS, DUMP_BY_THREAD_SLOTS, DUMP_BY_CALLBACK_SLOT, DUMP_BY_HANDLE,
+      DUMP_BY_PIN,   DUMP_BY_VARIABLE,     DUMP_BY_THREAD_LOCAL,  DUMP_BY_COROUTINE_SLOT,
+      DUMP_BY_START, DUMP_BY_CALLBACK,     DUMP_BY_SYSTEM_CALL,   DUMP_BY_FINALIZER_QUEUE,
+      DUMP_BY_STACK, DUMP_BY_COROUTINE,    DUMP_BY_REGISTERS,     DUMP_BY_COROUTINE_REGISTERS};
   d->first[heap_root_node(d)] = at;
   for (uint32_t i = 0; i < DUMP_BY_COUNT - 1; i++) {
     d->target[at++] = heap_kind_node(d, order[i]);
@@ -406,8 +455,8 @@ static void end_check(heap_dump *d) {
   uint64_t objects = heap_get(&c), references = heap_get(&c), bytes = heap_get(&c);
   (void)references;
   if (objects != d->objects || bytes != d->all_bytes) {
-    heap_fail(d, "is damaged: it has %u objects of %llu bytes, and says %llu of %llu", d->objects, (unsigned long long)d->all_bytes,
-              (unsigned long long)objects, (unsigned long long)bytes);
+    heap_fail(d, "is damaged: it has %u objects of %llu bytes, and says %llu of %llu", d->objects,
+              (unsigned long long)d->all_bytes, (unsigned long long)objects, (unsigned long long)bytes);
   }
 }
 
@@ -425,6 +474,7 @@ void heap_load(heap_dump *d, const char *path) {
   graph_make(d);
   holders_add(d);
   links_load(d);
+  heap_entries_load(d);
   end_check(d);
 }
 
@@ -432,6 +482,7 @@ void heap_free(heap_dump *d) {
   for (unsigned i = 0; i < HEAP_TYPES; i++) {
     free(d->types[i].name);
     free(d->types[i].offsets);
+    free(d->types[i].fixed_offsets);
   }
   for (size_t i = 0; i < d->thread_count; i++) {
     free(d->threads[i].name);
@@ -439,8 +490,10 @@ void heap_free(heap_dump *d) {
   for (size_t i = 0; i < d->name_count; i++) {
     free(d->names[i].text);
   }
-  void *const all[] = {d->blocks.at, d->info.back_end, d->info.program, d->threads, d->holders, d->roots, d->links, d->names, d->area_of, d->areas,
-                       d->area_first, d->area_at, d->what, d->length, d->longer, d->first, d->target, d->dominator, d->retained_count, d->retained};
+  void *const all[] = {d->blocks.at,  d->info.back_end, d->info.program,   d->threads, d->holders, d->roots,
+                       d->links,      d->entries,       d->entries_of,     d->names,   d->area_of, d->areas,
+                       d->area_first, d->area_at,       d->what,           d->length,  d->longer,  d->first,
+                       d->target,     d->dominator,     d->retained_count, d->retained};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
     free(all[i]);
   }

@@ -6,7 +6,8 @@
 #include <string.h>
 #include "runtime/tools/heap.h"
 
-#define END_OF_COLUMNS {NULL, NULL, 0, HEAP_TEXT}
+#define END_OF_COLUMNS                                                                                                 \
+  { NULL, NULL, 0, HEAP_TEXT }
 
 bool heap_address_parse(const char *text, uint64_t *out) {
   char *end;
@@ -43,17 +44,22 @@ static void edge_note(void *arg, const heap_object *o, uint64_t offset, uint64_t
   }
 }
 
-static const heap_column edge_columns[] = {{"slot", "slot", 12, HEAP_TEXT}, {"address", "address", 16, HEAP_ADDRESS}, {"retained", "retained", 12, HEAP_BYTES},
-                                           {"type", "type", 0, HEAP_TEXT}, END_OF_COLUMNS};
+static const heap_column edge_columns[] = {{"slot", "slot", 12, HEAP_TEXT},
+                                           {"address", "address", 16, HEAP_ADDRESS},
+                                           {"retained", "retained", 12, HEAP_BYTES},
+                                           {"type", "type", 0, HEAP_TEXT},
+                                           END_OF_COLUMNS};
 
-static void edges_report(heap_out *out, const heap_dump *d, const char *key, const char *title, const edge *all, uint64_t count, size_t room, bool in) {
+static void edges_report(heap_out *out, const heap_dump *d, const char *key, const char *title, const edge *all,
+                         uint64_t count, size_t room, bool in) {
   heap_out_table(out, key, title, edge_columns);
   for (uint64_t i = 0; i < count && i < room; i++) {
     char slot[64], type[300];
     uint32_t other = in ? all[i].from : all[i].to;
     heap_slot_text(d, all[i].from, all[i].offset, slot, sizeof slot);
     heap_type_text(d, other, type, sizeof type);
-    heap_out_row(out, (heap_value[]){{.text = slot}, {.n = heap_address(d, other)}, {.n = d->retained[other]}, {.text = type}});
+    heap_out_row(
+        out, (heap_value[]){{.text = slot}, {.n = heap_address(d, other)}, {.n = d->retained[other]}, {.text = type}});
   }
   heap_out_table_end(out);
   if (count > room) {
@@ -73,21 +79,27 @@ static void node_value(heap_out *out, const heap_dump *d, uint32_t node) {
     heap_holder_text(d, node - d->objects, text, sizeof text);
     heap_out_value(out, "dominated_by", "Held only by", HEAP_TEXT, (heap_value){.text = text});
   } else if (node < heap_root_node(d)) {
-    heap_out_value(out, "dominated_by", "Held only by", HEAP_TEXT, (heap_value){.text = heap_kind_text(node - heap_kind_node(d, 0))});
+    heap_out_value(out, "dominated_by", "Held only by", HEAP_TEXT,
+                   (heap_value){.text = heap_kind_text(node - heap_kind_node(d, 0))});
   } else {
     heap_out_value(out, "dominated_by", "Held by", HEAP_TEXT, (heap_value){.text = "roots of several kinds"});
   }
 }
 
 static void links_report(heap_out *out, const heap_dump *d, uint32_t object) {
-  static const heap_column columns[] = {{"kind", "kind", 10, HEAP_TEXT}, {"other", "by or to", 16, HEAP_ADDRESS}, {"name", "", 0, HEAP_TEXT}, END_OF_COLUMNS};
+  static const heap_column columns[] = {{"kind", "kind", 10, HEAP_TEXT},
+                                        {"other", "by or to", 16, HEAP_ADDRESS},
+                                        {"name", "", 0, HEAP_TEXT},
+                                        END_OF_COLUMNS};
   heap_out_table(out, "weak", "Weak references and finalizers", columns);
   uint64_t address = heap_address(d, object);
   for (uint32_t i = 0; i < d->link_count; i++) {
     const heap_link *l = &d->links[i];
     if (l->object == object) {
       const char *name = l->kind == DUMP_LINK_FINALIZER ? heap_name_of(d, l->owner) : NULL;
-      heap_out_row(out, (heap_value[]){{.text = l->kind == DUMP_LINK_WEAK ? "weak" : "finalizer"}, {.n = l->owner}, {.text = name != NULL ? name : ""}});
+      heap_out_row(out, (heap_value[]){{.text = l->kind == DUMP_LINK_WEAK ? "weak" : "finalizer"},
+                                       {.n = l->owner},
+                                       {.text = name != NULL ? name : ""}});
     } else if (l->kind == DUMP_LINK_WEAK && l->owner == address && l->object != HEAP_NONE) {
       heap_out_row(out, (heap_value[]){{.text = "refers to"}, {.n = heap_address(d, l->object)}, {.text = ""}});
     }
@@ -95,8 +107,34 @@ static void links_report(heap_out *out, const heap_dump *d, uint32_t object) {
   heap_out_table_end(out);
 }
 
+static void entries_report(heap_out *out, const heap_dump *d, uint32_t object, unsigned top) {
+  static const heap_column columns[] = {
+      {"as", "as", 10, HEAP_TEXT},          {"table", "table", 16, HEAP_ADDRESS},      {"key", "key", 16, HEAP_ADDRESS},
+      {"value", "value", 16, HEAP_ADDRESS}, {"kind", "table with weak", 0, HEAP_TEXT}, END_OF_COLUMNS};
+  static const char *const kinds[] = {"", "keys", "values", "keys and values"};
+  heap_out_table(out, "entries", "Entries of weak tables", columns);
+  unsigned rows = 0;
+  for (uint32_t i = 0; i < d->entry_count && (top == 0 || rows < top); i++) {
+    const heap_entry *e = &d->entries[i];
+    if (e->table == object || e->key == object || e->value == object) {
+      heap_out_row(out, (heap_value[]){{.text = e->key == object     ? "key"
+                                                : e->value == object ? "value"
+                                                                     : "table"},
+                                       {.n = heap_address(d, e->table)},
+                                       {.n = heap_address(d, e->key)},
+                                       {.n = heap_address(d, e->value)},
+                                       {.text = kinds[e->kind]}});
+      rows++;
+    }
+  }
+  heap_out_table_end(out);
+}
+
 static void holders_of(heap_out *out, const heap_dump *d, uint32_t object, unsigned top) {
-  static const heap_column columns[] = {{"where", "where", 16, HEAP_ADDRESS}, {"inside", "inside", 8, HEAP_DELTA}, {"root", "root", 0, HEAP_TEXT}, END_OF_COLUMNS};
+  static const heap_column columns[] = {{"where", "where", 16, HEAP_ADDRESS},
+                                        {"inside", "inside", 8, HEAP_DELTA},
+                                        {"root", "root", 0, HEAP_TEXT},
+                                        END_OF_COLUMNS};
   heap_out_table(out, "roots", "Roots that hold it", columns);
   unsigned rows = 0;
   for (uint32_t i = 0; i < d->root_count && (top == 0 || rows < top); i++) {
@@ -110,8 +148,11 @@ static void holders_of(heap_out *out, const heap_dump *d, uint32_t object, unsig
   heap_out_table_end(out);
 }
 
-static const heap_column object_columns[] = {{"retained", "retained", 12, HEAP_BYTES}, {"objects", "objects", 12, HEAP_NUMBER}, {"address", "address", 16, HEAP_ADDRESS},
-                                             {"type", "type", 0, HEAP_TEXT}, END_OF_COLUMNS};
+static const heap_column object_columns[] = {{"retained", "retained", 12, HEAP_BYTES},
+                                             {"objects", "objects", 12, HEAP_NUMBER},
+                                             {"address", "address", 16, HEAP_ADDRESS},
+                                             {"type", "type", 0, HEAP_TEXT},
+                                             END_OF_COLUMNS};
 
 static void top_report(heap_out *out, const heap_dump *d, heap_top *top, const char *key, const char *title) {
   heap_top_sort(d, top);
@@ -119,7 +160,10 @@ static void top_report(heap_out *out, const heap_dump *d, heap_top *top, const c
   for (uint32_t i = 0; i < top->count; i++) {
     char type[300];
     heap_type_text(d, top->node[i], type, sizeof type);
-    heap_out_row(out, (heap_value[]){{.n = d->retained[top->node[i]]}, {.n = d->retained_count[top->node[i]]}, {.n = heap_address(d, top->node[i])}, {.text = type}});
+    heap_out_row(out, (heap_value[]){{.n = d->retained[top->node[i]]},
+                                     {.n = d->retained_count[top->node[i]]},
+                                     {.n = heap_address(d, top->node[i])},
+                                     {.text = type}});
   }
   heap_out_table_end(out);
 }
@@ -139,17 +183,21 @@ bool heap_report_object(heap_out *out, heap_dump *d, const heap_options *o) {
   heap_out_value(out, "type", "Type", HEAP_TEXT, (heap_value){.text = type});
   heap_out_value(out, "bytes", "Bytes", HEAP_BYTES, (heap_value){.n = heap_object_bytes(d, object)});
   heap_out_value(out, "young", "Young", HEAP_TEXT, (heap_value){.text = d->what[object] & HEAP_YOUNG ? "yes" : "no"});
-  heap_out_value(out, "reached", "Reached", HEAP_TEXT, (heap_value){.text = d->what[object] & HEAP_REACHED ? "yes" : "no"});
+  heap_out_value(out, "reached", "Reached", HEAP_TEXT,
+                 (heap_value){.text = d->what[object] & HEAP_REACHED ? "yes" : "no"});
   heap_out_value(out, "retained", "Retains", HEAP_BYTES, (heap_value){.n = d->retained[object]});
   heap_out_value(out, "retained_objects", "  objects", HEAP_NUMBER, (heap_value){.n = d->retained_count[object]});
   node_value(out, d, d->dominator[object]);
   size_t room = o->top != 0 ? o->top : d->edges;
-  edges e = {d, object, heap_address(d, object), room, heap_memory(d, room, sizeof(edge)), heap_memory(d, room, sizeof(edge)), 0, 0};
+  edges e = {
+      d, object, heap_address(d, object), room, heap_memory(d, room, sizeof(edge)), heap_memory(d, room, sizeof(edge)),
+      0, 0};
   heap_objects_visit(d, NULL, edge_note, &e);
   edges_report(out, d, "references", "Refers to", e.out, e.out_count, room, false);
   edges_report(out, d, "referrers", "Referred to by", e.in, e.in_count, room, true);
   holders_of(out, d, object, o->top);
   links_report(out, d, object);
+  entries_report(out, d, object, o->top);
   heap_top top = {heap_memory(d, room, sizeof(uint32_t)), 0, (uint32_t)room};
   for (uint32_t i = 0; i < d->objects; i++) {
     if (d->dominator[i] == object) {
@@ -204,11 +252,12 @@ static int by_count(const void *a, const void *b) {
 }
 
 static void referrers_report(heap_out *out, const heap_dump *d, const uint8_t *is, unsigned top) {
-  static const heap_column columns[] = {{"references", "references", 12, HEAP_NUMBER}, {"type", "type", 0, HEAP_TEXT}, END_OF_COLUMNS};
+  static const heap_column columns[] = {
+      {"references", "references", 12, HEAP_NUMBER}, {"type", "type", 0, HEAP_TEXT}, END_OF_COLUMNS};
   referrer *all = heap_memory(d, 2 * HEAP_TYPES, sizeof *all);
   for (uint32_t i = 0; i < d->objects; i++) {
     for (uint32_t e = d->first[i]; (d->what[i] & HEAP_REACHED) && e < d->first[i + 1]; e++) {
-      all[d->what[i] & (2 * HEAP_TYPES - 1)].count += is[d->target[e]];
+      all[heap_sort_of(d, i)].count += is[d->target[e]];
     }
   }
   for (uint32_t i = 0; i < 2 * HEAP_TYPES; i++) {
@@ -218,7 +267,8 @@ static void referrers_report(heap_out *out, const heap_dump *d, const uint8_t *i
   heap_out_table(out, "referrers", "Referred to by", columns);
   for (uint32_t i = 0; i < 2 * HEAP_TYPES && all[i].count != 0 && (top == 0 || i < top); i++) {
     char name[300];
-    heap_sum_text(&(heap_sum){.name = d->types[all[i].type & (HEAP_TYPES - 1)].name, .type = all[i].type}, name, sizeof name);
+    heap_sum_text(&(heap_sum){.name = d->types[all[i].type & (HEAP_TYPES - 1)].name, .type = all[i].type}, name,
+                  sizeof name);
     heap_out_row(out, (heap_value[]){{.n = all[i].count}, {.text = name}});
   }
   heap_out_table_end(out);

@@ -100,7 +100,8 @@ void heap_root_text(const heap_dump *d, const heap_root *root, char *to, size_t 
     snprintf(to, bytes, "%s [%" PRIu64 "]", holder, (root->where - h->owner) / 8);
   } else if (name != NULL) {
     snprintf(to, bytes, "global variable %s", name);
-  } else if (h->kind == DUMP_BY_PIN || h->kind == DUMP_BY_START || h->kind == DUMP_BY_SYSTEM_CALL || h->kind == DUMP_BY_FINALIZER_QUEUE) {
+  } else if (h->kind == DUMP_BY_PIN || h->kind == DUMP_BY_START || h->kind == DUMP_BY_SYSTEM_CALL ||
+             h->kind == DUMP_BY_FINALIZER_QUEUE) {
     snprintf(to, bytes, "%s", holder);
   } else {
     snprintf(to, bytes, "%s, 0x%" PRIx64, holder, root->where);
@@ -109,7 +110,7 @@ void heap_root_text(const heap_dump *d, const heap_root *root, char *to, size_t 
 
 void heap_type_text(const heap_dump *d, uint32_t object, char *to, size_t bytes) {
   const char *name = heap_type_of(d, object)->name;
-  if (d->what[object] & HEAP_ARRAY) {
+  if (heap_sort_of(d, object) & HEAP_ARRAY) {
     snprintf(to, bytes, "%s[%" PRIu64 "]", name, heap_length(d, object));
   } else {
     snprintf(to, bytes, "%s", name);
@@ -117,12 +118,21 @@ void heap_type_text(const heap_dump *d, uint32_t object, char *to, size_t bytes)
 }
 
 void heap_slot_text(const heap_dump *d, uint32_t object, uint64_t offset, char *to, size_t bytes) {
-  uint64_t size = heap_type_of(d, object)->size;
-  if (!(d->what[object] & HEAP_ARRAY) || size == 0) {
+  uint64_t size = heap_type_of(d, object)->size, fixed = heap_type_of(d, object)->fixed;
+  if (!(d->what[object] & HEAP_ARRAY) || size == 0 || offset < fixed) {
     snprintf(to, bytes, "+%" PRIu64, offset);
-  } else if (size == 8) {
+    return;
+  }
+  offset -= fixed;
+  if (size == 8) {
     snprintf(to, bytes, "[%" PRIu64 "]", offset / 8);
   } else {
     snprintf(to, bytes, "[%" PRIu64 "]+%" PRIu64, offset / size, offset % size);
   }
+}
+
+void heap_entry_text(const heap_dump *d, const heap_entry *entry, char *to, size_t bytes) {
+  snprintf(to, bytes, "entry of weak table 0x%" PRIx64 ", whose %s is 0x%" PRIx64, heap_address(d, entry->table),
+           entry->kind == DUMP_ENTRY_VALUES ? "value" : "key",
+           heap_address(d, entry->kind == DUMP_ENTRY_VALUES ? entry->value : entry->key));
 }

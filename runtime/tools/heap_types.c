@@ -14,7 +14,7 @@ size_t heap_sums(const heap_dump *d, heap_sum **out) {
   heap_sum *sums = heap_memory(d, 2 * HEAP_TYPES, sizeof *sums);
   for (uint32_t i = 0; i < d->objects; i++) {
     if (d->what[i] & HEAP_REACHED) {
-      heap_sum *s = &sums[d->what[i] & (HEAP_TYPES | (HEAP_TYPES - 1))];
+      heap_sum *s = &sums[heap_sort_of(d, i)];
       s->count++;
       s->bytes += heap_object_bytes(d, i);
     }
@@ -30,7 +30,9 @@ size_t heap_sums(const heap_dump *d, heap_sum **out) {
   return n;
 }
 
-void heap_sum_text(const heap_sum *sum, char *to, size_t bytes) { snprintf(to, bytes, "%s%s", sum->name, sum->type & HEAP_ARRAY ? "[]" : ""); }
+void heap_sum_text(const heap_sum *sum, char *to, size_t bytes) {
+  snprintf(to, bytes, "%s%s", sum->name, sum->type & HEAP_ARRAY ? "[]" : "");
+}
 
 // ---- Growth.
 
@@ -40,7 +42,9 @@ typedef struct growth {
   uint64_t count_now, bytes_now;
 } growth;
 
-static int by_name(const void *a, const void *b) { return strcmp(((const growth *)a)->name, ((const growth *)b)->name); }
+static int by_name(const void *a, const void *b) {
+  return strcmp(((const growth *)a)->name, ((const growth *)b)->name);
+}
 static int by_growth(const void *a, const void *b) {
   const growth *x = a, *y = b;
   uint64_t p = (uint64_t)llabs(x->bytes), q = (uint64_t)llabs(y->bytes);
@@ -52,7 +56,9 @@ static size_t growth_add(growth *to, const heap_dump *d, bool now) {
   size_t n = heap_sums(d, &sums);
   for (size_t i = 0; to != NULL && i < n; i++) {
     int64_t sign = now ? 1 : -1;
-    to[i] = (growth){.count = sign * (int64_t)sums[i].count, .bytes = sign * (int64_t)sums[i].bytes, .count_now = now ? sums[i].count : 0,
+    to[i] = (growth){.count = sign * (int64_t)sums[i].count,
+                     .bytes = sign * (int64_t)sums[i].bytes,
+                     .count_now = now ? sums[i].count : 0,
                      .bytes_now = now ? sums[i].bytes : 0};
     heap_sum_text(&sums[i], to[i].name, sizeof to[i].name);
   }
@@ -82,14 +88,24 @@ void heap_report_diff(heap_out *out, heap_dump *before, heap_dump *d, const heap
   qsort(all, merged, sizeof *all, by_growth);
   heap_out_value(out, "before", "Before", HEAP_TEXT, (heap_value){.text = before->path});
   heap_out_value(out, "after", "After", HEAP_TEXT, (heap_value){.text = d->path});
-  heap_out_value(out, "objects", "Objects", HEAP_DELTA, (heap_value){.delta = (int64_t)d->reached - (int64_t)before->reached});
-  heap_out_value(out, "bytes", "Bytes", HEAP_DELTA, (heap_value){.delta = (int64_t)(d->reached_bytes - before->reached_bytes)});
-  static const heap_column columns[] = {{"bytes", "bytes", 14, HEAP_DELTA}, {"count", "count", 12, HEAP_DELTA}, {"bytes_now", "bytes now", 12, HEAP_BYTES},
-                                        {"count_now", "count now", 12, HEAP_NUMBER}, {"type", "type", 0, HEAP_TEXT}, {NULL, NULL, 0, HEAP_TEXT}};
+  heap_out_value(out, "objects", "Objects", HEAP_DELTA,
+                 (heap_value){.delta = (int64_t)d->reached - (int64_t)before->reached});
+  heap_out_value(out, "bytes", "Bytes", HEAP_DELTA,
+                 (heap_value){.delta = (int64_t)(d->reached_bytes - before->reached_bytes)});
+  static const heap_column columns[] = {{"bytes", "bytes", 14, HEAP_DELTA},
+                                        {"count", "count", 12, HEAP_DELTA},
+                                        {"bytes_now", "bytes now", 12, HEAP_BYTES},
+                                        {"count_now", "count now", 12, HEAP_NUMBER},
+                                        {"type", "type", 0, HEAP_TEXT},
+                                        {NULL, NULL, 0, HEAP_TEXT}};
   heap_out_table(out, "types", "Growth by type", columns);
   for (size_t i = 0, rows = 0; i < merged && (o->top == 0 || rows < o->top); i++) {
     if (all[i].bytes != 0 || all[i].count != 0) {
-      heap_out_row(out, (heap_value[]){{.delta = all[i].bytes}, {.delta = all[i].count}, {.n = all[i].bytes_now}, {.n = all[i].count_now}, {.text = all[i].name}});
+      heap_out_row(out, (heap_value[]){{.delta = all[i].bytes},
+                                       {.delta = all[i].count},
+                                       {.n = all[i].bytes_now},
+                                       {.n = all[i].count_now},
+                                       {.text = all[i].name}});
       rows++;
     }
   }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // heap_why.c: a shortest way from a root to an object: why it is alive.
 //
-// Of a type, the objects are told apart by how they are held: by which holder, over which types, one type after itself counting once, so that all nodes of a list are held
-// alike. For each of the commonest ways the nearest object stands as an example.
+// Of a type, the objects are told apart by how they are held: by which holder, over which types, one type after itself
+// counting once, so that all nodes of a list are held alike. For each of the commonest ways the nearest object stands
+// as an example.
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ typedef struct step {
 typedef struct finder {
   step *steps; // by address
   size_t count;
-  step *now;   // of the object that is being read
+  step *now; // of the object that is being read
 } finder;
 
 static int by_address(const void *a, const void *b) {
@@ -82,11 +83,17 @@ static const heap_root *root_of(const heap_dump *d, uint32_t holder, uint32_t ob
   return &d->roots[low];
 }
 
-static bool is_shown(uint32_t at, uint32_t count, unsigned ends) { return ends == 0 || at < ends || at + ends >= count; }
+static bool is_shown(uint32_t at, uint32_t count, unsigned ends) {
+  return ends == 0 || at < ends || at + ends >= count;
+}
 
-static void way_report(heap_out *out, const heap_dump *d, const uint32_t *before, uint32_t object, const char *key, const char *title, unsigned ends) {
-  static const heap_column columns[] = {{"slot", "slot", 10, HEAP_TEXT}, {"address", "address", 16, HEAP_ADDRESS}, {"bytes", "bytes", 10, HEAP_BYTES},
-                                        {"type", "type", 0, HEAP_TEXT}, {NULL, NULL, 0, HEAP_TEXT}};
+static void way_report(heap_out *out, const heap_dump *d, const uint32_t *before, uint32_t object, const char *key,
+                       const char *title, unsigned ends) {
+  static const heap_column columns[] = {{"slot", "slot", 10, HEAP_TEXT},
+                                        {"address", "address", 16, HEAP_ADDRESS},
+                                        {"bytes", "bytes", 10, HEAP_BYTES},
+                                        {"type", "type", 0, HEAP_TEXT},
+                                        {NULL, NULL, 0, HEAP_TEXT}};
   uint32_t *nodes, count = nodes_of(d, before, object, &nodes) - 1; // objects; nodes[0] is the holder
   step *steps = heap_memory(d, count, sizeof *steps);
   size_t used = 0;
@@ -112,14 +119,22 @@ static void way_report(heap_out *out, const heap_dump *d, const uint32_t *before
       }
       continue;
     }
-    char slot[64] = "(root)", type[300];
+    char slot[128] = "(root)", type[300];
     if (i != 0) {
       step where = {.address = heap_address(d, nodes[i])}, *s = bsearch(&where, steps, used, sizeof where, by_address);
-      heap_slot_text(d, nodes[i], s != NULL && s->offset != UINT64_MAX ? s->offset : 0, slot, sizeof slot);
+      const heap_entry *entry =
+          s == NULL || s->offset == UINT64_MAX ? heap_entry_between(d, nodes[i], nodes[i + 1]) : NULL;
+      if (entry != NULL) {
+        heap_entry_text(d, entry, slot, sizeof slot);
+      } else {
+        heap_slot_text(d, nodes[i], s != NULL && s->offset != UINT64_MAX ? s->offset : 0, slot, sizeof slot);
+      }
     }
     heap_type_text(d, nodes[i + 1], type, sizeof type);
-    heap_out_row(out, (heap_value[]){{.text = i == 0 && out->json ? text : slot}, {.n = heap_address(d, nodes[i + 1])},
-                                     {.n = heap_object_bytes(d, nodes[i + 1])}, {.text = type}});
+    heap_out_row(out, (heap_value[]){{.text = i == 0 && out->json ? text : slot},
+                                     {.n = heap_address(d, nodes[i + 1])},
+                                     {.n = heap_object_bytes(d, nodes[i + 1])},
+                                     {.text = type}});
   }
   heap_out_table_end(out);
   free(steps);
@@ -140,7 +155,9 @@ static bool object_why(heap_out *out, heap_dump *d, uint64_t address, unsigned e
     char type[300];
     heap_type_text(d, object, type, sizeof type);
     heap_out_value(out, "reached", "Reached", HEAP_TEXT, (heap_value){.text = "no"});
-    heap_out_note(out, "0x%" PRIx64 " (%s) is garbage: no root holds it. It was born, or dropped, since the last collection, or lies in a block that the collector has spared.\n",
+    heap_out_note(out,
+                  "0x%" PRIx64 " (%s) is garbage: no root holds it. It was born, or dropped, since the last "
+                               "collection, or lies in a block that the collector has spared.\n",
                   heap_address(d, object), type);
   } else {
     way_report(out, d, before, object, "way", "Held by", ends);
@@ -166,8 +183,8 @@ static uint64_t *signatures_make(const heap_dump *d, const uint32_t *before, con
       bool is_holder = n < heap_kind_node(d, 0);
       signature[n] = mixed(above, is_holder ? d->holders[n - d->objects].owner : n - d->objects - d->holder_count);
     } else {
-      uint32_t kind = d->what[n] & (HEAP_ARRAY | (HEAP_TYPES - 1));
-      bool again = from < d->objects && kind == (d->what[from] & (HEAP_ARRAY | (HEAP_TYPES - 1)));
+      uint32_t kind = heap_sort_of(d, n);
+      bool again = from < d->objects && kind == heap_sort_of(d, from);
       signature[n] = again ? above : mixed(above, kind);
     }
   }
@@ -192,7 +209,7 @@ static int by_count(const void *a, const void *b) {
 bool heap_is_of_type(const heap_dump *d, uint32_t object, const char *name) {
   const char *its = heap_type_of(d, object)->name;
   size_t length = strlen(its);
-  bool array = d->what[object] & HEAP_ARRAY;
+  bool array = heap_sort_of(d, object) & HEAP_ARRAY;
   return strncmp(its, name, length) == 0 && (name[length] == 0 || (array && strcmp(name + length, "[]") == 0));
 }
 
@@ -220,7 +237,8 @@ static bool type_why(heap_out *out, heap_dump *d, const char *name, unsigned end
     for (unsigned i = 0; i < 3 && ways[i].count != 0; i++) {
       char key[32], title[64];
       snprintf(key, sizeof key, "way_%u", i + 1);
-      snprintf(title, sizeof title, "%" PRIu64 " (%.1f %%) held by", ways[i].count, 100 * (double)ways[i].count / (double)count);
+      snprintf(title, sizeof title, "%" PRIu64 " (%.1f %%) held by", ways[i].count,
+               100 * (double)ways[i].count / (double)count);
       way_report(out, d, before, ways[i].object, key, title, ends);
     }
   } else {

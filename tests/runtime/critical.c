@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include "tests/runtime/world.h"
 #include "veil/critical.h"
+#include "veil/dump.h"
 #include "veil/identity.h"
 #include "veil/roots.h"
 #include "veil/start.h"
@@ -384,6 +385,8 @@ REFUSED(veil_collect, "veil_collect", veil_collect(self))
 REFUSED(veil_collect_start, "veil_collect_start", veil_collect_start(self))
 REFUSED(veil_collect_minor, "veil_collect_minor", veil_collect_minor(self))
 REFUSED(veil_verify, "veil_verify", veil_verify(self))
+REFUSED(veil_heap_dump, "veil_heap_dump", veil_heap_dump(self, "/tmp/never", 0))
+REFUSED(veil_heap_dump_fd, "veil_heap_dump_fd", veil_heap_dump_fd(self, 1, 0))
 REFUSED(veil_block_begin, "veil_block_begin", veil_block_begin(self))
 REFUSED(veil_detach, "veil_detach", veil_detach(self))
 REFUSED(veil_attach, "veil_attach", veil_attach(heap))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// dump.c: heap dumps: that they have what the test has made, as of one instant, with every kind of root; and that a dump that fails harms nobody.
+// dump.c: heap dumps: that they have what the test has made, as of one instant, with every kind of root; and that a
+// dump that fails harms nobody.
 //
 // The reader's own loader looks at the files (runtime/tools); what that is worth, tests/tools says.
 
@@ -63,7 +64,8 @@ typedef struct traced {
   uint64_t count;
   void *slot[6];
 } traced;
-static void traced_trace(const void *object, const void *alias, size_t length, size_t base, size_t limit, veil_visitor *visitor) {
+static void traced_trace(const void *object, const void *alias, size_t length, size_t base, size_t limit,
+                         veil_visitor *visitor) {
   const traced *t = alias;
   for (size_t i = t->count; i-- > 0;) { // from the last on
     veil_visit(visitor, offsetof(traced, slot) + 8 * i);
@@ -178,14 +180,17 @@ static void kinds_check(const heap_dump *d) {
   uint64_t k = heap_address(d, r->object);
   slots s = slots_of(d, k);
   cr_assert_eq(s.count, 8);
-  uint64_t list = at(&s, offsetof(kinds, list)), pointers = at(&s, offsetof(kinds, pointers)), pairs = at(&s, offsetof(kinds, pairs));
-  uint64_t box = at(&s, offsetof(kinds, box)), trace = at(&s, offsetof(kinds, trace)), bytes = at(&s, offsetof(kinds, bytes));
+  uint64_t list = at(&s, offsetof(kinds, list)), pointers = at(&s, offsetof(kinds, pointers)),
+           pairs = at(&s, offsetof(kinds, pairs));
+  uint64_t box = at(&s, offsetof(kinds, box)), trace = at(&s, offsetof(kinds, trace)),
+           bytes = at(&s, offsetof(kinds, bytes));
   uint64_t large = at(&s, offsetof(kinds, large)), same = at(&s, offsetof(kinds, self_same));
   cr_assert_eq(list_in(d, list), 5000);
   cr_assert_eq(heap_length(d, heap_find(d, bytes)), 333);
   cr_assert_eq(heap_length(d, heap_find(d, large)), 100000);
   cr_assert_eq(heap_object_bytes(d, heap_find(d, large)), 16 + 800000);
-  slots p = slots_of(d, pointers), q = slots_of(d, pairs), b = slots_of(d, box), t = slots_of(d, trace), l = slots_of(d, large), m = slots_of(d, same);
+  slots p = slots_of(d, pointers), q = slots_of(d, pairs), b = slots_of(d, box), t = slots_of(d, trace),
+        l = slots_of(d, large), m = slots_of(d, same);
   cr_assert(p.count == 3 && at(&p, 56) == list && at(&p, 64) == k && at(&p, 99 * 8) == pointers);
   cr_assert(q.count == 2 && at(&q, 3 * 24) == pairs && at(&q, 49 * 24 + 16) == list);
   cr_assert(b.count == 1 && at(&b, 0) == list);
@@ -221,7 +226,9 @@ ON_ALL_BACK_ENDS(dump, has_every_object_and_reference) { made_are_written(back_e
 ON_ALL_BACK_ENDS(dump, has_what_is_in_the_nursery_and_what_is_old) {
   made_are_written(back_end, (veil_options){.generations = VEIL_GENERATIONS_ON, .nursery = 256 << 10});
 }
-ON_ALL_BACK_ENDS(dump, works_with_polls_and_large_granules) { made_are_written(back_end, (veil_options){.stop = VEIL_STOP_POLL, .granule = 65536, .fork = VEIL_FORK_EXEC}); }
+ON_ALL_BACK_ENDS(dump, works_with_polls_and_large_granules) {
+  made_are_written(back_end, (veil_options){.stop = VEIL_STOP_POLL, .granule = 65536, .fork = VEIL_FORK_EXEC});
+}
 
 ON_ALL_BACK_ENDS(dump, tells_what_lives_from_what_is_dead) {
   START_OR_SKIP(.back_end = back_end, .limit = 64 * MIB);
@@ -402,7 +409,7 @@ ON_ALL_BACK_ENDS(dump, names_every_kind_of_root) {
   end();
 }
 
-static __attribute__((noinline, noclone)) uint64_t held_in_a_register(heap_dump **d) {
+static __attribute__((noinline)) uint64_t held_in_a_register(heap_dump **d) {
   register node *kept __asm__("rbx") = veil_new(self, node);
   __asm__ volatile("" : "+r"(kept));
   *d = dump();

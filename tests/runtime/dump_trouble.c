@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// dump_trouble.c: heap dumps while other threads run, in cycles, with services and children; and dumps that cannot be written.
+// dump_trouble.c: heap dumps while other threads run, in cycles, with services and children; and dumps that cannot be
+// written.
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -107,7 +108,9 @@ static void instants_check(const char *back_end, veil_options options) {
   end();
 }
 
-ON_ALL_BACK_ENDS(dump_trouble, is_of_one_instant_while_others_write) { instants_check(back_end, (veil_options){.verify = 1}); }
+ON_ALL_BACK_ENDS(dump_trouble, is_of_one_instant_while_others_write) {
+  instants_check(back_end, (veil_options){.verify = 1});
+}
 ON_ALL_BACK_ENDS(dump_trouble, is_of_one_instant_with_generations) {
   instants_check(back_end, (veil_options){.generations = VEIL_GENERATIONS_ON, .nursery = 256 << 10, .scanners = 2});
 }

@@ -73,7 +73,8 @@ static void handled(int signo) {}
 
 Test(operator, a_signal_that_is_taken_is_refused) {
   signal(SIGUSR1, handled);
-  veil_options taken = {.dump = "/tmp/never", .dump_signal = SIGUSR1}, kills = {.dump = "/tmp/never", .dump_signal = SIGKILL};
+  veil_options taken = {.dump = "/tmp/never", .dump_signal = SIGUSR1},
+               kills = {.dump = "/tmp/never", .dump_signal = SIGKILL};
   cr_assert_null(veil_open(&taken));
   cr_assert_not_null(strstr(veil_error(), "dump_signal"), "%s", veil_error());
   cr_assert_null(veil_open(&kills));

@@ -38,7 +38,8 @@ Test(answers, why_names_the_root_the_slots_and_the_types) {
   SAYS("Held by: stack of thread 7 (worker), 0x7fff00\n");
   SAYS("  (root)        0x7f0000001008        48 B  pointer[3]\n");
   SAYS("  [0]           0x7f0000001030        48 B  node\n");
-  cr_assert_eq(ASK(said, "--why", "0x7f000000109f", (char *)path), 0, "%s", said); // an address within c, which the frame refers to as well
+  cr_assert_eq(ASK(said, "--why", "0x7f000000109f", (char *)path), 0, "%s",
+               said); // an address within c, which the frame refers to as well
   SAYS("0x7f0000001090        48 B  node\n");
   cr_assert_eq(ASK(said, "--why", "node", (char *)path), 0, "%s", said);
   SAYS("Objects reached       3\n");
@@ -105,9 +106,52 @@ Test(answers, growth_is_by_type) {
   unlink(second.path);
 }
 
+Test(answers, what_an_entry_of_a_weak_table_holds_is_alive_by_its_key) {
+  static dump_file f;
+  static const known_entry held = {DUMP_ENTRY_KEYS, KNOWN_FRAME, KNOWN_A, KNOWN_BYTES};
+  known_write_with(&f, &held, 1);
+  cr_assert_eq(ASK(said, f.path), 0, "%s", said);
+  SAYS("Objects reached       6\n");
+  SAYS("Weak tables' entries  1\n");
+  SAYS("         128 B   32.0 %  byte[]\n");
+  cr_assert_eq(ASK(said, "--why", "byte", f.path), 0, "%s", said);
+  SAYS("  entry of weak table 0x7f0000020000, whose key is 0x7f0000001030    0x7f0000030008       128 B  byte[100]\n");
+  cr_assert_eq(ASK(said, "--object", "0x7f0000001030", f.path), 0, "%s", said);
+  SAYS("Retains               176 B\n"); // b is held by the slots, too
+  SAYS("  key           0x7f0000020000    0x7f0000001030    0x7f0000030008  keys\n");
+  cr_assert_eq(ASK(said, "--object", "0x7f0000030008", f.path), 0, "%s", said);
+  SAYS("Goes with             0x7f0000001030 node\n");
+  SAYS("  value         0x7f0000020000");
+  unlink(f.path);
+  static const known_entry back = {DUMP_ENTRY_VALUES, KNOWN_FRAME, KNOWN_D, KNOWN_A};
+  known_write_with(&f, &back, 1);
+  cr_assert_eq(ASK(said, "--why", "0x7f0000002000", f.path), 0, "%s", said);
+  SAYS("  entry of weak table 0x7f0000020000, whose value is 0x7f0000001030    0x7f0000002000        48 B  node\n");
+  cr_assert_eq(ASK(said, "--object", "0x7f0000020000", f.path), 0, "%s", said);
+  SAYS("  table         0x7f0000020000    0x7f0000002000    0x7f0000001030  values\n");
+  unlink(f.path);
+}
+
+Test(answers, an_entry_holds_nothing_without_its_table_its_key_or_if_both_are_weak) {
+  static const known_entry entries[] = {{DUMP_ENTRY_KEYS, KNOWN_D, KNOWN_A, KNOWN_BYTES},
+                                        {DUMP_ENTRY_KEYS, KNOWN_FRAME, KNOWN_D, KNOWN_BYTES},
+                                        {DUMP_ENTRY_VALUES, KNOWN_FRAME, KNOWN_A, KNOWN_BYTES},
+                                        {DUMP_ENTRY_BOTH, KNOWN_FRAME, KNOWN_A, KNOWN_BYTES}};
+  for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
+    static dump_file f;
+    known_write_with(&f, &entries[i], 1);
+    cr_assert_eq(ASK(said, f.path), 0, "%s", said);
+    SAYS("Objects reached       5\n");
+    cr_assert_eq(ASK(said, "--why", "0x7f0000030008", f.path), 0, "%s", said);
+    SAYS("is garbage");
+    unlink(f.path);
+  }
+}
+
 Test(answers, json_is_json) {
   const char *path = known_path();
-  static const char *const asked[][2] = {{"--quiet", NULL}, {"--why", "node"}, {"--object", "0x7f0000001090"}, {"--type", "node"}, {"--roots", NULL}, {"--diff", "SELF"}};
+  static const char *const asked[][2] = {{"--quiet", NULL},  {"--why", "node"}, {"--object", "0x7f0000001090"},
+                                         {"--type", "node"}, {"--roots", NULL}, {"--diff", "SELF"}};
   for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
     char command[400];
     const char *second = asked[i][1] == NULL ? "--json" : strcmp(asked[i][1], "SELF") == 0 ? path : asked[i][1];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// damage.c: files that are not what they should be: cut off, changed, foreign; and such whose checksums are right all the same.
+// damage.c: files that are not what they should be: cut off, changed, foreign; and such whose checksums are right all
+// the same.
 //
 //   TOOLS_SEED=n repeats the changes of a run.
 
@@ -116,7 +117,8 @@ static void sums_mend(void) {
 Test(damage, nonsense_with_right_checksums_crashes_nothing, .timeout = 600) {
   seed_set();
   known_load();
-  static char *const asked[][2] = {{"--quiet", "--json"}, {"--why", "node"}, {"--object", "0x7f0000001090"}, {"--type", "node"}, {"--top", "0"}};
+  static char *const asked[][2] = {
+      {"--quiet", "--json"}, {"--why", "node"}, {"--object", "0x7f0000001090"}, {"--type", "node"}, {"--top", "0"}};
   int answered = 0;
   for (int i = 0; i < 2000; i++) {
     memcpy(bytes, whole, size);

@@ -40,6 +40,9 @@ static inline void known_types(stream *s) {
     for (unsigned k = 0; k < types[i].count; k++) {
       put(s, types[i].offset[k]);
     }
+    put(s, 0); // no flexible array
+    put(s, 0);
+    put(s, 0);
     put_text(s, types[i].name);
   }
 }
@@ -78,7 +81,13 @@ static inline void known_root(stream *s, unsigned holder, uint64_t where, uint64
   *last = FILE_BASE + at;
 }
 
-static inline void known_write(dump_file *f) {
+// An entry of a weak table: kind, table, key, value.
+typedef struct known_entry {
+  unsigned kind;
+  uint64_t table, key, value;
+} known_entry;
+
+static inline void known_write_with(dump_file *f, const known_entry *entries, size_t count) {
   stream s = {0};
   uint64_t where = 0, object = 0;
   file_begin(f);
@@ -107,17 +116,34 @@ static inline void known_write(dump_file *f) {
     put(&s, links[i]);
   }
   file_section(f, DUMP_LINKS, &s, 1000);
+  known_entry last = {.table = -FILE_BASE, .key = -FILE_BASE};
+  for (size_t i = 0; i < count; i++) {
+    put(&s, entries[i].kind);
+    put_signed(&s, (int64_t)(entries[i].table - last.table) / 8);
+    put_signed(&s, (int64_t)(entries[i].key - last.key) / 8);
+    put_signed(&s, (int64_t)(entries[i].value - entries[i].key) / 8);
+    last = entries[i];
+  }
+  file_section(f, DUMP_ENTRIES, &s, 1000);
   put(&s, 0x404040);
   put_text(&s, "the_cache (program)");
   put(&s, 0x401234);
   put_text(&s, "node_close (program)");
   file_section(f, DUMP_NAMES, &s, 1000);
-  const uint64_t end[] = {7, 6, 48 * 5 + 80 + 128, 3, 2};
-  for (size_t i = 0; i < 5; i++) {
+  const uint64_t end[] = {7, 6, 48 * 5 + 80 + 128, 3, 2, count};
+  for (size_t i = 0; i < 6; i++) {
     put(&s, end[i]);
   }
   file_section(f, DUMP_END, &s, 1000);
   fclose(f->to);
+}
+
+// With entries that hold nothing that is not held all the same: both weak; of a key that is garbage, and of such a value.
+static inline void known_write(dump_file *f) {
+  static const known_entry entries[] = {{DUMP_ENTRY_BOTH, KNOWN_FRAME, KNOWN_A, KNOWN_BYTES},
+                                        {DUMP_ENTRY_KEYS, KNOWN_FRAME, KNOWN_D, KNOWN_BYTES},
+                                        {DUMP_ENTRY_VALUES, KNOWN_FRAME, KNOWN_D, KNOWN_BYTES}};
+  known_write_with(f, entries, sizeof entries / sizeof *entries);
 }
 
 #endif
