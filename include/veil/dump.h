@@ -4,7 +4,7 @@
 //   veil_heap_dump(self, "/tmp/now.veil", 0);
 //
 //   $ veil-heap /tmp/now.veil                    # what there is, by type, and what holds the most
-//   $ veil-heap --why session /tmp/now.veil      # why is that still there?
+//   $ veil-heap --why request /tmp/now.veil      # why is that still there?
 //
 // With VEIL_DUMP=FILE in the environment an operator may ask for one by a signal, `kill -40 PID`: see the option dump (veil/options.h).
 
