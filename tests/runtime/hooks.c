@@ -29,8 +29,8 @@ static char *alias_of(size_t page) { return pages.base + pages.delta + page * pa
 
 static char *away; // contents of the page that is absent
 static size_t away_page;
-static int absent_calls, unsaved_calls, discarded_calls;
-static size_t last_unsaved;
+static int volatile absent_calls, unsaved_calls, discarded_calls; // traps change them
+static size_t volatile last_unsaved;
 
 static bool away_any;
 static void on_absent(void *arg, size_t page) {
