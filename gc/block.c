@@ -44,7 +44,8 @@ void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags) {
   AO_char_or_full((unsigned char volatile *)&heap->flags[block], flags);
 }
 
-// By one flip. By more, what is dead there, and what that refers to, would cost more memory than the copies that are spared.
+// By one flip. By more, what is dead there, and what that refers to, would cost more memory than the copies that are spared; but for leaf objects, which
+// refer to nothing (sweep.c).
 void gc_block_spare(gc_heap *heap, uint32_t block) { at32_store(&heap->spared[block], heap->cycle + 2); }
 
 void gc_block_leaf(gc_heap *heap, uint32_t block) {
