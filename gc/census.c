@@ -68,11 +68,19 @@ static void large_list(gc_heap *heap, uint32_t block, gc_census_fn *fn, void *ar
   cell_tell(cell, header, fn, arg);
 }
 
-bool gc_census_some(gc_heap *heap, AO_t volatile *next, gc_census_fn *fn, void *arg) {
+void gc_census_begin(gc_heap *heap, gc_census *census) {
   VM_CHECK(gc_phase_now(heap) == GC_IDLE, "a census in phase %d", (int)gc_phase_now(heap));
-  uint64_t fresh = at_load(&heap->fresh), small = fresh < heap->small_blocks ? fresh : heap->small_blocks;
-  uint64_t end = small + (at32_load(&heap->large_high) - heap->small_blocks);
-  uint64_t first = at_add_full(next, BLOCKS_AT_ONCE);
+  uint64_t fresh = at_load(&heap->fresh);
+  census->heap = heap;
+  census->small = (uint32_t)(fresh < heap->small_blocks ? fresh : heap->small_blocks);
+  census->large = at32_load(&heap->large_high);
+  at_store(&census->next, 0);
+}
+
+bool gc_census_some(gc_census *census, gc_census_fn *fn, void *arg) {
+  gc_heap *heap = census->heap;
+  uint64_t small = census->small, end = small + (census->large - heap->small_blocks);
+  uint64_t first = at_add_full(&census->next, BLOCKS_AT_ONCE);
   gc_copier *copier = gc_copier_take(heap); // services wait for us, as for any collector thread
   gc_copier_enter(copier);
   for (uint64_t i = first; i < first + BLOCKS_AT_ONCE && i < end; i++) {

@@ -11,9 +11,18 @@
 // Called for each object, reached or not; never for a filler. The cell's memory may be read up to its end.
 typedef void gc_census_fn(void *arg, gc_cell cell, uint64_t header);
 
-// Looks at the next few blocks; `next`, which begins as 0, is shared by all threads that work on it. False: none were left. Objects of a call come in the order
-// of their addresses.
-bool gc_census_some(gc_heap *heap, AO_t volatile *next, gc_census_fn *fn, void *arg);
+// Shared by all threads that work on one census: the bounds are those of its beginning, for memory may be made ready in
+// the background meanwhile.
+typedef struct gc_census {
+  gc_heap *heap;
+  uint32_t small, large; // there are objects below the one, and from heap->small_blocks to the other
+  AO_t volatile next;
+} gc_census;
+
+void gc_census_begin(gc_heap *heap, gc_census *census);
+
+// Looks at the next few blocks. False: none were left. Objects of a call come in the order of their addresses.
+bool gc_census_some(gc_census *census, gc_census_fn *fn, void *arg);
 
 // What holds an object from outside of the heap.
 typedef struct gc_root {

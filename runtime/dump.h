@@ -48,7 +48,7 @@ typedef struct rt_dump {
   uint64_t holder_count, root_count, link_count, entry_count;
   rt_dump_worker worker[RT_DUMP_WORKERS];
   unsigned workers; // [0] is the thread that stopped the world
-  AO_t next;        // of blocks to be listed
+  gc_census census;
   uint32_t volatile ready, go, done;
   uint64_t asked_ns, stopped_ns, ended_ns; // of the monotonic clock
   uint64_t time_ns;                        // of the calendar's

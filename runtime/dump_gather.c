@@ -195,8 +195,7 @@ static void object_put(void *arg, gc_cell cell, uint64_t header) {
 }
 
 static void objects_gather(rt_dump_worker *w) {
-  gc_heap *gc = w->dump->heap->gc;
-  while (gc_census_some(gc, &w->dump->next, object_put, w)) {
+  while (gc_census_some(&w->dump->census, object_put, w)) {
   }
 }
 
@@ -363,6 +362,7 @@ void rt_dump_gather(rt_dump *dump) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   dump->time_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+  gc_census_begin(heap->gc, &dump->census);
   at32_store_release(&dump->go, 1);
   os_wake_all(&dump->go);
   for (const rt_thread *t = heap->threads; t != NULL; t = t->next) {
