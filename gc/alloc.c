@@ -5,6 +5,7 @@
 // on a page traps as it would for the program.
 
 #include "gc/alloc.h"
+#include <sched.h>
 #include <string.h>
 #include "gc/block.h"
 #include "gc/gc.h"
@@ -15,7 +16,12 @@
 // Memory that large objects have left makes room (gc.kept), or that the nursery does not use.
 uint32_t gc_alloc_block(gc_heap *heap) {
   gc_kept_yield(heap);
+  uint64_t trims = at_load_acquire(&heap->trims);
   uint32_t block = gc_block_take_open(heap);
+  while (block == GC_NONE && gc_trims(heap, &trims)) {
+    sched_yield(); // whoever has them waits for nobody
+    block = gc_block_take_open(heap);
+  }
   while (block == GC_NONE && (gc_kept_bytes(heap) != 0 || at_load(&heap->young_free.count) != 0) && gc_free_memory(heap, GC_BLOCK)) {
     block = gc_block_take_open(heap);
   }

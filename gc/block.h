@@ -23,6 +23,10 @@ void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled);
 // Gives back what large objects have left of memory, then that of free blocks, `bytes` if there are so many. False: none can be given back. Not in traps.
 bool gc_free_memory(gc_heap *heap, size_t bytes);
 
+// Somebody has free blocks in his hands, to give them back or to make them ready, or has had since `trims` was filled in, which is done anew: so a block that was not
+// there may be now.
+bool gc_trims(const gc_heap *heap, uint64_t *trims);
+
 // Counts memory against the limit. False: the limit would be passed.
 bool gc_commit_count(gc_heap *heap, size_t bytes);
 void gc_commit_uncount(gc_heap *heap, size_t bytes);

@@ -461,7 +461,8 @@ typedef struct gc_heap {
   AO_t flip_ns;              // when the last flip ended
   AO_t veiled_max_ns, veiled_total_ns;
   AO_t kept_due;             // bytes kept without use for two whole cycles: to be given back
-  AO_t trim_lock;            // held while memory is given back; before large_lock
+  AO_t trim_lock;            // held while memory is given back, or made ready; before large_lock
+  AO_t trims;                // how often that was done
   uint32_t *trim;            // per chunk: blocks that are being given back; under trim_lock
   void *tables;              // all side tables; constant
   size_t tables_bytes;

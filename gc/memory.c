@@ -111,6 +111,19 @@ uint32_t gc_block_commit(gc_heap *heap) {
   return block != GC_NONE ? block : block_commit(heap);
 }
 
+static void trim_unlock(gc_heap *heap) {
+  at_add_full(&heap->trims, 1);
+  at_store_release(&heap->trim_lock, 0);
+}
+
+bool gc_trims(const gc_heap *heap, uint64_t *trims) {
+  uint64_t before = *trims;
+  bool held = at_load_acquire(&heap->trim_lock) != 0;
+  at_fence_full();
+  *trims = at_load_acquire(&heap->trims);
+  return held || *trims != before;
+}
+
 static void blocks_empty(gc_heap *heap, uint32_t block, uint32_t count) {
   vm_release(heap->region, gc_block_page(heap, block), (size_t)count * heap->block_pages);
   gc_commit_uncount(heap, (size_t)count * GC_BLOCK);
@@ -189,7 +202,7 @@ bool gc_free_memory(gc_heap *heap, size_t bytes) {
   if (freed < bytes) {
     freed += free_give_back_locked(heap, (bytes - freed) / GC_BLOCK + 1, true) * GC_BLOCK;
   }
-  at_store_release(&heap->trim_lock, 0);
+  trim_unlock(heap);
   return freed != 0;
 }
 
@@ -220,7 +233,7 @@ static bool trim_to(gc_heap *heap, uint64_t keep_blocks, uint64_t keep_bytes, ui
     return false;
   }
   bool freed = kept_trim_locked(heap, keep_bytes) || blocks_trim_locked(heap, keep_blocks) || zone_trim_locked(heap, keep_zone);
-  at_store_release(&heap->trim_lock, 0);
+  trim_unlock(heap);
   return freed;
 }
 
@@ -273,15 +286,18 @@ bool gc_provide_open(gc_heap *heap) {
       at_load(&heap->committed_bytes) + VM_HUGE > soft) {
     return false;
   }
-  uint32_t block = gc_block_commit(heap);
-  if (block == GC_NONE) {
+  if (!at_cas_full(&heap->trim_lock, 0, 1)) {
     return false;
   }
-  size_t page = gc_block_page(heap, block);
-  vm_unprot(heap->region, page, heap->block_pages, VM_UNSCANNED);
-  vm_open(heap->region, page, heap->block_pages);
-  gc_stack_push(heap, &heap->open_free, block);
-  return true;
+  uint32_t block = gc_block_commit(heap);
+  if (block != GC_NONE) {
+    size_t page = gc_block_page(heap, block);
+    vm_unprot(heap->region, page, heap->block_pages, VM_UNSCANNED);
+    vm_open(heap->region, page, heap->block_pages);
+    gc_stack_push(heap, &heap->open_free, block);
+  }
+  trim_unlock(heap);
+  return block != GC_NONE;
 }
 
 bool gc_wants_background(const gc_heap *heap) { return wants_born(heap) || gc_young_unsettled(heap); }

@@ -10,7 +10,6 @@
 
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 #include "runtime/futex.h"
 #include "runtime/runtime.h"
 
@@ -20,7 +19,6 @@ enum {
   SMALL = 4 << 20,       // bytes in use that are not worth a cycle
   HARDLY = 1 << 20,      // bytes allocated in an interval that count as idle
   OWN_CYCLE = 3,         // times the option idle that memory is kept after a cycle of the program's
-  NICE = 10,
   RESTS = 16,            // a part of a processor: threads that use less, all together, are idle
 };
 #define UNKNOWN UINT64_MAX
@@ -177,8 +175,6 @@ static void provide(veil_heap *heap) {
 
 static void *keeper_main(void *arg) {
   veil_heap *heap = arg;
-  // Nothing here is urgent, and a thread of the program that wakes up meanwhile is not to wait until its turn is over. Only a wish.
-  (void)!nice(NICE);
   uint64_t tick = heap->options.idle / 4;
   tick = max64(min64(tick, TICK_MS), 5);
   keeper k = {.idle_since = now_ms(), .ran = UNKNOWN, .wait = heap->options.idle};

@@ -2,6 +2,8 @@
 // memory.c: the limit, pacing, the reserve, memory given back, and what happens without memory for to-space (gc.memory).
 
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <unistd.h>
 #include "gc/block.h"
 #include "tests/gc/fake.h"
 
@@ -370,5 +372,49 @@ ON_ALL_BACK_ENDS(memory, nothing_is_made_ready_where_the_limit_is_near) {
   fake_cycle(f);
   cr_assert_eq(fake_list_length(f, 0), 200000);
   cr_assert_eq(f->gc->kept_blocks, 0);
+  fake_close(f);
+}
+
+enum { HELD = 4096 };
+static struct {
+  fake *f;
+  uint32_t block[HELD];
+  unsigned count;
+} hands;
+
+static void *hands_open(void *unused) {
+  usleep(50000);
+  while (hands.count > 0) {
+    gc_stack_push(hands.f->gc, &hands.f->gc->open_free, hands.block[--hands.count]);
+  }
+  at_add_full(&hands.f->gc->trims, 1);
+  at_store_release(&hands.f->gc->trim_lock, 0);
+  return unused;
+}
+
+// Who gives memory back has all free blocks in his hands meanwhile, and may have to wait for a processor.
+ON_ALL_BACK_ENDS(memory, who_finds_no_block_waits_for_those_that_somebody_has_in_his_hands) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 64 << 20, .headroom = 64 << 20);
+  fake_list(f, 0, 100000);
+  f->root[0] = NULL;
+  fake_cycle(f);
+  fake_buffers_drop(f);
+  hands.f = f;
+  hands.count = 0;
+  at_store(&f->gc->trim_lock, 1);
+  for (uint32_t block; hands.count < HELD && (block = gc_block_take_open(f->gc)) != GC_NONE;) {
+    hands.block[hands.count++] = block;
+  }
+  for (unsigned i = 0; i < hands.count; i++) { // in no space, as when they were free
+    AO_char_store_release((unsigned char volatile *)&f->gc->space[hands.block[i]], 0);
+    at_add(&f->gc->used_blocks, (uint64_t)-1);
+  }
+  cr_assert_gt(hands.count, 8);
+  pthread_t thread;
+  cr_assert_eq(pthread_create(&thread, NULL, hands_open, NULL), 0);
+  fake_list(f, 0, 20000);
+  cr_assert_eq(fake_list_length(f, 0), 20000);
+  pthread_join(thread, NULL);
+  fake_cycle(f);
   fake_close(f);
 }
