@@ -25,6 +25,9 @@ uint32_t gc_alloc_block(gc_heap *heap) {
   while (block == GC_NONE && (gc_kept_bytes(heap) != 0 || at_load(&heap->young_free.count) != 0) && gc_free_memory(heap, GC_BLOCK)) {
     block = gc_block_take_open(heap);
   }
+  if (heap->world.low != NULL && gc_wants_open(heap)) {
+    heap->world.low(heap->world.arg);
+  }
   return block;
 }
 

@@ -27,6 +27,9 @@ bool gc_free_memory(gc_heap *heap, size_t bytes);
 // there may be now.
 bool gc_trims(const gc_heap *heap, uint64_t *trims);
 
+// Few blocks are at hand for mutators, where they do not take those of the nursery (gc.ready).
+bool gc_wants_open(const gc_heap *heap);
+
 // Counts memory against the limit. False: the limit would be passed.
 bool gc_commit_count(gc_heap *heap, size_t bytes);
 void gc_commit_uncount(gc_heap *heap, size_t bytes);

@@ -233,6 +233,7 @@ typedef struct gc_world {
   void (*unsaved)(void *arg, size_t page);
   void (*discarded)(void *arg, size_t page, size_t count);
   void (*help)(void *arg);                     // a minor cycle has work for more threads (gc_minor_help), if there are any
+  void (*low)(void *arg);                      // few blocks are at hand for mutators (gc_provide_open); in a mutator's slow half. NULL: nobody would care
   void (*finals)(void *arg);                   // objects wait to be finalized; NULL: nobody asks. In the pause, or in the background
   bool (*touched)(void *arg, size_t page);     // a system call uses the page: never veil it
   const gc_events *events;                     // NULL: nobody ever listens

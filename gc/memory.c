@@ -283,10 +283,7 @@ bool gc_provide_open(gc_heap *heap) {
   // No more than a trim would leave, and nothing on account above a soft limit.
   uint64_t soft = heap->config.soft_limit != 0 ? heap->config.soft_limit : UINT64_MAX;
   if (open_count(heap) >= open_wanted(heap) || free_count(heap) >= gc_pace_keep(heap) || !gc_may_allocate(heap, GC_BLOCK) ||
-      at_load(&heap->committed_bytes) + VM_HUGE > soft) {
-    return false;
-  }
-  if (!at_cas_full(&heap->trim_lock, 0, 1)) {
+      at_load(&heap->committed_bytes) + VM_HUGE > soft || !at_cas_full(&heap->trim_lock, 0, 1)) {
     return false;
   }
   uint32_t block = gc_block_commit(heap);

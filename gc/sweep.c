@@ -52,12 +52,13 @@ static void gap_zero(sweeper *sweep, char *end) {
 }
 
 static bool is_live(const sweeper *sweep, gc_cell cell) {
+  const gc_heap *heap = sweep->heap;
   uint64_t header = gc_header_load(cell);
-  if (sweep->aside) {
-    return header != 0 && gc_header_type(header) != GC_FILLER && gc_aside_is_marked(sweep->heap, gc_cell_ref(sweep->heap, cell, header).view);
+  if (header == 0 || gc_header_type(header) == GC_FILLER) {
+    return false;
   }
-  return header != 0 && gc_header_type(header) != GC_FILLER && gc_header_epoch(header) == sweep->epoch &&
-         (header & GC_PEER_MASK) == gc_cell_peer(sweep->heap, cell);
+  return sweep->aside ? gc_aside_is_marked(heap, gc_cell_ref(heap, cell, header).view)
+                      : gc_header_epoch(header) == sweep->epoch && (header & GC_PEER_MASK) == gc_cell_peer(heap, cell);
 }
 
 // Clears what lies between the page's cells that stay. False: none does, and nothing is changed.
@@ -141,10 +142,10 @@ static void pages_sweep(sweeper *sweep, uint32_t block) {
 }
 
 // What is dead in a leaf block holds nothing else: as long as the block is dense it need not move.
-static void leaf_decide(gc_heap *heap, uint32_t block, bool gaps) {
+static void leaf_decide(gc_heap *heap, uint32_t block, bool stays, bool gaps) {
   if (gaps) {
     at32_store(&heap->spared[block], GC_SPARSE);
-  } else if (gc_is_aside(heap, block) || (heap->spares && at32_load(&heap->spared[block]) > heap->cycle)) {
+  } else if (stays) {
     gc_block_spare(heap, block);
   }
 }
@@ -169,7 +170,7 @@ static size_t aside_sweep(gc_heap *heap, uint32_t block, unsigned marked) {
     heap->cells[block] = gaps ? 0 : (uint16_t)sweep.cells; // gaps are filled
   }
   gc_aside_clear(heap, block);
-  leaf_decide(heap, block, gaps);
+  leaf_decide(heap, block, true, gaps);
   AO_char_store((unsigned char volatile *)&heap->flags[block], GC_BLOCK_LEAF);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
   if (gaps) {
@@ -199,7 +200,7 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
   }
   if (leaf) {
     heap->cells[block] = 0;
-    leaf_decide(heap, block, gaps);
+    leaf_decide(heap, block, heap->spares && at32_load(&heap->spared[block]) > heap->cycle, gaps);
   }
   AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
@@ -279,8 +280,43 @@ static void run_free(gc_heap *heap, uint32_t block, uint32_t count, int64_t *res
   }
 }
 
+// What the sweep has seen of small blocks, for pacing.
+typedef struct tally {
+  uint64_t emptied, dense;    // that had been dense, and are free now; that are still
+  uint64_t asides;            // marked aside
+  uint64_t leaves, leaf_live; // leaf blocks that mutators had filled; bytes that live where they were
+} tally;
+
 static bool is_filled_leaf(const gc_heap *heap, uint32_t block) {
   return block >= heap->young_blocks && (gc_flags(heap, block) & GC_BLOCK_LEAF) && at32_load(&heap->spared[block]) == 0;
+}
+
+// Whether anything stays in a block of from-space.
+static bool is_retained(const gc_heap *heap, uint32_t block, tally *seen, unsigned *marked) {
+  bool aside = gc_is_aside(heap, block);
+  *marked = aside ? gc_aside_count(heap, block) : 0;
+  bool retain = aside ? *marked != 0 : (gc_flags(heap, block) & GC_BLOCK_RETAIN) != 0;
+  seen->emptied += !retain && at32_load(&heap->spared[block]) > GC_SPARSE;
+  seen->asides += aside;
+  seen->leaves += is_filled_leaf(heap, block);
+  return retain;
+}
+
+static void retained_sweep(gc_heap *heap, gc_copier *copier, uint32_t block, unsigned marked, tally *seen) {
+  at_add_full(&heap->from_left, (uint64_t)-1);
+  gc_copier_enter(copier);
+  gc_sweep_lock_last(heap);
+  if (marked != 0) {
+    bool filled = is_filled_leaf(heap, block);
+    size_t live = aside_sweep(heap, block, marked);
+    seen->leaf_live += filled ? live : 0;
+  } else {
+    block_sweep(heap, block);
+  }
+  seen->dense += at32_load(&heap->spared[block]) > heap->cycle + 1;
+  gc_sweep_unlock(heap);
+  gc_copier_leave(copier);
+  gc_provide_born(heap); // there may be thousands, and minor cycles meanwhile
 }
 
 void gc_sweep(gc_heap *heap) {
@@ -300,17 +336,13 @@ void gc_sweep(gc_heap *heap) {
   int64_t reserve = (int64_t)copies - (int64_t)at_load(&heap->veiled_free.count);
   uint32_t high = (uint32_t)at_load(&heap->fresh);
   high = high < heap->small_blocks ? high : heap->small_blocks;
-  uint32_t run = 0, emptied = 0, dense = 0; // blocks that had been dense, and are free now; that are still
-  uint64_t asides = 0, leaves = 0, leaf_live = 0; // blocks marked aside; leaf blocks that mutators had filled, and bytes that live there
+  uint32_t run = 0;
+  tally seen = {0};
   enum { RUN_MAX = 64 }; // blocks freed at a time: memory is wanted soon
   for (uint32_t b = 0; b <= high; b++) {
+    unsigned marked = 0;
     bool from_space = b < high && gc_space(heap, b) == heap->from_space;
-    bool aside = from_space && gc_is_aside(heap, b), filled = from_space && is_filled_leaf(heap, b);
-    unsigned marked = aside ? gc_aside_count(heap, b) : 0;
-    bool retain = aside ? marked != 0 : from_space && (gc_flags(heap, b) & GC_BLOCK_RETAIN);
-    emptied += from_space && !retain && at32_load(&heap->spared[b]) > GC_SPARSE;
-    asides += aside;
-    leaves += filled;
+    bool retain = from_space && is_retained(heap, b, &seen, &marked);
     if (run && (!from_space || retain || run == RUN_MAX)) {
       gc_copier_enter(copier);
       run_free(heap, b - run, run, &reserve);
@@ -318,19 +350,7 @@ void gc_sweep(gc_heap *heap) {
       run = 0;
     }
     if (retain) {
-      at_add_full(&heap->from_left, (uint64_t)-1);
-      gc_copier_enter(copier);
-      gc_sweep_lock_last(heap);
-      if (aside) {
-        size_t live = aside_sweep(heap, b, marked);
-        leaf_live += filled ? live : 0;
-      } else {
-        block_sweep(heap, b);
-      }
-      dense += at32_load(&heap->spared[b]) > heap->cycle + 1;
-      gc_sweep_unlock(heap);
-      gc_copier_leave(copier);
-      gc_provide_born(heap); // there may be thousands, and minor cycles meanwhile
+      retained_sweep(heap, copier, b, marked, &seen);
     } else if (from_space && b < heap->young_blocks) {
       at_add_full(&heap->from_left, (uint64_t)-1); // before it counts as free
       gc_copier_enter(copier);
@@ -347,9 +367,9 @@ void gc_sweep(gc_heap *heap) {
   at_store(&heap->live_bytes, live_bytes);
   at_store(&heap->large_live_bytes, at_load(&heap->large_bytes));
   at_store(&heap->survived_bytes, live_bytes > born ? live_bytes - born : 0);
-  gc_pace_spared(heap, emptied, dense);
-  gc_pace_leaves(heap, leaves * GC_BLOCK, leaf_live + at_load(&heap->leaf_copied));
-  at_store(&heap->aside_blocks, asides);
+  gc_pace_spared(heap, seen.emptied, seen.dense);
+  gc_pace_leaves(heap, seen.leaves * GC_BLOCK, seen.leaf_live + at_load(&heap->leaf_copied));
+  at_store(&heap->aside_blocks, seen.asides);
   gc_pace_swept(heap);
   gc_phase_tell(heap, GC_IDLE); // first, so that who sees the phase knows that it was told
   at_store_release(&heap->phase, GC_IDLE);

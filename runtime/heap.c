@@ -41,6 +41,7 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
       .unsaved = rt_world_unsaved,
       .discarded = rt_world_discarded,
       .help = rt_world_help,
+      .low = rt_keeper_provide,
       .finals = rt_world_finals,
       .touched = rt_world_touched,
       .events = &rt_gc_events,

@@ -202,7 +202,8 @@ void rt_keeper_wake_slow(veil_heap *heap) {
   }
 }
 
-void rt_keeper_provide(veil_heap *heap) {
+void rt_keeper_provide(void *arg) {
+  veil_heap *heap = arg;
   if (heap->keeper_runs && at32_cas_full(&heap->provide_wanted, 0, 1)) {
     rt_post(&heap->keeper_work);
   }

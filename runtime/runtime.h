@@ -246,7 +246,7 @@ void rt_oom_hooks_free(veil_heap *heap);
 bool rt_keeper_start(veil_heap *heap);
 void rt_keeper_stop(veil_heap *heap); // once more does nothing
 void rt_keeper_trim(veil_heap *heap);
-void rt_keeper_provide(veil_heap *heap); // mutators' next blocks, as far as they are not at hand. Returns at once
+void rt_keeper_provide(void *heap); // mutators' next blocks, as far as they are not at hand (gc_world.low). Returns at once
 void rt_keeper_wake_slow(veil_heap *heap);
 static inline void rt_keeper_wake(veil_heap *heap) {
   if (__builtin_expect(at32_load(&heap->keeper_asleep) != 0, 0)) {

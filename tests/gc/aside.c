@@ -53,10 +53,19 @@ static void no_marks(const fake *f) {
   }
 }
 
-static fake *table_open(fake *f, size_t count) {
+static void table_open(fake *f, size_t count) {
   f->spares = true;
   f->root[0] = fake_array(f, &type_pointer, count);
-  return f;
+}
+
+// COUNT leaf objects that have been copied once, and then stayed. Bytes in use.
+static size_t table_settled(fake *f) {
+  table_open(f, COUNT);
+  leaves_make(f, 0, COUNT);
+  fake_cycle(f);
+  fake_cycle(f);
+  leaves_note(f, COUNT);
+  return gc_used_bytes(f->gc);
 }
 
 ON_TRAPPING_BACK_ENDS(aside, what_lives_in_dense_blocks_stays) {
@@ -82,12 +91,7 @@ ON_TRAPPING_BACK_ENDS(aside, what_lives_in_dense_blocks_stays) {
 
 ON_TRAPPING_BACK_ENDS(aside, sparse_blocks_are_emptied_by_the_next_cycle) {
   OPEN_OR_SKIP(f, .back_end = back_end, .limit = LIMIT);
-  table_open(f, COUNT);
-  leaves_make(f, 0, COUNT);
-  fake_cycle(f);
-  fake_cycle(f);
-  leaves_note(f, COUNT);
-  size_t full = gc_used_bytes(f->gc);
+  size_t full = table_settled(f);
   leaves_drop(f, COUNT, 4);
   fake_cycle(f);
   cr_assert_leq(leaves_moved(f, COUNT), 100);
@@ -189,12 +193,7 @@ ON_TRAPPING_BACK_ENDS(aside, ambiguous_words_hold_what_they_point_into) {
 // A few dead objects stay where they are; but not when they have become many, one by one.
 ON_TRAPPING_BACK_ENDS(aside, the_dead_are_cleared_away_when_they_are_some) {
   OPEN_OR_SKIP(f, .back_end = back_end, .limit = LIMIT);
-  table_open(f, COUNT);
-  leaves_make(f, 0, COUNT);
-  fake_cycle(f);
-  fake_cycle(f);
-  leaves_note(f, COUNT);
-  size_t full = gc_used_bytes(f->gc);
+  size_t full = table_settled(f);
   for (size_t gone = 0; gone < 40; gone++) {
     for (size_t i = gone; i < COUNT; i += 50) {
       ((char **)f->root[0])[i] = NULL;
