@@ -33,6 +33,9 @@ static veil_status info_fill(rt_image *image) {
                                 .fallen_back = v->fallen_back};
   for (size_t i = 0; i < v->map.count; i++) {
     const image_extent *e = &v->map.extents[i];
+    if (e->kind == IMAGE_PACKED) {
+      rt_image_codec_here(e->codec); // loaded now, not by the first read
+    }
     image->info.zero_pages += e->kind == IMAGE_ZERO ? e->count : 0;
     if (e->kind == IMAGE_RAW || (e->kind == IMAGE_PACKED && e->skip == 0)) { // of a blob in several pieces at most one has its first page
       image->info.stored += rt_image_extent_bytes(&v->map, e);
