@@ -210,30 +210,6 @@ static veil_status header_write(rt_image_writer *w, image_header *h) {
   return rt_image_out_blocks(w, w->blob, sizeof *h, offset);
 }
 
-// im.new.
-static veil_status directory_sync(rt_image_writer *w) {
-  const rt_image_io *io = w->file.io;
-  const char *slash = strrchr(w->file.path, '/');
-  char *folder = slash == NULL ? strdup(".") : slash == w->file.path ? strdup("/") : strndup(w->file.path, (size_t)(slash - w->file.path));
-  if (folder == NULL) {
-    return commit_no_memory(w);
-  }
-  int fd;
-  do {
-    fd = io->open(io->context, folder, O_RDONLY | O_DIRECTORY, 0);
-  } while (fd == -EINTR);
-  free(folder);
-  int error = fd < 0 ? fd : IMAGE_BREAK == BREAK_BARRIER_DIRECTORY ? 0 : io->fsync(io->context, fd);
-  if (fd >= 0) {
-    io->close(io->context, fd);
-  }
-  if (error != 0) {
-    w->state = IMAGE_POISONED;
-    return rt_image_fail(&w->file, VEIL_IO, "its name cannot be made durable: %s", strerror(-error));
-  }
-  return VEIL_OK;
-}
-
 static veil_status name_give(rt_image_writer *w) {
   if (w->final == NULL) {
     return VEIL_OK;
@@ -245,7 +221,7 @@ static veil_status name_give(rt_image_writer *w) {
   free(w->file.path);
   w->file.path = w->final;
   w->final = NULL;
-  veil_status status = directory_sync(w);
+  veil_status status = rt_image_folder_barrier(w);
   if (status == VEIL_OK && w->final_fd >= 0) {
     w->file.io->close(w->file.io->context, w->final_fd);
     w->final_fd = -1;

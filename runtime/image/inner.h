@@ -9,7 +9,7 @@
 #include "runtime/image/format.h"
 #include "runtime/image/image.h"
 
-// Test builds break one rule each, which tests/image must find; the library is built with none broken. So this is a constant everywhere.
+// One build for tests can break one rule at a time, which tests/image must find. In the library this is a constant, and nothing is broken.
 enum image_break {
   BREAK_NONE,
   BREAK_BARRIER_DATA,      // im.order, the first barrier
@@ -24,8 +24,12 @@ enum image_break {
   BREAK_SUM_SEGMENT,
   BREAK_SUM_SECTION,
   BREAK_SUM_PAGE,
+  BREAK_COUNT
 };
-#ifndef IMAGE_BREAK
+#ifdef IMAGE_BREAKABLE
+extern enum image_break rt_image_break;
+#define IMAGE_BREAK rt_image_break
+#else
 #define IMAGE_BREAK BREAK_NONE
 #endif
 
@@ -216,6 +220,8 @@ static inline uint8_t *rt_image_out_spot(rt_image_writer *w) { return w->buffer 
 veil_status rt_image_out_took(rt_image_writer *w, size_t bytes);
 // Waits until all that was written is durable.
 veil_status rt_image_barrier(rt_image_writer *w);
+// Waits until the file's name is.
+veil_status rt_image_folder_barrier(rt_image_writer *w);
 // The writer is of no use from now on. Returns `status`.
 veil_status rt_image_writer_fail(rt_image_writer *w, veil_status status);
 void rt_image_header_seal(image_header *header);

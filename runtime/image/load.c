@@ -15,7 +15,7 @@ void rt_image_header_seal(image_header *header) { header->sum = rt_image_sum(hea
 typedef struct slot {
   image_header header;
   veil_status status; // VEIL_OK: its checksum is right, and it makes sense
-  bool empty;
+  bool empty, unread; // unread: the system would not give it
   uint64_t offset;
   char text[300];     // what is wrong
 } slot;
@@ -68,6 +68,7 @@ static veil_status slot_read(const image_file *file, slot *s, uint64_t offset, u
   veil_status status = rt_image_pread(file, &s->header, sizeof s->header, offset, "a header");
   if (status != VEIL_OK) {
     s->status = status;
+    s->unread = true;
     snprintf(s->text, sizeof s->text, "the header at byte %llu cannot be read", (unsigned long long)offset);
     return status;
   }
@@ -147,6 +148,20 @@ static veil_status link_load(const image_file *file, image_version *v, image_ref
   return good ? VEIL_OK : rt_image_no_memory(file);
 }
 
+static veil_status map_check(const image_file *file, const image_version *v) {
+  for (size_t i = 0; i < v->map.count; i++) {
+    const image_extent *e = &v->map.extents[i];
+    if (rt_image_extent_stored(e) && (e->offset > v->header.end || rt_image_extent_bytes(&v->map, e) > v->header.end - e->offset)) {
+      return rt_image_fail(file, VEIL_IO, "is damaged: by its map page %llu is at byte %llu, which is outside of it", (unsigned long long)e->first, (unsigned long long)e->offset);
+    }
+  }
+  if (rt_image_map_pages(&v->map) != v->header.pages) {
+    return rt_image_fail(file, VEIL_IO, "is damaged: its map has %llu pages, and its header says %llu", (unsigned long long)rt_image_map_pages(&v->map),
+                         (unsigned long long)v->header.pages);
+  }
+  return VEIL_OK;
+}
+
 static veil_status chain_load(const image_file *file, image_version *v, bool keep) {
   v->map.page_size = v->header.page_size;
   image_reference at = v->header.index;
@@ -157,11 +172,7 @@ static veil_status chain_load(const image_file *file, image_version *v, bool kee
     }
     at = v->chain[v->links - 1].head.before;
   }
-  if (rt_image_map_pages(&v->map) != v->header.pages) {
-    return rt_image_fail(file, VEIL_IO, "is damaged: its map has %llu pages, and its header says %llu", (unsigned long long)rt_image_map_pages(&v->map),
-                         (unsigned long long)v->header.pages);
-  }
-  return VEIL_OK;
+  return map_check(file, v);
 }
 
 static veil_status sections_load(const image_file *file, image_version *v, bool contents) {
@@ -332,7 +343,9 @@ veil_status rt_image_load(const image_file *file, bool links, bool no_fallback, 
   veil_status status = VEIL_OK;
   slot_read(file, &slots[0], 0, (uint64_t)bytes);
   slot_read(file, &slots[1], IMAGE_BLOCK, (uint64_t)bytes);
-  if (slots[0].status == VEIL_OK && slots[0].header.flags == IMAGE_STREAM) {
+  if (links && (slots[0].unread || slots[1].unread)) { // it may have been newer, and a writer would put another version in its place
+    status = rt_image_fail(file, VEIL_IO, "takes no further versions: %s", slots[slots[0].unread ? 0 : 1].text);
+  } else if (slots[0].status == VEIL_OK && slots[0].header.flags == IMAGE_STREAM) {
     status = stream_load(file, (uint64_t)bytes, out);
   } else {
     status = slots_order(file, slots);

@@ -39,6 +39,29 @@ bool rt_image_writer_ready(rt_image_writer *w, image_state wanted, const char *c
 
 // ---- Opening.
 
+veil_status rt_image_folder_barrier(rt_image_writer *w) {
+  const rt_image_io *io = w->file.io;
+  const char *slash = strrchr(w->file.path, '/');
+  char *folder = slash == NULL ? strdup(".") : slash == w->file.path ? strdup("/") : strndup(w->file.path, (size_t)(slash - w->file.path));
+  if (folder == NULL) {
+    return writer_no_memory(w);
+  }
+  int fd;
+  do {
+    fd = io->open(io->context, folder, O_RDONLY | O_DIRECTORY, 0);
+  } while (fd == -EINTR);
+  free(folder);
+  int error = fd < 0 ? fd : IMAGE_BREAK == BREAK_BARRIER_DIRECTORY ? 0 : io->fsync(io->context, fd);
+  if (fd >= 0) {
+    io->close(io->context, fd);
+  }
+  if (error != 0) {
+    w->state = IMAGE_POISONED;
+    return rt_image_fail(&w->file, VEIL_IO, "its name cannot be made durable: %s", strerror(-error));
+  }
+  return VEIL_OK;
+}
+
 static rt_image_writer *writer_new(const char *path, const rt_image_options *options) {
   image_file named = {.path = (char *)path};
   rt_image_writer *w = calloc(1, sizeof *w);
@@ -232,7 +255,8 @@ static veil_status file_settle(rt_image_writer *w, const image_version *older) {
   if (status == VEIL_OK && w->last.file_bytes > end && (error = w->file.io->ftruncate(w->file.io->context, w->file.fd, end)) != 0) {
     status = rt_image_fail(&w->file, VEIL_IO, "cannot be cut to its length: %s", strerror(-error));
   }
-  return status == VEIL_OK ? rt_image_barrier(w) : status;
+  status = status == VEIL_OK ? rt_image_barrier(w) : status;
+  return status == VEIL_OK ? rt_image_folder_barrier(w) : status;
 }
 
 static veil_status version_take(rt_image_writer *w) {
