@@ -245,12 +245,9 @@ static veil_status version_write(rt_image_writer *w, image_version *next) {
 }
 
 // What `next` and the version before it need: computed before the header is written, since nothing may fail after that.
-static veil_status space_keep(rt_image_writer *w, const image_version *next, image_ranges *kept) {
-  if (!rt_image_space_needs(kept, next) || (IMAGE_BREAK != BREAK_SPACE && !rt_image_space_needs(kept, &w->last))) {
-    return commit_no_memory(w);
-  }
-  rt_image_space_join(kept);
-  return VEIL_OK;
+static veil_status space_keep(rt_image_writer *w, const image_version *next, image_space *kept) {
+  bool good = rt_image_space_add(kept, next) && (IMAGE_BREAK == BREAK_SPACE || rt_image_space_add(kept, &w->last));
+  return good ? VEIL_OK : commit_no_memory(w);
 }
 
 static void committed_fill(const rt_image_writer *w, rt_image_committed *out) {
@@ -268,7 +265,7 @@ veil_status rt_image_commit(rt_image_writer *w, rt_image_committed *out) {
   if (next == NULL) {
     return commit_no_memory(w);
   }
-  image_ranges kept = {0};
+  image_space kept = {0};
   header_fill(w, &next->header);
   veil_status status = map_make(w, next);
   status = status == VEIL_OK ? sections_write(w, next) : status;
@@ -278,7 +275,7 @@ veil_status rt_image_commit(rt_image_writer *w, rt_image_committed *out) {
   if (status == VEIL_OK) {
     rt_image_version_clear(&w->last);
     w->last = *next;
-    free(w->kept.at);
+    free(w->kept.bits);
     w->kept = kept;
     w->state = IMAGE_IDLE;
     rt_image_abort(w); // what was put is in the file
@@ -287,7 +284,7 @@ veil_status rt_image_commit(rt_image_writer *w, rt_image_committed *out) {
     }
   } else {
     rt_image_version_clear(next);
-    free(kept.at);
+    free(kept.bits);
   }
   free(next);
   return status;

@@ -158,20 +158,21 @@ image_content *rt_image_content_find(const image_version *v, const char *name);
 
 // ---- space.c
 
+// Blocks of a file that are needed, a bit each. All zero: none.
+typedef struct image_space {
+  uint64_t *bits;
+  size_t words;
+} image_space;
 // Bytes of a file: [base, limit), both multiples of IMAGE_BLOCK.
 typedef struct image_range {
   uint64_t base, limit;
 } image_range;
-typedef struct image_ranges {
-  image_range *at;
-  size_t count, room;
-} image_ranges;
 
-// Adds what the version needs, rounded to blocks, headers excluded. False: no memory.
-bool rt_image_space_needs(image_ranges *ranges, const image_version *v);
-// Sorts, and joins what touches.
-void rt_image_space_join(image_ranges *ranges);
-uint64_t rt_image_space_bytes(const image_ranges *ranges);
+// Adds what the version needs, but for headers. False: no memory.
+bool rt_image_space_add(image_space *space, const image_version *v);
+uint64_t rt_image_space_bytes(const image_space *space);
+// The first gap from byte `from` on. False: nothing is needed from gap->base on.
+bool rt_image_space_gap(const image_space *space, uint64_t from, image_range *gap);
 
 // ---- Writers: out.c, writer.c, commit.c
 
@@ -188,7 +189,7 @@ struct rt_image_writer {
   bool stream, direct;
   rt_image_layout layout;
   image_version last; // durable; version 0: none yet
-  image_ranges kept;  // that `last` and the version before it need (im.two); sorted
+  image_space kept;   // what `last` and the version before it need (im.two)
   uint64_t id;        // of the file
 
   // Of the version in flight.
@@ -202,12 +203,11 @@ struct rt_image_writer {
   uint8_t *buffer, *blob;
   size_t used;
   uint64_t at, limit, end; // end: of the file, as far as it is in use
-  image_ranges gaps;       // worth filling
-  size_t gap_next;
+  bool gaps;               // there may be more of them behind `limit`
 };
 
-// Looks for gaps and begins at the first. False: no memory.
-bool rt_image_out_begin(rt_image_writer *w);
+// Begins at the first gap.
+void rt_image_out_begin(rt_image_writer *w);
 // The offset at which the next `bytes` bytes will lie together. What does not fit in what is left of a gap goes to the next; what is larger than the smallest gaps, to the end.
 veil_status rt_image_out_place(rt_image_writer *w, uint64_t bytes, uint64_t *offset);
 veil_status rt_image_out_add(rt_image_writer *w, const void *from, size_t bytes);

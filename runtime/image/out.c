@@ -4,7 +4,6 @@
 // Neighbours: writer.c and commit.c add to it. In the writer's thread.
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include "runtime/image/inner.h"
 
@@ -52,44 +51,30 @@ veil_status rt_image_barrier(rt_image_writer *w) {
 
 // ---- Into the buffer.
 
+// To the next gap that is worth filling, or to the end.
 static void region_next(rt_image_writer *w) {
-  if (w->gap_next < w->gaps.count) {
-    w->at = w->gaps.at[w->gap_next].base;
-    w->limit = w->gaps.at[w->gap_next++].limit;
-  } else {
-    w->at = w->end;
-    w->limit = UINT64_MAX;
+  image_range gap = {.limit = w->limit == UINT64_MAX ? 0 : w->limit};
+  while (w->gaps) {
+    w->gaps = rt_image_space_gap(&w->kept, gap.limit, &gap);
+    if (w->gaps && gap.limit - gap.base >= IMAGE_GAP) {
+      w->at = gap.base;
+      w->limit = gap.limit;
+      return;
+    }
   }
+  w->at = w->end;
+  w->limit = UINT64_MAX;
 }
 
-static bool gap_add(rt_image_writer *w, uint64_t base, uint64_t limit) {
-  if (limit < base + IMAGE_GAP) {
-    return true;
+void rt_image_out_begin(rt_image_writer *w) {
+  image_range gap = {.limit = IMAGE_START};
+  while (rt_image_space_gap(&w->kept, gap.limit, &gap)) {
   }
-  if (w->gaps.count == w->gaps.room) {
-    size_t room = 2 * w->gaps.room + 16;
-    image_range *at = realloc(w->gaps.at, room * sizeof *at);
-    if (at == NULL) {
-      return false;
-    }
-    w->gaps.at = at;
-    w->gaps.room = room;
-  }
-  w->gaps.at[w->gaps.count++] = (image_range){base, limit};
-  return true;
-}
-
-bool rt_image_out_begin(rt_image_writer *w) {
-  w->gaps.count = w->gap_next = w->used = 0;
-  w->end = IMAGE_START;
-  for (size_t i = 0; i < w->kept.count; i++) {
-    if (!gap_add(w, w->end, w->kept.at[i].base)) {
-      return false;
-    }
-    w->end = w->kept.at[i].limit;
-  }
+  w->end = gap.base < IMAGE_START ? IMAGE_START : gap.base;
+  w->used = 0;
+  w->gaps = true;
+  w->limit = IMAGE_START; // headers are not among what is kept
   region_next(w);
-  return true;
 }
 
 // Writes the first `bytes` bytes of the buffer.
@@ -118,7 +103,7 @@ veil_status rt_image_out_place(rt_image_writer *w, uint64_t bytes, uint64_t *off
       return status;
     }
     if (bytes > IMAGE_GAP) {
-      w->gap_next = w->gaps.count;
+      w->gaps = false;
     }
     region_next(w);
   }

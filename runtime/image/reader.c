@@ -27,7 +27,7 @@ static veil_status tables_load(rt_image *image) {
 static veil_status info_fill(rt_image *image) {
   const image_version *v = &image->v;
   const image_header *h = &v->header;
-  image_ranges ranges = {0};
+  image_space space = {0};
   image->info = (rt_image_info){.layout = {.page_size = h->page_size, .base = h->base, .span = h->span}, .version = h->version, .time = h->time, .pages = h->pages,
                                 .file = v->file_bytes, .segments = v->links, .extents = v->map.count, .stream = (h->flags & IMAGE_STREAM) != 0, .damage = v->damage,
                                 .fallen_back = v->fallen_back};
@@ -41,14 +41,10 @@ static veil_status info_fill(rt_image *image) {
       image->info.stored += rt_image_extent_bytes(&v->map, e);
     }
   }
-  if (!rt_image_space_needs(&ranges, v)) {
-    free(ranges.at);
-    return rt_image_no_memory(&image->file);
-  }
-  rt_image_space_join(&ranges);
-  image->info.needed = rt_image_space_bytes(&ranges) + IMAGE_START;
-  free(ranges.at);
-  return VEIL_OK;
+  bool good = rt_image_space_add(&space, v);
+  image->info.needed = rt_image_space_bytes(&space) + IMAGE_START;
+  free(space.bits);
+  return good ? VEIL_OK : rt_image_no_memory(&image->file);
 }
 
 veil_status rt_image_open(rt_image **out, const char *path, const rt_image_options *options) {

@@ -279,10 +279,9 @@ static veil_status version_take(rt_image_writer *w) {
     direct_try(w);
     status = file_settle(w, older);
   }
-  if (status == VEIL_OK && (!rt_image_space_needs(&w->kept, &w->last) || !rt_image_space_needs(&w->kept, older))) {
+  if (status == VEIL_OK && (!rt_image_space_add(&w->kept, &w->last) || !rt_image_space_add(&w->kept, older))) {
     status = rt_image_no_memory(&w->file);
   }
-  rt_image_space_join(&w->kept);
   rt_image_version_clear(older);
   free(older);
   return status;
@@ -327,9 +326,7 @@ veil_status rt_image_begin(rt_image_writer *w) {
   flight_clear(w);
   w->delta.page_size = w->layout.page_size;
   w->written = 0;
-  if (!rt_image_out_begin(w)) {
-    return writer_no_memory(w);
-  }
+  rt_image_out_begin(w);
   w->state = IMAGE_OPEN;
   return VEIL_OK;
 }
@@ -583,8 +580,7 @@ void rt_image_close(rt_image_writer *w) {
     io->close(io->context, w->final_fd);
   }
   rt_image_version_clear(&w->last);
-  free(w->kept.at);
-  free(w->gaps.at);
+  free(w->kept.bits);
   free(w->buffer);
   free(w->blob);
   free(w->final);
