@@ -44,6 +44,9 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool 
     at_add(&heap->young_taken, 1); // the zone is full: what is born elsewhere meanwhile counts too
   }
   uint32_t block = partial ? gc_stack_pop(heap, &heap->partial[leaf]) : GC_NONE;
+  if (block != GC_NONE && leaf) {
+    at32_store(&heap->spared[block], 0); // from here on it is filled
+  }
   if (block == GC_NONE) {
     if (!gc_may_allocate(heap, GC_BLOCK)) {
       return false;

@@ -52,6 +52,10 @@ void gc_copier_give(gc_heap *heap, gc_copier *copier) {
     at_add(&heap->dense_copied, copier->dense_bytes);
     copier->dense_bytes = 0;
   }
+  if (copier->leaf_bytes) {
+    at_add(&heap->leaf_copied, copier->leaf_bytes);
+    copier->leaf_bytes = 0;
+  }
   if (copier->copied_objects) {
     at_add(&heap->copied_bytes, copier->copied_bytes);
     at_add(&heap->copied_objects, copier->copied_objects);

@@ -134,7 +134,8 @@ static void spaces_swap(gc_heap *heap) {
   at_add(&heap->spared_ever, at_load(&heap->spared_blocks));
   at_store(&heap->spared_blocks, 0);
   at_store(&heap->dense_copied, 0);
-  heap->spares = false;
+  heap->spares = heap->asides = false;
+  at_store(&heap->leaf_copied, 0);
   at_store(&heap->born_bytes, 0);
   at_store(&heap->pinned_objects, 0);
   at_store(&heap->flip_roots, 0);
@@ -148,6 +149,7 @@ void gc_flip_stopped(gc_heap *heap) {
   at_store_release(&heap->phase, GC_FLIPPING);
   gc_pace_flips(heap);
   spaces_swap(heap);
+  heap->asides = spares; // from the first root on: it takes no veil
   gc_copier *copier = gc_copier_take(heap);
   gc_copier_enter(copier);
   gc_flip flip = {heap, copier, NULL, NULL};

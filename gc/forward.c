@@ -170,7 +170,9 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
     // Release: who reads the peer sees the copy and the page's top.
     if (at_cas_full((AO_t volatile *)cell.alias, header, bare | gc_cell_peer(heap, place.cell))) {
       copier->copied_bytes += bytes;
-      copier->dense_bytes += at32_load(&heap->spared[block]) != 0 ? bytes : 0;
+      uint32_t spared = at32_load(&heap->spared[block]);
+      copier->dense_bytes += spared > GC_SPARSE ? bytes : 0;
+      copier->leaf_bytes += leaf && spared == 0 && block >= heap->young_blocks ? bytes : 0;
       copier->copied_objects++;
       if (!leaf) {
         gc_near_note(heap, copier, cell, place.cell, header, bytes);

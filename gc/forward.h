@@ -4,6 +4,7 @@
 #ifndef GC_FORWARD_H
 #define GC_FORWARD_H
 
+#include "gc/aside.h"
 #include "gc/copier.h"
 
 // The to-space reference for `ref`, which points to the start of an object of from-space. `header` is what was read at its cell: not done.
@@ -15,6 +16,10 @@ static inline bool gc_is_from(const gc_heap *heap, uintptr_t view) {
 }
 
 static inline gc_ref gc_forward(gc_heap *heap, gc_copier *copier, gc_ref ref) {
+  if (gc_is_aside(heap, gc_block_of(heap, ref.view))) {
+    gc_aside_mark(heap, ref.view);
+    return ref;
+  }
   gc_cell cell = gc_ref_cell(heap, ref);
   uint64_t header = gc_header_read(heap, cell);
   if (gc_is_done(heap, header)) {

@@ -99,6 +99,10 @@ void gc_sweep(gc_heap *heap);
 bool gc_provide(gc_heap *heap, unsigned blocks);
 // The same for blocks that minor cycles promote into.
 bool gc_provide_born(gc_heap *heap);
+// Where there are no generations: memory for what mutators will fill next, so that they need not wait for the system. One block per call. False: nothing to do.
+bool gc_provide_open(gc_heap *heap);
+// There is little of that. Mutators ask, and tell a background thread.
+bool gc_wants_open(const gc_heap *heap);
 // A minor cycle has left something for a background thread to do.
 bool gc_wants_background(const gc_heap *heap);
 // Gives back what large objects have left of memory, as far as the limit, or the soft limit, wants it for others (gc.kept). Where a thread may wait: in a

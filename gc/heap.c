@@ -4,6 +4,7 @@
 #include "gc/heap.h"
 #include <stdio.h>
 #include <string.h>
+#include "gc/aside.h"
 #include "gc/block.h"
 #include "gc/copier.h"
 #include "gc/gc.h"
@@ -56,6 +57,7 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->space, heap->blocks},        {&heap->flags, heap->blocks},
       {&heap->link, heap->blocks * 4ull},  {&heap->died, heap->blocks * 4ull},
       {&heap->spared, heap->small_blocks * 4ull},  {&heap->veiled, heap->small_blocks},
+      {&heap->aside, heap->small_blocks * (GC_ASIDE_WORDS * 8ull)}, {&heap->cells, heap->small_blocks * 2ull},
       {&heap->top, pages * 4},             {&heap->cover, pages * 2},
       {&heap->large_head, large * 4ull},   {&heap->large_scan, large * 4ull},
       {&heap->large_lead, large * 2ull},

@@ -76,6 +76,7 @@ typedef struct gc_copier {
   ptrdiff_t near_left; // bytes that may still be copied before no more neighbours are looked for
   bool background; // the holder is a scanner, not a mutator that helps
   uint64_t dense_bytes; // of copied_bytes: out of dense blocks
+  uint64_t leaf_bytes;  // … out of leaf blocks that mutators have filled
   uint64_t copied_bytes, copied_objects; // flushed to the heap when the copier is given back
   // Odd while the holder reads or writes objects. A service that has laid a claim waits until every copier
   // was even once: whoever looked for claims before it was laid is out then.
@@ -310,7 +311,9 @@ typedef struct gc_heap {
   uint8_t volatile *flags;   // per block
   uint32_t volatile *link;   // per block: next in a stack
   uint32_t volatile *died;   // per block: the cycle in which it was last freed
-  uint32_t volatile *spared; // per block: the first cycle to empty it (gc.spared)
+  uint32_t volatile *spared; // per block: the first cycle to empty it (gc.spared); 0: mutators have filled it
+  AO_t volatile *aside;      // per block: marks of leaf objects (aside.h); zero but in a cycle
+  uint16_t *cells;           // per leaf block: cells at the last sweep, none of which carries an epoch; 0: not known. The sweep's
   uint8_t volatile *veiled;  // per block of from-space that is kept: the stamp of the cycle once all its pages are veiled
   uint32_t volatile *top;    // per page: bytes used, GC_CLOSED
   uint16_t volatile *cover;  // per page: 0, or (distance back to the cell that covers the page's start + 8) / 16
@@ -378,6 +381,8 @@ typedef struct gc_heap {
   // Changed by gc_flip with the world stopped.
   uint8_t to_space, from_space; // from_space is 0 when no cycle is under way
   bool spares; // this cycle keeps dense blocks (gc.spared)
+  bool asides; // and marks leaf objects of dense blocks aside (gc.aside), from its first root on …
+  bool leaves_stay; // … those of blocks that mutators have filled, too: most of them live
   bool sparse; // of what was dense once too little has been found alive lately
   unsigned epoch;
   uint32_t cycle;
@@ -410,6 +415,8 @@ typedef struct gc_heap {
   AO_t kept_before; // kept_blocks at the last flip
   AO_t spared_blocks, spared_ever; // kept without need: since the last flip; before it
   AO_t dense_copied;  // bytes copied out of blocks that had been dense, since then
+  AO_t leaf_copied;   // … out of leaf blocks that mutators have filled
+  AO_t aside_blocks;  // those that the last sweep has found marked aside
   AO_t empties;       // the next flip is to empty every block
   gc_copier copiers[GC_COPIERS];
 

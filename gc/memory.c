@@ -248,6 +248,42 @@ bool gc_provide(gc_heap *heap, unsigned blocks) {
 
 static bool wants_born(const gc_heap *heap) { return at_load(&heap->born_ready.count) < at_load(&heap->born_wanted); }
 
+// Where nothing is born young, threads take old blocks one after the other: what is at hand for that.
+static uint64_t open_count(const gc_heap *heap) {
+  uint64_t veiled = at_load(&heap->veiled_free.count), reserve = gc_pace_reserve(heap);
+  return at_load(&heap->open_free.count) + at_load(&heap->born_ready.count) + (veiled > reserve ? veiled - reserve : 0);
+}
+
+// Blocks that had better be: as many as a program that fills memory as fast as it can takes in the time that the system needs for the next.
+static uint64_t open_wanted(const gc_heap *heap) {
+  enum { MOST = 2 * CHUNK_BLOCKS, PART = 16 }; // of what is in use: a small program keeps nothing for this
+  uint64_t part = at_load(&heap->used_blocks) / PART;
+  return at_load(&heap->young_on) ? 0 : part < MOST ? part : MOST;
+}
+
+bool gc_wants_open(const gc_heap *heap) {
+  uint64_t wanted = open_wanted(heap);
+  return wanted != 0 && at_load(&heap->open_free.count) + at_load(&heap->born_ready.count) < wanted / 2 && open_count(heap) < wanted / 2;
+}
+
+bool gc_provide_open(gc_heap *heap) {
+  // No more than a trim would leave, and nothing on account above a soft limit.
+  uint64_t soft = heap->config.soft_limit != 0 ? heap->config.soft_limit : UINT64_MAX;
+  if (open_count(heap) >= open_wanted(heap) || free_count(heap) >= gc_pace_keep(heap) || !gc_may_allocate(heap, GC_BLOCK) ||
+      at_load(&heap->committed_bytes) + VM_HUGE > soft) {
+    return false;
+  }
+  uint32_t block = gc_block_commit(heap);
+  if (block == GC_NONE) {
+    return false;
+  }
+  size_t page = gc_block_page(heap, block);
+  vm_unprot(heap->region, page, heap->block_pages, VM_UNSCANNED);
+  vm_open(heap->region, page, heap->block_pages);
+  gc_stack_push(heap, &heap->open_free, block);
+  return true;
+}
+
 bool gc_wants_background(const gc_heap *heap) { return wants_born(heap) || gc_young_unsettled(heap); }
 
 bool gc_provide_born(gc_heap *heap) {

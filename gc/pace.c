@@ -183,6 +183,13 @@ void gc_pace_spared(gc_heap *heap, uint64_t emptied, uint64_t dense) {
   at_store(&heap->reached_bytes, above(survived, dead));
 }
 
+void gc_pace_leaves(gc_heap *heap, uint64_t filled, uint64_t lived) {
+  enum { LEAST = 16 * GC_BLOCK }; // bytes that say something
+  if (filled >= LEAST) {
+    heap->leaves_stay = lived >= filled / 8 * (heap->leaves_stay ? 5 : 6);
+  }
+}
+
 bool gc_pace_is_roomy(const gc_heap *heap) {
   gc_pace in = numbers(heap);
   uint64_t used = gc_used_bytes(heap), limit = has_soft(&in) ? in.soft : in.limit;
@@ -279,7 +286,8 @@ bool gc_wants_assist(const gc_heap *heap) {
   if (born * 4 < budget) {
     return false;
   }
-  uint64_t expected = live + heap->config.headroom / 4;
+  // Nor is what will be marked where it is: as much as last time.
+  uint64_t expected = above(live, at_load(&heap->aside_blocks) * GC_BLOCK) + heap->config.headroom / 4;
   uint64_t copied = at_load(&heap->copied_blocks) * GC_BLOCK;
   // born / budget > copied / expected, without division.
   return born / GC_BLOCK * expected > copied * (budget / GC_BLOCK + 1);

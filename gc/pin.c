@@ -77,14 +77,23 @@ static void pin_remember(gc_heap *heap, gc_cell cell) {
 static void word_pin(gc_heap *heap, uintptr_t word) {
   gc_cell cell;
   uint64_t header;
-  if (!gc_find_cell(heap, word, &cell, &header) || gc_is_done(heap, header)) {
+  if (!gc_find_cell(heap, word, &cell, &header)) {
     return;
   }
   uint32_t block = gc_block_of(heap, gc_view_of(heap, cell.alias));
   if (gc_space(heap, block) != heap->from_space) {
     return; // born since the flip began
   }
+  uintptr_t view = gc_cell_ref(heap, cell, header).view;
+  bool aside = gc_is_aside(heap, block);
+  if (aside ? gc_aside_is_marked(heap, view) : gc_is_done(heap, header)) {
+    return;
+  }
   at_add(&heap->pinned_objects, 1);
+  if (aside) {
+    gc_aside_mark(heap, view);
+    return;
+  }
   if (gc_is_large(heap, block)) {
     gc_large_mark(heap, cell, header);
     if (!(header & GC_LEAF)) {

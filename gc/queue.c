@@ -16,10 +16,16 @@ static inline gc_ref referent(gc_seen seen) { return (gc_ref){seen.word & GC_ADD
 
 // The header has arrived by now: if the object is still to be copied, its second line is wanted, too.
 // Only a hint: a service may have the page away, and then what is there is no header. So TSan need not look.
-__attribute__((no_sanitize("thread"))) static inline void body_prefetch(const gc_heap *heap, gc_cell cell) {
-  if (!gc_is_done(heap, *(uint64_t volatile *)cell.alias)) {
+__attribute__((no_sanitize("thread"))) static inline void body_prefetch(const gc_heap *heap, gc_ref ref) {
+  gc_cell cell = gc_ref_cell(heap, ref);
+  if (!gc_is_aside(heap, gc_block_of(heap, ref.view)) && !gc_is_done(heap, *(uint64_t volatile *)cell.alias)) {
     __builtin_prefetch(cell.alias + 64);
   }
+}
+
+static inline void mark_prefetch(const gc_heap *heap, gc_ref ref) {
+  bool aside = gc_is_aside(heap, gc_block_of(heap, ref.view));
+  __builtin_prefetch(aside ? (const char *)gc_aside_word(heap, ref.view) : gc_ref_cell(heap, ref).alias);
 }
 
 static inline void seen_forward(gc_heap *heap, gc_copier *copier, gc_seen seen) {
@@ -34,10 +40,10 @@ static inline void seen_forward(gc_heap *heap, gc_copier *copier, gc_seen seen) 
 void gc_queue_turn(gc_heap *heap, gc_copier *copier) {
   gc_batch *found = &copier->batch[copier->finding], *fetched = &copier->batch[!copier->finding];
   for (unsigned i = 0; i < found->count; i++) {
-    __builtin_prefetch(gc_ref_cell(heap, referent(found->seen[i])).alias);
+    mark_prefetch(heap, referent(found->seen[i]));
   }
   for (unsigned i = 0; i < fetched->count; i++) {
-    body_prefetch(heap, gc_ref_cell(heap, referent(fetched->seen[i])));
+    body_prefetch(heap, referent(fetched->seen[i]));
   }
   for (unsigned i = 0; i < fetched->count; i++) {
     seen_forward(heap, copier, fetched->seen[i]);

@@ -173,6 +173,11 @@ static inline bool is_corpse(const gc_heap *heap, bool kept, gc_cell cell, uint6
 static void slot_check(void *arg, gc_seen seen, uintptr_t view) {
   gc_heap *heap = arg;
   if (gc_is_from(heap, view)) {
+    if (gc_is_aside(heap, gc_block_of(heap, view))) {
+      VM_CHECK(gc_aside_is_marked(heap, view & GC_ADDRESS_MASK), "slot %p of a scanned page holds %p, which is not marked [gc.grey]",
+               (void *)gc_view_of(heap, (void *)seen.slot.alias), (void *)view);
+      return;
+    }
     gc_cell cell = gc_ref_cell(heap, (gc_ref){view});
     uint64_t header = gc_header_read(heap, cell);
     VM_CHECK(gc_is_kept_in_place(heap, cell, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL,

@@ -4,6 +4,7 @@
 // One thread, beside running mutators: none of them can reach what is freed here (gc.tospace).
 
 #include "gc/alloc.h"
+#include "gc/aside.h"
 #include "gc/gc.h"
 #include "gc/outer.h"
 #include "gc/pace.h"
@@ -31,8 +32,10 @@ typedef struct sweeper {
   const gc_floor *floor;
   unsigned floor_count;
   bool reset;       // what stays is to have no epoch
+  bool aside;       // its marks are aside
   bool floors;      // the page has a floor
   size_t free, live; // bytes
+  unsigned cells;   // that stay
   char *gap;        // where the free space before `at` began
 } sweeper;
 
@@ -50,6 +53,9 @@ static void gap_zero(sweeper *sweep, char *end) {
 
 static bool is_live(const sweeper *sweep, gc_cell cell) {
   uint64_t header = gc_header_load(cell);
+  if (sweep->aside) {
+    return header != 0 && gc_header_type(header) != GC_FILLER && gc_aside_is_marked(sweep->heap, gc_cell_ref(sweep->heap, cell, header).view);
+  }
   return header != 0 && gc_header_type(header) != GC_FILLER && gc_header_epoch(header) == sweep->epoch &&
          (header & GC_PEER_MASK) == gc_cell_peer(sweep->heap, cell);
 }
@@ -81,7 +87,8 @@ static bool page_walk(sweeper *sweep, size_t page) {
       any = true;
       gap_zero(sweep, at);
       sweep->live += (size_t)((next < limit ? next : limit) - at);
-      if (sweep->reset && floor == NULL) {
+      sweep->cells++;
+      if (sweep->reset && floor == NULL && (header & (GC_PEER_MASK | GC_EPOCH_MASK)) != 0) {
         gc_before_write(heap, at, 8);
         while (!at_cas_full((AO_t volatile *)at, header, header & ~(GC_PEER_MASK | GC_EPOCH_MASK))) {
           header = gc_header_load(cell); // a mutator has asked for its hash
@@ -133,7 +140,44 @@ static void pages_sweep(sweeper *sweep, uint32_t block) {
   }
 }
 
-// From last page to first: a page asks the header of the object that covers its start, which lies further down.
+// What is dead in a leaf block holds nothing else: as long as the block is dense it need not move.
+static void leaf_decide(gc_heap *heap, uint32_t block, bool gaps) {
+  if (gaps) {
+    at32_store(&heap->spared[block], GC_SPARSE);
+  } else if (gc_is_aside(heap, block) || (heap->spares && at32_load(&heap->spared[block]) > heap->cycle)) {
+    gc_block_spare(heap, block);
+  }
+}
+
+// gc.aside: where hardly anything has died since the last walk there is nothing worth another.
+static bool is_dense_still(const gc_heap *heap, uint32_t block, unsigned marked) {
+  enum { DEAD = 16 }; // one in so many cells
+  unsigned cells = heap->cells[block];
+  VM_CHECK(cells == 0 || marked <= cells, "block %u: %u marks of %u cells [gc.aside]", block, marked, cells);
+  return cells != 0 && (cells - marked) * DEAD <= cells;
+}
+
+// Returns how many bytes of it live, roughly.
+static size_t aside_sweep(gc_heap *heap, uint32_t block, unsigned marked) {
+  size_t live = GC_BLOCK;
+  bool gaps = false;
+  if (!is_dense_still(heap, block, marked)) {
+    sweeper sweep = {heap, .reset = true, .aside = true}; // an epoch would come back in three cycles
+    pages_sweep(&sweep, block);
+    live = sweep.live;
+    gaps = sweep.free >= GC_BLOCK / 8;
+    heap->cells[block] = gaps ? 0 : (uint16_t)sweep.cells; // gaps are filled
+  }
+  gc_aside_clear(heap, block);
+  leaf_decide(heap, block, gaps);
+  AO_char_store((unsigned char volatile *)&heap->flags[block], GC_BLOCK_LEAF);
+  AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
+  if (gaps) {
+    gc_stack_push(heap, &heap->partial[1], block);
+  }
+  return live;
+}
+
 static void block_sweep(gc_heap *heap, uint32_t block) {
   uint8_t flags = gc_flags(heap, block), leaf = flags & GC_BLOCK_LEAF;
   bool young = block < heap->young_blocks;
@@ -144,9 +188,6 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
     at8_store(&heap->veiled[block], 0);
   }
   bool gaps = sweep.free >= GC_BLOCK / 8;
-  if (leaf && !gaps && heap->spares && at32_load(&heap->spared[block]) > heap->cycle) {
-    gc_block_spare(heap, block); // what is dead in it holds nothing else: as long as it is dense it need not move
-  }
   if (young) {
     AO_char_store((unsigned char volatile *)&heap->flags[block], (flags & (GC_BLOCK_LEAF | GC_BLOCK_MORE)) | (gaps ? GC_BLOCK_GAPS : 0));
     AO_char_store_release((unsigned char volatile *)&heap->space[block], GC_HELD);
@@ -155,6 +196,10 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
   if (sweep.free == GC_BLOCK && !(flags & GC_BLOCK_FLOOR)) {
     gc_blocks_free(heap, block, 1, false); // kept for want of memory, and nothing on it was reached
     return;
+  }
+  if (leaf) {
+    heap->cells[block] = 0;
+    leaf_decide(heap, block, gaps);
   }
   AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
@@ -234,6 +279,10 @@ static void run_free(gc_heap *heap, uint32_t block, uint32_t count, int64_t *res
   }
 }
 
+static bool is_filled_leaf(const gc_heap *heap, uint32_t block) {
+  return block >= heap->young_blocks && (gc_flags(heap, block) & GC_BLOCK_LEAF) && at32_load(&heap->spared[block]) == 0;
+}
+
 void gc_sweep(gc_heap *heap) {
   uint64_t veiled_ns = vm_now() - at_load(&heap->flip_ns);
   at_add(&heap->veiled_total_ns, veiled_ns);
@@ -252,11 +301,16 @@ void gc_sweep(gc_heap *heap) {
   uint32_t high = (uint32_t)at_load(&heap->fresh);
   high = high < heap->small_blocks ? high : heap->small_blocks;
   uint32_t run = 0, emptied = 0, dense = 0; // blocks that had been dense, and are free now; that are still
+  uint64_t asides = 0, leaves = 0, leaf_live = 0; // blocks marked aside; leaf blocks that mutators had filled, and bytes that live there
   enum { RUN_MAX = 64 }; // blocks freed at a time: memory is wanted soon
   for (uint32_t b = 0; b <= high; b++) {
     bool from_space = b < high && gc_space(heap, b) == heap->from_space;
-    bool retain = from_space && (gc_flags(heap, b) & GC_BLOCK_RETAIN);
-    emptied += from_space && !retain && at32_load(&heap->spared[b]) != 0;
+    bool aside = from_space && gc_is_aside(heap, b), filled = from_space && is_filled_leaf(heap, b);
+    unsigned marked = aside ? gc_aside_count(heap, b) : 0;
+    bool retain = aside ? marked != 0 : from_space && (gc_flags(heap, b) & GC_BLOCK_RETAIN);
+    emptied += from_space && !retain && at32_load(&heap->spared[b]) > GC_SPARSE;
+    asides += aside;
+    leaves += filled;
     if (run && (!from_space || retain || run == RUN_MAX)) {
       gc_copier_enter(copier);
       run_free(heap, b - run, run, &reserve);
@@ -267,7 +321,12 @@ void gc_sweep(gc_heap *heap) {
       at_add_full(&heap->from_left, (uint64_t)-1);
       gc_copier_enter(copier);
       gc_sweep_lock_last(heap);
-      block_sweep(heap, b);
+      if (aside) {
+        size_t live = aside_sweep(heap, b, marked);
+        leaf_live += filled ? live : 0;
+      } else {
+        block_sweep(heap, b);
+      }
       dense += at32_load(&heap->spared[b]) > heap->cycle + 1;
       gc_sweep_unlock(heap);
       gc_copier_leave(copier);
@@ -289,6 +348,8 @@ void gc_sweep(gc_heap *heap) {
   at_store(&heap->large_live_bytes, at_load(&heap->large_bytes));
   at_store(&heap->survived_bytes, live_bytes > born ? live_bytes - born : 0);
   gc_pace_spared(heap, emptied, dense);
+  gc_pace_leaves(heap, leaves * GC_BLOCK, leaf_live + at_load(&heap->leaf_copied));
+  at_store(&heap->aside_blocks, asides);
   gc_pace_swept(heap);
   gc_phase_tell(heap, GC_IDLE); // first, so that who sees the phase knows that it was told
   at_store_release(&heap->phase, GC_IDLE);

@@ -69,6 +69,10 @@ static char *cell_try(rt_thread *self, const gc_wanted *want) {
     if (!gc_alloc_buffer(gc, &self->lane[leaf], leaf, want->cell + align - GC_UNIT, &base, &limit)) {
       return NULL;
     }
+    // Asked once per block.
+    if (gc_block_of(gc, (uintptr_t)base) != gc_block_of(gc, (uintptr_t)self->tlab_start[leaf]) && gc_wants_open(gc)) {
+      rt_keeper_provide(self->heap);
+    }
     rt_section_buffer(self, leaf, base);
     self->tlab_start[leaf] = base;
     *tlab = (veil_tlab){base, limit};

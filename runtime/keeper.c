@@ -5,9 +5,12 @@
 // Without it a program that lets a gigabyte go and then idles would keep it: cycles start when memory is asked for. It sleeps for good while
 // nothing can have changed. (rt.keeper) It wakes no thread from a system call: a cycle of its own runs only while all threads are in brackets;
 // otherwise it leaves word (`cycle_wanted`) for the next thread that asks for a buffer.
+//
+// And while they allocate, where there are no generations, it has the memory ready that they will fill next.
 
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include "runtime/futex.h"
 #include "runtime/runtime.h"
 
@@ -17,6 +20,7 @@ enum {
   SMALL = 4 << 20,       // bytes in use that are not worth a cycle
   HARDLY = 1 << 20,      // bytes allocated in an interval that count as idle
   OWN_CYCLE = 3,         // times the option idle that memory is kept after a cycle of the program's
+  NICE = 10,
   RESTS = 16,            // a part of a processor: threads that use less, all together, are idle
 };
 #define UNKNOWN UINT64_MAX
@@ -159,8 +163,22 @@ static uint64_t look(veil_heap *heap, keeper *k, uint64_t tick) {
   return max64(max64(tick, k->wait), min64((now - k->idle_since) / 4, WAIT_MOST_MS));
 }
 
+// Memory that mutators will want soon. What the system takes for it, they need not wait for.
+static void provide(veil_heap *heap) {
+  if (at32_load_acquire(&heap->provide_wanted)) {
+    at32_store_release(&heap->provide_wanted, 0);
+    rt_work_begin(heap);
+    while (!at32_load_acquire(&heap->keeper_closing) && gc_provide_open(heap->gc)) {
+      rt_work_pause(heap);
+    }
+    rt_work_end(heap);
+  }
+}
+
 static void *keeper_main(void *arg) {
   veil_heap *heap = arg;
+  // Nothing here is urgent, and a thread of the program that wakes up meanwhile is not to wait until its turn is over. Only a wish.
+  (void)!nice(NICE);
   uint64_t tick = heap->options.idle / 4;
   tick = max64(min64(tick, TICK_MS), 5);
   keeper k = {.idle_since = now_ms(), .ran = UNKNOWN, .wait = heap->options.idle};
@@ -173,6 +191,7 @@ static void *keeper_main(void *arg) {
     // Who asks for a buffer wakes it from a long sleep, but not more often than once per tick.
     at32_store_release(&heap->keeper_asleep, ms > tick);
     rt_wait(&heap->keeper_work, work, (unsigned)ms);
+    provide(heap);
     if (at32_load_acquire(&heap->keeper_work) != work && ms > tick && !at32_load_acquire(&heap->keeper_closing)) {
       at32_store_release(&heap->keeper_asleep, 0);
       rt_wait(&heap->keeper_closing, 0, (unsigned)tick);
@@ -183,6 +202,12 @@ static void *keeper_main(void *arg) {
 
 void rt_keeper_wake_slow(veil_heap *heap) {
   if (at32_cas_full(&heap->keeper_asleep, 1, 0)) {
+    rt_post(&heap->keeper_work);
+  }
+}
+
+void rt_keeper_provide(veil_heap *heap) {
+  if (heap->keeper_runs && at32_cas_full(&heap->provide_wanted, 0, 1)) {
     rt_post(&heap->keeper_work);
   }
 }

@@ -186,6 +186,7 @@ struct veil_heap {
   uint32_t volatile keeper_work, keeper_closing; // as for scanners
   uint32_t volatile keeper_asleep; // 1: for long, so that whoever allocates has to wake it
   uint32_t volatile trim_wanted;   // 1: the keeper is to give back what pacing does not want
+  uint32_t volatile provide_wanted; // 1: … to have memory ready (gc_provide_open)
   uint32_t volatile cycle_wanted;  // 1: whoever asks for a buffer next is to start a cycle
   AO_t idle_cycles;
   AO_t oom_hook;                   // rt_oom_hook
@@ -243,6 +244,7 @@ void rt_oom_hooks_free(veil_heap *heap);
 bool rt_keeper_start(veil_heap *heap);
 void rt_keeper_stop(veil_heap *heap); // once more does nothing
 void rt_keeper_trim(veil_heap *heap);
+void rt_keeper_provide(veil_heap *heap); // mutators' next blocks, as far as they are not at hand. Returns at once
 void rt_keeper_wake_slow(veil_heap *heap);
 static inline void rt_keeper_wake(veil_heap *heap) {
   if (__builtin_expect(at32_load(&heap->keeper_asleep) != 0, 0)) {

@@ -2,6 +2,7 @@
 // memory.c: the limit, pacing, the reserve, memory given back, and what happens without memory for to-space (gc.memory).
 
 #include <criterion/criterion.h>
+#include "gc/block.h"
 #include "tests/gc/fake.h"
 
 enum { MIB = 1 << 20 };
@@ -335,5 +336,39 @@ ON_ALL_BACK_ENDS(memory, every_byte_counted_is_uncounted_in_the_end) {
     cr_assert_eq(f->gc->region->committed, free * GC_BLOCK + f->gc->kept_free);
     cr_assert_eq(f->gc->got_bytes - f->gc->returned_bytes, f->gc->committed_bytes);
   }
+  fake_close(f);
+}
+
+// In the background, where nothing is born young: so that who allocates waits for no system call. And no trim takes it away again.
+ON_ALL_BACK_ENDS(memory, what_will_be_filled_next_is_made_ready_but_not_more_than_a_trim_leaves) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 256 << 20, .headroom = 64 << 20);
+  fake_list(f, 0, 500000); // 24 MiB
+  cr_assert(gc_wants_open(f->gc));
+  uint64_t committed = at_load(&f->gc->committed_bytes);
+  unsigned steps = 0;
+  while (gc_provide_open(f->gc)) {
+    steps++;
+  }
+  cr_assert(steps >= 16 && steps <= 64, "%u blocks", steps);
+  cr_assert(!gc_wants_open(f->gc));
+  cr_assert(!gc_trim(f->gc));
+  uint64_t ready = at_load(&f->gc->committed_bytes);
+  cr_assert_gt(ready, committed);
+  for (unsigned i = 0; i < steps / 2; i++) {
+    cr_assert_neq(gc_block_take_open(f->gc), GC_NONE);
+  }
+  cr_assert_eq(at_load(&f->gc->committed_bytes), ready, "a block was had from the system though others were ready");
+  fake_close(f);
+}
+
+ON_ALL_BACK_ENDS(memory, nothing_is_made_ready_where_the_limit_is_near) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 24 << 20, .headroom = 64 << 20);
+  fake_list(f, 0, 200000); // so much that a cycle needs the rest for its copies
+  while (gc_provide_open(f->gc)) {
+  }
+  cr_assert_leq(at_load(&f->gc->committed_bytes), at_load(&f->gc->limit));
+  fake_cycle(f);
+  cr_assert_eq(fake_list_length(f, 0), 200000);
+  cr_assert_eq(f->gc->kept_blocks, 0);
   fake_close(f);
 }

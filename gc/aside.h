@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+// aside.h: leaf objects that stay are marked beside the heap, by a bit for each unit (gc.aside).
+//
+// A page of references may lead to hundreds of leaf objects, none of which has to be looked at if its block stays: its
+// marks share cache lines, and the sweep need not walk a block where nothing has died. Any thread that forwards; the
+// sweep reads and clears. What is marked so, when, and when not: gc/README.md.
+
+#ifndef GC_ASIDE_H
+#define GC_ASIDE_H
+
+#include "gc/heap.h"
+
+enum {
+  GC_ASIDE_WORDS = GC_BLOCK / GC_UNIT / 64, // of marks, per block
+  // In gc_heap.spared: a leaf block with gaps that nobody has filled. Less than any cycle that it could be spared until.
+  GC_SPARSE = 1,
+};
+
+// Whether the marks of this block of from-space are aside in this cycle. Constant from the moment on in which all floors are known.
+static inline bool gc_is_aside(const gc_heap *heap, uint32_t block) {
+  if (!heap->asides || gc_is_large(heap, block) ||
+      (gc_flags(heap, block) & (GC_BLOCK_LEAF | GC_BLOCK_FLOOR)) != GC_BLOCK_LEAF || block < heap->young_blocks) {
+    return false;
+  }
+  uint32_t spared = at32_load(&heap->spared[block]);
+  return spared > heap->cycle || (spared == 0 && heap->leaves_stay);
+}
+
+// An object's bit is that of the unit in which it, or an array's length, begins: so its address is enough.
+static inline AO_t volatile *gc_aside_word(const gc_heap *heap, uintptr_t view) {
+  return &heap->aside[(view - heap->base) / GC_UNIT / 64];
+}
+static inline uint64_t gc_aside_bit(const gc_heap *heap, uintptr_t view) {
+  return (uint64_t)1 << (view - heap->base) / GC_UNIT % 64;
+}
+
+static inline bool gc_aside_is_marked(const gc_heap *heap, uintptr_t view) {
+  return (at_load(gc_aside_word(heap, view)) & gc_aside_bit(heap, view)) != 0;
+}
+
+// Idempotent.
+static inline void gc_aside_mark(gc_heap *heap, uintptr_t view) {
+  if (VM_FULL_CHECKS) {
+    uint64_t header = *(uint64_t volatile *)gc_ref_cell(heap, (gc_ref){view}).alias;
+    VM_CHECK(at_load(&heap->service_claims) != 0 || (header & GC_LEAF), "%p is no leaf object: its header is %lx", (void *)view,
+             (unsigned long)header);
+  }
+  if (!gc_aside_is_marked(heap, view)) {
+    at_or_full(gc_aside_word(heap, view), gc_aside_bit(heap, view));
+  }
+}
+
+// Sweep: how many are marked, and none from here on.
+static inline unsigned gc_aside_count(const gc_heap *heap, uint32_t block) {
+  unsigned count = 0;
+  for (size_t i = 0; i < GC_ASIDE_WORDS; i++) {
+    count += (unsigned)__builtin_popcountll(at_load(&heap->aside[(size_t)block * GC_ASIDE_WORDS + i]));
+  }
+  return count;
+}
+static inline void gc_aside_clear(gc_heap *heap, uint32_t block) {
+  for (size_t i = 0; i < GC_ASIDE_WORDS; i++) {
+    at_store(&heap->aside[(size_t)block * GC_ASIDE_WORDS + i], 0);
+  }
+}
+
+#endif
