@@ -10,7 +10,8 @@
 
 enum { ZSTD_FAST = 1 }; // higher levels gain a few percent on pages of pointers, at several times the cost
 
-// The libraries are loaded when a codec is first asked for, so that programs that do not compress need neither. Their headers are there to check the calls. Constant from then on.
+// The libraries are loaded when a codec is first asked for, so that programs that do not compress need neither. Their headers are there to check the calls.
+// Constant from then on.
 #ifdef VEIL_LZ4
 #include <lz4.h>
 static __typeof__(&LZ4_compress_default) lz4_compress;

@@ -3,8 +3,6 @@
 //
 // Neighbours: writer.c has collected it, out.c writes it, index.c codes the map. In the writer's thread.
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -12,8 +10,6 @@
 
 enum { FAN_IN = 8, SMALL_BASE = 64 << 10 }; // segments of a level that become one; a base that is as cheap to write as a small one
 static const uint64_t dead_much = UINT64_C(64) << 20;
-
-static veil_status commit_no_memory(rt_image_writer *w) { return rt_image_writer_fail(w, rt_image_no_memory(&w->file)); }
 
 static veil_status bytes_put(rt_image_writer *w, const void *bytes, size_t count, image_reference *at) {
   *at = (image_reference){.bytes = count, .sum = rt_image_sum(bytes, count)};
@@ -29,7 +25,7 @@ static int by_name(const void *a, const void *b) { return strncmp(((const image_
 static veil_status sections_merge(rt_image_writer *w, image_version *next, bool *changed) {
   next->sections = calloc(w->last.section_count + w->section_count + 1, sizeof *next->sections);
   if (next->sections == NULL) {
-    return commit_no_memory(w);
+    return rt_image_writer_no_memory(w);
   }
   for (size_t i = 0; i < w->last.section_count; i++) {
     next->sections[next->section_count++].entry = w->last.sections[i].entry;
@@ -72,7 +68,7 @@ static veil_status sections_write(rt_image_writer *w, image_version *next) {
   }
   image_section *table = malloc(next->section_count * sizeof *table);
   if (table == NULL) {
-    return commit_no_memory(w);
+    return rt_image_writer_no_memory(w);
   }
   for (size_t i = 0; i < next->section_count; i++) {
     table[i] = next->sections[i].entry;
@@ -105,7 +101,7 @@ static unsigned links_swallowed(const image_version *last, uint32_t *level) {
 static veil_status links_merge(rt_image_writer *w, unsigned swallowed, image_map *out) {
   image_map none = {.page_size = w->layout.page_size};
   if (!rt_image_map_overlay(&none, &w->delta, true, out)) {
-    return commit_no_memory(w);
+    return rt_image_writer_no_memory(w);
   }
   for (unsigned i = 0; i < swallowed; i++) {
     image_map merged;
@@ -113,7 +109,7 @@ static veil_status links_merge(rt_image_writer *w, unsigned swallowed, image_map
     rt_image_map_clear(out);
     *out = merged;
     if (!good) {
-      return commit_no_memory(w);
+      return rt_image_writer_no_memory(w);
     }
   }
   return VEIL_OK;
@@ -122,7 +118,7 @@ static veil_status links_merge(rt_image_writer *w, unsigned swallowed, image_map
 static veil_status segment_encode(rt_image_writer *w, image_version *next, image_link *link, const image_map *map, image_bytes *bytes) {
   link->head.id = w->id;
   link->head.version = next->header.version;
-  return rt_image_index_encode(map, &link->head, bytes) ? VEIL_OK : commit_no_memory(w);
+  return rt_image_index_encode(map, &link->head, bytes) ? VEIL_OK : rt_image_writer_no_memory(w);
 }
 
 // Encodes the increment with what it swallows; *swallowed is all there is if a base is due.
@@ -174,7 +170,7 @@ static veil_status segment_write(rt_image_writer *w, image_version *next) {
 
 static veil_status map_make(rt_image_writer *w, image_version *next) {
   if (!rt_image_map_sort(&w->delta) || !rt_image_map_overlay(&w->last.map, &w->delta, false, &next->map)) {
-    return commit_no_memory(w);
+    return rt_image_writer_no_memory(w);
   }
   next->header.pages = rt_image_map_pages(&next->map);
   return VEIL_OK;
@@ -247,7 +243,7 @@ static veil_status version_write(rt_image_writer *w, image_version *next) {
 // What `next` and the version before it need: computed before the header is written, since nothing may fail after that.
 static veil_status space_keep(rt_image_writer *w, const image_version *next, image_space *kept) {
   bool good = rt_image_space_add(kept, next) && (IMAGE_BREAK == BREAK_SPACE || rt_image_space_add(kept, &w->last));
-  return good ? VEIL_OK : commit_no_memory(w);
+  return good ? VEIL_OK : rt_image_writer_no_memory(w);
 }
 
 static void committed_fill(const rt_image_writer *w, rt_image_committed *out) {
@@ -263,7 +259,7 @@ veil_status rt_image_commit(rt_image_writer *w, rt_image_committed *out) {
   }
   image_version *next = calloc(1, sizeof *next);
   if (next == NULL) {
-    return commit_no_memory(w);
+    return rt_image_writer_no_memory(w);
   }
   image_space kept = {0};
   header_fill(w, &next->header);

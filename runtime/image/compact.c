@@ -78,7 +78,7 @@ veil_status rt_image_compact(const char *path, const char *to, const rt_image_op
   rt_image_writer *w;
   rt_image *image = NULL;
   rt_image_options reading = {.io = rt_image_io_of(options), .no_fallback = to == NULL}; // what is replaced is not to be better than what replaces it
-  veil_status status = rt_image_create_bare(&w, to != NULL ? to : path, options); // its lock first, then what is there
+  veil_status status = rt_image_create_bare(&w, to != NULL ? to : path, options);        // its lock first, then what is there
   if (status == VEIL_OK) {
     status = rt_image_open(&image, path, &reading);
   }

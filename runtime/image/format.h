@@ -53,8 +53,9 @@ _Static_assert(sizeof(image_header) == IMAGE_BLOCK, "a header fills its slot");
 
 // Followed by `bytes` bytes of extents, zeros to a multiple of 8, and `sums` checksums of pages.
 //
-// An extent: the pages between it and the one before; the number of its pages, less one, times four, plus its kind; then, if raw, the distance from the end of the last raw or packed extent's bytes
-// (zigzag); if packed, that distance, the blob's bytes, its pages, its first page that counts, its codec. All as numbers of 7 bits a byte.
+// An extent: the pages between it and the one before; the number of its pages, less one, times four, plus its kind; then, if raw, the distance from the end of
+// the last raw or packed extent's bytes (zigzag); if packed, that distance, the blob's bytes, its pages, its first page that counts, its codec. All as numbers
+// of 7 bits a byte.
 typedef struct image_segment {
   uint64_t magic;
   uint64_t id, version; // of the version that wrote it

@@ -2,9 +2,10 @@
 // image.h: files that hold heaps: pages with numbers, sections with names, types and roots; version after version, each there as a whole or not at
 // all. README.md tells how.
 //
-// Neighbours: checkpoints and stores write and read them, runtime/tools/image_* looks at them. It knows nothing of the collector. Calls return a status; if it is not
-// VEIL_OK, veil_error() says in this thread what was wrong, with the file's name and the offset. VEIL_IO: the system failed, or the file is damaged; VEIL_UNSUPPORTED: the
-// file is of another kind, or the system cannot do it; VEIL_BUSY: another writer has the file; VEIL_NO_MEMORY; VEIL_INVALID: what was asked for is not there, or makes no sense.
+// Neighbours: checkpoints and stores write and read them, runtime/tools/image_* looks at them. It knows nothing of the collector. Calls return a status; if it
+// is not VEIL_OK, veil_error() says in this thread what was wrong, with the file's name and the offset. VEIL_IO: the system failed, or the file is damaged;
+// VEIL_UNSUPPORTED: the file is of another kind, or the system cannot do it; VEIL_BUSY: another writer has the file; VEIL_NO_MEMORY; VEIL_INVALID: what was
+// asked for is not there, or makes no sense.
 
 #ifndef RT_IMAGE_IMAGE_H
 #define RT_IMAGE_IMAGE_H
@@ -18,10 +19,10 @@
 typedef enum rt_image_codec { RT_IMAGE_PLAIN = 0, RT_IMAGE_LZ4, RT_IMAGE_ZSTD } rt_image_codec;
 
 typedef struct rt_image_options {
-  const rt_image_io *io;  // NULL: the system
-  rt_image_codec codec;   // of a writer: how what it puts is compressed
-  bool buffered;          // of a writer: through the system's cache even where it could write past it
-  bool no_fallback;       // of a reader: refuse a file whose newest version is damaged, instead of taking the one before
+  const rt_image_io *io; // NULL: the system
+  rt_image_codec codec;  // of a writer: how what it puts is compressed
+  bool buffered;         // of a writer: through the system's cache even where it could write past it
+  bool no_fallback;      // of a reader: refuse a file whose newest version is damaged, instead of taking the one before
 } rt_image_options;
 
 // What never changes in a file.
@@ -56,7 +57,8 @@ uint64_t rt_image_type_hash(const rt_image_type *type);
 
 typedef struct rt_image_writer rt_image_writer;
 
-// Begins a new file, which takes the place of what is at `path` when its first version is committed; until then it is `path`.new. VEIL_BUSY: somebody writes either.
+// Begins a new file, which takes the place of what is at `path` when its first version is committed; until then it is `path`.new. VEIL_BUSY: somebody writes
+// either.
 veil_status rt_image_create(rt_image_writer **out, const char *path, const rt_image_layout *layout, const rt_image_options *options);
 // Begins an image on a descriptor that is written from its position on, and need not be able to seek. It takes one version. The descriptor stays the caller's.
 veil_status rt_image_create_stream(rt_image_writer **out, int fd, const rt_image_layout *layout, const rt_image_options *options);
@@ -70,8 +72,8 @@ veil_status rt_image_begin(rt_image_writer *w);
 veil_status rt_image_put(rt_image_writer *w, uint64_t first, uint64_t count, const void *contents);
 // These pages are there no more.
 veil_status rt_image_remove(rt_image_writer *w, uint64_t first, uint64_t count);
-// Puts a section, in the place of one of that name; with `contents` NULL, removes it. Names are 1 to 31 characters of a-z, 0-9, '_', '-', '.', and not those of types and roots. It is
-// copied. What did not change is not written again.
+// Puts a section, in the place of one of that name; with `contents` NULL, removes it. Names are 1 to 31 characters of a-z, 0-9, '_', '-', '.', and not those of
+// types and roots. It is copied. What did not change is not written again.
 veil_status rt_image_put_section(rt_image_writer *w, const char *name, const void *contents, size_t bytes);
 // All types, all roots of the version. Names of roots are unique, or it is VEIL_INVALID; so are numbers of types. Hashes of types are computed here.
 veil_status rt_image_put_types(rt_image_writer *w, const rt_image_type *types, size_t count);
@@ -85,16 +87,16 @@ typedef struct rt_image_committed {
   bool compact;     // enough of it is dead that rt_image_compact is worth its while
 } rt_image_committed;
 
-// Makes the version durable: when this returns VEIL_OK it outlives a crash. `out` may be NULL. If it fails, the writer refuses everything from then on but rt_image_close, and the
-// version before stays.
+// Makes the version durable: when this returns VEIL_OK it outlives a crash. `out` may be NULL. If it fails, the writer refuses everything from then on but
+// rt_image_close, and the version before stays.
 veil_status rt_image_commit(rt_image_writer *w, rt_image_committed *out);
 // Gives up the version that was begun; the writer may begin another. If the writer has failed before, does nothing.
 void rt_image_abort(rt_image_writer *w);
 // Ends a writer, in any state. A version that is not committed is lost. NULL is fine.
 void rt_image_close(rt_image_writer *w);
 
-// Copies the newest version of a file, without what is dead, over it. `progress` may be NULL: it is told how many pages of how many were copied. With `to`, copies to that path instead and leaves the file as it
-// is (a backup, or a file made of a stream).
+// Copies the newest version of a file, without what is dead, over it. `progress` may be NULL: it is told how many pages of how many were copied. With `to`,
+// copies to that path instead and leaves the file as it is (a backup, or a file made of a stream).
 typedef void rt_image_progress(void *arg, uint64_t done, uint64_t of);
 veil_status rt_image_compact(const char *path, const char *to, const rt_image_options *options, rt_image_progress *progress, void *arg);
 
@@ -108,16 +110,16 @@ void rt_image_free(rt_image *image); // NULL is fine
 
 typedef struct rt_image_info {
   rt_image_layout layout;
-  uint64_t version, time;  // time: ns since 1970
-  uint64_t pages;          // that it has
-  uint64_t zero_pages;     // of these, of zeros only, which take no space
-  uint64_t stored;         // bytes that the others take
-  uint64_t file, needed;   // bytes: of the file; of it, that this version needs
-  uint32_t segments;       // of the map
+  uint64_t version, time; // time: ns since 1970
+  uint64_t pages;         // that it has
+  uint64_t zero_pages;    // of these, of zeros only, which take no space
+  uint64_t stored;        // bytes that the others take
+  uint64_t file, needed;  // bytes: of the file; of it, that this version needs
+  uint32_t segments;      // of the map
   uint64_t extents;
-  bool stream;             // written to what could not seek
-  const char *damage;      // "" or what was wrong with the other slot, or with the newest version if this is the one before
-  bool fallen_back;        // a newer version was damaged
+  bool stream;        // written to what could not seek
+  const char *damage; // "" or what was wrong with the other slot, or with the newest version if this is the one before
+  bool fallen_back;   // a newer version was damaged
 } rt_image_info;
 // Valid until the image is freed.
 const rt_image_info *rt_image_info_of(const rt_image *image);
@@ -133,8 +135,8 @@ bool rt_image_has(const rt_image *image, uint64_t page);
 
 // Bytes of scratch memory for rt_image_read, for any image.
 enum { RT_IMAGE_SCRATCH = 128 << 10 };
-// Reads pages and checks them: `to` has room for all. `scratch` is NULL, or RT_IMAGE_SCRATCH bytes, and then nothing is allocated, but by zstd. VEIL_INVALID: the image has
-// not all of these pages; VEIL_IO: the first page that is damaged is named, and what `to` has is of no use.
+// Reads pages and checks them: `to` has room for all. `scratch` is NULL, or RT_IMAGE_SCRATCH bytes, and then nothing is allocated, but by zstd. VEIL_INVALID:
+// the image has not all of these pages; VEIL_IO: the first page that is damaged is named, and what `to` has is of no use.
 veil_status rt_image_read(const rt_image *image, uint64_t first, uint64_t count, void *to, void *scratch);
 
 // VEIL_INVALID: no such section. The bytes are the image's, until it is freed; they are aligned to 8.
@@ -148,7 +150,8 @@ size_t rt_image_roots(const rt_image *image, const rt_image_root **out);
 // NULL: none of that name.
 const rt_image_root *rt_image_root_named(const rt_image *image, const char *name);
 
-// Reads and checks all pages. `damage` is told of each page that is damaged; false from it ends the search. Either may be NULL. VEIL_IO: there was damage; the error is the first.
+// Reads and checks all pages. `damage` is told of each page that is damaged; false from it ends the search. Either may be NULL. VEIL_IO: there was damage; the
+// error is the first.
 typedef bool rt_image_damage(void *arg, uint64_t page, const char *what);
 veil_status rt_image_verify(const rt_image *image, rt_image_progress *progress, rt_image_damage *damage, void *arg);
 

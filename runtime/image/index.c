@@ -60,8 +60,8 @@ typedef struct decoder {
   const image_header *header;
   const image_reference *at;
   const uint8_t *start, *next, *limit; // of the segment; in the extents
-  uint64_t page, behind, pages; // pages: that the span has
-  uint64_t sums, sum_count;     // used, there
+  uint64_t page, behind, pages;        // pages: that the span has
+  uint64_t sums, sum_count;            // used, there
 } decoder;
 
 static veil_status damaged(const decoder *d, const char *what) {
@@ -141,7 +141,8 @@ static veil_status head_check(decoder *d, const image_segment *head) {
   return VEIL_OK;
 }
 
-veil_status rt_image_index_decode(const image_file *file, const image_header *header, const image_reference *at, const uint8_t *bytes, image_segment *head, image_map *map) {
+veil_status rt_image_index_decode(const image_file *file, const image_header *header, const image_reference *at, const uint8_t *bytes, image_segment *head,
+                                  image_map *map) {
   decoder d = {.file = file, .header = header, .at = at, .start = bytes, .next = bytes, .pages = header->span / header->page_size};
   *map = (image_map){.page_size = header->page_size};
   memcpy(head, bytes, sizeof *head);

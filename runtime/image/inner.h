@@ -104,7 +104,8 @@ uint64_t rt_image_map_pages(const image_map *map);
 // Appends a segment that has the map to `to`; `head` says the rest. False: no memory.
 bool rt_image_index_encode(const image_map *map, image_segment *head, image_bytes *to);
 // The segment at `at`, whose checksum is right, into `map`, which is empty before.
-veil_status rt_image_index_decode(const image_file *file, const image_header *header, const image_reference *at, const uint8_t *bytes, image_segment *head, image_map *map);
+veil_status rt_image_index_decode(const image_file *file, const image_header *header, const image_reference *at, const uint8_t *bytes, image_segment *head,
+                                  image_map *map);
 
 // ---- codec.c
 
@@ -147,11 +148,12 @@ typedef struct image_version {
   image_map map;
   image_content *sections;
   size_t section_count;
-  char damage[400];  // what is wrong with the other slot
+  char damage[400]; // what is wrong with the other slot
   bool fallen_back;
 } image_version;
 
-// The newest valid version. `links`: with the maps of the chain but the base's. Fills `older`, if not NULL, with the one before, without sections' contents, or leaves it all zero.
+// The newest valid version. `links`: with the maps of the chain but the base's. Fills `older`, if not NULL, with the one before, without sections' contents, or
+// leaves it all zero.
 veil_status rt_image_load(const image_file *file, bool links, bool no_fallback, image_version *out, image_version *older);
 void rt_image_version_clear(image_version *v);
 image_content *rt_image_content_find(const image_version *v, const char *name);
@@ -174,7 +176,7 @@ uint64_t rt_image_space_bytes(const image_space *space);
 // The first gap from byte `from` on. False: nothing is needed from gap->base on.
 bool rt_image_space_gap(const image_space *space, uint64_t from, image_range *gap);
 
-// ---- Writers: out.c, writer.c, commit.c
+// ---- Writers: out.c, writer.c, version.c, commit.c
 
 enum { IMAGE_OUT = 4 << 20, IMAGE_GAP = 64 << 10 }; // bytes of a write; of a gap that is worth filling
 
@@ -184,8 +186,8 @@ struct rt_image_writer {
   image_file file;
   rt_image_options options;
   image_state state;
-  char *final;       // the path that the file gets, until it has it
-  int final_fd;      // of what is there now, for its lock; -1
+  char *final;  // the path that the file gets, until it has it
+  int final_fd; // of what is there now, for its lock; -1
   bool stream, direct;
   rt_image_layout layout;
   image_version last; // durable; version 0: none yet
@@ -208,7 +210,8 @@ struct rt_image_writer {
 
 // Begins at the first gap.
 void rt_image_out_begin(rt_image_writer *w);
-// The offset at which the next `bytes` bytes will lie together. What does not fit in what is left of a gap goes to the next; what is larger than the smallest gaps, to the end.
+// The offset at which the next `bytes` bytes will lie together. What does not fit in what is left of a gap goes to the next; what is larger than the smallest
+// gaps, to the end.
 veil_status rt_image_out_place(rt_image_writer *w, uint64_t bytes, uint64_t *offset);
 veil_status rt_image_out_add(rt_image_writer *w, const void *from, size_t bytes);
 // Writes what is left, to a full block.
@@ -224,6 +227,9 @@ veil_status rt_image_barrier(rt_image_writer *w);
 veil_status rt_image_folder_barrier(rt_image_writer *w);
 // The writer is of no use from now on. Returns `status`.
 veil_status rt_image_writer_fail(rt_image_writer *w, veil_status status);
+veil_status rt_image_writer_no_memory(rt_image_writer *w);
+// What was put is forgotten.
+void rt_image_flight_clear(rt_image_writer *w);
 void rt_image_header_seal(image_header *header);
 // A blob as another file has it, of pages `first` …
 veil_status rt_image_put_blob(rt_image_writer *w, const image_extent *like, uint64_t first, const void *bytes, const uint64_t *sums);

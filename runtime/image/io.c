@@ -93,19 +93,27 @@ static int io_direct(void *context, int fd, bool on) {
   return fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0 ? 0 : -errno;
 }
 
-static void io_behind(void *context, int fd, uint64_t offset, uint64_t bytes) {
-  sync_file_range(fd, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE);
-}
+static void io_behind(void *context, int fd, uint64_t offset, uint64_t bytes) { sync_file_range(fd, (off_t)offset, (off_t)bytes, SYNC_FILE_RANGE_WRITE); }
 
 const rt_image_io rt_image_io_system = {
-    .open = io_open,           .close = io_close,         .pread = io_pread,   .pwrite = io_pwrite, .write = io_write,
-    .fdatasync = io_fdatasync, .fsync = io_fsync,         .ftruncate = io_ftruncate, .rename = io_rename, .unlink = io_unlink,
-    .size = io_size,           .identity = io_identity,   .lock = io_lock,     .direct = io_direct, .behind = io_behind,
+    .open = io_open,
+    .close = io_close,
+    .pread = io_pread,
+    .pwrite = io_pwrite,
+    .write = io_write,
+    .fdatasync = io_fdatasync,
+    .fsync = io_fsync,
+    .ftruncate = io_ftruncate,
+    .rename = io_rename,
+    .unlink = io_unlink,
+    .size = io_size,
+    .identity = io_identity,
+    .lock = io_lock,
+    .direct = io_direct,
+    .behind = io_behind,
 };
 
-const rt_image_io *rt_image_io_of(const rt_image_options *options) {
-  return options != NULL && options->io != NULL ? options->io : &rt_image_io_system;
-}
+const rt_image_io *rt_image_io_of(const rt_image_options *options) { return options != NULL && options->io != NULL ? options->io : &rt_image_io_system; }
 
 // ---- Errors.
 

@@ -17,7 +17,7 @@ typedef struct slot {
   veil_status status; // VEIL_OK: its checksum is right, and it makes sense
   bool empty, unread; // unread: the system would not give it
   uint64_t offset;
-  char text[300];     // what is wrong
+  char text[300]; // what is wrong
 } slot;
 
 static veil_status slot_wrong(slot *s, veil_status status, const char *what) {
@@ -83,7 +83,8 @@ static veil_status slot_read(const image_file *file, slot *s, uint64_t offset, u
 
 static veil_status reference_check(const image_file *file, const image_header *h, const image_reference *at, uint64_t least, const char *what) {
   if (at->offset < IMAGE_START || at->offset > h->end || at->bytes > h->end - at->offset || at->bytes < least) {
-    return rt_image_fail(file, VEIL_IO, "is damaged: %s is said to be at byte %llu, %llu bytes long", what, (unsigned long long)at->offset, (unsigned long long)at->bytes);
+    return rt_image_fail(file, VEIL_IO, "is damaged: %s is said to be at byte %llu, %llu bytes long", what, (unsigned long long)at->offset,
+                         (unsigned long long)at->bytes);
   }
   return VEIL_OK;
 }
@@ -111,7 +112,8 @@ static veil_status chain_check(const image_file *file, const image_version *v, c
   for (unsigned i = 0; i < v->links; i++) {
     const image_reference *other = &v->chain[i].at;
     if (at->offset < other->offset + other->bytes && other->offset < at->offset + at->bytes) {
-      return rt_image_fail(file, VEIL_IO, "is damaged: the segments at bytes %llu and %llu overlap", (unsigned long long)at->offset, (unsigned long long)other->offset);
+      return rt_image_fail(file, VEIL_IO, "is damaged: the segments at bytes %llu and %llu overlap", (unsigned long long)at->offset,
+                           (unsigned long long)other->offset);
     }
   }
   if (v->links == IMAGE_CHAIN_MAX) {
@@ -152,7 +154,8 @@ static veil_status map_check(const image_file *file, const image_version *v) {
   for (size_t i = 0; i < v->map.count; i++) {
     const image_extent *e = &v->map.extents[i];
     if (rt_image_extent_stored(e) && (e->offset > v->header.end || rt_image_extent_bytes(&v->map, e) > v->header.end - e->offset)) {
-      return rt_image_fail(file, VEIL_IO, "is damaged: by its map page %llu is at byte %llu, which is outside of it", (unsigned long long)e->first, (unsigned long long)e->offset);
+      return rt_image_fail(file, VEIL_IO, "is damaged: by its map page %llu is at byte %llu, which is outside of it", (unsigned long long)e->first,
+                           (unsigned long long)e->offset);
     }
   }
   if (rt_image_map_pages(&v->map) != v->header.pages) {
@@ -257,7 +260,8 @@ static veil_status stream_load(const image_file *file, uint64_t bytes, image_ver
   slot s = {0};
   veil_status status = bytes >= IMAGE_START + IMAGE_BLOCK ? slot_read(file, &s, bytes - IMAGE_BLOCK, bytes) : VEIL_IO;
   if (status != VEIL_OK || s.header.flags != IMAGE_STREAM || s.header.version == 0 || s.header.end != bytes) {
-    return rt_image_fail(file, status == VEIL_OK ? VEIL_IO : status, "was written as a stream, and has no trailer at its end: it was cut off%s%s", *s.text != 0 ? ": " : "", s.text);
+    return rt_image_fail(file, status == VEIL_OK ? VEIL_IO : status, "was written as a stream, and has no trailer at its end: it was cut off%s%s",
+                         *s.text != 0 ? ": " : "", s.text);
   }
   return version_load(file, &s, bytes, false, true, out);
 }
@@ -269,7 +273,8 @@ static bool same_file(const image_header *a, const image_header *b) {
 // Puts the slot that is to be tried first in front, and refuses what does not go together.
 static veil_status slots_order(const image_file *file, slot slots[2]) {
   for (int i = 0; i < 2; i++) {
-    if (slots[i].status == VEIL_OK && (slots[i].header.version == 0 || (slots[i].header.version % 2 != slots[i].offset / IMAGE_BLOCK && IMAGE_BREAK != BREAK_SLOTS))) {
+    if (slots[i].status == VEIL_OK &&
+        (slots[i].header.version == 0 || (slots[i].header.version % 2 != slots[i].offset / IMAGE_BLOCK && IMAGE_BREAK != BREAK_SLOTS))) {
       slot_wrong(&slots[i], VEIL_IO, "has a version that does not belong into its slot");
     }
   }
@@ -331,7 +336,8 @@ static veil_status pair_load(const image_file *file, slot slots[2], uint64_t byt
 veil_status rt_image_load(const image_file *file, bool links, bool no_fallback, image_version *out, image_version *older) {
   int64_t bytes = file->io->size(file->io->context, file->fd, NULL);
   if (bytes < 0) {
-    return rt_image_fail(file, VEIL_IO, bytes == -ESPIPE ? "is no regular file: an image is read at many places" : "cannot be asked for its size: %s", strerror((int)-bytes));
+    return rt_image_fail(file, VEIL_IO, bytes == -ESPIPE ? "is no regular file: an image is read at many places" : "cannot be asked for its size: %s",
+                         strerror((int)-bytes));
   }
   if (bytes < IMAGE_START) {
     return rt_image_fail(file, VEIL_IO, bytes == 0 ? "is empty" : "has %lld bytes: that is no image of veil's, or it was cut off", (long long)bytes);

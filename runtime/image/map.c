@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // map.c: which pages there are, and where: sorted extents.
 //
-// Neighbours: index.c reads and writes maps, reader.c looks pages up, commit.c lays increments over versions. Any thread, a map by one at a time when it changes.
+// Neighbours: index.c reads and writes maps, reader.c looks pages up, commit.c lays increments over versions. Any thread, a map by one at a time when it
+// changes.
 
 #include <stdlib.h>
 #include <string.h>

@@ -26,7 +26,8 @@ veil_status rt_image_out_blocks(rt_image_writer *w, const void *from, size_t byt
       rt_image_fail(&w->file, VEIL_IO, "%zu bytes at byte %llu cannot be written: %s", bytes - done, (unsigned long long)(offset + done), strerror((int)-n));
       return rt_image_writer_fail(w, VEIL_IO);
     } else if (whole == 0 && ++stuck == NO_PROGRESS_MAX) {
-      rt_image_fail(&w->file, VEIL_IO, "%zu bytes at byte %llu cannot be written: the system takes less than a block", bytes - done, (unsigned long long)(offset + done));
+      rt_image_fail(&w->file, VEIL_IO, "%zu bytes at byte %llu cannot be written: the system takes less than a block", bytes - done,
+                    (unsigned long long)(offset + done));
       return rt_image_writer_fail(w, VEIL_IO);
     }
     stuck = whole != 0 ? 0 : stuck;

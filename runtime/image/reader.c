@@ -28,8 +28,15 @@ static veil_status info_fill(rt_image *image) {
   const image_version *v = &image->v;
   const image_header *h = &v->header;
   image_space space = {0};
-  image->info = (rt_image_info){.layout = {.page_size = h->page_size, .base = h->base, .span = h->span}, .version = h->version, .time = h->time, .pages = h->pages,
-                                .file = v->file_bytes, .segments = v->links, .extents = v->map.count, .stream = (h->flags & IMAGE_STREAM) != 0, .damage = v->damage,
+  image->info = (rt_image_info){.layout = {.page_size = h->page_size, .base = h->base, .span = h->span},
+                                .version = h->version,
+                                .time = h->time,
+                                .pages = h->pages,
+                                .file = v->file_bytes,
+                                .segments = v->links,
+                                .extents = v->map.count,
+                                .stream = (h->flags & IMAGE_STREAM) != 0,
+                                .damage = v->damage,
                                 .fallen_back = v->fallen_back};
   for (size_t i = 0; i < v->map.count; i++) {
     const image_extent *e = &v->map.extents[i];
@@ -144,10 +151,12 @@ static veil_status packed_read(const rt_image *image, const image_extent *e, cha
     return status;
   }
   if (!rt_image_codec_here(e->codec)) {
-    return rt_image_fail(&image->file, VEIL_UNSUPPORTED, "has pages compressed with %s, which this build does not have", e->codec == RT_IMAGE_LZ4 ? "lz4" : "zstd");
+    return rt_image_fail(&image->file, VEIL_UNSUPPORTED, "has pages compressed with %s, which this build does not have",
+                         e->codec == RT_IMAGE_LZ4 ? "lz4" : "zstd");
   }
   if (!rt_image_unpack(e->codec, blob, e->bytes, pages, (size_t)e->blob * page_size)) {
-    return rt_image_fail(&image->file, VEIL_IO, "is damaged: the blob at byte %llu, of page %llu, cannot be decoded", (unsigned long long)e->offset, (unsigned long long)e->first);
+    return rt_image_fail(&image->file, VEIL_IO, "is damaged: the blob at byte %llu, of page %llu, cannot be decoded", (unsigned long long)e->offset,
+                         (unsigned long long)e->first);
   }
   memcpy(to, pages + (size_t)e->skip * page_size, (size_t)e->count * page_size);
   return sums_check(image, e, to, "in the blob at");

@@ -3,8 +3,8 @@
 //
 // Neighbours: writer.c puts them, reader.c has them. Any thread.
 //
-// The section `types`: how many; for each its name, number, flags, size, encoding, fixed, hash (8 bytes), slots (how many, then offsets), fixed slots. `roots`: how many; for each, sorted by name, its name and
-// its address (8 bytes). A name is its length and its bytes. Other numbers have 7 bits a byte.
+// The section `types`: how many; for each its name, number, flags, size, encoding, fixed, hash (8 bytes), slots (how many, then offsets), fixed slots. `roots`:
+// how many; for each, sorted by name, its name and its address (8 bytes). A name is its length and its bytes. Other numbers have 7 bits a byte.
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include <string.h>
 #include "runtime/tools/image.h"
 
-#define END_OF_COLUMNS \
+#define END_OF_COLUMNS                                                                                                                                         \
   { NULL, NULL, 0, HEAP_TEXT }
 
 typedef struct comparison {
@@ -184,7 +184,10 @@ static void roots_compare(comparison *c) {
 }
 
 int image_compare(heap_out *out, const rt_image *before, const rt_image *after, image_progress *progress, unsigned top) {
-  static const heap_column page_columns[] = {{"page", "page", 12, HEAP_NUMBER}, {"count", "count", 10, HEAP_NUMBER}, {"how", "how", 0, HEAP_TEXT}, END_OF_COLUMNS},
+  static const heap_column page_columns[] = {{"page", "page", 12, HEAP_NUMBER},
+                                             {"count", "count", 10, HEAP_NUMBER},
+                                             {"how", "how", 0, HEAP_TEXT},
+                                             END_OF_COLUMNS},
                            name_columns[] = {{"how", "how", 14, HEAP_TEXT}, {"what", "what", 8, HEAP_TEXT}, {"name", "name", 0, HEAP_TEXT}, END_OF_COLUMNS};
   comparison c = {.out = out, .before = before, .after = after, .top = top};
   const rt_image_layout *a = &rt_image_info_of(before)->layout, *b = &rt_image_info_of(after)->layout;

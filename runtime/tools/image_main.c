@@ -25,7 +25,8 @@ static const char help[] =
     "  --quiet             no progress on large files\n"
     "  --help              this\n"
     "\n"
-    "Exits with 0, or with 1 if the file cannot be read, is damaged, or does not have what was asked for, or with 2 if asked wrongly, or with 3 if images differ.\n";
+    "Exits with 0, or with 1 if the file cannot be read, is damaged, or does not have what was asked for, or with 2 if asked wrongly, or with 3 if images "
+    "differ.\n";
 
 void image_complain(const char *format, ...) {
   va_list args;
@@ -97,28 +98,54 @@ static bool number_parse(const char *text, unsigned *out) {
 // 0: go on; else 1 + the exit status.
 static int parse(int argc, char **argv, request *r) {
   enum { VERIFY = 1, TYPES, ROOTS, COMPARE, EXTRACT, SECTION, COMPACT, TOP, JSON, QUIET, HELP };
-  static const struct option options[] = {{"verify", 0, NULL, VERIFY},   {"types", 0, NULL, TYPES},     {"roots", 0, NULL, ROOTS}, {"compare", 1, NULL, COMPARE}, {"extract", 1, NULL, EXTRACT},
-                                          {"section", 1, NULL, SECTION}, {"compact", 0, NULL, COMPACT}, {"top", 1, NULL, TOP},     {"json", 0, NULL, JSON},       {"quiet", 0, NULL, QUIET},
-                                          {"help", 0, NULL, HELP},       {NULL, 0, NULL, 0}};
+  static const struct option options[] = {{"verify", 0, NULL, VERIFY},   {"types", 0, NULL, TYPES},     {"roots", 0, NULL, ROOTS},
+                                          {"compare", 1, NULL, COMPARE}, {"extract", 1, NULL, EXTRACT}, {"section", 1, NULL, SECTION},
+                                          {"compact", 0, NULL, COMPACT}, {"top", 1, NULL, TOP},         {"json", 0, NULL, JSON},
+                                          {"quiet", 0, NULL, QUIET},     {"help", 0, NULL, HELP},       {NULL, 0, NULL, 0}};
   unsigned asked = 0;
   opterr = 0;
   optind = 0;
   for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
     switch (c) {
-    case VERIFY: r->verify = true; asked++; break;
-    case TYPES: r->types = true; asked++; break;
-    case ROOTS: r->roots = true; asked++; break;
-    case COMPARE: r->compare = optarg; asked++; break;
-    case EXTRACT: r->extract = optarg; asked++; break;
-    case SECTION: r->section = optarg; asked++; break;
-    case COMPACT: r->compact = true; asked++; break;
+    case VERIFY:
+      r->verify = true;
+      asked++;
+      break;
+    case TYPES:
+      r->types = true;
+      asked++;
+      break;
+    case ROOTS:
+      r->roots = true;
+      asked++;
+      break;
+    case COMPARE:
+      r->compare = optarg;
+      asked++;
+      break;
+    case EXTRACT:
+      r->extract = optarg;
+      asked++;
+      break;
+    case SECTION:
+      r->section = optarg;
+      asked++;
+      break;
+    case COMPACT:
+      r->compact = true;
+      asked++;
+      break;
     case TOP:
       if (!number_parse(optarg, &r->top)) {
         return 1 + usage("--top wants a number: ", optarg);
       }
       break;
-    case JSON: r->json = true; break;
-    case QUIET: r->quiet = true; break;
+    case JSON:
+      r->json = true;
+      break;
+    case QUIET:
+      r->quiet = true;
+      break;
     case HELP:
       fputs(help, stdout);
       return 1;
@@ -194,7 +221,8 @@ int image_main(int argc, char **argv) {
     return IMAGE_DAMAGED;
   }
   const rt_image_info *info = rt_image_info_of(image);
-  image_progress progress = {.on = !r.quiet && isatty(2) && info->file > (64u << 20), .page_size = info->layout.page_size, .what = r.verify ? "checked" : "done"};
+  image_progress progress = {
+      .on = !r.quiet && isatty(2) && info->file > (64u << 20), .page_size = info->layout.page_size, .what = r.verify ? "checked" : "done"};
   if (r.compact) {
     status = compact(&r, &progress);
   } else if (r.extract != NULL) {

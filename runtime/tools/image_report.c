@@ -6,10 +6,12 @@
 #include <time.h>
 #include "runtime/tools/image.h"
 
-#define END_OF_COLUMNS \
+#define END_OF_COLUMNS                                                                                                                                         \
   { NULL, NULL, 0, HEAP_TEXT }
 
-static void value(heap_out *out, const char *key, const char *title, heap_format kind, uint64_t n) { heap_out_value(out, key, title, kind, (heap_value){.n = n}); }
+static void value(heap_out *out, const char *key, const char *title, heap_format kind, uint64_t n) {
+  heap_out_value(out, key, title, kind, (heap_value){.n = n});
+}
 
 static void head_report(heap_out *out, const rt_image_info *info, const char *path) {
   char when[64] = "?";
@@ -70,8 +72,9 @@ static void offsets_text(const uint64_t *offsets, uint32_t count, char *to, size
 }
 
 void image_report_types(heap_out *out, const rt_image *image) {
-  static const heap_column columns[] = {{"number", "number", 6, HEAP_NUMBER}, {"size", "size", 10, HEAP_NUMBER},   {"fixed", "fixed", 8, HEAP_NUMBER},  {"flags", "flags", 8, HEAP_ADDRESS},
-                                        {"hash", "layout", 18, HEAP_ADDRESS}, {"name", "type", 30, HEAP_TEXT}, {"slots", "slots at", 0, HEAP_TEXT}, END_OF_COLUMNS};
+  static const heap_column columns[] = {
+      {"number", "number", 6, HEAP_NUMBER}, {"size", "size", 10, HEAP_NUMBER}, {"fixed", "fixed", 8, HEAP_NUMBER},  {"flags", "flags", 8, HEAP_ADDRESS},
+      {"hash", "layout", 18, HEAP_ADDRESS}, {"name", "type", 30, HEAP_TEXT},   {"slots", "slots at", 0, HEAP_TEXT}, END_OF_COLUMNS};
   const rt_image_type *types;
   size_t count = rt_image_types(image, &types);
   heap_out_table(out, "types", "Types", columns);
@@ -82,20 +85,23 @@ void image_report_types(heap_out *out, const rt_image *image) {
     offsets_text(t->slots, t->slot_count, slots, sizeof slots);
     char both[720];
     snprintf(both, sizeof both, "%s%s%s", fixed, *fixed != 0 ? "; elements " : "", slots);
-    heap_out_row(out, (heap_value[]){{.n = t->number}, {.n = t->size}, {.n = t->fixed}, {.n = t->flags}, {.n = t->hash}, {.text = image_name(t->name)}, {.text = both}});
+    heap_out_row(
+        out, (heap_value[]){{.n = t->number}, {.n = t->size}, {.n = t->fixed}, {.n = t->flags}, {.n = t->hash}, {.text = image_name(t->name)}, {.text = both}});
   }
   heap_out_table_end(out);
 }
 
 void image_report_roots(heap_out *out, const rt_image *image) {
-  static const heap_column columns[] = {{"address", "address", 18, HEAP_ADDRESS}, {"page", "page", 12, HEAP_NUMBER}, {"name", "root", 0, HEAP_TEXT}, END_OF_COLUMNS};
+  static const heap_column columns[] = {
+      {"address", "address", 18, HEAP_ADDRESS}, {"page", "page", 12, HEAP_NUMBER}, {"name", "root", 0, HEAP_TEXT}, END_OF_COLUMNS};
   const rt_image_root *roots;
   const rt_image_layout *layout = &rt_image_info_of(image)->layout;
   size_t count = rt_image_roots(image, &roots);
   heap_out_table(out, "roots", "Roots", columns);
   for (size_t i = 0; i < count; i++) {
     uint64_t inside = roots[i].address - layout->base;
-    heap_out_row(out, (heap_value[]){{.n = roots[i].address}, {.n = inside < layout->span ? inside / layout->page_size : 0}, {.text = image_name(roots[i].name)}});
+    heap_out_row(out,
+                 (heap_value[]){{.n = roots[i].address}, {.n = inside < layout->span ? inside / layout->page_size : 0}, {.text = image_name(roots[i].name)}});
   }
   heap_out_table_end(out);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // crash.c: all that a crash may leave of a story: what opens is a version that was acknowledged or in flight, whole, and takes the next.
 //
-// At each point: every subset of the writes since the last barrier; each of them torn at every sector, with all others there or none; each sector missing; and random mixtures, in any order. Of all these one in
-// `one_in` is looked at.
+// At each point: every subset of the writes since the last barrier; each of them torn at every sector, with all others there or none; each sector missing; and
+// random mixtures, in any order. Of all these one in `one_in` is looked at.
 
 #include <stdio.h>
 #include <string.h>

@@ -211,7 +211,9 @@ static ssize_t write_at(disk *d, int fd, const void *from, size_t bytes, uint64_
   return (ssize_t)bytes;
 }
 
-static ssize_t disk_pwrite(void *context, int fd, const void *from, size_t bytes, uint64_t offset) { return write_at(context, fd, from, bytes, offset, "pwrite"); }
+static ssize_t disk_pwrite(void *context, int fd, const void *from, size_t bytes, uint64_t offset) {
+  return write_at(context, fd, from, bytes, offset, "pwrite");
+}
 
 static ssize_t disk_write(void *context, int fd, const void *from, size_t bytes) {
   disk *d = context;
@@ -334,8 +336,8 @@ static void disk_behind(void *context, int fd, uint64_t offset, uint64_t bytes) 
 disk *disk_new(void) {
   disk *d = calloc(1, sizeof *d);
   require(d != NULL, "no memory");
-  d->io = (rt_image_io){d, disk_open, disk_close, disk_pread, disk_pwrite, disk_write, disk_fdatasync, disk_fsync, disk_ftruncate, disk_rename, disk_unlink, disk_size, disk_identity, disk_lock,
-                        disk_direct, disk_behind};
+  d->io = (rt_image_io){d,           disk_open,   disk_close, disk_pread,    disk_pwrite, disk_write,  disk_fdatasync, disk_fsync, disk_ftruncate,
+                        disk_rename, disk_unlink, disk_size,  disk_identity, disk_lock,   disk_direct, disk_behind};
   return d;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // disk.h: a disk in memory, with one folder: it notes what is done to it, can let a call fail, and knows what a crash may leave.
 //
-// What a crash may leave: of what was written to a file since its last barrier, any part, in sectors of 512 bytes; of what was done to the folder since its last
-// barrier, a beginning. What is written through a descriptor that was made direct must be aligned.
+// What a crash may leave: of what was written to a file since its last barrier, any part, in sectors of 512 bytes; of what was done to the folder since its
+// last barrier, a beginning. What is written through a descriptor that was made direct must be aligned.
 
 #ifndef TESTS_IMAGE_DISK_H
 #define TESTS_IMAGE_DISK_H
@@ -61,7 +61,7 @@ typedef struct disk {
   unsigned fail_at;    // the number of the call that does; 0: none
   disk_failure failure;
   int error;
-  bool failed;         // it came to that
+  bool failed; // it came to that
   const char *failed_call;
 } disk;
 
@@ -83,8 +83,8 @@ typedef struct disk_fate {
 static inline bool disk_pending(const disk *d, size_t note, size_t at) {
   return d->note[note].kind != DISK_SYNC && d->note[note].kind != DISK_SYNC_FOLDER && d->note[note].durable >= at;
 }
-// The disk after a crash before note `at`. `fates` has one for each pending note, in order; those of the folder are LOST or WHOLE, and all after one that is lost are too. `shuffle`, if
-// not 0, is the seed of an order in which the pending writes reached the disk.
+// The disk after a crash before note `at`. `fates` has one for each pending note, in order; those of the folder are LOST or WHOLE, and all after one that is
+// lost are too. `shuffle`, if not 0, is the seed of an order in which the pending writes reached the disk.
 disk *disk_crash(const disk *d, size_t at, const disk_fate *fates, uint64_t shuffle);
 
 #endif

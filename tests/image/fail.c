@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// fail.c: the n-th call fails, for every n and each error; then for every allocation. What was acknowledged stays; a writer that failed refuses to go on, and a new one can.
+// fail.c: the n-th call fails, for every n and each error; then for every allocation. What was acknowledged stays; a writer that failed refuses to go on, and a
+// new one can.
 
 #include <errno.h>
 #include <stdio.h>

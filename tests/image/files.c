@@ -17,10 +17,10 @@
 #include "tests/image/model.h"
 
 #define OK(CALL) cr_assert_eq((CALL), VEIL_OK, "%s: %s", #CALL, veil_error())
-#define REFUSED(CALL, STATUS, TEXT) \
-  do { \
-    cr_assert_eq((CALL), STATUS, "%s: %s", #CALL, veil_error()); \
-    cr_assert_not_null(strstr(veil_error(), TEXT), "\"%s\" is not in: %s", TEXT, veil_error()); \
+#define REFUSED(CALL, STATUS, TEXT)                                                                                                                            \
+  do {                                                                                                                                                         \
+    cr_assert_eq((CALL), STATUS, "%s: %s", #CALL, veil_error());                                                                                               \
+    cr_assert_not_null(strstr(veil_error(), TEXT), "\"%s\" is not in: %s", TEXT, veil_error());                                                                \
   } while (0)
 
 static char path[100], other[120];

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// flips.c: one bit of a file is changed: every one (or one in `one_in`) of headers, segments and sections, and random ones in pages. Each is found, and it is said where.
+// flips.c: one bit of a file is changed: every one (or one in `one_in`) of headers, segments and sections, and random ones in pages. Each is found, and it is
+// said where.
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,7 +80,8 @@ static void page_flip(flips *f, const image_map *map, const image_extent *e) {
     veil_status status = rt_image_verify(image, NULL, damage_note, &list);
     uint64_t page = e->first + (e->kind == IMAGE_RAW ? bit / 8 / map->page_size : 0);
     if (e->kind == IMAGE_RAW && (status != VEIL_IO || list.count != 1 || list.page[0] != page)) {
-      found("byte %llu, in page %llu: %u pages were found, the first %llu", (unsigned long long)byte, (unsigned long long)page, list.count, (unsigned long long)list.page[0]);
+      found("byte %llu, in page %llu: %u pages were found, the first %llu", (unsigned long long)byte, (unsigned long long)page, list.count,
+            (unsigned long long)list.page[0]);
     }
     for (unsigned i = 0; i < list.count && i < 64; i++) {
       if (list.page[i] < e->first || list.page[i] >= e->first + e->count) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// fuzz.c: hostile files. Whole images are changed at random, mostly where it hurts, and the checksums made right again, so that what stands behind them is reached.
+// fuzz.c: hostile files. Whole images are changed at random, mostly where it hurts, and the checksums made right again, so that what stands behind them is
+// reached.
 //
 // Whatever a file says: an error or an answer, in time, and with memory in proportion to the file. Under ASan this looks for more.
 
@@ -59,7 +60,8 @@ static void bases_make(void) {
   rt_image_options options = {.io = &d->io, .codec = RT_IMAGE_LZ4};
   rt_image_layout layout = {4096, 4096, 4096 * 1000};
   int fd = d->io.open(d, "stream", 0100, 0);
-  if (rt_image_create_stream(&w, fd, &layout, &options) != VEIL_OK || rt_image_begin(w) != VEIL_OK || model_put(&m, w, 4096, &change, &r) != VEIL_OK || rt_image_commit(w, NULL) != VEIL_OK) {
+  if (rt_image_create_stream(&w, fd, &layout, &options) != VEIL_OK || rt_image_begin(w) != VEIL_OK || model_put(&m, w, 4096, &change, &r) != VEIL_OK ||
+      rt_image_commit(w, NULL) != VEIL_OK) {
     found("no stream: %s", veil_error());
   }
   rt_image_close(w);
@@ -71,18 +73,30 @@ static void bases_make(void) {
 
 static uint64_t interesting(random_state *r, uint64_t was, uint64_t size) {
   switch (random_below(r, 12)) {
-  case 0: return 0;
-  case 1: return 1;
-  case 2: return UINT64_MAX;
-  case 3: return UINT64_C(1) << random_below(r, 64);
-  case 4: return (UINT64_C(1) << random_below(r, 64)) - 1;
-  case 5: return size;
-  case 6: return size - random_below(r, 200);
-  case 7: return was + 1;
-  case 8: return was - 1;
-  case 9: return was ^ UINT64_C(1) << random_below(r, 64);
-  case 10: return random_below(r, size + 1);
-  default: return random_next(r) << 8 | random_next(r);
+  case 0:
+    return 0;
+  case 1:
+    return 1;
+  case 2:
+    return UINT64_MAX;
+  case 3:
+    return UINT64_C(1) << random_below(r, 64);
+  case 4:
+    return (UINT64_C(1) << random_below(r, 64)) - 1;
+  case 5:
+    return size;
+  case 6:
+    return size - random_below(r, 200);
+  case 7:
+    return was + 1;
+  case 8:
+    return was - 1;
+  case 9:
+    return was ^ UINT64_C(1) << random_below(r, 64);
+  case 10:
+    return random_below(r, size + 1);
+  default:
+    return random_next(r) << 8 | random_next(r);
   }
 }
 
@@ -104,7 +118,9 @@ static void bytes_change(hostile *h, uint8_t *at, size_t bytes) {
   }
 }
 
-static bool within(const hostile *h, const image_reference *r, size_t least) { return r->offset <= h->size && r->bytes <= h->size - r->offset && r->bytes >= least; }
+static bool within(const hostile *h, const image_reference *r, size_t least) {
+  return r->offset <= h->size && r->bytes <= h->size - r->offset && r->bytes >= least;
+}
 static void sum_mend(hostile *h, image_reference *r) {
   if (within(h, r, 0)) {
     r->sum = rt_image_sum(h->bytes + r->offset, r->bytes);

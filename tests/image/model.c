@@ -27,7 +27,11 @@ void model_page(uint32_t seed, uint32_t page_size, void *to) {
   uint64_t *words = to;
   random_state r = {seed};
   for (uint32_t i = 0; i < page_size / 8; i++) {
-    words[i] = seed == MODEL_ZERO ? 0 : seed % 3 == 0 ? random_next(&r) : seed % 3 == 1 ? (uint64_t)seed * 1000 + i % 13 : i % 4 == 0 ? random_next(&r) : UINT64_C(0x7f0000000000) + i * 16;
+    words[i] = seed == MODEL_ZERO ? 0
+               : seed % 3 == 0    ? random_next(&r)
+               : seed % 3 == 1    ? (uint64_t)seed * 1000 + i % 13
+               : i % 4 == 0       ? random_next(&r)
+                                  : UINT64_C(0x7f0000000000) + i * 16;
   }
 }
 
@@ -63,8 +67,16 @@ static void types_make(uint32_t seed, tables *t) {
     for (unsigned k = 0; k < 8; k++) {
       t->offsets[i][k] = 8 * k + 8 * random_below(&r, 2);
     }
-    t->type[i] = (rt_image_type){.name = t->name[i], .number = 16 + i, .flags = (uint32_t)random_below(&r, 8), .size = 64 + 8 * random_below(&r, 100), .encoding = random_below(&r, 3), .fixed = 16,
-                                 .slot_count = (uint32_t)random_below(&r, 6), .fixed_slot_count = (uint32_t)random_below(&r, 3), .slots = t->offsets[i], .fixed_slots = t->offsets[i] + 5};
+    t->type[i] = (rt_image_type){.name = t->name[i],
+                                 .number = 16 + i,
+                                 .flags = (uint32_t)random_below(&r, 8),
+                                 .size = 64 + 8 * random_below(&r, 100),
+                                 .encoding = random_below(&r, 3),
+                                 .fixed = 16,
+                                 .slot_count = (uint32_t)random_below(&r, 6),
+                                 .fixed_slot_count = (uint32_t)random_below(&r, 3),
+                                 .slots = t->offsets[i],
+                                 .fixed_slots = t->offsets[i] + 5};
   }
 }
 
@@ -178,9 +190,9 @@ static const char *tables_differ(const model *m, const rt_image *image) {
   bool same = count == t.count;
   for (unsigned i = 0; same && i < count; i++) {
     const rt_image_type *a = &types[i], *b = &t.type[i];
-    same = strcmp(a->name, b->name) == 0 && a->hash == rt_image_type_hash(b) && a->number == b->number && a->flags == b->flags && a->size == b->size && a->encoding == b->encoding &&
-           a->fixed == b->fixed && a->slot_count == b->slot_count && a->fixed_slot_count == b->fixed_slot_count && memcmp(a->slots, b->slots, 8 * a->slot_count) == 0 &&
-           memcmp(a->fixed_slots, b->fixed_slots, 8 * a->fixed_slot_count) == 0;
+    same = strcmp(a->name, b->name) == 0 && a->hash == rt_image_type_hash(b) && a->number == b->number && a->flags == b->flags && a->size == b->size &&
+           a->encoding == b->encoding && a->fixed == b->fixed && a->slot_count == b->slot_count && a->fixed_slot_count == b->fixed_slot_count &&
+           memcmp(a->slots, b->slots, 8 * a->slot_count) == 0 && memcmp(a->fixed_slots, b->fixed_slots, 8 * a->fixed_slot_count) == 0;
   }
   if (!same) {
     return "the types are not those that were put";

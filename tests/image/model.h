@@ -27,9 +27,9 @@ uint64_t seed_choose(const char *what);
 void model_page(uint32_t seed, uint32_t page_size, void *to);
 
 typedef struct model_change {
-  unsigned puts, run;  // how many, each of up to `run` pages
+  unsigned puts, run; // how many, each of up to `run` pages
   unsigned removes;
-  unsigned pages;      // of the model that are in use
+  unsigned pages; // of the model that are in use
   bool sections, tables;
 } model_change;
 // Puts a random change into a version that was begun, and into the model.

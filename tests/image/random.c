@@ -76,8 +76,12 @@ static void compact(walk *k) {
 static void version_add(walk *k) {
   static const unsigned runs[] = {1, 1, 3, 20, 100, 400};
   model next = k->now;
-  model_change change = {.puts = (unsigned)random_below(&k->random, random_below(&k->random, 4) == 0 ? 80 : 8), .run = runs[random_below(&k->random, 6)], .removes = (unsigned)random_below(&k->random, 4),
-                         .pages = 50 + (unsigned)random_below(&k->random, MODEL_PAGES - 50), .sections = random_below(&k->random, 3) == 0, .tables = random_below(&k->random, 4) == 0};
+  model_change change = {.puts = (unsigned)random_below(&k->random, random_below(&k->random, 4) == 0 ? 80 : 8),
+                         .run = runs[random_below(&k->random, 6)],
+                         .removes = (unsigned)random_below(&k->random, 4),
+                         .pages = 50 + (unsigned)random_below(&k->random, MODEL_PAGES - 50),
+                         .sections = random_below(&k->random, 3) == 0,
+                         .tables = random_below(&k->random, 4) == 0};
   rt_image_committed committed;
   if (!good(rt_image_begin(k->w), "beginning") || !good(model_put(&next, k->w, k->layout.page_size, &change, &k->random), "putting")) {
     return;

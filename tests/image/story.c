@@ -43,7 +43,8 @@ bool story_increment(story *s, unsigned pages) {
   s->model[next] = s->model[s->last];
   s->version[next].begun = s->d->notes;
   s->version[next].acknowledged = SIZE_MAX;
-  if (!went(s, rt_image_begin(s->w)) || !went(s, model_put(&s->model[next], s->w, s->layout.page_size, &change, &s->random)) || !went(s, rt_image_commit(s->w, NULL))) {
+  if (!went(s, rt_image_begin(s->w)) || !went(s, model_put(&s->model[next], s->w, s->layout.page_size, &change, &s->random)) ||
+      !went(s, rt_image_commit(s->w, NULL))) {
     return false;
   }
   s->version[next].acknowledged = s->d->notes;

@@ -3,7 +3,8 @@
 //
 //   image_trials TRIAL [--long] [--break NAME] [--seconds N]        IMAGE_SEED=n repeats a run
 //
-// Exits with 0, or with 1 if anything was found. With --break one rule of the image's is broken, and a trial that finds nothing then is of no use: tests/image/fires.
+// Exits with 0, or with 1 if anything was found. With --break one rule of the image's is broken, and a trial that finds nothing then is of no use:
+// tests/image/fires.
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,8 +17,8 @@ bool long_run;
 unsigned found_count;
 enum image_break rt_image_break;
 
-static const char *const breaks[BREAK_COUNT] = {"none",  "barrier_data", "barrier_header", "barrier_directory", "rename_early", "slots",   "space",
-                                                "settle", "once",        "sum_header",     "sum_segment",       "sum_section",  "sum_page"};
+static const char *const breaks[BREAK_COUNT] = {"none",   "barrier_data", "barrier_header", "barrier_directory", "rename_early", "slots",   "space",
+                                                "settle", "once",         "sum_header",     "sum_segment",       "sum_section",  "sum_page"};
 
 void found(const char *format, ...) {
   va_list args;

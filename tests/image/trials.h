@@ -37,9 +37,9 @@ typedef struct story {
   struct {
     size_t begun, acknowledged; // notes there were then; SIZE_MAX: not yet
   } version[STORY_VERSIONS];
-  unsigned last;       // acknowledged
-  rt_image_writer *w;  // open, or NULL
-  veil_status status;  // of what went wrong first
+  unsigned last;      // acknowledged
+  rt_image_writer *w; // open, or NULL
+  veil_status status; // of what went wrong first
   char error[600];
 } story;
 
@@ -52,7 +52,8 @@ bool story_append(story *s);
 // One increment, and its commit.
 bool story_increment(story *s, unsigned pages);
 void story_close(story *s);
-// What the file on this disk must be when it had `at` notes: one of the versions that may be there, whole. NULL, or what is wrong; *version is the one that was found (0: no file).
+// What the file on this disk must be when it had `at` notes: one of the versions that may be there, whole. NULL, or what is wrong; *version is the one that was
+// found (0: no file).
 const char *story_check(const story *s, disk *d, size_t at, unsigned *version);
 // Goes on from what is on the disk: opens it, one increment. NULL, or what is wrong.
 const char *story_recovers(const story *s, disk *d, unsigned version);

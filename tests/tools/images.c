@@ -12,9 +12,7 @@ static char said[40000], path[80], other[100], raw[100];
 static const rt_image_layout layout = {4096, 0x7f0000000000, 1 << 20};
 static const uint64_t node_slots[] = {0, 8}, table_slots[] = {0}, table_fixed[] = {16};
 
-static void page_fill(char *page, int with) {
-  memset(page, with, 4096);
-}
+static void page_fill(char *page, int with) { memset(page, with, 4096); }
 
 // Pages 3 to 5 and 9, of which 5 is zeros; two types, two roots, a section. `twist` changes a bit of each.
 static void known_image(const char *to, bool twist) {
@@ -23,8 +21,9 @@ static void known_image(const char *to, bool twist) {
   page_fill(pages, 'a');
   page_fill(pages + 4096, twist ? 'x' : 'b');
   page_fill(lone, 'c');
-  rt_image_type types[] = {{.name = "node", .number = 17, .flags = 2, .size = twist ? 32 : 24, .slot_count = 2, .slots = node_slots},
-                           {.name = "ta\033ble", .number = 18, .size = 8, .fixed = 24, .slot_count = 1, .slots = table_slots, .fixed_slot_count = 1, .fixed_slots = table_fixed}};
+  rt_image_type types[] = {
+      {.name = "node", .number = 17, .flags = 2, .size = twist ? 32 : 24, .slot_count = 2, .slots = node_slots},
+      {.name = "ta\033ble", .number = 18, .size = 8, .fixed = 24, .slot_count = 1, .slots = table_slots, .fixed_slot_count = 1, .fixed_slots = table_fixed}};
   rt_image_root roots[] = {{"the_cache", 0x7f0000003010}, {twist ? "late" : "early", 0x7f0000009000}};
   cr_assert_eq(rt_image_create(&w, to, &layout, NULL), VEIL_OK);
   cr_assert_eq(rt_image_begin(w), VEIL_OK);
