@@ -24,6 +24,7 @@ enum image_break {
   BREAK_SUM_SEGMENT,
   BREAK_SUM_SECTION,
   BREAK_SUM_PAGE,
+  BREAK_BOUNDS, // im.hostile: which of a blob's pages count is believed
   BREAK_COUNT
 };
 #ifdef IMAGE_BREAKABLE

@@ -120,7 +120,7 @@ void trial_crash(unsigned one_in) {
   for (int codec = RT_IMAGE_PLAIN; codec <= RT_IMAGE_ZSTD && !enough(); codec++) {
     story_begin(&s, seed + (uint64_t)codec, (rt_image_codec)codec, codec == RT_IMAGE_LZ4 ? 8192 : 4096);
     if (story_run(&s)) {
-      story_look(&s, 0, one_in, one_in * (long_run ? 700 : 20), &total);
+      story_look(&s, 0, one_in, one_in * (long_run ? 1500 : 20), &total);
     } else {
       found("the story itself failed: %s", s.error);
     }

@@ -18,7 +18,7 @@ unsigned found_count;
 enum image_break rt_image_break;
 
 static const char *const breaks[BREAK_COUNT] = {"none",   "barrier_data", "barrier_header", "barrier_directory", "rename_early", "slots",   "space",
-                                                "settle", "once",         "sum_header",     "sum_segment",       "sum_section",  "sum_page"};
+                                                "settle", "once",         "sum_header",     "sum_segment",       "sum_section",  "sum_page", "bounds"};
 
 void found(const char *format, ...) {
   va_list args;
