@@ -62,7 +62,7 @@ static bool given_up(story *s) {
   return true;
 }
 
-static bool compacted(story *s) {
+bool story_compact(story *s) {
   unsigned next = s->last + 1;
   s->model[next] = s->model[s->last];
   s->version[next].begun = s->d->notes;
@@ -86,7 +86,7 @@ bool story_run(story *s) {
     return false;
   }
   story_close(s);
-  if (!compacted(s) || !story_append(s) || !story_increment(s, 60) || !story_increment(s, 20)) {
+  if (!story_compact(s) || !story_append(s) || !story_increment(s, 60) || !story_increment(s, 20)) {
     return false;
   }
   story_close(s);

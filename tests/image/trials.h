@@ -51,6 +51,8 @@ void story_end(story *s);
 bool story_append(story *s);
 // One increment, and its commit.
 bool story_increment(story *s, unsigned pages);
+// Compacts the file, which is not open.
+bool story_compact(story *s);
 void story_close(story *s);
 // What the file on this disk must be when it had `at` notes: one of the versions that may be there, whole. NULL, or what is wrong; *version is the one that was
 // found (0: no file).
