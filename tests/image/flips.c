@@ -84,7 +84,8 @@ static void page_flip(flips *f, const image_map *map, const image_extent *e) {
             (unsigned long long)list.page[0]);
     }
     for (unsigned i = 0; i < list.count && i < 64; i++) {
-      if (list.page[i] < e->first || list.page[i] >= e->first + e->count) {
+      size_t k = rt_image_map_find(map, list.page[i]); // a blob of which pages were overwritten is of several extents
+      if (k == map->count || map->extents[k].kind != e->kind || (e->kind == IMAGE_PACKED ? map->extents[k].offset != e->offset : list.page[i] != page)) {
         found("byte %llu, in a blob: page %llu is not of it", (unsigned long long)byte, (unsigned long long)list.page[i]);
       }
     }
