@@ -122,7 +122,7 @@ static void walk_one(walk *k, unsigned steps) {
     } else {
       version_add(k);
     }
-    if (!k->alone && what % 4 == 0) {
+    if (!k->alone) {
       older_look(k);
     }
     for (size_t n = 0; n < k->d->notes; n++) { // nothing crashes here
