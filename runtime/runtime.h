@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include "gc/gc.h"
+#include "runtime/error.h"
 #include "veil/events.h"
 #include "veil/veil.h"
 #include "vm/os.h"
@@ -220,9 +221,6 @@ struct veil_heap {
   uint32_t volatile at_work;   // threads that are no mutators, and in the middle of something
   uint32_t volatile lost;      // constant in a child that has not got the heap: enum vm_lost
 };
-
-// ---- error.c
-const char *rt_error_set(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 // ---- alloc.c
 // In a critical section, after a first attempt was in vain: tries until `attempt` succeeds, collecting meanwhile; false: there is no memory for `bytes`, whatever is done.
