@@ -12,7 +12,10 @@ enum { FAN_IN = 8, SMALL_BASE = 64 << 10 }; // segments of a level that become o
 static const uint64_t dead_much = UINT64_C(64) << 20;
 
 static veil_status bytes_put(rt_image_writer *w, const void *bytes, size_t count, image_reference *at) {
-  *at = (image_reference){.bytes = count, .sum = rt_image_sum(bytes, count)};
+  *at = (image_reference){.offset = IMAGE_START, .bytes = count, .sum = rt_image_sum(bytes, count)};
+  if (count == 0) {
+    return VEIL_OK; // no space is kept for it, so anywhere else the file might end before it one day
+  }
   veil_status status = rt_image_out_place(w, count, &at->offset);
   return status == VEIL_OK ? rt_image_out_add(w, bytes, count) : status;
 }

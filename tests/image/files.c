@@ -118,6 +118,42 @@ Test(files, pages_of_zeros_take_no_space, .init = names_choose, .fini = names_re
   free(zeros);
 }
 
+// No space is kept for what has no bytes, so it must not stand where a later, smaller file ends before.
+Test(files, an_empty_section_stays_when_the_file_gets_smaller, .init = names_choose, .fini = names_remove) {
+  enum { PAGES = 1000 };
+  rt_image_writer *w;
+  rt_image_committed c;
+  rt_image *image;
+  const void *contents;
+  size_t bytes = 1;
+  char *pages = malloc(PAGES * 4096);
+  memset(pages, 1, PAGES * 4096);
+  OK(rt_image_create(&w, path, &layout, NULL));
+  OK(rt_image_begin(w));
+  OK(rt_image_put(w, 0, 1, pages));
+  OK(rt_image_commit(w, NULL));
+  OK(rt_image_begin(w));
+  OK(rt_image_put(w, 0, PAGES, pages));
+  OK(rt_image_put_section(w, "nothing", "", 0));
+  OK(rt_image_commit(w, NULL));
+  for (unsigned i = 0; i < 12; i++) { // until nothing needs what the second version has put behind its pages
+    OK(rt_image_begin(w));
+    OK(rt_image_remove(w, 0, PAGES));
+    OK(rt_image_put(w, i, 1, pages));
+    OK(rt_image_put_section(w, "something", &i, sizeof i));
+    OK(rt_image_commit(w, &c));
+    OK(rt_image_open(&image, path, NULL));
+    cr_assert_str_eq(rt_image_info_of(image)->damage, "");
+    cr_assert_eq(rt_image_info_of(image)->version, i + 3);
+    OK(rt_image_section(image, "nothing", &contents, &bytes));
+    cr_assert_eq(bytes, 0);
+    rt_image_free(image);
+  }
+  cr_assert_lt(c.file, 100u << 12);
+  rt_image_close(w);
+  free(pages);
+}
+
 Test(files, a_stream_through_a_pipe_opens_and_becomes_a_file, .init = names_choose, .fini = names_remove) {
   random_state r = {seed_choose("stream")};
   model m = {0};
