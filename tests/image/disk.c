@@ -361,6 +361,47 @@ void disk_restart(disk *d) {
   d->fail_at = 0;
 }
 
+static bool file_is_used(const disk *d, int file) {
+  for (int i = 0; i < d->names; i++) {
+    if (d->name[i].file == file) {
+      return true;
+    }
+  }
+  for (int i = 0; i < DISK_OPEN; i++) {
+    if (d->open[i].file == file + 1) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static void file_renumber(disk *d, int from, int to) {
+  d->file[to] = d->file[from];
+  d->file[from] = (disk_file){0};
+  for (int i = 0; i < d->names; i++) {
+    d->name[i].file = d->name[i].file == from ? to : d->name[i].file;
+  }
+  for (int i = 0; i < DISK_OPEN; i++) {
+    d->open[i].file = d->open[i].file == from + 1 ? to + 1 : d->open[i].file;
+  }
+}
+
+void disk_forget(disk *d) {
+  for (size_t n = 0; n < d->notes; n++) {
+    free(d->note[n].data);
+  }
+  d->notes = 0;
+  for (int i = d->files; i-- > 0;) {
+    if (!file_is_used(d, i)) {
+      free(d->file[i].at);
+      d->file[i] = (disk_file){0};
+      if (i != --d->files) {
+        file_renumber(d, d->files, i);
+      }
+    }
+  }
+}
+
 disk *disk_copy(const disk *d) {
   disk *copy = disk_new();
   copy->files = d->files;

@@ -71,6 +71,8 @@ void disk_free(disk *d);
 disk_file *disk_find(disk *d, const char *name);
 // A copy of names and files, with no notes.
 disk *disk_copy(const disk *d);
+// Drops all notes, and files that have no name any more: from here on nothing crashes that was done before.
+void disk_forget(disk *d);
 // All that was open is closed, as if its process had died; failures end.
 void disk_restart(disk *d);
 

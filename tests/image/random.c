@@ -125,10 +125,7 @@ static void walk_one(walk *k, unsigned steps) {
     if (!k->alone) {
       older_look(k);
     }
-    for (size_t n = 0; n < k->d->notes; n++) { // nothing crashes here
-      free(k->d->note[n].data);
-    }
-    k->d->notes = 0;
+    disk_forget(k->d); // nothing crashes here
   }
   rt_image_close(k->w);
   k->w = NULL;
