@@ -197,7 +197,6 @@ struct rt_image_writer {
 
   // Of the version in flight.
   image_map delta;
-  bool sorted;
   image_content *sections; // changed; bytes NULL: removed. Not written yet
   size_t section_count;
   uint64_t written;
