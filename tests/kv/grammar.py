@@ -65,11 +65,15 @@ class Grammar:
         return [self.pick("0", "1", "3", "10", "300", "-1", "536870912", "4294967296", "abc", "9223372036854775807")]
 
     def lasting(self, kind):
-        """A time to live or of death that does not end within the test, has ended, or is none. `kind`: ex, px, exat, pxat."""
+        """A time to live or of death that does not end within the test, has ended, or is none. `kind`: ex, px, exat, pxat.
+
+        Times to live hardly ever come twice: of two equal ones, whether the later ends later (GT, LT) is a matter of the milliseconds in between,
+        which are not the same in two servers.
+        """
         if self.random.random() < 0.15:
             return [self.pick("0", "-1", "abc", "", "9223372036854775807", "-9223372036854775808", "1.5", "9223372036854775")]
         base = {"ex": 0, "px": 0, "exat": 4000000000, "pxat": 4000000000000}[kind]
-        return [str(base + self.random.randint(1, 9) * (1000 if kind in ("ex", "exat") else 1000000))]
+        return [str(base + self.random.randint(1000, 10**7) * (1 if kind in ("ex", "exat") else 1000))]
 
     def options(self, *choices, most=3, none=0.5):
         """Some of the options, wrongly combined too. A choice is a list of words or a function that makes one."""
