@@ -16,6 +16,27 @@ enum {
   GC_SPARSE = 1,
 };
 
+// How many cells a leaf block has, fillers apart, if that is known; then none of them carries an epoch, and it was filled to its end, so that the sweep can
+// tell from its marks alone whether anything has died there. Who has walked a block knows, and who counts what he puts into an empty one. Written by who
+// allocates in the block; of from-space by the flip and the sweep.
+enum { GC_CELLS_KNOWN = 1 << 15 };
+
+static inline void gc_cells_set(gc_heap *heap, uint32_t block, unsigned cells) {
+  AO_short_store((unsigned short volatile *)&heap->cells[block], (unsigned short)cells);
+}
+static inline bool gc_cells_known(const gc_heap *heap, uint32_t block) {
+  return (AO_short_load((unsigned short volatile *)&heap->cells[block]) & GC_CELLS_KNOWN) != 0;
+}
+// If they are known.
+static inline unsigned gc_cells_count(const gc_heap *heap, uint32_t block) {
+  return AO_short_load((unsigned short volatile *)&heap->cells[block]) & (GC_CELLS_KNOWN - 1u);
+}
+static inline void gc_cells_add(gc_heap *heap, uint32_t block, unsigned cells) {
+  if (gc_cells_known(heap, block)) {
+    gc_cells_set(heap, block, (GC_CELLS_KNOWN | gc_cells_count(heap, block)) + cells);
+  }
+}
+
 // Whether the marks of this block of from-space are aside in this cycle. Constant from the moment on in which all floors are known.
 static inline bool gc_is_aside(const gc_heap *heap, uint32_t block) {
   if (!heap->asides || gc_is_large(heap, block) ||
