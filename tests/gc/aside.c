@@ -245,6 +245,13 @@ static size_t counts_right(const fake *f) {
   return known;
 }
 
+// The next block that a mutator gets is a fresh one.
+static void partial_take(fake *f) {
+  while (gc_stack_pop(f->gc, &f->gc->partial[1]) != GC_NONE) {
+    // It stays with nobody.
+  }
+}
+
 ON_TRAPPING_BACK_ENDS(aside, what_mutators_have_filled_is_not_walked) {
   OPEN_OR_SKIP(f, .back_end = back_end, .limit = LIMIT);
   leaves_settled(f);
@@ -325,9 +332,7 @@ ON_TRAPPING_BACK_ENDS(aside, blocks_that_are_not_filled_to_their_ends_are_used_a
   for (f->now = 0; f->now < FAKE_MUTATORS; f->now++) {
     fake_mutator *m = &f->mutator[f->now];
     gc_lane_drop(f->gc, &m->lane[1], true);
-    while (gc_stack_pop(f->gc, &f->gc->partial[1]) != GC_NONE) {
-      // None of these is wanted here.
-    }
+    partial_take(f);
     medium_make(f, 1 + f->now);
     leaves_make(f, COUNT + f->now, COUNT + f->now + 1);
     fake_buffers_drop(f);
@@ -349,10 +354,8 @@ ON_TRAPPING_BACK_ENDS(aside, the_last_buffer_of_a_block_is_counted) {
   OPEN_OR_SKIP(f, .back_end = back_end, .limit = LIMIT);
   leaves_settled(f);
   fake_buffers_drop(f);
-  f->now = 1; // its first block is a fresh one
-  while (gc_stack_pop(f->gc, &f->gc->partial[1]) != GC_NONE) {
-    // Nor is any of these.
-  }
+  partial_take(f);
+  f->now = 1;
   f->root[1] = fake_array(f, &type_pointer, BLOCKS * BLOCK);
   for (size_t i = 0; i < BLOCKS * BLOCK; i++) {
     char *bytes = fake_array(f, &type_byte, CELL - 16);
@@ -378,14 +381,20 @@ ON_TRAPPING_BACK_ENDS(aside, blocks_with_floors_are_not_known) {
   OPEN_OR_SKIP(f, .back_end = back_end, .limit = LIMIT);
   leaves_settled(f);
   fake_buffers_drop(f);
+  partial_take(f);
   f->now = 1;
-  leaves_make(f, COUNT, COUNT + 10);
+  size_t born = COUNT;
+  do { // as good as full
+    leaves_make(f, born, born + 1);
+    born++;
+  } while (GC_BLOCK - f->mutator[1].lane[1].cursor >= GC_GAPS_MIN);
   uint32_t block = gc_block_of(f->gc, (uintptr_t)f->mutator[1].start[1]);
+  cr_assert(gc_cells_known(f->gc, block));
   fake_flip(f);
   cr_assert_not(gc_cells_known(f->gc, block));
-  leaves_make(f, COUNT + 10, COUNT + 100);
+  leaves_make(f, born, born + 10);
   fake_finish(f);
-  leaves_make(f, COUNT + 100, COUNT + 2000);
+  leaves_make(f, born + 10, COUNT + 2000);
   fake_buffers_drop(f);
   for (int i = 0; i < 4; i++) {
     fake_cycle(f);
