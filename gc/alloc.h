@@ -11,7 +11,7 @@ enum {
   GC_GAPS_MIN = GC_BLOCK / 8, // bytes of a block's free space that are worth filling
 };
 
-// The lane's block is not filled any further by who has it: if much of it is empty, the sweep has to see that.
+// The lane's block is not filled any further by who has it: if much of it is empty, the sweep has to see that (gc.cells).
 void gc_lane_leave(gc_heap *heap, const gc_alloc_lane *lane);
 
 // A block for a mutator, accessible, with stale contents; GC_NONE: not now.

@@ -3,7 +3,7 @@
 //
 // A page of references may lead to hundreds of leaf objects, none of which has to be looked at if its block stays: its
 // marks share cache lines, and the sweep need not walk a block where nothing has died. Any thread that forwards; the
-// sweep reads and clears. What is marked so, when, and when not: gc/README.md.
+// sweep reads and clears; mutators count cells. What is marked so, when, and when not: gc/README.md.
 
 #ifndef GC_ASIDE_H
 #define GC_ASIDE_H
@@ -16,9 +16,7 @@ enum {
   GC_SPARSE = 1,
 };
 
-// How many cells a leaf block has, fillers apart, if that is known; then none of them carries an epoch, and it was filled to its end, so that the sweep can
-// tell from its marks alone whether anything has died there. Who has walked a block knows, and who counts what he puts into an empty one. Written by who
-// allocates in the block; of from-space by the flip and the sweep.
+// How many cells a leaf block has, fillers apart, if that is known (gc.cells): so the sweep need not walk it to see that hardly any of them has died.
 enum { GC_CELLS_KNOWN = 1 << 15 };
 
 static inline void gc_cells_set(gc_heap *heap, uint32_t block, unsigned cells) {

@@ -35,7 +35,7 @@ char *gc_floor_make(gc_heap *heap, gc_floor *floors, unsigned *count, char *star
   VM_CHECK(*count < GC_FLOORS, "more than %d buffers at a stop", (int)GC_FLOORS);
   floors[(*count)++] = (gc_floor){at, limit};
   gc_flags_set(heap, gc_block_of(heap, (uintptr_t)start), GC_BLOCK_RETAIN | GC_BLOCK_FLOOR);
-  gc_cells_set(heap, gc_block_of(heap, (uintptr_t)start), 0); // before the sweep may be at it while the buffer is filled
+  gc_cells_set(heap, gc_block_of(heap, (uintptr_t)start), 0); // gc.cells
   return at;
 }
 

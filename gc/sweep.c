@@ -150,7 +150,7 @@ static void leaf_decide(gc_heap *heap, uint32_t block, bool stays, bool gaps) {
   }
 }
 
-// gc.aside: where hardly anything has died since the last walk there is nothing worth another.
+// gc.aside: where hardly anything has died since the cells were counted there is nothing worth a walk.
 static bool is_dense_still(const gc_heap *heap, uint32_t block, unsigned marked) {
   enum { DEAD = 16 }; // one in so many cells
   unsigned cells = gc_cells_count(heap, block);

@@ -103,7 +103,7 @@ static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
 static void cells_verify(const verifier *v, uint32_t block) {
   unsigned known = gc_cells_count(v->heap, block);
   if (gc_cells_known(v->heap, block) && (known > v->cells || v->epochs != 0)) {
-    vm_fatal("verify %s: block %u is known to have %u cells, none with an epoch; it has %u, of which %u have one [gc.aside]", v->when, block, known, v->cells,
+    vm_fatal("verify %s: block %u is known to have %u cells, none with an epoch; it has %u, of which %u have one [gc.cells]", v->when, block, known, v->cells,
              v->epochs);
   }
 }
