@@ -234,7 +234,10 @@ static __attribute__((noinline)) void leaves_make(size_t from, size_t to) {
 
 static void cycle_without_copies(void) {
   uint64_t before = stats_of(heap).major_cycles;
-  veil_collect_start(self); // unlike veil_collect it leaves what is dense where it is
+  rt_thread *inner = (rt_thread *)self;
+  rt_enter(inner);
+  rt_cycle_start(inner); // unlike veil_collect_start it leaves what is dense where it is
+  rt_leave(inner);
   while (stats_of(heap).major_cycles == before || veil_collecting(heap)) {
     sleep_ms(1);
   }
@@ -244,8 +247,7 @@ static void cycle_without_copies(void) {
 ON_TRAPPING_BACK_ENDS(collect, leaf_objects_of_threads_that_end_are_counted) {
   enum { LEAVES = 200000 };
   START_OR_SKIP(.back_end = back_end, .limit = 512 * MIB, .headroom = 128 * MIB, .generations = VEIL_GENERATIONS_OFF, .verify = 1);
-  veil_type *pointers = veil_type_pointer;
-  leaves = veil_new_array(self, veil_pointer, LEAVES);
+  leaves = (char **)veil_new_pointers(self, LEAVES);
   cr_assert_eq(veil_add_roots(heap, &leaves, 1), VEIL_OK);
   leaves_make(0, 40000);
   for (int i = 0; i < 3; i++) {
