@@ -7,6 +7,7 @@
 #include "gc/alloc.h"
 #include <sched.h>
 #include <string.h>
+#include "gc/aside.h"
 #include "gc/block.h"
 #include "gc/gc.h"
 #include "gc/nursery.h"
@@ -66,6 +67,7 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool 
     }
     if (leaf) {
       gc_block_leaf(heap, block);
+      gc_cells_set(heap, block, heap->leaves_stay ? GC_CELLS_KNOWN : 0); // none; where most die, nobody is going to ask
     }
   }
   lane_set(lane, block);
@@ -158,7 +160,28 @@ bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t need,
   }
 }
 
+// Through the view, as in all of this file. The cells are in the caches of who has made them; the sweep would miss each.
+void gc_buffer_leave(gc_heap *heap, const char *start, const char *free) {
+  if (start == free || !gc_cells_known(heap, gc_block_of(heap, (uintptr_t)start))) {
+    return;
+  }
+  unsigned cells = 0;
+  for (gc_cell at = {(char *)(uintptr_t)start}; at.alias < free;) {
+    uint64_t header = gc_header_load(at);
+    cells += gc_header_type(header) != GC_FILLER;
+    at.alias += gc_cell_size(at, header);
+  }
+  gc_cells_add(heap, gc_block_of(heap, (uintptr_t)start), cells);
+}
+
+void gc_lane_leave(gc_heap *heap, const gc_alloc_lane *lane) {
+  if (lane->block != GC_NONE && GC_BLOCK - lane->cursor >= GC_GAPS_MIN) {
+    gc_cells_set(heap, lane->block, 0);
+  }
+}
+
 void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, bool leaf) {
+  gc_lane_leave(heap, lane);
   if (lane->block != GC_NONE && lane->cursor < GC_BLOCK) {
     gc_stack_push(heap, lane->block < heap->young_blocks ? &heap->young_partial[leaf] : &heap->partial[leaf], lane->block);
   }
@@ -183,9 +206,11 @@ char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want)
   bool leaf = (want->header & GC_LEAF) != 0;
   size_t align = gc_header_align(want->header), lead = medium_lead(lane, align);
   if (lane->block == GC_NONE || lane->cursor + lead + cell_bytes > GC_BLOCK - 8) {
+    gc_alloc_lane left = *lane;
     if (!lane_block_take(heap, lane, leaf, false)) {
       return NULL;
     }
+    gc_lane_leave(heap, &left);
     lane->cursor = 8;
     lead = medium_lead(lane, align);
   }
@@ -208,6 +233,7 @@ char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want)
     at32_store_release(&heap->top[p], (uint32_t)used | GC_CLOSED);
   }
   lane->cursor = (uint32_t)end;
+  gc_cells_add(heap, lane->block, 1);
   born_count(heap, lane->block, lead + cell_bytes);
   return cell;
 }

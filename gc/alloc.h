@@ -6,7 +6,13 @@
 
 #include "gc/gc.h"
 
-enum { GC_GAP_MIN = 256 }; // bytes of free space between objects that are worth a buffer
+enum {
+  GC_GAP_MIN = 256,           // bytes of free space between objects that are worth a buffer
+  GC_GAPS_MIN = GC_BLOCK / 8, // bytes of a block's free space that are worth filling
+};
+
+// The lane's block is not filled any further by who has it: if much of it is empty, the sweep has to see that (gc.cells).
+void gc_lane_leave(gc_heap *heap, const gc_alloc_lane *lane);
 
 // A block for a mutator, accessible, with stale contents; GC_NONE: not now.
 uint32_t gc_alloc_block(gc_heap *heap);

@@ -3,7 +3,7 @@
 //
 // A page of references may lead to hundreds of leaf objects, none of which has to be looked at if its block stays: its
 // marks share cache lines, and the sweep need not walk a block where nothing has died. Any thread that forwards; the
-// sweep reads and clears. What is marked so, when, and when not: gc/README.md.
+// sweep reads and clears; mutators count cells. What is marked so, when, and when not: gc/README.md.
 
 #ifndef GC_ASIDE_H
 #define GC_ASIDE_H
@@ -15,6 +15,25 @@ enum {
   // In gc_heap.spared: a leaf block with gaps that nobody has filled. Less than any cycle that it could be spared until.
   GC_SPARSE = 1,
 };
+
+// How many cells a leaf block has, fillers apart, if that is known (gc.cells): so the sweep need not walk it to see that hardly any of them has died.
+enum { GC_CELLS_KNOWN = 1 << 15 };
+
+static inline void gc_cells_set(gc_heap *heap, uint32_t block, unsigned cells) {
+  AO_short_store((unsigned short volatile *)&heap->cells[block], (unsigned short)cells);
+}
+static inline bool gc_cells_known(const gc_heap *heap, uint32_t block) {
+  return (AO_short_load((unsigned short volatile *)&heap->cells[block]) & GC_CELLS_KNOWN) != 0;
+}
+// If they are known.
+static inline unsigned gc_cells_count(const gc_heap *heap, uint32_t block) {
+  return AO_short_load((unsigned short volatile *)&heap->cells[block]) & (GC_CELLS_KNOWN - 1u);
+}
+static inline void gc_cells_add(gc_heap *heap, uint32_t block, unsigned cells) {
+  if (gc_cells_known(heap, block)) {
+    gc_cells_set(heap, block, (GC_CELLS_KNOWN | gc_cells_count(heap, block)) + cells);
+  }
+}
 
 // Whether the marks of this block of from-space are aside in this cycle. Constant from the moment on in which all floors are known.
 static inline bool gc_is_aside(const gc_heap *heap, uint32_t block) {

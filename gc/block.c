@@ -5,6 +5,7 @@
 
 #include "gc/block.h"
 #include "gc/alloc.h"
+#include "gc/aside.h"
 #include "gc/pace.h"
 
 void gc_stack_reset(gc_stack *stack) {
@@ -62,7 +63,7 @@ static uint32_t block_start(gc_heap *heap, uint32_t block) {
   }
   AO_char_store((unsigned char volatile *)&heap->flags[block], 0);
   at32_store(&heap->spared[block], 0);
-  heap->cells[block] = 0;
+  gc_cells_set(heap, block, 0);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
   at_add(&heap->used_blocks, 1);
   return block;

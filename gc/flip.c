@@ -5,6 +5,7 @@
 
 #include <string.h>
 #include "gc/alloc.h"
+#include "gc/aside.h"
 #include "gc/flip.h"
 #include "gc/gc.h"
 #include "gc/outer.h"
@@ -15,20 +16,26 @@
 char *gc_floor_make(gc_heap *heap, gc_floor *floors, unsigned *count, char *start, char *free, char *limit) {
   // The first zero header ends what is whole: an allocation in flight lies behind it (gc.tlab).
   char *at = start;
+  unsigned cells = 0;
   while (at < free) {
     gc_cell cell = {at + heap->delta};
     uint64_t header = gc_header_read(heap, cell);
     if (header == 0) {
       break;
     }
+    cells += gc_header_type(header) != GC_FILLER;
     at += gc_cell_size(cell, header);
   }
   if (at == limit) {
+    if (at != start) {
+      gc_cells_add(heap, gc_block_of(heap, (uintptr_t)start), cells);
+    }
     return at; // full, and nothing in flight
   }
   VM_CHECK(*count < GC_FLOORS, "more than %d buffers at a stop", (int)GC_FLOORS);
   floors[(*count)++] = (gc_floor){at, limit};
   gc_flags_set(heap, gc_block_of(heap, (uintptr_t)start), GC_BLOCK_RETAIN | GC_BLOCK_FLOOR);
+  gc_cells_set(heap, gc_block_of(heap, (uintptr_t)start), 0); // gc.cells
   return at;
 }
 
@@ -41,6 +48,7 @@ void gc_flip_lane(gc_flip *flip, gc_alloc_lane *lane) {
   if (flip->minor != NULL) {
     gc_minor_lane(flip->minor, lane);
   } else {
+    gc_lane_leave(flip->heap, lane);
     lane->block = GC_NONE; // what it had of its block is from-space now. The buffers themselves stay with their threads (gc.tlab)
   }
 }

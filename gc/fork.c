@@ -4,6 +4,7 @@
 // Neighbours: runtime/fork.c calls. gc_fork_spares: any thread; the rest: the child's only thread, with a copy of the memory.
 
 #include <string.h>
+#include "gc/aside.h"
 #include "gc/block.h"
 #include "gc/copier.h"
 #include "gc/gc.h"
@@ -28,14 +29,17 @@ void gc_fork_child(gc_heap *heap) {
 
 void gc_fork_buffer(gc_heap *heap, char *start, char *limit) {
   char *at = start;
+  unsigned cells = 0;
   while (at < limit) {
     gc_cell cell = {at + heap->delta};
     uint64_t header = gc_header_read(heap, cell);
     if (header == 0) {
       break;
     }
+    cells += gc_header_type(header) != GC_FILLER;
     at += gc_cell_size(cell, header);
   }
+  gc_cells_add(heap, gc_block_of(heap, (uintptr_t)start), cells);
   if (at < limit) {
     gc_before_write(heap, at + heap->delta, (size_t)(limit - at));
     memset(at + heap->delta, 0, (size_t)(limit - at));

@@ -19,6 +19,8 @@ unsigned gc_type_register(const gc_type *type);
 
 // The next buffer of zeroed memory, [*base, *limit) in the view, at least `need` bytes; false: no block may be had now.
 bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t need, char **base, char **limit);
+// A buffer's cells in [start, free) are all that it will hold: its owner takes another, or ends.
+void gc_buffer_leave(gc_heap *heap, const char *start, const char *free);
 // Gives what is left of the lane's block to others: the thread ends. Its buffer is not in it any more.
 void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, bool leaf);
 // What is wanted of the other two.

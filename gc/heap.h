@@ -314,7 +314,7 @@ typedef struct gc_heap {
   uint32_t volatile *died;   // per block: the cycle in which it was last freed
   uint32_t volatile *spared; // per block: the first cycle to empty it (gc.spared); 0: mutators have filled it
   AO_t volatile *aside;      // per block: marks of leaf objects (aside.h); zero but in a cycle
-  uint16_t *cells;           // per leaf block: cells at the last sweep, none of which carries an epoch; 0: not known. The sweep's
+  uint16_t volatile *cells;  // per leaf block: how many cells it has, none of which carries an epoch, and GC_CELLS_KNOWN; 0: not known (aside.h)
   uint8_t volatile *veiled;  // per block of from-space that is kept: the stamp of the cycle once all its pages are veiled
   uint32_t volatile *top;    // per page: bytes used, GC_CLOSED
   uint16_t volatile *cover;  // per page: 0, or (distance back to the cell that covers the page's start + 8) / 16
@@ -417,7 +417,8 @@ typedef struct gc_heap {
   AO_t spared_blocks, spared_ever; // kept without need: since the last flip; before it
   AO_t dense_copied;  // bytes copied out of blocks that had been dense, since then
   AO_t leaf_copied;   // … out of leaf blocks that mutators have filled
-  AO_t aside_blocks;  // those that the last sweep has found marked aside
+  AO_t aside_blocks;  // those that the last sweep has found marked aside …
+  AO_t aside_walked;  // … and which of them it has walked
   AO_t empties;       // the next flip is to empty every block
   gc_copier copiers[GC_COPIERS];
 

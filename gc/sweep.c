@@ -150,12 +150,15 @@ static void leaf_decide(gc_heap *heap, uint32_t block, bool stays, bool gaps) {
   }
 }
 
-// gc.aside: where hardly anything has died since the last walk there is nothing worth another.
+// gc.aside: where hardly anything has died since the cells were counted there is nothing worth a walk.
 static bool is_dense_still(const gc_heap *heap, uint32_t block, unsigned marked) {
   enum { DEAD = 16 }; // one in so many cells
-  unsigned cells = heap->cells[block];
-  VM_CHECK(cells == 0 || marked <= cells, "block %u: %u marks of %u cells [gc.aside]", block, marked, cells);
-  return cells != 0 && (cells - marked) * DEAD <= cells;
+  unsigned cells = gc_cells_count(heap, block);
+  if (!gc_cells_known(heap, block)) {
+    return false;
+  }
+  VM_CHECK(marked <= cells, "block %u: %u marks of %u cells [gc.aside]", block, marked, cells);
+  return (cells - marked) * DEAD <= cells;
 }
 
 // Returns how many bytes of it live, roughly.
@@ -165,9 +168,10 @@ static size_t aside_sweep(gc_heap *heap, uint32_t block, unsigned marked) {
   if (!is_dense_still(heap, block, marked)) {
     sweeper sweep = {heap, .reset = true, .aside = true}; // an epoch would come back in three cycles
     pages_sweep(&sweep, block);
+    at_store(&heap->aside_walked, at_load(&heap->aside_walked) + 1);
     live = sweep.live;
-    gaps = sweep.free >= GC_BLOCK / 8;
-    heap->cells[block] = gaps ? 0 : (uint16_t)sweep.cells; // gaps are filled
+    gaps = sweep.free >= GC_GAPS_MIN;
+    gc_cells_set(heap, block, gaps ? 0 : GC_CELLS_KNOWN | sweep.cells); // gaps are filled
   }
   gc_aside_clear(heap, block);
   leaf_decide(heap, block, true, gaps);
@@ -188,7 +192,7 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
     vm_stamp(heap->region, gc_block_page(heap, block), heap->block_pages, 0);
     at8_store(&heap->veiled[block], 0);
   }
-  bool gaps = sweep.free >= GC_BLOCK / 8;
+  bool gaps = sweep.free >= GC_GAPS_MIN;
   if (young) {
     AO_char_store((unsigned char volatile *)&heap->flags[block], (flags & (GC_BLOCK_LEAF | GC_BLOCK_MORE)) | (gaps ? GC_BLOCK_GAPS : 0));
     AO_char_store_release((unsigned char volatile *)&heap->space[block], GC_HELD);
@@ -199,7 +203,7 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
     return;
   }
   if (leaf) {
-    heap->cells[block] = 0;
+    gc_cells_set(heap, block, 0);
     leaf_decide(heap, block, heap->spares && at32_load(&heap->spared[block]) > heap->cycle, gaps);
   }
   AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
@@ -215,7 +219,7 @@ void gc_sweep_young(gc_heap *heap, uint32_t block, unsigned epoch, const gc_floo
   pages_sweep(&sweep, block);
   AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], GC_EDEN);
-  if (sweep.free >= GC_BLOCK / 8) {
+  if (sweep.free >= GC_GAPS_MIN) {
     gc_stack_push(heap, &heap->young_partial[leaf != 0], block);
   }
 }
@@ -329,6 +333,7 @@ void gc_sweep(gc_heap *heap) {
   gc_outer_settle(heap);
   gc_copier *copier = gc_copier_take(heap);
   copiers_sweep(heap);
+  at_store(&heap->aside_walked, 0);
   uint64_t used = at_load(&heap->used_blocks), from = at_load(&heap->from_blocks);
   uint64_t live = used > from ? used - from : 0;
   // Where generations keep what is young, it is no copy of the next cycle's.

@@ -2,6 +2,7 @@
 // verify.c: walks the heap between cycles and re-derives what should hold. World stopped.
 
 #include "gc/alloc.h"
+#include "gc/aside.h"
 #include "gc/gc.h"
 #include "gc/outer.h"
 #include "gc/runs.h"
@@ -16,6 +17,7 @@ typedef struct verifier {
   bool marking;    // the first walk, that fills `starts`
   gc_cell cell;    // the object that is being visited
   const char *type;
+  unsigned cells, epochs; // of the block that is looked at; how many of them carry one
 } verifier;
 
 static bool is_object(const verifier *v, uintptr_t view) {
@@ -97,6 +99,15 @@ static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
   gc_cell_visit(heap, cell, header, cell.alias, cell.alias + bytes, slot_verify, v);
 }
 
+// What the sweep believes unseen. Of a buffer that is in use the cells have not been counted yet.
+static void cells_verify(const verifier *v, uint32_t block) {
+  unsigned known = gc_cells_count(v->heap, block);
+  if (gc_cells_known(v->heap, block) && (known > v->cells || v->epochs != 0)) {
+    vm_fatal("verify %s: block %u is known to have %u cells, none with an epoch; it has %u, of which %u have one [gc.cells]", v->when, block, known, v->cells,
+             v->epochs);
+  }
+}
+
 static void page_verify(verifier *v, size_t page, bool leaf) {
   gc_heap *heap = v->heap;
   char *base = gc_page_alias(heap, page);
@@ -114,6 +125,8 @@ static void page_verify(verifier *v, size_t page, bool leaf) {
     }
     type_verify(v, cell, header);
     cell_verify(v, cell, header);
+    v->cells += gc_header_type(header) != GC_FILLER;
+    v->epochs += gc_header_type(header) != GC_FILLER && (header & (GC_PEER_MASK | GC_EPOCH_MASK)) != 0;
     if (gc_header_type(header) != GC_FILLER && !v->marking && leaf != ((header & GC_LEAF) != 0)) {
       vm_fatal("verify %s: object %p (%s) is in a block of the wrong kind", v->when,
                (void *)gc_view_of(heap, at), v->type);
@@ -140,11 +153,13 @@ static void heap_walk(verifier *walker) {
       vm_fatal("verify %s: block %u is in from-space between cycles", when, b);
     }
     gc_before_read(heap, gc_block_alias(heap, b), GC_BLOCK);
+    v.cells = v.epochs = 0;
     for (size_t page = gc_block_page(heap, b); page < gc_block_page(heap, b + 1); page++) {
       if (at32_load(&heap->top[page]) != 0) {
         page_verify(&v, page, (gc_flags(heap, b) & GC_BLOCK_LEAF) != 0);
       }
     }
+    cells_verify(&v, b);
   }
   for (uint32_t b = heap->small_blocks; b < at32_load(&heap->large_high); b++) {
     if (gc_space(heap, b) != 0 && gc_large_head(heap, b) == b) {

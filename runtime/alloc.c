@@ -70,6 +70,7 @@ static char *cell_try(rt_thread *self, const gc_wanted *want) {
       return NULL;
     }
     rt_section_buffer(self, leaf, base);
+    gc_buffer_leave(gc, self->tlab_start[leaf], tlab->free);
     self->tlab_start[leaf] = base;
     *tlab = (veil_tlab){base, limit};
     lead = align != GC_UNIT ? gc_align_lead(base, align) : 0;

@@ -181,6 +181,9 @@ static void detach(rt_thread *self) {
     veil_untouch(&self->open, (void *)at_load(&heap->touched[self->touches[0]].base));
   }
   // The buffers first: they would count as ours at a flip, while others allocate in them already.
+  for (int leaf = 0; leaf < 2; leaf++) {
+    gc_buffer_leave(heap->gc, self->tlab_start[leaf], self->open.tlab[leaf].free);
+  }
   memset(&self->open, 0, sizeof self->open);
   self->tlab_start[0] = self->tlab_start[1] = NULL;
   for (int leaf = 0; leaf < 2; leaf++) {

@@ -165,6 +165,7 @@ static void *allocate(fake *f, uint64_t header, size_t cell_bytes, size_t length
     for (char *at = base; at < limit; at++) {
       EXPECT(*at == 0);
     }
+    gc_buffer_leave(f->gc, m->start[leaf], m->free[leaf]);
     m->start[leaf] = m->free[leaf] = base;
     m->limit[leaf] = limit;
   }
@@ -192,6 +193,7 @@ void *fake_array_raw(fake *f, fake_type *type, size_t length) {
 void fake_buffers_drop(fake *f) {
   fake_mutator *m = &f->mutator[f->now];
   for (int i = 0; i < 2; i++) {
+    gc_buffer_leave(f->gc, m->start[i], m->free[i]);
     m->start[i] = m->free[i] = m->limit[i] = NULL;
   }
 }

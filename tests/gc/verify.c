@@ -2,6 +2,7 @@
 // verify.c: each check has been seen to fire: a child process breaks one thing and is aborted by the message it should be.
 
 #include <criterion/criterion.h>
+#include "gc/aside.h"
 #include "tests/gc/death.h"
 #include "tests/gc/fake.h"
 
@@ -74,6 +75,18 @@ static void leaf_is_in_a_block_of_the_wrong_kind(void *arg) {
   fake *f = heap_with_objects();
   uint32_t block = gc_block_of(f->gc, (uintptr_t)f->root[1]);
   f->gc->flags[block] &= (uint8_t)~GC_BLOCK_LEAF;
+  gc_verify_stopped(f->gc, "planted");
+}
+
+static void block_has_fewer_cells_than_are_known(void *arg) {
+  fake *f = heap_with_objects();
+  gc_cells_set(f->gc, gc_block_of(f->gc, (uintptr_t)f->root[1]), GC_CELLS_KNOWN | 2);
+  gc_verify_stopped(f->gc, "planted");
+}
+
+static void block_without_epochs_has_one(void *arg) {
+  fake *f = heap_with_objects();
+  gc_cells_set(f->gc, gc_block_of(f->gc, (uintptr_t)f->root[1]), GC_CELLS_KNOWN); // it was copied
   gc_verify_stopped(f->gc, "planted");
 }
 
@@ -205,6 +218,8 @@ DIES_EVERYWHERE(object_has_lost_its_alignment, "is not aligned to 4096 bytes [gc
 DIES_EVERYWHERE(header_and_type_differ_on_being_a_leaf, "differ on being a leaf")
 DIES_BY_TRAP(page_is_veiled_between_cycles, "[gc.grey]")
 DIES_EVERYWHERE(leaf_is_in_a_block_of_the_wrong_kind, "is in a block of the wrong kind")
+DIES_EVERYWHERE(block_has_fewer_cells_than_are_known, "known to have 2 cells, none with an epoch; it has 1")
+DIES_EVERYWHERE(block_without_epochs_has_one, "it has 1, of which 1 have one")
 DIES_EVERYWHERE(block_is_in_from_space_between_cycles, "in from-space between cycles")
 DIES_EVERYWHERE(large_object_has_lost_its_header, "has no header")
 DIES_EVERYWHERE(small_object_crosses_its_page, "crosses its page")
