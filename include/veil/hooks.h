@@ -73,6 +73,105 @@ veil_pages veil_heap_pages(veil_heap *heap);
 // Whether a page holds objects now. Any thread; a hint unless the world is stopped.
 bool veil_page_in_use(veil_heap *heap, size_t page);
 
+// ---- The heap as of one instant.
+
+// What an instant does; flags.
+typedef enum veil_instant {
+  VEIL_INSTANT_ALL = 0,   // claims every page in use …
+  VEIL_INSTANT_DIRTY = 1, // … or those only that were written since this service last asked: by veil_service_dirty, or by an instant that watched
+  VEIL_INSTANT_WATCH = 2  // writes count from this instant on, for the next call of either
+} veil_instant;
+
+// Called in the stop, in this order: no malloc, no stdio, no lock that a mutator may hold. Either may be NULL.
+typedef struct veil_instant_calls {
+  void (*now)(void *arg, size_t page, size_t count); // these pages were to be claimed and cannot be, since a system call uses them or nothing traps: to be copied at once
+  void (*at)(void *arg);                             // the instant: veil_description_take
+} veil_instant_calls;
+
+typedef struct veil_instant_figures {
+  uint64_t pause_ns; // from the request to stop until the last mutator ran
+  size_t claimed;    // pages
+  size_t at_once;    // pages that `now` was told of
+} veil_instant_figures;
+
+// Stops the program between two cycles (one that is under way ends first, while mutators run), lays VEIL_UNSAVED for this service on pages in use, and lets the
+// program go on: what `unsaved` is called with from then on, and what nobody has touched, is the heap as of that instant. Pages get no second claim: those that
+// carry UNSAVED of another service, or ABSENT of any, keep it, and `now` is told of the former. No lock that a mutator may hold may be held. VEIL_NO_MEMORY; VEIL_UNSUPPORTED: there is nobody to watch writes.
+// `out` may be NULL. Any thread; one instant of a service at a time.
+veil_status veil_service_instant(veil_service *service, unsigned flags, const veil_instant_calls *calls, void *arg, veil_instant_figures *out);
+
+// The first page from `page` on that carries this claim of the service; SIZE_MAX: none.
+size_t veil_service_next(veil_service *service, size_t page, veil_claim claim);
+
+// As veil_service_settle for each page of the range, but in as few calls to the system as can be; pages that somebody holds, or that carry another's claim, are
+// passed over, so it waits for none: `absent` and `unsaved` may call it. Returns how many it has settled.
+size_t veil_service_settle_some(veil_service *service, size_t page, size_t count, veil_claim claim);
+
+// ---- What a heap is beside its pages, to be put down together with them.
+
+typedef struct veil_description veil_description;
+
+// A type, as it was registered. Offsets in bytes. Those of the built-in types are among them.
+typedef struct veil_type_described {
+  const char *name;
+  uint32_t number;   // by which headers name it
+  uint32_t flags;    // the collector's
+  uint64_t size;     // of an object, or of an element
+  uint64_t encoding; // how slots decode
+  uint64_t fixed;    // bytes before the elements of a flexible array
+  size_t slot_count, fixed_slot_count;
+  const uint64_t *slots, *fixed_slots;
+} veil_type_described;
+
+// A named root (veil/roots.h).
+typedef struct veil_root_described {
+  const char *name;
+  uint64_t address; // of the object, in the view
+} veil_root_described;
+
+// Memory for a description of the heap, which may grow meanwhile by as much again. NULL on error. Any thread.
+veil_description *veil_description_open(veil_heap *heap);
+void veil_description_close(veil_description *description);
+
+// Takes down what the heap is now: in `at` of an instant.
+void veil_description_take(veil_description *description);
+
+// What was taken, for sections of an image: those that did not change since the last description have the same bytes. `put` stops the enumeration by returning anything but VEIL_OK,
+// which is then the result. VEIL_NO_MEMORY: also if the memory did not suffice when it was taken.
+veil_status veil_description_sections(veil_description *description, veil_status (*put)(void *arg, const char *name, const void *bytes, size_t size), void *arg);
+// Both are the description's.
+size_t veil_description_types(veil_description *description, const veil_type_described **out);
+size_t veil_description_roots(veil_description *description, const veil_root_described **out);
+// Whether the page was in use then.
+bool veil_description_has(const veil_description *description, size_t page);
+
+// ---- A heap out of pages and a description.
+
+// Where a heap comes from. Callbacks may be called by several threads at once.
+typedef struct veil_source {
+  const char *name;           // for messages
+  uint64_t base, span;        // of the view that the pages were in
+  size_t page_size;
+  const veil_type_described *types;
+  size_t type_count;
+  const veil_root_described *roots;
+  size_t root_count;
+  // VEIL_INVALID: there is no such section. The bytes stay until the heap is open.
+  veil_status (*section)(void *arg, const char *name, const void **bytes, size_t *size);
+  // The first run of pages from `page` on that there are; false: none. `zero`: they hold zeros only. While the heap opens.
+  bool (*next)(void *arg, size_t page, size_t *first, size_t *count, bool *zero);
+  // Contents. As `absent` of a service is called: in signal handlers too. False: they cannot be had; the reason is in veil_error().
+  bool (*read)(void *arg, size_t page, size_t count, void *to);
+  void (*done)(void *arg);    // nothing is going to be read any more
+  void *arg;
+} veil_source;
+
+// A heap of what the source has: pages are read when they are first touched, and in the background by and by. `types` are those that the program knows
+// already: each that the source has under the same name must have the same layout, or it is VEIL_INVALID and the error names type and slot; types with trace callbacks have to be among them. The heap's view is at the source's base if
+// that is free; elsewhere references are relocated. Options that say how pages and spaces are laid out are the source's; the limit must hold what there is. NULL with veil_error; `done` is called in any
+// case, once. Any thread.
+veil_heap *veil_open_from(const veil_options *options, const veil_source *source, veil_type *const *types, size_t type_count);
+
 #ifdef __cplusplus
 }
 #endif
