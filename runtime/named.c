@@ -12,11 +12,17 @@
 
 enum { FIRST_ROOM = 64, NAME_MAX_BYTES = 255 };
 
+// Descriptions hold names, so what is taken away is freed when there are none (veil_heap.named_dead).
+struct rt_name {
+  rt_name *next; // of the dead
+  char text[];
+};
+
 // Entries [0, count) are in use, in no order; those of a bucket are chained. All in one piece of memory.
 struct rt_named {
   size_t room, count; // `room` is a power of two, and the number of buckets
   uintptr_t *slots;   // none is NULL
-  char **names;
+  rt_name **names;
   uint32_t *hashes, *next; // the next of the bucket, plus 1
   uint32_t *buckets;       // the first, plus 1
 };
@@ -34,7 +40,7 @@ static rt_named *table_make(size_t room) {
   if (t != NULL) {
     t->room = room;
     t->slots = (uintptr_t *)(t + 1);
-    t->names = (char **)(t->slots + room);
+    t->names = (rt_name **)(t->slots + room);
     t->hashes = (uint32_t *)(t->names + room);
     t->next = t->hashes + room;
     t->buckets = t->next + room;
@@ -47,7 +53,7 @@ static uint32_t *bucket_of(rt_named *t, uint32_t hash) { return &t->buckets[hash
 // The place that holds the entry's number, plus 1; or where it would stand: the end of its chain.
 static uint32_t *place_find(rt_named *t, uint32_t hash, const char *name) {
   uint32_t *at = bucket_of(t, hash);
-  while (*at != 0 && (t->hashes[*at - 1] != hash || strcmp(t->names[*at - 1], name) != 0)) {
+  while (*at != 0 && (t->hashes[*at - 1] != hash || strcmp(t->names[*at - 1]->text, name) != 0)) {
     at = &t->next[*at - 1];
   }
   return at;
@@ -61,7 +67,7 @@ static uint32_t *place_of(rt_named *t, uint32_t entry) {
   return at;
 }
 
-static void entry_add(rt_named *t, uint32_t hash, char *name, uintptr_t object) {
+static void entry_add(rt_named *t, uint32_t hash, rt_name *name, uintptr_t object) {
   uint32_t i = (uint32_t)t->count++, *bucket = bucket_of(t, hash);
   t->slots[i] = object;
   t->names[i] = name;
@@ -71,9 +77,9 @@ static void entry_add(rt_named *t, uint32_t hash, char *name, uintptr_t object) 
 }
 
 // The last entry takes its place. Returns the name, which is the caller's.
-static char *entry_take(rt_named *t, uint32_t *place) {
+static rt_name *entry_take(rt_named *t, uint32_t *place) {
   uint32_t i = *place - 1, last = (uint32_t)t->count - 1;
-  char *name = t->names[i];
+  rt_name *name = t->names[i];
   *place = t->next[i];
   if (i != last) {
     *place_of(t, last) = i + 1;
@@ -91,9 +97,9 @@ typedef struct change {
   const char *name;
   uint32_t hash;
   uintptr_t object; // 0: the name goes
-  char *copy;       // of the name
+  rt_name *copy;    // of the name
   rt_named *larger; // a table with more room, or NULL
-  char *old_name;
+  rt_name *old_name;
   rt_named *old_table;
 } change;
 
@@ -113,7 +119,13 @@ static bool change_make_locked(veil_heap *heap, change *c) {
   uint32_t *place = t != NULL ? place_find(t, c->hash, c->name) : NULL;
   if (place != NULL && *place != 0) {
     if (c->object == 0) {
-      c->old_name = entry_take(t, place);
+      rt_name *name = entry_take(t, place);
+      if (heap->named_holds != 0) {
+        name->next = heap->named_dead;
+        heap->named_dead = name;
+      } else {
+        c->old_name = name;
+      }
     } else {
       t->slots[*place - 1] = c->object;
     }
@@ -157,6 +169,15 @@ static veil_status change_make(rt_thread *self, change *c) {
   return VEIL_OK;
 }
 
+static rt_name *name_copy(const char *text) {
+  size_t bytes = strlen(text) + 1;
+  rt_name *name = malloc(sizeof *name + bytes);
+  if (name != NULL) {
+    memcpy(name->text, text, bytes);
+  }
+  return name;
+}
+
 static bool is_name(const char *name) {
   size_t length = name != NULL ? strnlen(name, NAME_MAX_BYTES + 1) : 0;
   return length > 0 && length <= NAME_MAX_BYTES;
@@ -169,7 +190,7 @@ RT_EXPORT veil_status veil_root_set(veil_thread *open, const char *name, void *o
     return VEIL_INVALID;
   }
   rt_object_check(self->heap->gc, object, "veil_root_set");
-  change c = {.name = name, .hash = hash_of(name), .object = (uintptr_t)object, .copy = object != NULL ? strdup(name) : NULL};
+  change c = {.name = name, .hash = hash_of(name), .object = (uintptr_t)object, .copy = object != NULL ? name_copy(name) : NULL};
   veil_status status = VEIL_NO_MEMORY;
   if (object != NULL && c.copy == NULL) {
     rt_error_set("veil_root_set: no memory for a name");
@@ -210,20 +231,61 @@ void rt_named_forward(veil_heap *heap, gc_flip *flip) {
     return;
   }
   for (size_t i = 0; i < t->count; i++) {
-    gc_flip_note(flip, DUMP_BY_NAME, (uint64_t)t->names[i], 0);
+    gc_flip_note(flip, DUMP_BY_NAME, (uint64_t)t->names[i]->text, 0);
     gc_flip_slots(flip, &t->slots[i], 1);
   }
 }
 
 size_t rt_named_count(const veil_heap *heap) { return heap->named != NULL ? heap->named->count : 0; }
 
-const char *rt_named_at(const veil_heap *heap, size_t i, uintptr_t *object) {
-  *object = heap->named->slots[i];
-  return heap->named->names[i];
+void rt_named_list(const veil_heap *heap, uintptr_t *slots, rt_name **names) {
+  size_t count = rt_named_count(heap);
+  if (count != 0) {
+    memcpy(slots, heap->named->slots, count * sizeof *slots);
+    memcpy(names, heap->named->names, count * sizeof *names);
+  }
+}
+
+const char *rt_named_text(const rt_name *name) { return name->text; }
+
+static void names_free(rt_name *name) {
+  while (name != NULL) {
+    rt_name *next = name->next;
+    free(name);
+    name = next;
+  }
+}
+
+size_t rt_named_hold(veil_heap *heap, bool hold) {
+  rt_name *dead = NULL;
+  rt_thread *self = rt_here;
+  while (self != NULL && self->heap != heap) {
+    self = self->next_here;
+  }
+  if (self != NULL) {
+    rt_enter(self);
+  } else {
+    rt_work_begin(heap);
+  }
+  pthread_mutex_lock(&heap->roots_lock);
+  size_t count = rt_named_count(heap);
+  heap->named_holds += hold ? 1u : ~0u;
+  if (heap->named_holds == 0) {
+    dead = heap->named_dead;
+    heap->named_dead = NULL;
+  }
+  pthread_mutex_unlock(&heap->roots_lock);
+  if (self != NULL) {
+    rt_leave(self);
+  } else {
+    rt_work_end(heap);
+  }
+  names_free(dead);
+  return count;
 }
 
 bool rt_named_restore(veil_heap *heap, const char *name, uintptr_t object) {
-  change c = {.name = name, .hash = hash_of(name), .object = object, .copy = strdup(name)};
+  change c = {.name = name, .hash = hash_of(name), .object = object, .copy = name_copy(name)};
   if (c.copy != NULL && !change_make_locked(heap, &c)) {
     c.larger = table_make(heap->named != NULL ? heap->named->room * 2 : FIRST_ROOM);
     if (c.larger != NULL) {
@@ -243,4 +305,6 @@ void rt_named_close(veil_heap *heap) {
   }
   free(heap->named);
   heap->named = NULL;
+  names_free(heap->named_dead);
+  heap->named_dead = NULL;
 }

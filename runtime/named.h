@@ -9,7 +9,11 @@
 // World stopped.
 void rt_named_forward(veil_heap *heap, gc_flip *flip);
 size_t rt_named_count(const veil_heap *heap);
-const char *rt_named_at(const veil_heap *heap, size_t i, uintptr_t *object); // i < count
+void rt_named_list(const veil_heap *heap, uintptr_t *slots, rt_name **names); // there is room for all
+
+// While somebody holds them, names stay that were listed. Returns how many there are. Any thread; not in a stop.
+size_t rt_named_hold(veil_heap *heap, bool hold);
+const char *rt_named_text(const rt_name *name);
 
 // While the heap opens. False: no memory, or the name is there already.
 bool rt_named_restore(veil_heap *heap, const char *name, uintptr_t object);
