@@ -86,6 +86,7 @@ void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count);        // pre
 // For whoever lists roots (census.h): what the calls that follow report. `owner` is whose, in the world's terms; words that are copies were copied from `shift` bytes
 // further on. Nothing in a flip.
 void gc_flip_note(gc_flip *flip, unsigned kind, uint64_t owner, ptrdiff_t shift);
+bool gc_flip_lists(const gc_flip *flip); // whether that is so
 
 // Scans some pages: one unit of a background scanner's or an assisting mutator's work. False: found none.
 bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background);

@@ -169,7 +169,7 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   tables_layout(heap, tables);
   heap->tables = tables;
   heap->tables_bytes = bytes;
-  heap->base = (uintptr_t)heap->region->base;
+  heap->base = heap->hash_base = (uintptr_t)heap->region->base;
   heap->span = (size_t)(heap->region->limit - heap->region->base);
   heap->delta = heap->region->delta;
   heap->wide = __builtin_cpu_supports("avx2") != 0;

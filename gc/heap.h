@@ -303,6 +303,7 @@ typedef struct gc_heap {
   uint32_t young_blocks; // of these, [0, young_blocks) are the nursery's zone; 0: no generations
   size_t young_span;     // the same in bytes
   uint32_t blocks;       // [small_blocks, blocks) hold large ones
+  uintptr_t hash_base;   // identity hashes are made of addresses as if the view began here: where it did when the first was made (rebuild.c)
   bool wide;             // the processor compares four words at a time (survive.c)
   gc_config config;
   gc_world world;

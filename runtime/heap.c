@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "runtime/named.h"
 #include "runtime/note.h"
 #include "runtime/options.h"
 #include "vm/os.h"
@@ -172,6 +173,7 @@ RT_EXPORT void veil_close(veil_heap *heap) {
   rt_stacks_close(heap);
   rt_starts_close(heap);
   rt_pins_close(heap);
+  rt_named_close(heap);
   pthread_mutex_destroy(&heap->threads_lock);
   pthread_mutex_destroy(&heap->roots_lock);
   pthread_mutex_destroy(&heap->touch_lock);

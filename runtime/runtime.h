@@ -66,6 +66,9 @@ typedef struct rt_interrupted {
   unsigned entered; // the call of veil_enter that did
 } rt_interrupted;
 
+typedef struct rt_named rt_named;
+typedef struct rt_name rt_name;
+
 typedef struct rt_roots {
   struct rt_roots *next;
   uintptr_t *slots; // or NULL: a callback
@@ -159,6 +162,9 @@ struct veil_heap {
   // Roots: attached threads, under roots_lock (in a critical section); read with the world stopped.
   pthread_mutex_t roots_lock;
   rt_roots *roots;
+  rt_named *named;      // named.c; NULL: there never was one
+  rt_name *named_dead;  // … names that descriptions may hold …
+  unsigned named_holds; // … and how many of these there are
   struct veil_stack *stacks;
   struct rt_start *starts; // threads that are not joined yet
   struct rt_pins *pins;    // pins.c; NULL: there never was one

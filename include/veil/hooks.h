@@ -139,7 +139,7 @@ void veil_description_take(veil_description *description);
 // What was taken, for sections of an image: those that did not change since the last description have the same bytes. `put` stops the enumeration by returning anything but VEIL_OK,
 // which is then the result. VEIL_NO_MEMORY: also if the memory did not suffice when it was taken.
 veil_status veil_description_sections(veil_description *description, veil_status (*put)(void *arg, const char *name, const void *bytes, size_t size), void *arg);
-// Both are the description's.
+// Both are the description's, until something is asked of it once more; NULL: no memory.
 size_t veil_description_types(veil_description *description, const veil_type_described **out);
 size_t veil_description_roots(veil_description *description, const veil_root_described **out);
 // Whether the page was in use then.
