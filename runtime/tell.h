@@ -10,9 +10,14 @@
 #include <stdint.h>
 #include "veil/veil.h"
 
-void rt_tell_checkpoint_begin(veil_heap *heap, bool full);
+// A begin, for its end.
+typedef struct rt_told {
+  uint64_t began_ns;
+  uint32_t heard; // by whom
+} rt_told;
+
+rt_told rt_tell_checkpoint_begin(veil_heap *heap, bool full);
 void rt_tell_checkpoint_progress(veil_heap *heap, uint64_t done, uint64_t of);
-// `ns`: since it began. `pages` and `bytes`: that were written.
-void rt_tell_checkpoint_end(veil_heap *heap, veil_status status, uint64_t version, uint64_t pages, uint64_t bytes, uint64_t ns);
+void rt_tell_checkpoint_end(veil_heap *heap, rt_told begun, veil_status status, uint64_t version, uint64_t pages, uint64_t bytes);
 
 #endif

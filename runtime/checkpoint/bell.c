@@ -11,7 +11,6 @@
 
 enum { BELLS = 64 };
 static cp_bell bells[BELLS];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; // of taking and giving
 
 static void rung_by_signal(int signo) {
   int saved = errno;
@@ -45,27 +44,21 @@ static bool signal_install(int signo) {
 }
 
 cp_bell *cp_bell_take(int signo) {
-  cp_bell *bell = NULL;
-  pthread_mutex_lock(&lock);
-  for (int i = 0; i < BELLS && bell == NULL; i++) {
-    bell = bells[i].taken ? NULL : &bells[i];
+  if (signo != 0 && !signal_install(signo)) {
+    return NULL;
   }
-  if (bell == NULL) {
-    rt_error_set("veil_checkpointer_open: %d checkpointers are open already", (int)BELLS);
-  } else if (signo != 0 && !signal_install(signo)) {
-    bell = NULL;
-  } else {
-    bell->taken = 1;
-    at32_store(&bell->asked, 0);
-    at32_store_release(&bell->signo, (uint32_t)signo);
+  for (int i = 0; i < BELLS; i++) {
+    if (at32_cas_full(&bells[i].taken, 0, 1)) {
+      at32_store(&bells[i].asked, 0);
+      at32_store_release(&bells[i].signo, (uint32_t)signo);
+      return &bells[i];
+    }
   }
-  pthread_mutex_unlock(&lock);
-  return bell;
+  rt_error_set("veil_checkpointer_open: %d checkpointers are open already", (int)BELLS);
+  return NULL;
 }
 
 void cp_bell_give(cp_bell *bell) {
-  pthread_mutex_lock(&lock);
   at32_store_release(&bell->signo, 0);
-  bell->taken = 0;
-  pthread_mutex_unlock(&lock);
+  at32_store_release(&bell->taken, 0);
 }

@@ -235,6 +235,7 @@ veil_status cp_fail(veil_checkpointer *c, veil_status status, const char *text);
 veil_checkpointer *rt_checkpointer_open(veil_heap *heap, const veil_checkpointer_options *options, const rt_image_io *io);
 
 // ---- restore.c
+veil_heap *rt_restore(const char *path, const veil_options *options, const veil_restore_options *restore, const rt_image_io *io); // as rt_checkpointer_open
 void cp_restored_wait(veil_heap *heap);
 
 #endif

@@ -158,7 +158,7 @@ static void serve(veil_checkpointer *c, cp_request *r, uint64_t called_ns) {
   flight_reset(c);
   veil_status status = cp_file_begin(c, to_path ? -1 : r->fd, r != NULL && (r->flags & VEIL_CHECKPOINT_FULL) != 0);
   f.full = c->full;
-  rt_tell_checkpoint_begin(c->heap, c->full);
+  rt_told told = rt_tell_checkpoint_begin(c->heap, c->full);
   if (status == VEIL_OK) {
     pages_save(c, &r, &f);
     status = c->status;
@@ -167,7 +167,7 @@ static void serve(veil_checkpointer *c, cp_request *r, uint64_t called_ns) {
   f.version = status == VEIL_OK && !to_path ? 1 : c->version;
   f.bytes = status == VEIL_OK ? c->committed.written : 0;
   f.durable_ns = status == VEIL_OK ? cp_now() - called_ns : 0;
-  rt_tell_checkpoint_end(c->heap, status, f.version, f.pages, f.bytes, cp_now() - c->began_ns);
+  rt_tell_checkpoint_end(c->heap, told, status, f.version, f.pages, f.bytes);
   if (r != NULL) {
     request_answer(c, r, status, &f);
   }
