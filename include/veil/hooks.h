@@ -110,6 +110,10 @@ size_t veil_service_next(veil_service *service, size_t page, veil_claim claim);
 // So are pages that carry an earlier claim as well: UNSAVED where it would take `absent` to have the contents. What is left is for veil_service_settle. Returns how many it has settled. Any thread.
 size_t veil_service_settle_some(veil_service *service, size_t page, size_t count, veil_claim claim);
 
+// Calls `fn`, while the calling thread counts as between brackets (veil_block_begin) in all heaps that it is attached to: for calls of a service that wait for long. `fn` touches no
+// object. Any thread, between brackets too; not in a critical section.
+void veil_service_wait(veil_heap *heap, void (*fn)(void *arg), void *arg);
+
 // ---- What a heap is beside its pages, to be put down together with them.
 
 typedef struct veil_description veil_description;
@@ -154,6 +158,7 @@ bool veil_description_has(const veil_description *description, size_t page);
 typedef struct veil_source {
   const char *name;           // for messages
   uint64_t base, span;        // of the view that the pages were in
+  bool elsewhere;             // not at `base`, even if that is free
   size_t page_size;
   const veil_type_described *types;
   size_t type_count;
