@@ -152,7 +152,7 @@ static inline void things_arrays_check(veil_thread *t, size_t n) {
   thing_text *text = thing_get(t, "text", n);
   thing_frame *frame = thing_get(t, "frame", n);
   char *bytes = thing_get(t, "bytes", n), *aligned = thing_get(t, "aligned", n);
-  EXPECT(veil_length(pointers) == n && veil_length(table) == n && veil_length(plain) == n && veil_length(frame) == n && veil_length(bytes) == n);
+  EXPECT(veil_length(veil_thread_heap(t), pointers) == n && veil_length(veil_thread_heap(t), table) == n && veil_length(veil_thread_heap(t), plain) == n && veil_length(veil_thread_heap(t), frame) == n && veil_length(veil_thread_heap(t), bytes) == n);
   EXPECT((uintptr_t)aligned % (n % 2 ? 64 : 4096) == 0);
   EXPECT(table->owner->key == -1 && THING_UNBOXED(values->proto)->key == -2 && values->class->key == -3 && entries->owner->key == -4 && text->owner->key == -5);
   for (size_t i = 0; i < n; i++) {
