@@ -41,7 +41,7 @@ enum {
 enum rt_holder { RT_BY_STACKS, RT_BY_COROUTINES, RT_BY_VARIABLES, RT_BY_SYSTEM_CALLS, RT_BY_PINS, RT_BY_CALLBACKS, RT_HOLDERS };
 
 // What the world is stopped for.
-enum rt_stop_for { RT_FOR_OTHERS, RT_FOR_FLIP, RT_FOR_MINOR };
+enum rt_stop_for { RT_FOR_OTHERS, RT_FOR_FLIP, RT_FOR_MINOR, RT_FOR_INSTANT };
 
 // Spans of stops of one kind, but for the last stop: its mutators may still be waking up.
 typedef struct rt_pauses {
@@ -158,6 +158,8 @@ struct veil_heap {
   AO_t stop_began_ns;
   AO_t stop_span_ns;          // of the last stop, until the last mutator ran again
   uint32_t volatile stop_for; // what the last stop was for: enum rt_stop_for
+  uint32_t volatile stop_waiting; // threads that wait for its end, or have not noted their span yet
+  AO_t *instant_span;         // where the last instant's goes once the world is stopped again; by who has the lock of stops
   rt_pauses flips, minors;
   // Roots: attached threads, under roots_lock (in a critical section); read with the world stopped.
   pthread_mutex_t roots_lock;
@@ -342,6 +344,9 @@ void rt_cycle_wait(rt_thread *self);                   // helps and waits until 
 void rt_nap(rt_thread *self);                          // waits for the end of a cycle, a millisecond at most
 // Calls `then` with the world stopped and no cycle under way. In a critical section.
 void rt_between_cycles(veil_heap *heap, rt_thread *self, void (*then)(veil_heap *heap));
+// The same with nobody at work for the heap either (rt.work). In a thread that is not at work; in a critical section if it is a mutator that runs, and `self` is NULL if not. Once the world
+// is stopped again, *span is how long this stop was; until then heap->stop_span_ns.
+void rt_at_instant(veil_heap *heap, rt_thread *self, AO_t *span, void (*then)(veil_heap *heap, void *arg), void *arg);
 bool rt_assist(rt_thread *self);                       // scans a little; false: there was nothing to scan
 bool rt_scanners_start(veil_heap *heap);
 void rt_scanners_stop(veil_heap *heap);
@@ -394,6 +399,10 @@ static inline void rt_work_pause(veil_heap *heap) {
     rt_work_begin(heap);
   }
 }
+// The caller has the lock of stops: from when rt_work_stop returns until rt_work_go nobody is at work. Nor may the caller be (rt_working).
+void rt_work_stop(veil_heap *heap);
+void rt_work_go(veil_heap *heap);
+bool rt_working(void);
 // In a child that has no copy of the heap, a call of the program's is an error.
 void rt_fork_lost(const veil_heap *heap, const char *function);
 // Thread.c: in the child, all but `self` are gone.

@@ -180,8 +180,6 @@ static inline unsigned vm_claim_allows(const vm_region *region, uint32_t word) {
 
 // What a trap on the page does. False, and nothing is done, if the page has no memory.
 bool vm_claim_trap(vm_region *region, size_t page, bool write);
-// Claims are being settled in this thread: the view must not be touched.
-bool vm_claim_settling(void);
 // Sleeps, after spinning a little, until the word may have changed from `seen`.
 void vm_claim_wait(vm_region *region, size_t page, uint32_t seen);
 // Clears `off` and sets `on`, and wakes whoever sleeps on the word. For a holder of BUSY or a helper.

@@ -17,7 +17,7 @@ enum { ANY_OPENING = VM_BUSY | VM_SETTLED };
 // Claims are settled in this thread, to this depth.
 static _Thread_local unsigned settling __attribute__((tls_model("initial-exec")));
 
-bool vm_claim_settling(void) { return settling != 0; }
+bool vm_settling(void) { return settling != 0; }
 
 void vm_view_forbid(bool forbid) {
   settling += forbid ? 1u : ~0u;

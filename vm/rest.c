@@ -155,7 +155,7 @@ bool vm_rest_fault(vm_region *region, int signo, const void *address) {
   if (region->rest == NULL || signo != SIGSEGV || at32_load_acquire(&region->rest->chunk[chunk].state) == VM_AWAKE) {
     return false;
   }
-  if (vm_claim_settling()) {
+  if (vm_settling()) {
     vm_fatal(VM_VIEW_TOUCHED, address);
   }
   wake(region, chunk);

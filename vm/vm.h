@@ -223,6 +223,8 @@ void vm_give(vm_region *region, size_t page, size_t count);
 // While this thread runs someone else's code that may read contents through the alias only (true, then false; nests),
 // a trap in it aborts with a message.
 void vm_view_forbid(bool forbid);
+// Whether that is so: a claim is being settled in this thread, say.
+bool vm_settling(void);
 
 // True when mappings near the system's limit (vm.max_map_count): scan and open larger runs.
 bool vm_crowded(const vm_region *region);

@@ -82,29 +82,32 @@ typedef enum veil_instant {
   VEIL_INSTANT_WATCH = 2  // writes count from this instant on, for the next call of either
 } veil_instant;
 
-// Called in the stop, in this order: no malloc, no stdio, no lock that a mutator may hold. Either may be NULL.
+// Called in the stop, in the thread that asked, when all claims are laid; `now` as often as there are runs of such pages, then `at` once. No malloc, no stdio, no lock that a
+// mutator may hold, no other call of these hooks but veil_description_take. Contents are read through the alias. Either may be NULL.
 typedef struct veil_instant_calls {
-  void (*now)(void *arg, size_t page, size_t count); // these pages were to be claimed and cannot be, since a system call uses them or nothing traps: to be copied at once
+  void (*now)(void *arg, size_t page, size_t count); // these pages were to be claimed and cannot be: a system call uses them, another service has claimed them UNSAVED, or nothing traps. To be copied at once
   void (*at)(void *arg);                             // the instant: veil_description_take
 } veil_instant_calls;
 
 typedef struct veil_instant_figures {
   uint64_t pause_ns; // from the request to stop until the last mutator ran
-  size_t claimed;    // pages
+  size_t claimed;    // pages that carry the service's claim now
   size_t at_once;    // pages that `now` was told of
 } veil_instant_figures;
 
 // Stops the program between two cycles (one that is under way ends first, while mutators run), lays VEIL_UNSAVED for this service on pages in use, and lets the
-// program go on: what `unsaved` is called with from then on, and what nobody has touched, is the heap as of that instant. Pages get no second claim: those that
-// carry UNSAVED of another service, or ABSENT of any, keep it, and `now` is told of the former. No lock that a mutator may hold may be held. VEIL_NO_MEMORY; VEIL_UNSUPPORTED: there is nobody to watch writes.
-// `out` may be NULL. Any thread; one instant of a service at a time.
+// program go on: what `unsaved` is called with from then on, and what nobody has touched, is the heap as of that instant. A page that carries the service's UNSAVED already keeps it, and counts as claimed: it has not changed
+// since. One that carries another's keeps that, and `now` is told of it. One that is ABSENT is claimed as well, though its contents are not to be had in the stop: whoever settles UNSAVED has them put back
+// before `unsaved` is called. Without VEIL_INSTANT_WATCH, what the service's Dirty knows stays as it is. `out` may be NULL.
+// VEIL_NO_MEMORY; VEIL_UNSUPPORTED: there is nobody to watch writes; VEIL_INVALID: no such flags. Then nothing has happened. Aborts in callbacks of veil's, in critical sections, and if
+// the service takes another instant meanwhile. Any thread, attached or not, between brackets too; it holds no lock that a mutator or a callback may wait for.
 veil_status veil_service_instant(veil_service *service, unsigned flags, const veil_instant_calls *calls, void *arg, veil_instant_figures *out);
 
-// The first page from `page` on that carries this claim of the service; SIZE_MAX: none.
+// The first page from `page` on that carries this claim of the service; SIZE_MAX: none. Any thread, callbacks too; others may settle it meanwhile.
 size_t veil_service_next(veil_service *service, size_t page, veil_claim claim);
 
-// As veil_service_settle for each page of the range, but in as few calls to the system as can be; pages that somebody holds, or that carry another's claim, are
-// passed over, so it waits for none: `absent` and `unsaved` may call it. Returns how many it has settled.
+// As veil_service_settle for each page of the range, but in as few calls to the system as can be. Pages that somebody holds are passed over, so it waits for none: `absent` and `unsaved` may call it.
+// So are pages that carry an earlier claim as well: UNSAVED where it would take `absent` to have the contents. What is left is for veil_service_settle. Returns how many it has settled. Any thread.
 size_t veil_service_settle_some(veil_service *service, size_t page, size_t count, veil_claim claim);
 
 // Calls `fn`, while the calling thread counts as between brackets (veil_block_begin) in all heaps that it is attached to: for calls of a service that wait for long. `fn` touches no

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+// instant.c: services: claims on all pages in use as of one instant; and what a service does with many claims at once.
+//
+// Neighbours: hooks.c has claims one by one, collect.c the stop (rt_at_instant), vm lays them. Any thread; what is called in the stop runs in the one that asked.
+//
+// rt.instant  At the instant no cycle is under way, mutators stand, no pager is at work and nobody works for the heap (rt.quiet, rt.work): so no page is held, grey or
+//             half written, nobody is between looking for claims and acting on it, and claims stand as soon as they are laid: no grace period, nothing pending.
+//             Writes of that moment that Dirty knows of were harvested in the stop, before the claims are laid; what is written later is news.
+
+#include <string.h>
+#include "runtime/futex.h"
+#include "runtime/services.h"
+#include "vm/os.h"
+
+enum {
+  NAP_US = 50,
+  NAPS = 400,     // for the last mutators to run again, at most
+  GIVE_RUN = 256, // pages that veil_service_settle_some holds at most
+};
+
+typedef struct instant {
+  veil_service *service;
+  unsigned flags;
+  const veil_instant_calls *calls;
+  void *arg;
+  uint8_t *bits; // per page: written since the service last asked. NULL: Dirty is not asked
+  size_t pages;  // for which there are bits
+  veil_instant_figures figures;
+} instant;
+
+static bool bit_at(const uint8_t *bits, size_t page) { return bits[page / 8] >> page % 8 & 1; }
+
+static size_t bits_bytes(size_t pages) { return pages / 8 + 8; }
+
+// ---- In the stop.
+
+// What becomes of a page.
+enum fate { PASSED, STANDS, LAID, AT_ONCE };
+
+static enum fate fate_of(const instant *in, size_t page) {
+  veil_heap *heap = in->service->heap;
+  if (!gc_page_in_use(heap->gc, page)) {
+    if (in->bits != NULL && bit_at(in->bits, page)) {
+      vm_dirty_note(heap->gc->region, page, 1u << in->service->consumer); // it was in use when it was asked for
+    }
+    return PASSED;
+  }
+  if ((in->flags & VEIL_INSTANT_DIRTY) && !bit_at(in->bits, page)) {
+    return PASSED;
+  }
+  unsigned owner = AO_char_load((unsigned char volatile *)rt_owner_of(heap, page, VEIL_UNSAVED));
+  if (owner == in->service->owner) {
+    return STANDS; // it has not changed since that claim was laid
+  }
+  return owner != 0 || !heap->gc->region->traps || rt_world_touched(heap, page) ? AT_ONCE : LAID;
+}
+
+static void run_end(instant *in, enum fate fate, size_t page, size_t count) {
+  veil_heap *heap = in->service->heap;
+  switch (fate) {
+  case PASSED:
+    return;
+  case STANDS:
+    in->figures.claimed += count;
+    return;
+  case LAID:
+    in->figures.claimed += count;
+    for (size_t i = page; i < page + count; i++) {
+      AO_char_store((unsigned char volatile *)rt_owner_of(heap, i, VEIL_UNSAVED), in->service->owner);
+    }
+    at_add_full(&heap->gc->service_claims, count);
+    vm_prot(heap->gc->region, page, count, VM_UNSAVED, 0);
+    return;
+  case AT_ONCE:
+    in->figures.at_once += count;
+    if (in->calls != NULL && in->calls->now != NULL) {
+      in->calls->now(in->arg, page, count);
+    }
+    return;
+  }
+}
+
+static void take(veil_heap *heap, void *arg) {
+  instant *in = arg;
+  size_t used = rt_pages_used(heap->gc), first = 0;
+  enum fate fate = PASSED; // of [first, page)
+  if (in->bits != NULL) {
+    rt_service_harvest(in->service, in->bits, used);
+  }
+  for (size_t page = 0; page < used; page++) {
+    enum fate this_fate = fate_of(in, page);
+    if (this_fate != fate) {
+      run_end(in, fate, first, page - first);
+      first = page;
+      fate = this_fate;
+    }
+  }
+  run_end(in, fate, first, used - first);
+  if (in->calls != NULL && in->calls->at != NULL) {
+    in->calls->at(in->arg);
+  }
+}
+
+// ---- Around it.
+
+static rt_thread *self_running(const veil_heap *heap) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t->heap == heap) {
+      if (t->critical != 0) {
+        vm_fatal("veil_service_instant: called in a callback");
+      }
+      return at32_load(&t->state) == RT_RUNNING ? t : NULL; // between brackets it counts as no mutator
+    }
+  }
+  return NULL;
+}
+
+static void where_check(const veil_heap *heap) {
+  rt_section_refuse("veil_service_instant");
+  rt_fork_lost(heap, "veil_service_instant");
+  if (rt_working() || vm_trapping() || vm_settling()) {
+    vm_fatal("veil_service_instant: called in a callback");
+  }
+}
+
+// What was written so far: nearly everything, so that hardly anything is left to be asked for, and armed, in the stop.
+static void harvest_before(instant *in) {
+  veil_heap *heap = in->service->heap;
+  sigset_t saved;
+  rt_thread *self = rt_service_enter(heap, &saved);
+  pthread_mutex_lock(&heap->touch_lock);
+  rt_service_harvest(in->service, in->bits, rt_pages_used(heap->gc));
+  pthread_mutex_unlock(&heap->touch_lock);
+  rt_service_leave(heap, self, &saved);
+}
+
+// Dirty keeps all that was asked for.
+static void harvest_undo(const instant *in) {
+  veil_heap *heap = in->service->heap;
+  sigset_t saved;
+  rt_thread *self = rt_service_enter(heap, &saved);
+  for (size_t page = 0, used = rt_pages_used(heap->gc); page < used; page++) {
+    if (bit_at(in->bits, page)) {
+      vm_dirty_note(heap->gc->region, page, 1u << in->service->consumer);
+    }
+  }
+  rt_service_leave(heap, self, &saved);
+}
+
+// The span of the stop, once all who waited for its end have run.
+static uint64_t pause_wait(veil_heap *heap, const AO_t *final) {
+  for (int naps = 0;; naps++) {
+    bool all = at32_load_acquire(&heap->stop_waiting) == 0;
+    uint64_t span = at_load(&heap->stop_span_ns);
+    at_fence_full();
+    uint64_t over = at_load_acquire(final); // not 0: the world has been stopped again, and `span` may be of that
+    if (over != 0 || all || naps == NAPS) {
+      return over != 0 ? over : span;
+    }
+    os_nap(NAP_US);
+  }
+}
+
+RT_EXPORT veil_status veil_service_instant(veil_service *s, unsigned flags, const veil_instant_calls *calls, void *arg, veil_instant_figures *out) {
+  veil_heap *heap = s->heap;
+  where_check(heap);
+  if ((flags & ~(unsigned)(VEIL_INSTANT_DIRTY | VEIL_INSTANT_WATCH)) != 0) {
+    rt_error_set("veil_service_instant: %u is no set of flags", flags);
+    return VEIL_INVALID;
+  }
+  if (!at32_cas_full(&s->instants, 0, 1)) {
+    vm_fatal("veil_service_instant: service %s takes another instant already", s->name);
+  }
+  instant in = {.service = s, .flags = flags, .calls = calls, .arg = arg, .pages = heap->gc->region->pages};
+  veil_status status = VEIL_OK;
+  if (flags != 0) {
+    in.bits = os_map_private(bits_bytes(in.pages));
+    if (in.bits == NULL) {
+      rt_error_set("veil_service_instant: %s: no memory for a bit per page", s->name);
+      status = VEIL_NO_MEMORY;
+    } else if (!rt_service_watch(s)) {
+      rt_error_set("veil_service_instant: %s: all consumers of Dirty are taken", s->name);
+      status = VEIL_UNSUPPORTED;
+    } else {
+      harvest_before(&in);
+    }
+  }
+  if (status == VEIL_OK) {
+    rt_thread *self = self_running(heap);
+    AO_t *span = &heap->services->span_ns[s->owner - 1];
+    at_store(span, 0);
+    if (self != NULL) {
+      rt_enter(self);
+    }
+    rt_at_instant(heap, self, span, take, &in);
+    if (self != NULL) {
+      rt_leave(self);
+    }
+    in.figures.pause_ns = pause_wait(heap, span);
+    if (flags == VEIL_INSTANT_DIRTY) {
+      harvest_undo(&in);
+    }
+  }
+  if (in.bits != NULL) {
+    os_unmap(in.bits, bits_bytes(in.pages));
+  }
+  at32_store_release(&s->instants, 0);
+  if (out != NULL) {
+    *out = in.figures;
+  }
+  return status;
+}
+
+// ---- Many claims.
+
+// Whether one of eight bytes is zero.
+static bool has_zero(uint64_t bytes) { return ((bytes - 0x0101010101010101) & ~bytes & 0x8080808080808080) != 0; }
+
+RT_EXPORT size_t veil_service_next(veil_service *s, size_t page, veil_claim claim) {
+  veil_heap *heap = s->heap;
+  size_t used = rt_pages_used(heap->gc);
+  const uint64_t all = s->owner * (uint64_t)0x0101010101010101;
+  while (page < used) {
+    uint8_t volatile *owner = rt_owner_of(heap, page, claim);
+    if (page % 8 == 0 && page + 8 <= used && !has_zero(at_load((AO_t const volatile *)owner) ^ all)) {
+      page += 8;
+    } else if (AO_char_load_acquire((unsigned char volatile *)owner) == s->owner) {
+      return page;
+    } else {
+      page++;
+    }
+  }
+  return SIZE_MAX;
+}
+
+// Takes the page if its next claim is this one, and the service's; settles it. Then the caller holds it.
+static bool take_settled(const veil_service *s, size_t page, veil_claim claim, unsigned bit) {
+  veil_heap *heap = s->heap;
+  vm_region *region = heap->gc->region;
+  uint8_t volatile *owner = rt_owner_of(heap, page, claim);
+  if (AO_char_load_acquire((unsigned char volatile *)owner) != s->owner || (vm_claims(region, page) & (bit - 1)) != 0 ||
+      !vm_take(region, page, bit)) {
+    return false;
+  }
+  if (AO_char_load_acquire((unsigned char volatile *)owner) != s->owner) {
+    vm_give(region, page, 1); // another's by now
+    return false;
+  }
+  vm_view_forbid(true);
+  (claim == VEIL_ABSENT ? rt_world_absent : rt_world_unsaved)(heap, page);
+  vm_view_forbid(false);
+  vm_settled(region, page, bit); // who touches it need not wait for the rest
+  return true;
+}
+
+RT_EXPORT size_t veil_service_settle_some(veil_service *s, size_t page, size_t count, veil_claim claim) {
+  veil_heap *heap = s->heap;
+  size_t pages = heap->services->pages, limit = page + count, settled = 0, run = 0; // [page - run, page) is held
+  limit = limit < page || limit > pages ? pages : limit;
+  bool inside = vm_settling(); // in a callback this thread holds a page, so no stop can come between
+  sigset_t saved;
+  rt_thread *self = inside ? NULL : rt_service_enter(heap, &saved);
+  for (; page < limit; page++) {
+    if (run < GIVE_RUN && take_settled(s, page, claim, claim == VEIL_ABSENT ? VM_ABSENT : VM_UNSAVED)) {
+      run++;
+      settled++;
+      continue;
+    }
+    if (run != 0) {
+      bool full = run == GIVE_RUN;
+      vm_give(heap->gc->region, page - run, run);
+      run = 0;
+      page -= full; // it was not looked at
+    }
+  }
+  if (run != 0) {
+    vm_give(heap->gc->region, page - run, run);
+  }
+  if (!inside) {
+    rt_service_leave(heap, self, &saved);
+  }
+  return settled;
+}
