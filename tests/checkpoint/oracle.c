@@ -71,6 +71,12 @@ void oracle_keep(const oracle *o, oracle *kept) {
   }
 }
 
+void oracle_drop(oracle *kept) {
+  munmap(kept->copy, kept->top * kept->pages.page_size + 1);
+  free(kept->used);
+  *kept = (oracle){0};
+}
+
 static const char *page_differs(const oracle *o, const rt_image *image, size_t page, char *read) {
   static char text[500];
   bool used = page < o->top && cp_bit(o->used, page), there = rt_image_has(image, page);

@@ -79,6 +79,7 @@ void oracle_open(oracle *o, veil_checkpointer *of, veil_heap *heap);
 void oracle_close(oracle *o);
 // As much of it as there is, with memory of its own; no instant changes it.
 void oracle_keep(const oracle *o, oracle *kept);
+void oracle_drop(oracle *kept);
 // NULL, or how the newest version of the file differs.
 const char *oracle_differs(const oracle *o, const char *path, const rt_image_io *io);
 
