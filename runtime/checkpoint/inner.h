@@ -26,9 +26,12 @@ enum checkpoint_break {
 };
 #ifdef CHECKPOINT_BREAKABLE
 extern enum checkpoint_break rt_checkpoint_break;
+extern void (*rt_checkpoint_at)(veil_checkpointer *c); // called in the stop; NULL: nothing
 #define CHECKPOINT_BREAK rt_checkpoint_break
+#define CHECKPOINT_AT(C) (rt_checkpoint_at != NULL ? rt_checkpoint_at(C) : (void)0)
 #else
 #define CHECKPOINT_BREAK CHECKPOINT_WHOLE
+#define CHECKPOINT_AT(C) ((void)(C))
 #endif
 
 enum {

@@ -104,7 +104,11 @@ static void now(void *arg, size_t page, size_t count) {
   c->stashed = s;
 }
 
-static void at(void *arg) { veil_description_take(((veil_checkpointer *)arg)->description); }
+static void at(void *arg) {
+  veil_checkpointer *c = arg;
+  veil_description_take(c->description);
+  CHECKPOINT_AT(c);
+}
 
 const veil_service_callbacks cp_service = {.unsaved = unsaved};
 const veil_instant_calls cp_instant = {.now = now, .at = at};
