@@ -18,9 +18,9 @@
 // One build for tests can break one rule at a time, which tests/checkpoint must find. In the library this is a constant, and nothing is broken.
 enum checkpoint_break {
   CHECKPOINT_WHOLE,
-  CHECKPOINT_BREAK_BEFORE,  // cp.before: pages are let go unsaved, and saved when the saver comes to them
+  CHECKPOINT_BREAK_BEFORE,  // cp.before: pages are saved when the writer comes to them
   CHECKPOINT_BREAK_REMOVED, // increments keep pages that are not in use any more
-  CHECKPOINT_BREAK_FAIL,    // cp.fail: waiting traps are not told that the image refuses
+  CHECKPOINT_BREAK_FAIL,    // cp.fail: when the image refuses, traps wait for it all the same
   CHECKPOINT_BREAK_CHAIN,   // an increment follows a checkpoint that failed
   CHECKPOINT_BREAK_COUNT
 };
@@ -193,6 +193,9 @@ static inline uint64_t cp_now(void) {
 }
 static inline bool cp_bit(const uint8_t *bits, size_t page) { return bits[page / 8] >> page % 8 & 1; }
 static inline void cp_bit_set(uint8_t *bits, size_t page) { bits[page / 8] |= (uint8_t)(1u << page % 8); }
+
+// Contents of a page, at which nothing traps.
+static inline const char *cp_page_alias(const veil_checkpointer *c, size_t page) { return c->pages.base + c->pages.delta + page * c->pages.page_size; }
 
 // ---- unsaved.c: what the service is called for.
 extern const veil_service_callbacks cp_service;

@@ -11,11 +11,15 @@
 // cp.first: pages in order, those that lie side by side together. A slot is free as soon as it was copied once more.
 static bool slots_write(veil_checkpointer *c) {
   cp_pool *pool = &c->pool;
+  if (CHECKPOINT_BREAK == CHECKPOINT_BREAK_FAIL && at32_load(&c->failed)) {
+    return false;
+  }
   uint32_t count = cp_pool_queued(pool);
   for (uint32_t i = 0; i < count;) {
     size_t first = pool->slots[pool->order[i] - 1].page, n = 0;
     do {
-      memcpy(c->gather + n++ * pool->page_size, cp_slot_memory(pool, pool->order[i]), pool->page_size);
+      const char *from = CHECKPOINT_BREAK == CHECKPOINT_BREAK_BEFORE ? cp_page_alias(c, first + n) : cp_slot_memory(pool, pool->order[i]);
+      memcpy(c->gather + n++ * pool->page_size, from, pool->page_size);
       cp_pool_give_in_trap(pool, pool->order[i++]);
     } while (i < count && n < CP_RUN && (first + n) % CP_RUN != 0 && pool->slots[pool->order[i] - 1].page == first + n);
     cp_file_put(c, first, n, c->gather);
