@@ -75,7 +75,7 @@ gc_description *gc_description_open(gc_heap *heap) {
   sizes.pair_room = min_size(2 * at_load(&heap->weak.high) + SPARE_LINKS, heap->weak.limit);
   sizes.table_room = min_size(2 * at_load(&heap->weak.table_high) + SPARE_LINKS, heap->weak.table_limit);
   size_t pages = (size_t)GC_PART_BLOCKS * heap->block_pages;
-  size_t small = GC_NUMBER_BYTES * (GC_PART_BLOCKS + 4 * pages + 3), links = GC_NUMBER_BYTES * (5 * (size_t)GC_PART_LINKS + 1);
+  size_t small = GC_NUMBER_BYTES * (GC_PART_BLOCKS + 4 * pages + 4), links = GC_NUMBER_BYTES * (5 * (size_t)GC_PART_LINKS + 1);
   sizes.scratch_bytes = small > links ? small : links;
   sizes.bytes = layout(&sizes, NULL);
   gc_description *d = os_map_private(sizes.bytes);
@@ -107,7 +107,6 @@ static void numbers_take(gc_description *d) {
       [GC_NUMBER_EPOCH] = heap->epoch,
       [GC_NUMBER_MINOR_CYCLES] = at_load(&heap->minor_cycles),
       [GC_NUMBER_HASH_BASE] = heap->hash_base,
-      [GC_NUMBER_LINK_HIGH] = d->link_count,
       [GC_NUMBER_SMALL_PARTS] = (d->small + GC_PART_BLOCKS - 1) / GC_PART_BLOCKS,
       [GC_NUMBER_LARGE_PARTS] = (d->large + GC_PART_BLOCKS - 1) / GC_PART_BLOCKS,
       [GC_NUMBER_LINK_PARTS] = (d->link_count + GC_PART_LINKS - 1) / GC_PART_LINKS,
@@ -171,18 +170,17 @@ bool gc_description_has(const gc_description *d, size_t page) {
 // ---- Sections, while the world runs.
 
 // A block with nothing on it is as good as a free one: somebody has it set aside.
-static unsigned kind_of(const gc_description *d, size_t block) {
-  enum { FREE, USED, LEAF };
+static gc_block_kind kind_of(const gc_description *d, size_t block) {
   unsigned pages = d->heap->block_pages;
   const uint32_t *top = &d->top[block * pages];
   bool any = false;
   for (unsigned i = 0; i < pages && d->space[block] != 0; i++) {
     any = any || (top[i] & GC_TOP_MASK) != 0;
   }
-  return !any ? FREE : d->flags[block] & GC_BLOCK_LEAF ? LEAF : USED;
+  return !any ? GC_KIND_FREE : d->flags[block] & GC_BLOCK_LEAF ? GC_KIND_LEAF : GC_KIND_USED;
 }
 
-// Runs of blocks of one kind, runs of pages of one top, and covers: how many there are, then each with the distance from the last. Pages of free blocks are passed over.
+// How many blocks; runs of those of one kind, runs of pages of one top, and covers: how many there are, then each with the distance from the last. Pages of free blocks are passed over.
 static void small_put(gc_description *d, gc_bytes_out *out, size_t first) {
   size_t limit = min_size(first + GC_PART_BLOCKS, d->small), pages = d->heap->block_pages;
   size_t used = 0, covers = 0;
@@ -190,6 +188,7 @@ static void small_put(gc_description *d, gc_bytes_out *out, size_t first) {
   for (size_t b = first; b < limit; b++) {
     kind[b - first] = (uint8_t)kind_of(d, b);
   }
+  gc_bytes_put(out, limit - first);
   for (size_t b = first, run; b < limit; b += run) {
     for (run = 1; b + run < limit && kind[b + run - first] == kind[b - first]; run++) {
     }

@@ -18,6 +18,8 @@ enum {
   GC_PART_LINKS = 16384, // links, or entries of weak tables
 };
 
+typedef enum gc_block_kind { GC_KIND_FREE, GC_KIND_USED, GC_KIND_LEAF, GC_KINDS } gc_block_kind;
+
 // The numbers of the section `heap`, in this order. More may follow in later formats.
 typedef enum gc_number {
   GC_NUMBER_FORMAT,
@@ -33,7 +35,6 @@ typedef enum gc_number {
   GC_NUMBER_MINOR_CYCLES,
   GC_NUMBER_HASH_BASE, // gc_heap.hash_base
   GC_NUMBER_SERIAL,    // above that of any link
-  GC_NUMBER_LINK_HIGH, // links that there ever were
   // How many sections of each kind.
   GC_NUMBER_SMALL_PARTS,
   GC_NUMBER_LARGE_PARTS,

@@ -14,6 +14,8 @@ void gc_listen(gc_heap *heap, uint32_t listening);
 
 // ---- Types. Returns the id that headers carry, or 0 when all are taken. Any thread. The description stays for as long as the process.
 unsigned gc_type_register(const gc_type *type);
+// The same under a certain id, GC_FIRST_TYPE or more. False: it is taken.
+bool gc_type_register_at(unsigned id, const gc_type *type);
 
 // ---- Allocation, for the slow half. The caller is not stopped while in here.
 

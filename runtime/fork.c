@@ -274,6 +274,7 @@ static void heap_adopt(veil_heap *heap) {
     heap_lose(heap, VM_LOST);
   } else {
     rt_finalizer_fork(heap);
+    rt_restore_fork(heap);
     rt_operator_fork(heap);
   }
 }

@@ -91,8 +91,27 @@ static void claim_forget(veil_heap *heap, size_t page, veil_claim claim) {
   at_add_full(&heap->gc->service_claims, (uint64_t)-1);
 }
 
+// Pages of a heap that came out of a file (restore.c) have no service.
+static bool is_restored(const veil_heap *heap, size_t page) {
+  return AO_char_load_acquire((unsigned char volatile *)&heap->services->absent[page]) == RT_RESTORED;
+}
+
+bool rt_restored_is_absent(const veil_heap *heap, size_t page) { return is_restored(heap, page); }
+
+void rt_restored_claim(veil_heap *heap, size_t page, size_t count) {
+  memset((void *)&heap->services->absent[page], RT_RESTORED, count); // nobody else is there yet
+  at_add_full(&heap->gc->service_claims, count);
+}
+
+void rt_restored_forget(veil_heap *heap, size_t page) { claim_forget(heap, page, VEIL_ABSENT); }
+
 void rt_world_absent(void *arg, size_t page) {
   veil_heap *heap = arg;
+  if (is_restored(heap, page)) {
+    rt_restore_absent(heap, page);
+    claim_forget(heap, page, VEIL_ABSENT);
+    return;
+  }
   veil_service *s = claim_end(heap, page, VEIL_ABSENT);
   if (s != NULL && s->callbacks.absent != NULL) {
     s->callbacks.absent(s->arg, page);
@@ -114,6 +133,11 @@ void rt_world_unsaved(void *arg, size_t page) {
 void rt_world_discarded(void *arg, size_t page, size_t count) {
   veil_heap *heap = arg;
   for (size_t i = page; i < page + count; i++) {
+    if (is_restored(heap, i)) {
+      rt_restore_discarded(heap, i);
+      claim_forget(heap, i, VEIL_ABSENT);
+      continue;
+    }
     veil_service *s = claim_end(heap, i, VEIL_ABSENT);
     if (s != NULL && s->callbacks.discarded != NULL) {
       s->callbacks.discarded(s->arg, i, 1);

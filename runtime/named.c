@@ -285,6 +285,9 @@ size_t rt_named_hold(veil_heap *heap, bool hold) {
 }
 
 bool rt_named_restore(veil_heap *heap, const char *name, uintptr_t object) {
+  if (!is_name(name)) {
+    return false;
+  }
   change c = {.name = name, .hash = hash_of(name), .object = object, .copy = name_copy(name)};
   if (c.copy != NULL && !change_make_locked(heap, &c)) {
     c.larger = table_make(heap->named != NULL ? heap->named->room * 2 : FIRST_ROOM);

@@ -144,6 +144,7 @@ struct veil_heap {
   unsigned scanner_count;
   char why[256];
   struct rt_services *services;
+  struct rt_restore *restore; // NULL: it began empty
   // Under threads_lock, which a stop holds from beginning to end.
   pthread_mutex_t threads_lock;
   rt_thread *threads;
@@ -229,6 +230,9 @@ struct veil_heap {
   uint32_t volatile at_work;   // threads that are no mutators, and in the middle of something
   uint32_t volatile lost;      // constant in a child that has not got the heap: enum vm_lost
 };
+
+// ---- heap.c: veil_open, or out of what `restore` has, unless that is NULL.
+veil_heap *rt_heap_open(const veil_options *options, struct rt_restore *restore);
 
 // ---- alloc.c
 // In a critical section, after a first attempt was in vain: tries until `attempt` succeeds, collecting meanwhile; false: there is no memory for `bytes`, whatever is done.
@@ -381,7 +385,25 @@ void rt_world_discarded(void *arg, size_t page, size_t count);
 typedef enum rt_event { RT_BEFORE_FLIP, RT_AFTER_FLIP, RT_CYCLE_ENDED, RT_BEFORE_MINOR, RT_AFTER_MINOR } rt_event;
 void rt_services_tell(veil_heap *heap, rt_event event);
 bool rt_services_open(veil_heap *heap);
+// Pages whose contents come from where the heap was restored from (restore.c): they are ABSENT, and of no service.
+enum { RT_RESTORED = 255 }; // in the place of a service's number
+void rt_restored_claim(veil_heap *heap, size_t page, size_t count);       // while the heap opens; after vm_commit_absent
+bool rt_restored_is_absent(const veil_heap *heap, size_t page);
+void rt_restored_forget(veil_heap *heap, size_t page);                    // the holder of the page: the claim is about to go
 void rt_services_close(veil_heap *heap);
+
+// ---- restore.c
+typedef struct rt_restore rt_restore;
+void rt_restore_absent(veil_heap *heap, size_t page);    // reads the page, which the caller holds, in traps too
+void rt_restore_discarded(veil_heap *heap, size_t page); // what it had is not wanted any more
+// Tells where the heap lies, before it opens. False with the error set.
+bool rt_restore_geometry(rt_restore *restore, veil_options *options, bool limit_given, gc_geometry *out);
+// When the collector is open, and nobody else is there. The same.
+bool rt_restore_open(veil_heap *heap, rt_restore *restore);
+bool rt_restore_start(veil_heap *heap); // begins to read in the background. The same
+void rt_restore_stop(veil_heap *heap);  // while the heap closes; once more does nothing
+void rt_restore_fork(veil_heap *heap);  // in a child
+void rt_restore_free(rt_restore *restore);
 
 // ---- fork.c: between veil_open and veil_close; false with the error set.
 bool rt_fork_add(veil_heap *heap);

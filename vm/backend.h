@@ -137,6 +137,8 @@ void vm_region_punch(vm_region *region, size_t page, size_t count);
 
 // Before any page of the range gets memory. False: the system is short of something.
 bool vm_huge_adopt(vm_region *region, size_t page, size_t count);
+// The same, in as few calls to the system as can be. One thread, and nobody has touched the region.
+bool vm_huge_adopt_all(vm_region *region, size_t page, size_t count);
 // The memory of the range goes: whole huge pages only.
 void vm_huge_release(vm_region *region, size_t page, size_t count);
 

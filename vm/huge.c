@@ -62,6 +62,24 @@ bool vm_huge_adopt(vm_region *region, size_t page, size_t count) {
   return true;
 }
 
+bool vm_huge_adopt_all(vm_region *region, size_t page, size_t count) {
+  size_t limit = chunk_of(region, page + count - 1) + 1, pages = VM_HUGE >> region->page_shift;
+  size_t chunks = region->back_end->adopts_all ? region->chunks : region->huge_chunks;
+  limit = limit < chunks ? limit : chunks;
+  for (size_t first = chunk_of(region, page), last; first < limit; first = last) {
+    bool adopted = (at8_load(&region->chunk[first]) & ADOPTED) != 0;
+    for (last = first + 1; last < limit && ((at8_load(&region->chunk[last]) & ADOPTED) != 0) == adopted; last++) {
+    }
+    if (!adopted && region->back_end->adopt != NULL && !region->back_end->adopt(region, first * pages, (last - first) * pages)) {
+      return false;
+    }
+    for (size_t i = first; i < last; i++) {
+      at8_or_full(&region->chunk[i], ADOPTED);
+    }
+  }
+  return true;
+}
+
 bool vm_chunks_renew(vm_region *region) {
   for (size_t chunk = 0; chunk < region->chunks; chunk++) {
     uint8_t before = at8_load(&region->chunk[chunk]);

@@ -21,6 +21,8 @@ enum os_access { OS_NONE, OS_READ, OS_READ_WRITE };
 
 // Reserves address space that nothing can touch yet and that is charged to nobody. NULL: none left.
 void *os_reserve(size_t bytes);
+// The same at a certain address. False: something is there already, or there is none left.
+bool os_reserve_at(void *address, size_t bytes);
 // Zeroed private memory, charged as it is touched. NULL: none left.
 void *os_map_private(size_t bytes);
 // Maps all of file `fd` from `offset` at `address`, over what is there, shared and uncharged.

@@ -140,6 +140,18 @@ static void *map_anonymous(size_t bytes, int prot) {
 }
 
 void *os_reserve(size_t bytes) { return map_anonymous(bytes, PROT_NONE); }
+bool os_reserve_at(void *address, size_t bytes) {
+  if (fails()) {
+    return false;
+  }
+  int saved = errno;
+  void *p = mmap(address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  errno = saved;
+  if (p != MAP_FAILED && p != address) { // a system that does not know the flag
+    munmap(p, bytes);
+  }
+  return p == address;
+}
 void *os_map_private(size_t bytes) { return map_anonymous(bytes, PROT_READ | PROT_WRITE); }
 
 int os_map_file(void *address, size_t bytes, int fd, size_t offset, enum os_access access) {

@@ -119,7 +119,10 @@ static vm_status config_check(const vm_region_config *config, char *why, size_t 
 
 // Reserves the addresses and maps the memory there twice: the view without access, the alias with all of it.
 static int map_twice(vm_region *region, size_t bytes) {
-  char *space = os_reserve(space_bytes(bytes));
+  char *space = region->config.at;
+  if (space == NULL || (uintptr_t)space % ALIGNMENT != 0 || !os_reserve_at(space, space_bytes(bytes))) {
+    space = os_reserve(space_bytes(bytes));
+  }
   if (space == NULL) {
     return -ENOMEM;
   }
@@ -302,6 +305,21 @@ static bool commit(vm_region *region, size_t page, size_t count, bool map) {
 bool vm_commit(vm_region *region, size_t page, size_t count) { return commit(region, page, count, true); }
 
 bool vm_commit_for_view(vm_region *region, size_t page, size_t count) { return commit(region, page, count, false); }
+
+bool vm_commit_absent(vm_region *region, size_t page, size_t count) {
+  VM_CHECK(page <= region->pages && count <= region->pages - page, "pages [%zu, +%zu) of a region of %zu", page, count, region->pages);
+  if (!vm_huge_adopt_all(region, page, count)) {
+    return false;
+  }
+  raise_top(region, page + count);
+  for (size_t i = page; i < page + count; i++) {
+    VM_CHECK_FULL(at32_load(&region->word[i]) == 0, "page %zu was used before: word %x", i, at32_load(&region->word[i]));
+    at8_store(&region->dirty->clean[i], 0xff);
+    at32_store(&region->word[i], VM_COMMITTED | VM_ABSENT);
+  }
+  at_add(&region->committed, offset_of(region, count));
+  return true;
+}
 
 void vm_release(vm_region *region, size_t page, size_t count) {
   vm_huge_release(region, page, count);

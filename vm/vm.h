@@ -60,6 +60,7 @@ typedef struct vm_region_config {
   size_t bytes;            // to reserve; a multiple of 2 MiB
   unsigned page_shift;     // a vm page is 2^shift bytes, [12, 16]: the unit of claims and traps
   size_t huge;             // memory of so many bytes from the base on may be had in huge pages (vm_commit_huge); a multiple of VM_HUGE
+  void *at;                // where the view is to be, a multiple of 2 MiB, if that is free; NULL: anywhere
   const char *back_end;    // "uffd", "guard", "mprotect", "uffd-kernel", "none", or "auto"/NULL: VEIL_VM, else the best that works
 
   // Settles one claim (VM_ABSENT, VM_UNSCANNED or VM_UNSAVED) of `page`, which the caller holds BUSY.
@@ -153,6 +154,11 @@ bool vm_commit(vm_region *region, size_t page, size_t count);
 // The same for pages that mutators are going to write, and hardly anybody else: the alias is mapped only where it is touched, which the system does by
 // itself. Memory is had for a third of the price.
 bool vm_commit_for_view(vm_region *region, size_t page, size_t count);
+
+// For pages that nobody has touched and that never had memory, whose contents come later: they count as committed, carry ABSENT, and get memory when who settles that
+// writes them through the alias. He has to, whether there are contents or not, for no page without ABSENT may lack memory. To all consumers of Dirty they are no
+// news. Costs hardly more than a store for each page. False: the system is short of something. While the region opens: one thread.
+bool vm_commit_absent(vm_region *region, size_t page, size_t count);
 
 // The same as vm_commit for the VM_HUGE bytes from `page` on, none of which ever had memory, in one huge page of the system's: through the alias
 // that takes one entry of a TLB instead of 512. False: nothing has changed, and they can be committed page by page.

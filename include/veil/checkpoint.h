@@ -80,6 +80,7 @@ typedef struct veil_restore_options {
   veil_type *const *types; // that the program knows: those that the file has by the same name must have the same layout. Types with trace callbacks have to be here
   size_t type_count;
   bool elsewhere;          // do not try the address at which the heap was
+  bool drop_finalizers;    // a heap that had finalizers, which are functions of the process that was, is refused otherwise
 } veil_restore_options;
 
 // Opens a heap out of a file: after some milliseconds it can be used, and its pages are read when they are first touched, and in the background. The file must stay as it is, or be replaced

@@ -158,7 +158,6 @@ bool veil_description_has(const veil_description *description, size_t page);
 typedef struct veil_source {
   const char *name;           // for messages
   uint64_t base, span;        // of the view that the pages were in
-  bool elsewhere;             // not at `base`, even if that is free
   size_t page_size;
   const veil_type_described *types;
   size_t type_count;
@@ -172,6 +171,8 @@ typedef struct veil_source {
   bool (*read)(void *arg, size_t page, size_t count, void *to);
   void (*done)(void *arg);    // nothing is going to be read any more
   void *arg;
+  bool elsewhere;             // do not try to have the view at `base`
+  bool drop_finalizers;       // a heap that had finalizers, which are not restored, is refused otherwise
 } veil_source;
 
 // A heap of what the source has: pages are read when they are first touched, and in the background by and by. `types` are those that the program knows

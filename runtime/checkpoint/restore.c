@@ -184,6 +184,7 @@ veil_heap *rt_restore(const char *path, const veil_options *options, const veil_
   const rt_image_info *info = rt_image_info_of(s->image);
   from.base = info->layout.base;
   from.elsewhere = restore->elsewhere;
+  from.drop_finalizers = restore->drop_finalizers;
   from.span = info->layout.span;
   from.page_size = info->layout.page_size;
   from.types = s->types;
