@@ -58,7 +58,7 @@ static void folder_remove(void) {
 }
 
 static _Noreturn void usage(void) {
-  fprintf(stderr, "checkpoint_trials chains|fail|crash|pool|requests|forks [--back-end NAME] [--stop signal|poll] [--codec NAME] [--granule BYTES] "
+  fprintf(stderr, "checkpoint_trials chains|fail|crash|pool|requests|forks|compact [--back-end NAME] [--stop signal|poll] [--codec NAME] [--granule BYTES] "
                   "[--seconds N] [--long] [--break NAME]\n");
   exit(2);
 }
@@ -103,7 +103,8 @@ static void run(const char *name) {
     const char *name;
     void (*fn)(void);
   } trials[] = {{"chains", trial_chains}, {"fail", trial_fail},         {"crash", trial_crash},
-                {"pool", trial_pool},     {"requests", trial_requests}, {"forks", trial_forks}};
+                {"pool", trial_pool},     {"requests", trial_requests}, {"forks", trial_forks},
+                {"compact", trial_compact}};
   for (size_t i = 0; i < sizeof trials / sizeof *trials; i++) {
     if (strcmp(name, trials[i].name) == 0) {
       trials[i].fn();

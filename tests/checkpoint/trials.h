@@ -91,5 +91,6 @@ void trial_crash(void);
 void trial_pool(void);
 void trial_requests(void);
 void trial_forks(void);
+void trial_compact(void);
 
 #endif
