@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // file.c: the image of a checkpointer: which file, full or increment, what belongs into a version.
 //
-// Neighbours: saver.c begins and ends versions, writer.c puts pages and finishes them; never both at a time. runtime/image does the writing, and makes it durable.
+// Neighbours: saver.c begins and ends versions, writer.c puts pages and finishes them; never both at a time. runtime/image does the writing, and makes it
+// durable.
 
 #include <errno.h>
 #include <stdio.h>
@@ -115,7 +116,7 @@ veil_status cp_file_begin(veil_checkpointer *c, int fd, bool whole) {
   }
   veil_status status = image_open(c, fd);
   status = status == VEIL_OK ? rt_image_begin(c->image) : status;
-  status = status == VEIL_OK ? rt_image_reserve(c->image, pages_most(c)) : status;
+  status = status == VEIL_OK && CHECKPOINT_BREAK != CHECKPOINT_BREAK_RESERVE ? rt_image_reserve(c->image, pages_most(c)) : status;
   return status == VEIL_OK ? VEIL_OK : fail_as_told(c, status);
 }
 
@@ -174,8 +175,15 @@ static veil_status types_put(veil_checkpointer *c) {
   }
   for (size_t i = 0; i < count; i++) {
     const veil_type_described *t = &from[i];
-    types[i] = (rt_image_type){.name = t->name, .number = t->number, .flags = t->flags, .size = t->size, .encoding = t->encoding, .fixed = t->fixed,
-                               .slot_count = (uint32_t)t->slot_count, .fixed_slot_count = (uint32_t)t->fixed_slot_count, .slots = t->slots,
+    types[i] = (rt_image_type){.name = t->name,
+                               .number = t->number,
+                               .flags = t->flags,
+                               .size = t->size,
+                               .encoding = t->encoding,
+                               .fixed = t->fixed,
+                               .slot_count = (uint32_t)t->slot_count,
+                               .fixed_slot_count = (uint32_t)t->fixed_slot_count,
+                               .slots = t->slots,
                                .fixed_slots = t->fixed_slots};
   }
   veil_status status = rt_image_put_types(c->image, types, count);

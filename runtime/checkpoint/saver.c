@@ -158,6 +158,7 @@ static void serve(veil_checkpointer *c, cp_request *r, uint64_t called_ns) {
   flight_reset(c);
   veil_status status = cp_file_begin(c, to_path ? -1 : r->fd, r != NULL && (r->flags & VEIL_CHECKPOINT_FULL) != 0);
   f.full = c->full;
+  f.version = c->version;
   rt_told told = rt_tell_checkpoint_begin(c->heap, c->full);
   if (status == VEIL_OK) {
     pages_save(c, &r, &f);

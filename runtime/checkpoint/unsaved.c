@@ -10,7 +10,7 @@
 // What a thread settles besides the page that it touches, as long as it does. Traps read it, so it has a place of its own from the thread's beginning on.
 typedef struct group {
   veil_checkpointer *of;
-  cp_run *run;            // the saver's; NULL: a trap's, which has slots
+  cp_run *run; // the saver's; NULL: a trap's, which has slots
   uint32_t slot[CP_RUN];
   unsigned slots;
 } group;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // writer.c: the thread that gives pages to the image.
 //
-// Neighbours: saver.c gives it orders and runs of pages, traps queue slots (pool.c), file.c has the image. While a version is in flight it waits for the disk and
-// for nothing else: it calls no hook of the collector's, takes no lock, and allocates nothing until the last page is safe (cp.pool).
+// Neighbours: saver.c gives it orders and runs of pages, traps queue slots (pool.c), file.c has the image. While a version is in flight it waits for the disk
+// and for nothing else: it calls no hook of the collector's, takes no lock, and allocates nothing until the last page is safe (cp.pool).
 
 #include <string.h>
 #include <sys/prctl.h>
@@ -84,6 +84,9 @@ void *cp_writer_main(void *checkpointer) {
         continue;
       }
     }
+    at32_store(&c->asleep, 1);
+    at_fence_full();
     rt_wait(&c->ordered, seen, 0);
+    at32_store(&c->asleep, 0);
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// crash.c: what a crash may leave on the disk while checkpoints are made: what opens then is the heap as of the last one that was acknowledged, or of the one in flight,
-// whole.
+// crash.c: what a crash may leave on the disk while checkpoints are made: what opens then is the heap as of the last one that was acknowledged, or of the one
+// in flight, whole.
 //
 // tests/image/crash.c enumerates what there may be at each point; here it is sampled, since the order of writes is the image's.
 

@@ -12,6 +12,7 @@ BROKEN = [
     ("removed", "chains", "not in use"),
     ("fail", "pool", "the program stands"),
     ("chain", "fail", "the one after it"),
+    ("reserve", "chains", "allocates"),
     ("barrier_data", "crash", "a crash before note"),
     ("barrier_header", "crash", "a crash before note"),
     ("rename_early", "crash", "a crash before note"),

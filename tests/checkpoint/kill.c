@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// kill.c: a process that makes checkpoints is killed, again and again, at random moments: what is restored is what it acknowledged last, or what was in flight, whole; and
-// the next one goes on from there.
+// kill.c: a process that makes checkpoints is killed, again and again, at random moments: what is restored is what it acknowledged last, or what was in flight,
+// whole; and the next one goes on from there.
 //
 //   checkpoint_kill [--times N] [--back-end NAME] [--stop signal|poll]
 //
-// KILL_SEED=n repeats the choices, not the moments. The killed process says through a pipe which checkpoint it begins, and which one is durable; the number stands in the heap, too.
+// KILL_SEED=n repeats the choices, not the moments. The killed process says through a pipe which checkpoint it begins, and which one is durable; the number
+// stands in the heap, too.
 
 #include <errno.h>
 #include <pthread.h>
@@ -98,7 +99,8 @@ static _Noreturn void child_run(const char *path, int to) {
   for (intptr_t i = 0; i < MUTATORS; i++) {
     pthread_create(&thread, NULL, mutate, (void *)i);
   }
-  veil_checkpointer *c = veil_checkpointer_open(child.heap, &(veil_checkpointer_options){.path = path, .pool = 1 << 20, .codec = (veil_codec)(dice(&state) % 3)});
+  veil_checkpointer *c =
+      veil_checkpointer_open(child.heap, &(veil_checkpointer_options){.path = path, .pool = 1 << 20, .codec = (veil_codec)(dice(&state) % 3)});
   if (c == NULL) {
     wrong("no checkpointer", veil_error());
   }
