@@ -118,6 +118,9 @@ static veil_status instant(veil_checkpointer *c, veil_instant_figures *figures) 
   if (status != VEIL_OK) {
     return cp_fail(c, status, veil_error());
   }
+  if (figures->claimed + figures->at_once > c->reserved) { // cp.pool
+    return cp_fail(c, VEIL_NO_MEMORY, "veil_checkpoint: the heap has grown to more than twice its size meanwhile");
+  }
   return c->stash_failed ? cp_fail(c, VEIL_NO_MEMORY, "veil_checkpoint: no memory for pages that have to be copied in the stop") : VEIL_OK;
 }
 
