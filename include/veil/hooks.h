@@ -158,7 +158,6 @@ bool veil_description_has(const veil_description *description, size_t page);
 typedef struct veil_source {
   const char *name;           // for messages
   uint64_t base, span;        // of the view that the pages were in
-  bool elsewhere;             // not at `base`, even if that is free
   size_t page_size;
   const veil_type_described *types;
   size_t type_count;

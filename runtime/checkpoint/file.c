@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // file.c: the image of a checkpointer: which file, full or increment, what belongs into a version.
 //
-// Neighbours: saver.c begins and ends versions, writer.c puts pages and finishes them; never both at a time. runtime/image does the writing, and makes it durable.
+// Neighbours: saver.c begins and ends versions, writer.c puts pages and finishes them; never both at a time. runtime/image does the writing, and makes it
+// durable.
 
 #include <errno.h>
 #include <stdio.h>
@@ -78,13 +79,14 @@ void cp_file_close(veil_checkpointer *c) {
 
 // ---- Versions.
 
-// Pages that a version may have, so that none of them makes the writer allocate.
+// Pages that a version may have: twice those in use now, of which one in 16 is looked at, and some.
 static size_t pages_most(const veil_checkpointer *c) {
-  veil_stats stats;
-  veil_get_stats(c->heap, &stats);
-  uint64_t bytes = stats.held_bytes * 2 + RESERVED_MORE;
-  bytes = bytes < stats.limit_bytes || stats.limit_bytes == 0 ? bytes : stats.limit_bytes + RESERVED_MORE;
-  return bytes / c->pages.page_size < c->pages.count ? (size_t)(bytes / c->pages.page_size) : c->pages.count;
+  size_t used = 0;
+  for (size_t page = 0; page < c->pages.count; page += CP_RUN) {
+    used += veil_page_in_use(c->heap, page) ? CP_RUN : 0;
+  }
+  size_t most = 2 * used + RESERVED_MORE / c->pages.page_size;
+  return most < c->pages.count ? most : c->pages.count;
 }
 
 static veil_status image_open(veil_checkpointer *c, int fd) {
@@ -115,7 +117,8 @@ veil_status cp_file_begin(veil_checkpointer *c, int fd, bool whole) {
   }
   veil_status status = image_open(c, fd);
   status = status == VEIL_OK ? rt_image_begin(c->image) : status;
-  status = status == VEIL_OK ? rt_image_reserve(c->image, pages_most(c)) : status;
+  c->reserved = pages_most(c);
+  status = status == VEIL_OK && CHECKPOINT_BREAK != CHECKPOINT_BREAK_RESERVE ? rt_image_reserve(c->image, c->reserved) : status;
   return status == VEIL_OK ? VEIL_OK : fail_as_told(c, status);
 }
 
@@ -174,8 +177,15 @@ static veil_status types_put(veil_checkpointer *c) {
   }
   for (size_t i = 0; i < count; i++) {
     const veil_type_described *t = &from[i];
-    types[i] = (rt_image_type){.name = t->name, .number = t->number, .flags = t->flags, .size = t->size, .encoding = t->encoding, .fixed = t->fixed,
-                               .slot_count = (uint32_t)t->slot_count, .fixed_slot_count = (uint32_t)t->fixed_slot_count, .slots = t->slots,
+    types[i] = (rt_image_type){.name = t->name,
+                               .number = t->number,
+                               .flags = t->flags,
+                               .size = t->size,
+                               .encoding = t->encoding,
+                               .fixed = t->fixed,
+                               .slot_count = (uint32_t)t->slot_count,
+                               .fixed_slot_count = (uint32_t)t->fixed_slot_count,
+                               .slots = t->slots,
                                .fixed_slots = t->fixed_slots};
   }
   veil_status status = rt_image_put_types(c->image, types, count);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // inner.h: what the files of this folder share: a checkpointer, its fields by who writes them.
 //
-// Neighbours: veil/checkpoint.h is for programs, rt_checkpointer_open for tests. Two threads work for a checkpointer: the saver serves requests, has the instant
-// taken, and goes through pages (saver.c); the writer writes what it is given (writer.c). Traps fill the pool (pool.c).
+// Neighbours: veil/checkpoint.h is for programs, rt_checkpointer_open for tests. Two threads work for a checkpointer: the saver serves requests, has the
+// instant taken, and goes through pages (saver.c); the writer writes what it is given (writer.c). Traps fill the pool (pool.c).
 
 #ifndef RT_CHECKPOINT_INNER_H
 #define RT_CHECKPOINT_INNER_H
@@ -18,10 +18,11 @@
 // One build for tests can break one rule at a time, which tests/checkpoint must find. In the library this is a constant, and nothing is broken.
 enum checkpoint_break {
   CHECKPOINT_WHOLE,
-  CHECKPOINT_BREAK_BEFORE,  // cp.before: pages are let go unsaved, and saved when the saver comes to them
+  CHECKPOINT_BREAK_BEFORE,  // cp.before: pages are saved when the writer comes to them
   CHECKPOINT_BREAK_REMOVED, // increments keep pages that are not in use any more
-  CHECKPOINT_BREAK_FAIL,    // cp.fail: waiting traps are not told that the image refuses
+  CHECKPOINT_BREAK_FAIL,    // cp.fail: when the image refuses, traps wait for it all the same
   CHECKPOINT_BREAK_CHAIN,   // an increment follows a checkpoint that failed
+  CHECKPOINT_BREAK_RESERVE, // cp.pool: the writer allocates as it goes
   CHECKPOINT_BREAK_COUNT
 };
 #ifdef CHECKPOINT_BREAKABLE
@@ -35,12 +36,12 @@ extern void (*rt_checkpoint_at)(veil_checkpointer *c); // called in the stop; NU
 #endif
 
 enum {
-  CP_RUN = 16,               // pages that are settled at once, and that one blob of the image holds at most
-  CP_RUNS_BYTES = 4 << 20,   // of the saver's buffers …
-  CP_RUNS_MIN = 4,           // … of which it has so many at least
+  CP_RUN = 16,             // pages that are settled at once, and that one blob of the image holds at most
+  CP_RUNS_BYTES = 4 << 20, // of the saver's buffers …
+  CP_RUNS_MIN = 4,         // … of which it has so many at least
   CP_POOL_DEFAULT = 64 << 20,
   CP_POOL_MIN = 1 << 20,
-  CP_ERROR = 512,            // as veil_error
+  CP_ERROR = 512, // as veil_error
 };
 
 // ---- pool.c: copies of pages that were about to change.
@@ -113,10 +114,10 @@ typedef struct cp_request {
 
 // What comes from outside and wakes the saver. A signal's handler rings it, so it is never freed.
 typedef struct cp_bell {
-  uint32_t volatile taken;  // by a checkpointer
-  uint32_t volatile signo;  // 0: none
-  uint32_t volatile asked;  // 1: the signal came
-  uint32_t volatile rung;   // counts
+  uint32_t volatile taken; // by a checkpointer
+  uint32_t volatile signo; // 0: none
+  uint32_t volatile asked; // 1: the signal came
+  uint32_t volatile rung;  // counts
 } cp_bell;
 
 // What the writer is to do.
@@ -139,10 +140,10 @@ struct veil_checkpointer {
 
   // Under the lock.
   pthread_mutex_t lock;
-  pthread_cond_t changed; // a request was answered, or a checkpoint has ended
+  pthread_cond_t changed;         // a request was answered, or a checkpoint has ended
   cp_request *first, **last_next; // waiting requests
-  uint64_t asked, ended; // checkpoints
-  uint32_t volatile closing; // read by others, too
+  uint64_t asked, ended;          // checkpoints
+  uint32_t volatile closing;      // read by others, too
   struct {
     veil_status status;
     char error[CP_ERROR];
@@ -151,15 +152,16 @@ struct veil_checkpointer {
 
   // Atomic.
   uint32_t volatile under_way, requests; // requests: that wait
-  AO_t done, of; // pages
-  uint32_t volatile order, ordered; // enum cp_order; counts changes of it, and of what there is to write
-  uint32_t volatile rests;          // counts: an order was carried out
-  uint32_t volatile walked;         // 1: the last page is safe
-  AO_t run_head, run_tail;          // runs filled by the saver, written by the writer
-  uint32_t volatile run_given;      // counts
-  AO_t stash;                       // cp_stash: the saver hands it to the writer
+  AO_t done, of;                         // pages
+  uint32_t volatile order, ordered;      // enum cp_order; counts changes of it, and of what there is to write
+  uint32_t volatile asleep;              // 1: the writer is, or is about to be
+  uint32_t volatile rests;               // counts: an order was carried out
+  uint32_t volatile walked;              // 1: the last page is safe
+  AO_t run_head, run_tail;               // runs filled by the saver, written by the writer
+  uint32_t volatile run_given;           // counts
+  AO_t stash;                            // cp_stash: the saver hands it to the writer
 
-  uint32_t volatile failed;         // 1: the version in flight, by whoever set `status` and `error`
+  uint32_t volatile failed; // 1: the version in flight, by whoever set `status` and `error`
   veil_status status;
   char error[CP_ERROR];
 
@@ -173,6 +175,7 @@ struct veil_checkpointer {
   size_t pages_top;       // no page from here on was ever put
   veil_description *description;
   rt_image_committed committed;
+  size_t reserved;        // pages that can be put without an allocation
   bool full, watching; // of the version in flight: no increment; the next one may be
   bool compact;        // the file is to be compacted when there is time
   unsigned given_up;   // compactions in a row
@@ -193,6 +196,9 @@ static inline uint64_t cp_now(void) {
 }
 static inline bool cp_bit(const uint8_t *bits, size_t page) { return bits[page / 8] >> page % 8 & 1; }
 static inline void cp_bit_set(uint8_t *bits, size_t page) { bits[page / 8] |= (uint8_t)(1u << page % 8); }
+
+// Contents of a page, at which nothing traps.
+static inline const char *cp_page_alias(const veil_checkpointer *c, size_t page) { return c->pages.base + c->pages.delta + page * c->pages.page_size; }
 
 // ---- unsaved.c: what the service is called for.
 extern const veil_service_callbacks cp_service;
@@ -216,7 +222,13 @@ void *cp_writer_main(void *checkpointer);
 // The saver's: gives an order, and waits until it was carried out.
 void cp_order_give(veil_checkpointer *c, enum cp_order order);
 void cp_order_wait(veil_checkpointer *c);
-static inline void cp_writer_wake(veil_checkpointer *c) { rt_post(&c->ordered); }
+// In traps too: a call of the system's only if the writer sleeps. Either it finds the count changed when it is about to, or we find it asleep.
+static inline void cp_writer_wake(veil_checkpointer *c) {
+  at32_add_full(&c->ordered, 1);
+  if (at32_load_acquire(&c->asleep)) {
+    os_wake_all(&c->ordered);
+  }
+}
 
 // ---- file.c: the image. Functions that return a status have set c->error when it is not VEIL_OK.
 // Begins a version: a full one, an increment, or one to a descriptor.

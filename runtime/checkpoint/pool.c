@@ -109,11 +109,8 @@ unsigned cp_pool_take_some_in_trap(cp_pool *pool, uint32_t *to, unsigned most) {
 }
 
 void cp_pool_refuse(cp_pool *pool) {
-  at32_store_release(&pool->refusing, 1);
-  if (CHECKPOINT_BREAK != CHECKPOINT_BREAK_FAIL) {
-    at32_add_full(&pool->given, 1);
-    os_wake_all(&pool->given);
-  }
+  at32_store_release(&pool->refusing, CHECKPOINT_BREAK != CHECKPOINT_BREAK_FAIL);
+  rt_post(&pool->given);
 }
 
 // ---- Filled slots: a stack that is taken as a whole, so what has come back to its top does no harm.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // restore.c: heaps out of images.
 //
-// Neighbours: runtime/image reads, veil_open_from makes the heap. Pages are read by whoever touches them, in traps: with scratch memory that is there already, no locks, no
-// malloc. A source is known by its heap until everything was read.
+// Neighbours: runtime/image reads, veil_open_from makes the heap. Pages are read by whoever touches them, in traps: with scratch memory that is there already,
+// no locks, no malloc. A source is known by its heap until everything was read.
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,7 +17,7 @@ enum { SCRATCHES = 8, DONE = 1 };
 typedef struct source {
   struct source *next; // constant: sources are never freed, but used again
   uint32_t volatile taken;
-  AO_t heap;           // that comes from here; 0: it is not open yet; DONE: all was read before it was
+  AO_t heap; // that comes from here; 0: it is not open yet; DONE: all was read before it was
   // Constant while it is taken.
   rt_image *image;
   veil_type_described *types;
@@ -139,8 +139,16 @@ static bool tables_make(source *s, size_t *types, size_t *roots) {
   }
   for (size_t i = 0; i < *types; i++) {
     const rt_image_type *t = &type[i];
-    s->types[i] = (veil_type_described){.name = t->name, .number = t->number, .flags = t->flags, .size = t->size, .encoding = t->encoding, .fixed = t->fixed,
-                                        .slot_count = t->slot_count, .fixed_slot_count = t->fixed_slot_count, .slots = t->slots, .fixed_slots = t->fixed_slots};
+    s->types[i] = (veil_type_described){.name = t->name,
+                                        .number = t->number,
+                                        .flags = t->flags,
+                                        .size = t->size,
+                                        .encoding = t->encoding,
+                                        .fixed = t->fixed,
+                                        .slot_count = t->slot_count,
+                                        .fixed_slot_count = t->fixed_slot_count,
+                                        .slots = t->slots,
+                                        .fixed_slots = t->fixed_slots};
   }
   for (size_t i = 0; i < *roots; i++) {
     s->roots[i] = (veil_root_described){.name = root[i].name, .address = root[i].address};
@@ -184,6 +192,7 @@ veil_heap *rt_restore(const char *path, const veil_options *options, const veil_
   const rt_image_info *info = rt_image_info_of(s->image);
   from.base = info->layout.base;
   from.elsewhere = restore->elsewhere;
+  from.drop_finalizers = restore->drop_finalizers;
   from.span = info->layout.span;
   from.page_size = info->layout.page_size;
   from.types = s->types;

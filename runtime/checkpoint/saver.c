@@ -118,6 +118,9 @@ static veil_status instant(veil_checkpointer *c, veil_instant_figures *figures) 
   if (status != VEIL_OK) {
     return cp_fail(c, status, veil_error());
   }
+  if (figures->claimed + figures->at_once > c->reserved) { // cp.pool
+    return cp_fail(c, VEIL_NO_MEMORY, "veil_checkpoint: the heap has grown to more than twice its size meanwhile");
+  }
   return c->stash_failed ? cp_fail(c, VEIL_NO_MEMORY, "veil_checkpoint: no memory for pages that have to be copied in the stop") : VEIL_OK;
 }
 
@@ -158,6 +161,7 @@ static void serve(veil_checkpointer *c, cp_request *r, uint64_t called_ns) {
   flight_reset(c);
   veil_status status = cp_file_begin(c, to_path ? -1 : r->fd, r != NULL && (r->flags & VEIL_CHECKPOINT_FULL) != 0);
   f.full = c->full;
+  f.version = c->version;
   rt_told told = rt_tell_checkpoint_begin(c->heap, c->full);
   if (status == VEIL_OK) {
     pages_save(c, &r, &f);

@@ -10,18 +10,14 @@
 // What a thread settles besides the page that it touches, as long as it does. Traps read it, so it has a place of its own from the thread's beginning on.
 typedef struct group {
   veil_checkpointer *of;
-  cp_run *run;            // the saver's; NULL: a trap's, which has slots
+  cp_run *run; // the saver's; NULL: a trap's, which has slots
   uint32_t slot[CP_RUN];
   unsigned slots;
 } group;
 static __thread group *group_here __attribute__((tls_model("initial-exec")));
 
-static const char *contents_of(const veil_checkpointer *c, size_t page) {
-  return c->pages.base + c->pages.delta + page * c->pages.page_size;
-}
-
 static void slot_fill_in_trap(veil_checkpointer *c, uint32_t slot, size_t page) {
-  memcpy(cp_slot_memory(&c->pool, slot), contents_of(c, page), c->pages.page_size);
+  memcpy(cp_slot_memory(&c->pool, slot), cp_page_alias(c, page), c->pages.page_size);
   cp_pool_queue_in_trap(&c->pool, slot, page);
 }
 
@@ -57,11 +53,8 @@ static void unsaved(void *arg, size_t page) {
   group *g = group_here;
   if (g != NULL && g->of == c && g->run != NULL) {
     size_t at = page - g->run->first;
-    memcpy(g->run->memory + at * c->pages.page_size, contents_of(c, page), c->pages.page_size);
+    memcpy(g->run->memory + at * c->pages.page_size, cp_page_alias(c, page), c->pages.page_size);
     g->run->saved |= 1u << at;
-    return;
-  }
-  if (CHECKPOINT_BREAK == CHECKPOINT_BREAK_BEFORE) {
     return;
   }
   if (g != NULL && g->of == c && g->slots > 0) {
@@ -100,7 +93,7 @@ static void now(void *arg, size_t page, size_t count) {
     return;
   }
   *s = (cp_stash){.next = c->stashed, .page = page, .count = count, .bytes = bytes};
-  memcpy((char *)s + c->pages.page_size, contents_of(c, page), count * c->pages.page_size);
+  memcpy((char *)s + c->pages.page_size, cp_page_alias(c, page), count * c->pages.page_size);
   c->stashed = s;
 }
 

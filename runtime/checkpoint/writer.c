@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // writer.c: the thread that gives pages to the image.
 //
-// Neighbours: saver.c gives it orders and runs of pages, traps queue slots (pool.c), file.c has the image. While a version is in flight it waits for the disk and
-// for nothing else: it calls no hook of the collector's, takes no lock, and allocates nothing until the last page is safe (cp.pool).
+// Neighbours: saver.c gives it orders and runs of pages, traps queue slots (pool.c), file.c has the image. While a version is in flight it waits for the disk
+// and for nothing else: it calls no hook of the collector's, takes no lock, and allocates nothing until the last page is safe (cp.pool).
 
 #include <string.h>
 #include <sys/prctl.h>
@@ -11,11 +11,15 @@
 // cp.first: pages in order, those that lie side by side together. A slot is free as soon as it was copied once more.
 static bool slots_write(veil_checkpointer *c) {
   cp_pool *pool = &c->pool;
+  if (CHECKPOINT_BREAK == CHECKPOINT_BREAK_FAIL && at32_load(&c->failed)) {
+    return false;
+  }
   uint32_t count = cp_pool_queued(pool);
   for (uint32_t i = 0; i < count;) {
     size_t first = pool->slots[pool->order[i] - 1].page, n = 0;
     do {
-      memcpy(c->gather + n++ * pool->page_size, cp_slot_memory(pool, pool->order[i]), pool->page_size);
+      const char *from = CHECKPOINT_BREAK == CHECKPOINT_BREAK_BEFORE ? cp_page_alias(c, first + n) : cp_slot_memory(pool, pool->order[i]);
+      memcpy(c->gather + n++ * pool->page_size, from, pool->page_size);
       cp_pool_give_in_trap(pool, pool->order[i++]);
     } while (i < count && n < CP_RUN && (first + n) % CP_RUN != 0 && pool->slots[pool->order[i] - 1].page == first + n);
     cp_file_put(c, first, n, c->gather);
@@ -80,6 +84,9 @@ void *cp_writer_main(void *checkpointer) {
         continue;
       }
     }
+    at32_store(&c->asleep, 1);
+    at_fence_full();
     rt_wait(&c->ordered, seen, 0);
+    at32_store(&c->asleep, 0);
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// crash.c: what a crash may leave on the disk while checkpoints are made: what opens then is the heap as of the last one that was acknowledged, or of the one in flight,
-// whole.
+// crash.c: what a crash may leave on the disk while checkpoints are made: what opens then is the heap as of the last one that was acknowledged, or of the one
+// in flight, whole.
 //
 // tests/image/crash.c enumerates what there may be at each point; here it is sampled, since the order of writes is the image's.
 
@@ -11,7 +11,7 @@
 #include "tests/image/disk.h"
 
 #define PATH "heap.veil"
-enum { STEPS = 7, PENDING = 64 };
+enum { STEPS = 7, PENDING = 64, IMAGE_BLOCK = 4096 };
 
 typedef struct step {
   size_t begun, acknowledged; // notes that there were then
@@ -98,6 +98,29 @@ static void states_look(disk *d, size_t at, unsigned count, random_state *r, uns
   }
 }
 
+// A byte that the medium has changed is found, or did not matter.
+static void damage_look(disk *d, random_state *r, unsigned count) {
+  disk_file *file = disk_find(d, PATH);
+  unsigned noticed = 0;
+  for (unsigned i = 0; i < count && !enough(); i++) {
+    uint64_t at = random_below(r, file->bytes);
+    uint8_t flip = (uint8_t)(1 + random_below(r, 255));
+    file->at[at] ^= flip;
+    const char *wrong = oracle_differs(&steps[STEPS - 1].heap, PATH, &d->io);
+    if (wrong != NULL && at < 2 * IMAGE_BLOCK) { // of a header: then the version before is there
+      wrong = oracle_differs(&steps[STEPS - 2].heap, PATH, &d->io);
+    }
+    if (wrong != NULL && strstr(wrong, "the heap had") != NULL) {
+      found("byte %llu is damaged, and nobody says so: %s", (unsigned long long)at, wrong);
+    }
+    noticed += wrong != NULL;
+    file->at[at] ^= flip;
+  }
+  if (noticed == 0) {
+    found("none of %u damaged bytes was noticed", count);
+  }
+}
+
 void trial_crash(void) {
   disk *d = disk_new();
   random_state r = {trial.seed};
@@ -106,6 +129,8 @@ void trial_crash(void) {
   for (size_t at = 0; at <= d->notes && !enough(); at++) {
     states_look(d, at, trial.long_run ? 3000 : 30, &r, &seen);
   }
+  disk_restart(d);
+  damage_look(d, &r, trial.long_run ? 20000 : 300);
   printf("crash: %zu notes, %u states\n", d->notes, seen);
   for (int i = 0; i < STEPS; i++) {
     oracle_drop(&steps[i].heap);

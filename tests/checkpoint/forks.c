@@ -16,6 +16,7 @@ typedef struct forking {
   veil_checkpointer *c;
   random_state random;
   char *path, *other;
+  unsigned under_way; // forks while one was
 } forking;
 
 #define CHILD_MUST(CONDITION, STATUS) ((CONDITION) ? (void)0 : _exit(STATUS))
@@ -55,6 +56,7 @@ static void fork_once(forking *k, oracle *o) {
   if (pid == 0) {
     child(k);
   }
+  k->under_way += veil_checkpointing(k->c, NULL, NULL);
   for (int i = 0; i < 300; i++) {
     world_change(k->self, k->table, &k->random, true);
   }
@@ -99,5 +101,8 @@ void trial_forks(void) {
   veil_close(k.heap);
   free(k.path);
   free(k.other);
-  printf("forks: %u\n", forks);
+  printf("forks: %u, %u of them while a checkpoint was under way\n", forks, k.under_way);
+  if (k.under_way == 0) {
+    found("no checkpoint was under way");
+  }
 }

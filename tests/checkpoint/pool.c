@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // pool.c: mutators that write faster than a slow disk takes it: the pool bounds the memory that is had, whoever finds it full waits, and all is saved.
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +15,21 @@ static ssize_t pwrite_slow(void *context, int fd, const void *from, size_t bytes
   return rt_image_io_system.pwrite(rt_image_io_system.context, fd, from, bytes < 64 << 10 ? bytes : 64 << 10, offset);
 }
 
+// Full after so many writes.
+static uint32_t volatile room;
+static ssize_t pwrite_full(void *context, int fd, const void *from, size_t bytes, uint64_t offset) {
+  if (at32_load(&room) == 0) {
+    os_nap(50 * SLOW_US); // until the pool is full, too
+    return -ENOSPC;
+  }
+  at32_add_full(&room, (uint32_t)-1);
+  return pwrite_slow(context, fd, from, bytes, offset);
+}
+
 typedef struct writer {
   veil_heap *heap;
   uint32_t volatile ending, ready;
+  AO_t passes;
 } writer;
 
 // A word on each page, page after page: as fast as pages can be written.
@@ -37,6 +50,7 @@ static void *write_all(void *arg) {
       }
       veil_poll(self);
     }
+    at_add(&w->passes, 1);
   }
   veil_detach(self);
   return NULL;
@@ -54,6 +68,35 @@ static uint64_t anonymous_memory(void) {
   }
   fclose(f);
   return kib << 10;
+}
+
+// cp.fail: whoever waits for a full disk goes on when that refuses.
+static void disk_fills(writer *w) {
+  rt_image_io io = rt_image_io_system;
+  char *path = strdup(trial_path("full.veil"));
+  io.pwrite = pwrite_full;
+  veil_checkpointer *c = rt_checkpointer_open(w->heap, &(veil_checkpointer_options){.path = path, .pool = POOL}, &io);
+  MUST(c != NULL, "%s", veil_error());
+  for (unsigned i = 0; i < 3; i++) {
+    at32_store(&room, i * 20);
+    veil_checkpoint_figures f = {0};
+    MUST(veil_checkpoint(c, VEIL_CHECKPOINT_START, NULL) == VEIL_OK, "%s", veil_error());
+    uint64_t passes = at_load(&w->passes), until = cp_now() + UINT64_C(10000000000);
+    while (at_load(&w->passes) < passes + 3 && cp_now() < until) {
+      os_nap(1000);
+    }
+    if (at_load(&w->passes) < passes + 3) {
+      found("the disk is full, and the program stands [cp.fail]");
+      printf("pool: ended\n");
+      exit(1);
+    }
+    veil_status status = veil_checkpoint_wait(c, &f);
+    if (status != VEIL_IO || strstr(veil_error(), "No space") == NULL || f.version != 0) {
+      found("the disk is full: status %d, version %llu: %s", (int)status, (unsigned long long)f.version, veil_error());
+    }
+  }
+  veil_checkpointer_close(c);
+  free(path);
 }
 
 void trial_pool(void) {
@@ -94,6 +137,7 @@ void trial_pool(void) {
     }
 #endif
   }
+  disk_fills(&w);
   if (traps && waits == 0) {
     found("nobody had to wait");
   }

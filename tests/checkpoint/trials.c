@@ -3,8 +3,8 @@
 //
 //   checkpoint_trials TRIAL [--back-end NAME] [--stop signal|poll] [--codec NAME] [--granule BYTES] [--seconds N] [--long] [--break NAME]
 //
-// CHECKPOINT_SEED=n repeats a run. Exits with 0, with 1 if anything was found, with 77 if the back end does not work here. With --break one rule is broken, and a
-// trial that finds nothing then is of no use: tests/checkpoint/fires.py.
+// CHECKPOINT_SEED=n repeats a run. Exits with 0, with 1 if anything was found, with 77 if the back end does not work here. With --break one rule is broken, and
+// a trial that finds nothing then is of no use: tests/checkpoint/fires.py.
 
 #include <dirent.h>
 #include <stdarg.h>
@@ -58,13 +58,13 @@ static void folder_remove(void) {
 }
 
 static _Noreturn void usage(void) {
-  fprintf(stderr, "checkpoint_trials chains|fail|crash|pool|requests|forks [--back-end NAME] [--stop signal|poll] [--codec NAME] [--granule BYTES] "
+  fprintf(stderr, "checkpoint_trials chains|fail|crash|pool|requests|forks|compact [--back-end NAME] [--stop signal|poll] [--codec NAME] [--granule BYTES] "
                   "[--seconds N] [--long] [--break NAME]\n");
   exit(2);
 }
 
 static void rule_break(const char *name) {
-  static const char *const rules[CHECKPOINT_BREAK_COUNT] = {"", "before", "removed", "fail", "chain"};
+  static const char *const rules[CHECKPOINT_BREAK_COUNT] = {"", "before", "removed", "fail", "chain", "reserve"};
   for (int i = 1; i < CHECKPOINT_BREAK_COUNT; i++) {
     rt_checkpoint_break = strcmp(name, rules[i]) == 0 ? (enum checkpoint_break)i : rt_checkpoint_break;
   }
@@ -102,8 +102,8 @@ static void run(const char *name) {
   static const struct {
     const char *name;
     void (*fn)(void);
-  } trials[] = {{"chains", trial_chains}, {"fail", trial_fail},         {"crash", trial_crash},
-                {"pool", trial_pool},     {"requests", trial_requests}, {"forks", trial_forks}};
+  } trials[] = {{"chains", trial_chains},     {"fail", trial_fail},   {"crash", trial_crash},    {"pool", trial_pool},
+                {"requests", trial_requests}, {"forks", trial_forks}, {"compact", trial_compact}};
   for (size_t i = 0; i < sizeof trials / sizeof *trials; i++) {
     if (strcmp(name, trials[i].name) == 0) {
       trials[i].fn();

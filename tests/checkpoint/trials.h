@@ -83,6 +83,11 @@ void oracle_drop(oracle *kept);
 // NULL, or how the newest version of the file differs.
 const char *oracle_differs(const oracle *o, const char *path, const rt_image_io *io);
 
+// ---- memory.c: what checkpoints and images allocate.
+
+// Whether this thread is the writer of a checkpointer that has an oracle, is at work, and has not seen to the last page yet.
+bool oracle_writer_is_waited_for(void);
+
 // ---- The trials.
 
 void trial_chains(void);
@@ -91,5 +96,6 @@ void trial_crash(void);
 void trial_pool(void);
 void trial_requests(void);
 void trial_forks(void);
+void trial_compact(void);
 
 #endif

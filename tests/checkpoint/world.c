@@ -21,7 +21,12 @@ uint64_t random_next(random_state *r) {
 }
 
 veil_heap *world_heap(size_t limit) {
-  veil_options options = {.limit = limit, .back_end = trial.back_end, .stop = trial.stop, .granule = trial.granule, .headroom = 2 << 20, .nursery = 256 << 10,
+  veil_options options = {.limit = limit,
+                          .back_end = trial.back_end,
+                          .stop = trial.stop,
+                          .granule = trial.granule,
+                          .headroom = 2 << 20,
+                          .nursery = 256 << 10,
                           .generations = trial.seed % 2 ? VEIL_GENERATIONS_AUTO : VEIL_GENERATIONS_ON};
   if (trial.back_end != NULL && strcmp(trial.back_end, "none") == 0) {
     options.generations = VEIL_GENERATIONS_AUTO;
