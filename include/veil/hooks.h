@@ -171,6 +171,7 @@ typedef struct veil_source {
   bool (*read)(void *arg, size_t page, size_t count, void *to);
   void (*done)(void *arg);    // nothing is going to be read any more
   void *arg;
+  bool elsewhere;             // not at `base`, even if that is free
   bool drop_finalizers;       // a heap that had finalizers, which are not restored, is refused otherwise
 } veil_source;
 
