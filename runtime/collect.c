@@ -235,8 +235,15 @@ void rt_nap(rt_thread *self) {
   rt_end(self->heap, span, RT_NOTE_STALL, 0, 0, 0);
 }
 
+// Unless another cycle has begun: who has the lock of stops may wait for its end, and all scanners wait here.
 static void verify_ended(veil_heap *heap) {
-  rt_stop_begin_working(heap);
+  while (!rt_stop_try(heap)) {
+    if (gc_phase_now(heap->gc) != GC_IDLE) {
+      return;
+    }
+    rt_work_pause(heap);
+    sched_yield();
+  }
   pause_record(heap, RT_FOR_OTHERS);
   rt_stop_world(heap, NULL);
   gc_verify_stopped(heap->gc, "at the end of a cycle");

@@ -73,6 +73,11 @@ static void run_end(instant *in, enum fate fate, size_t page, size_t count) {
     return;
   case AT_ONCE:
     in->figures.at_once += count;
+    for (size_t i = page; i < page + count; i++) {
+      if (vm_claims(heap->gc->region, i) & VM_ABSENT) {
+        vm_settle(heap->gc->region, i, VM_ABSENT, false, false); // UNSAVED is another's, so the contents have to be there now
+      }
+    }
     if (in->calls != NULL && in->calls->now != NULL) {
       in->calls->now(in->arg, page, count);
     }

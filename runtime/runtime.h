@@ -304,7 +304,7 @@ void rt_block_again(rt_thread *self, const rt_left *left); // as it was before, 
 // One stopper at a time: rt_stop_begin may park first, and returns with the lock held and the world running.
 // In the order of asking: stops one after the other, as minor cycles may be, must not keep a fork or a flip waiting for ever.
 void rt_stop_begin(veil_heap *heap, rt_thread *self);
-void rt_stop_begin_working(veil_heap *heap); // as it, in a thread that counts as at work (rt.work), and pauses if it must
+bool rt_stop_try(veil_heap *heap); // the lock, if nobody has it. In a thread that counts as at work (rt.work), too
 void rt_stop_world(veil_heap *heap, rt_thread *self);
 void rt_resume_world(veil_heap *heap, rt_thread *self);
 void rt_stop_end(veil_heap *heap);

@@ -283,12 +283,9 @@ void rt_stop_begin(veil_heap *heap, rt_thread *self) {
   }
 }
 
-void rt_stop_begin_working(veil_heap *heap) {
-  uint32_t ticket = at32_add_full(&heap->stop_tickets, 1);
-  while (at32_load_acquire(&heap->stop_serves) != ticket) {
-    rt_work_pause(heap); // whoever forks has the lock, and waits for us
-    sched_yield();
-  }
+bool rt_stop_try(veil_heap *heap) {
+  uint32_t serves = at32_load_acquire(&heap->stop_serves);
+  return at32_load(&heap->stop_tickets) == serves && at32_cas_full(&heap->stop_tickets, serves, serves + 1);
 }
 
 void rt_stop_end(veil_heap *heap) {

@@ -617,6 +617,11 @@ ON_TRAPPING_BACK_ENDS(instant, a_chain_is_exact_with_generations) {
 
 ON_TRAPPING_BACK_ENDS(instant, a_chain_is_exact_with_large_pages) { chain_run(back_end, (veil_options){.granule = 16384, .limit = 64 * MIB}, 40); }
 
+// The only scanner would wait for the stop of who waits for a scanner.
+ON_TRAPPING_BACK_ENDS(instant, cycles_that_are_verified_when_they_end_hold_nobody_up) {
+  chain_run(back_end, (veil_options){.verify = 2, .scanners = 1}, 100);
+}
+
 ON_TRAPPING_BACK_ENDS(instant, a_chain_is_exact_where_threads_stop_at_polls) { chain_run(back_end, (veil_options){.stop = VEIL_STOP_POLL}, 40); }
 
 typedef struct asker {
