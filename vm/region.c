@@ -345,7 +345,7 @@ bool vm_commit_absent(vm_region *region, size_t page, size_t count) {
   for (size_t i = page; i < page + count; i++) {
     VM_CHECK_FULL(at32_load(&region->word[i]) == 0, "page %zu was used before: word %x", i, at32_load(&region->word[i]));
     at8_store(&region->dirty->clean[i], 0xff);
-    at32_store(&region->word[i], VM_COMMITTED | VM_ABSENT);
+    at32_store_release(&region->word[i], VM_COMMITTED | VM_ABSENT); // a pager that is there already finds by it what stands ready for the page
   }
   at_add(&region->committed, offset_of(region, count));
   return true;
