@@ -68,6 +68,7 @@ void trial_chains(void) {
     }
   }
   veil_checkpointer_close(k.c);
+  oracle_end(&k.o);
   oracle_close(&k.o);
   world_end(&w);
   veil_close(heap);

@@ -38,7 +38,7 @@ bool oracle_writer_is_waited_for(void) {
   bool any = false;
   for (int i = 0; i < ORACLES; i++) {
     oracle *o = oracles[i];
-    any |= o != NULL && pthread_equal(o->of->writer, pthread_self()) && at32_load_acquire(&o->of->order) == CP_WRITE && !at32_load_acquire(&o->of->walked);
+    any |= o != NULL && o->of != NULL && pthread_equal(o->of->writer, pthread_self()) && at32_load_acquire(&o->of->order) == CP_WRITE && !at32_load_acquire(&o->of->walked);
   }
   return any;
 }
@@ -56,6 +56,8 @@ void oracle_open(oracle *o, veil_checkpointer *of, veil_heap *heap) {
   }
   MUST(false, "too many oracles");
 }
+
+void oracle_end(oracle *o) { o->of = NULL; }
 
 void oracle_close(oracle *o) {
   for (int i = 0; i < ORACLES; i++) {

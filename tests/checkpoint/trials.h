@@ -76,6 +76,7 @@ typedef struct oracle {
 } oracle;
 // Copies at each instant of the checkpointer, until it is closed. Up to four at a time.
 void oracle_open(oracle *o, veil_checkpointer *of, veil_heap *heap);
+void oracle_end(oracle *o); // the checkpointer is closed
 void oracle_close(oracle *o);
 // As much of it as there is, with memory of its own; no instant changes it.
 void oracle_keep(const oracle *o, oracle *kept);
