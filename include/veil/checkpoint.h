@@ -10,6 +10,9 @@
 // The program is stopped for a moment. Then it runs, and whoever is about to write a page that is not saved yet copies it first, into a pool of fixed size;
 // if that is full he waits for the disk. `veil-image FILE` tells what is in a file. With the back end `none`, which tells of no writes, all pages are copied in the stop, into memory beside the pool.
 //
+// The image has what each thread had stored at that instant, wherever it was: a structure that is being changed under a lock is in it half changed. So whoever asks for a checkpoint holds the
+// locks that matter until the instant was taken (VEIL_CHECKPOINT_START); where intervals or signals ask, what named roots reach had better be put together aside and hung up by one store.
+//
 // A child of fork() has the heap (option `fork`), but no part in its parent's checkpoints: to the child none is under way, its requests are VEIL_UNSUPPORTED, and all it can do with the checkpointer
 // is to close it, which it must before it closes the heap. It may open one of its own, for another file. As long as it lives it shares the lock of the parent's file.
 
@@ -83,7 +86,7 @@ bool veil_checkpointing(veil_checkpointer *checkpointer, uint64_t *done, uint64_
 // How to restore. Zero is the default of each. Fields are only ever added at the end.
 typedef struct veil_restore_options {
   veil_type *const *types; // that the program knows: those that the file has by the same name must have the same layout. Types with trace callbacks have to be here
-  size_t type_count;
+  size_t type_count;       // how many
   bool elsewhere;          // do not try the address at which the heap was
   bool drop_finalizers;    // a heap that had finalizers, which are functions of the process that was, is refused otherwise
 } veil_restore_options;

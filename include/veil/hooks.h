@@ -89,6 +89,7 @@ typedef struct veil_instant_calls {
   void (*at)(void *arg);                             // the instant: veil_description_take
 } veil_instant_calls;
 
+// What an instant was like.
 typedef struct veil_instant_figures {
   uint64_t pause_ns; // from the request to stop until the last mutator ran
   size_t claimed;    // pages that carry the service's claim now
@@ -120,19 +121,21 @@ typedef struct veil_description veil_description;
 
 // A type, as it was registered. Offsets in bytes. Those of the built-in types are among them.
 typedef struct veil_type_described {
-  const char *name;
+  const char *name;  // as the program calls it
   uint32_t number;   // by which headers name it
   uint32_t flags;    // the collector's
   uint64_t size;     // of an object, or of an element
   uint64_t encoding; // how slots decode
   uint64_t fixed;    // bytes before the elements of a flexible array
-  size_t slot_count, fixed_slot_count;
-  const uint64_t *slots, *fixed_slots;
+  size_t slot_count;           // of an object, or of an element
+  size_t fixed_slot_count;     // of a flexible array, before its elements
+  const uint64_t *slots;       // where they are
+  const uint64_t *fixed_slots; // likewise
 } veil_type_described;
 
 // A named root (veil/roots.h).
 typedef struct veil_root_described {
-  const char *name;
+  const char *name; // as veil_root_set was told
   uint64_t address; // of the object, in the view
 } veil_root_described;
 
@@ -158,11 +161,11 @@ bool veil_description_has(const veil_description *description, size_t page);
 typedef struct veil_source {
   const char *name;           // for messages
   uint64_t base, span;        // of the view that the pages were in
-  size_t page_size;
-  const veil_type_described *types;
-  size_t type_count;
-  const veil_root_described *roots;
-  size_t root_count;
+  size_t page_size;                 // bytes
+  const veil_type_described *types; // all that its objects have
+  size_t type_count;                // how many
+  const veil_root_described *roots; // all of them
+  size_t root_count;                // how many
   // VEIL_INVALID: there is no such section. The bytes stay until the heap is open.
   veil_status (*section)(void *arg, const char *name, const void **bytes, size_t *size);
   // The first run of pages from `page` on that there are, cut to begin there; false: none. `zero`: they hold zeros only. While the heap opens.
