@@ -210,6 +210,9 @@ bool gc_page_in_use(const gc_heap *heap, size_t page) {
          at32_load_acquire(&heap->top[page]) != 0;
 }
 
+// Whether one of two words is zero.
+static bool has_zero(uint64_t words) { return ((words - 0x0000000100000001) & ~words & 0x8000000080000000) != 0; }
+
 size_t gc_pages_alike(const gc_heap *heap, size_t page, size_t limit, bool *used) {
   *used = gc_page_in_use(heap, page);
   for (size_t end; page < limit; page = end) {
@@ -222,6 +225,12 @@ size_t gc_pages_alike(const gc_heap *heap, size_t page, size_t limit, bool *used
       continue;
     }
     for (size_t i = page; i < end; i++) {
+      while (*used && i % 2 == 0 && i + 2 <= end && !has_zero(at_load((AO_t const volatile *)&heap->top[i]))) {
+        i += 2;
+      }
+      if (i == end) {
+        break;
+      }
       if ((at32_load(&heap->top[i]) != 0) != *used) {
         return i;
       }

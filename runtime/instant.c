@@ -94,7 +94,10 @@ static void run_end(instant *in, enum fate fate, size_t page, size_t count) {
   }
   if (fate == LAID) {
     run_lay(in, page, count);
-  } else if (fate == AT_ONCE) {
+  } else if (in->move != NULL && vm_moves(in->move, page)) {
+    vm_move_lay(in->move, page, count, 0);
+  }
+  if (fate == AT_ONCE) {
     run_tell(in, page, count);
   }
   in->figures.claimed += fate == AT_ONCE ? 0 : count;
@@ -149,11 +152,14 @@ static void all_take(instant *in, size_t used) {
   for (size_t page = 0, end; page < used; page = end) {
     size_t limit = page - page % chunk + chunk;
     end = gc_pages_alike(gc, page, limit < used ? limit : used, &in_use);
-    if (knows && in->move != NULL && vm_moves(in->move, page)) {
+    bool moves = in->move != NULL && vm_moves(in->move, page);
+    if (knows && moves) {
       (in_use ? vm_move_know : vm_move_doubt)(in->move, page, end - page, in->service->consumer);
     }
     if (in_use) {
       run_take(in, page, end);
+    } else if (moves) {
+      vm_move_lay(in->move, page, end - page, 0);
     }
   }
 }
@@ -191,7 +197,7 @@ static void take(veil_heap *heap, void *arg) {
     all_take(in, used);
   }
   if (in->move != NULL) {
-    vm_move_run(in->move, in->flags & VEIL_INSTANT_WATCH ? 1u << in->service->consumer : 0);
+    vm_move_run(in->move, used, in->flags & VEIL_INSTANT_WATCH ? 1u << in->service->consumer : 0);
   }
   if (in->calls != NULL && in->calls->at != NULL) {
     in->calls->at(in->arg);
@@ -220,6 +226,22 @@ static void where_check(const veil_heap *heap) {
   }
 }
 
+// Memory for what is written in the stop, so that the system need not find it there.
+static void tables_touch(const instant *in) {
+  enum { SYSTEM_PAGE = 4096 };
+  const gc_heap *gc = in->service->heap->gc;
+  uint8_t volatile *owners = in->service->heap->services->unsaved;
+  for (size_t page = 0, used = rt_pages_used(gc); page < used;) {
+    size_t next = page - page % SYSTEM_PAGE + SYSTEM_PAGE;
+    if (gc_page_in_use(gc, page)) {
+      at8_or_full(&owners[page], 0);
+      page = next;
+    } else {
+      page += gc->block_pages;
+    }
+  }
+}
+
 // What was written so far: nearly everything, so that hardly anything is left to be asked for, and armed, in the stop.
 static void harvest_before(instant *in) {
   veil_heap *heap = in->service->heap;
@@ -242,6 +264,20 @@ static void harvest_undo(const instant *in) {
     }
   }
   rt_service_leave(heap, self, &saved);
+}
+
+// What was moved away goes, by and by.
+static void move_end(const instant *in) {
+  veil_heap *heap = in->service->heap;
+  for (bool more = in->move != NULL; more;) {
+    sigset_t saved;
+    rt_thread *self = rt_service_enter(heap, &saved);
+    more = vm_move_tell(in->move);
+    rt_service_leave(heap, self, &saved);
+  }
+  if (in->move != NULL) {
+    vm_move_close(in->move);
+  }
 }
 
 // The span of the stop, once all who waited for its end have run.
@@ -282,6 +318,7 @@ RT_EXPORT veil_status veil_service_instant(veil_service *s, unsigned flags, cons
   }
   if (status == VEIL_OK) {
     in.move = flags & VEIL_INSTANT_DIRTY ? NULL : vm_move_open(heap->gc->region);
+    tables_touch(&in);
     if (in.bits != NULL && in.move == NULL) {
       harvest_before(&in);
     }
@@ -298,9 +335,7 @@ RT_EXPORT veil_status veil_service_instant(veil_service *s, unsigned flags, cons
     if (flags == VEIL_INSTANT_DIRTY) {
       harvest_undo(&in);
     }
-    if (in.move != NULL) {
-      vm_move_close(in.move);
-    }
+    move_end(&in);
   }
   if (in.bits != NULL) {
     os_unmap(in.bits, bits_bytes(in.pages));

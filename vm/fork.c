@@ -248,6 +248,7 @@ bool vm_fork_open(vm_region *region) {
 void vm_fork_lose(vm_region *region, enum vm_lost how) {
   size_t bytes = (size_t)(region->limit - region->base);
   at32_store_release(&region->lost, how);
+  vm_move_forget(region);
   int result = os_map_nothing(region->base, bytes);
   result = result == 0 ? os_map_nothing(region->base + region->delta, bytes) : result;
   VM_CHECK(result == 0, "the parent's heap at %p cannot be taken from the child: error %d", (void *)region->base, -result);

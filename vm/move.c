@@ -7,7 +7,7 @@
 // vm.stopped  Between vm_move_plan and vm_move_run nobody touches the region through the view, no page is held, no pager is at work, and nobody else lays, settles or opens: so words are changed by
 //             plain stores. What is seen of them is ordered by whatever stopped the others and lets them go.
 // vm.moved    A page that is MOVED has no entry in the view's page tables and has not been opened since they were moved, so nothing was written through the view: harvests leave it out. Who is about to open
-//             a page clears MOVED first, in the step after which others may open it. What was written before the move is told by the moved tables: whoever harvests a range before vm_move_close has harvested all
+//             a page clears MOVED first, in the step after which others may open it. What was written before the move is told by the moved tables: whoever harvests a range before vm_move_tell has harvested all
 //             of them harvests that part of them too, under the harvester's lock.
 
 #include "vm/backend.h"
@@ -34,6 +34,7 @@ struct vm_move {
     size_t page, count;
   } run[RUNS];
   size_t runs;
+  size_t at_run, at_page; // of vm_move_tell and vm_move_close
   uint32_t news;      // consumers that are to be told of what was written before; 0: nobody
   // The reader's: faults that were no news of a move.
   pthread_t reader;
@@ -171,10 +172,16 @@ void vm_move_plan(vm_move *move) {
 
 bool vm_moves(const vm_move *move, size_t page) { return move->moves[page / chunk_pages(move->region)] == 1; }
 
+// vm.stopped
+static inline void word_move(vm_region *region, size_t page, uint32_t claim) {
+  uint32_t *word = (uint32_t *)(uintptr_t)&region->word[page], w = *word;
+  VM_CHECK_FULL((w & (VM_BUSY | VM_HELPERS | VM_LAYING)) == 0, "page %zu is held while everybody is stopped: word %x", page, w);
+  *word = (w & ~(uint32_t)VM_ACCESS) | claim | (w & VM_COMMITTED ? VM_MOVED : 0);
+}
+
 void vm_move_lay(vm_move *move, size_t page, size_t count, unsigned claim) {
-  uint32_t *word = (uint32_t *)(uintptr_t)move->region->word; // vm.stopped
   for (size_t i = page; i < page + count; i++) {
-    word[i] |= claim;
+    word_move(move->region, i, claim);
   }
 }
 
@@ -194,23 +201,17 @@ void vm_move_doubt(vm_move *move, size_t page, size_t count, int consumer) {
   vm_dirty_stir(region, page, count, bit);
 }
 
-static void words_move(vm_region *region, size_t page, size_t count) {
-  uint32_t *word = (uint32_t *)(uintptr_t)region->word; // vm.stopped
-  for (size_t i = page; i < page + count; i++) {
-    uint32_t w = word[i];
-    VM_CHECK_FULL((w & (VM_BUSY | VM_HELPERS | VM_LAYING)) == 0, "page %zu is held while everybody is stopped: word %x", i, w);
-    word[i] = (w & ~(uint32_t)VM_ACCESS) | (w & VM_COMMITTED ? VM_MOVED : 0);
-  }
-}
-
-void vm_move_run(vm_move *move, unsigned known) {
+void vm_move_run(vm_move *move, size_t laid, unsigned known) {
   vm_region *region = move->region;
   size_t top = at_load(&region->top);
   reader_begin(move);
   move->news = at32_load(&region->dirty->consumers) & ~known;
   for (size_t i = 0; i < move->runs; i++) {
     size_t page = move->run[i].page, count = move->run[i].count, limit = page + count < top ? page + count : top;
-    words_move(region, page, limit - page);
+    if (limit > laid) {
+      size_t first = page > laid ? page : laid;
+      vm_move_lay(move, first, limit - first, 0);
+    }
     char *from = vm_page_view(region, page);
     if (!region->back_end->move(region, page, count, from + move->aside)) {
       // As it is done page by page (vm.veil-dirty).
@@ -246,36 +247,43 @@ void vm_move_harvest(vm_region *region, size_t page, size_t limit) {
   }
 }
 
-static void pieces(vm_move *move, void (*change)(vm_move *move, size_t page, size_t count)) {
+// The next piece of what was moved. False: there is none.
+static bool piece_next(vm_move *move, size_t *page, size_t *count) {
   size_t most = PIECE >> move->region->page_shift;
-  for (size_t i = 0; i < move->runs; i++) {
-    for (size_t done = 0, count; done < move->run[i].count; done += count) {
-      count = move->run[i].count - done < most ? move->run[i].count - done : most;
-      change(move, move->run[i].page + done, count);
-    }
+  while (move->at_run < move->runs && move->at_page == move->run[move->at_run].count) {
+    move->at_run++;
+    move->at_page = 0;
   }
+  if (move->at_run == move->runs) {
+    move->at_run = move->at_page = 0;
+    return false;
+  }
+  size_t left = move->run[move->at_run].count - move->at_page;
+  *page = move->run[move->at_run].page + move->at_page;
+  *count = left < most ? left : most;
+  move->at_page += *count;
+  return true;
 }
 
-static void piece_harvest(vm_move *move, size_t page, size_t count) {
-  vm_harvest_enter(move->region);
-  moved_harvest(move, page, page + count);
-  vm_harvest_leave(move->region);
-}
-
-static void piece_drop(vm_move *move, size_t page, size_t count) {
-  (void)os_drop(vm_page_view(move->region, page) + move->aside, bytes_of(move->region, count));
+bool vm_move_tell(vm_move *move) {
+  vm_region *region = move->region;
+  size_t page, count;
+  bool more = move->news != 0 && piece_next(move, &page, &count);
+  vm_harvest_enter(region);
+  if (more) {
+    moved_harvest(move, page, page + count);
+  } else {
+    at_store_release(&region->moved, 0); // nobody looks at it any more
+  }
+  vm_harvest_leave(region);
+  return more;
 }
 
 void vm_move_close(vm_move *move) {
-  vm_region *region = move->region;
-  reader_join(move);
-  if (move->news != 0) {
-    pieces(move, piece_harvest);
+  size_t page, count;
+  while (piece_next(move, &page, &count)) {
+    (void)os_drop(vm_page_view(move->region, page) + move->aside, bytes_of(move->region, count));
   }
-  vm_harvest_enter(region); // nobody looks at it any more
-  at_store_release(&region->moved, 0);
-  vm_harvest_leave(region);
-  pieces(move, piece_drop);
   move_free(move);
 }
 

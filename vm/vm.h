@@ -115,7 +115,7 @@ struct vm_region {
   uint32_t volatile thaws;  // counts when what was read-only for a time could be written again
   uint32_t volatile lost;   // enum vm_lost
   // The thread that forks.
-  AO_t moved;  // vm_move: what vm_move_run has moved away, until vm_move_close has harvested it; 0: nothing. Read under the harvester's lock
+  AO_t moved;  // vm_move: what vm_move_run has moved away, until vm_move_tell has harvested it; 0: nothing. Read under the harvester's lock
   bool spared; // vm_freeze could spare what it was asked to
 };
 
@@ -265,14 +265,16 @@ void vm_move_spare(vm_move *move, size_t page);
 // Now it is settled which chunks move: those that vm_moves says.
 void vm_move_plan(vm_move *move);
 bool vm_moves(const vm_move *move, size_t page);
-// Lays the claim on pages that move and do not carry it. The consumer is to be told of what is written to them from now on, and of nothing that was.
+// Lays the claim, or none if it is 0, on pages that move and do not carry it. To be called once for each of them, up to some page. The consumer is to be told of what is written to them from now on, and of nothing that was.
 void vm_move_lay(vm_move *move, size_t page, size_t count, unsigned claim);
 void vm_move_know(vm_move *move, size_t page, size_t count, int consumer);
 // The contrary: it is to be told of these pages, written or not.
 void vm_move_doubt(vm_move *move, size_t page, size_t count, int consumer);
-// Takes all access away from what moves. `known`: those consumers of Dirty know, or have been told, what was written there so far; others will be told.
-void vm_move_run(vm_move *move, unsigned known);
-// When the others run again: harvests what was moved, and gives it back, 25 ms per GiB. Also if there was no vm_move_run.
+// Takes all access away from what moves; from page `laid` on vm_move_lay was not called. `known`: those consumers of Dirty know, or have been told, what was written there so far; others will be told.
+void vm_move_run(vm_move *move, size_t laid, unsigned known);
+// When the others run again: harvests a piece of what was moved, under a lock: the caller must not be stopped meanwhile. False: there is no more.
+bool vm_move_tell(vm_move *move);
+// Then, or if there was no vm_move_run: gives it back, 25 ms per GiB.
 void vm_move_close(vm_move *move);
 
 // ---- Rest (rest.c): what nobody writes is left out of harvests, where the kernel tracks writes (uffd).
