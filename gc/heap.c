@@ -227,3 +227,32 @@ bool gc_page_in_use(const gc_heap *heap, size_t page) {
   return page < heap->region->pages && gc_space(heap, gc_page_block(heap, page)) != 0 &&
          at32_load_acquire(&heap->top[page]) != 0;
 }
+
+// Whether one of two words is zero.
+static bool has_zero(uint64_t words) { return ((words - 0x0000000100000001) & ~words & 0x8000000080000000) != 0; }
+
+size_t gc_pages_alike(const gc_heap *heap, size_t page, size_t limit, bool *used) {
+  *used = gc_page_in_use(heap, page);
+  for (size_t end; page < limit; page = end) {
+    uint32_t block = gc_page_block(heap, page);
+    end = gc_block_page(heap, block + 1) < limit ? gc_block_page(heap, block + 1) : limit;
+    if (gc_space(heap, block) == 0) {
+      if (*used) {
+        return page;
+      }
+      continue;
+    }
+    for (size_t i = page; i < end; i++) {
+      while (*used && i % 2 == 0 && i + 2 <= end && !has_zero(at_load((AO_t const volatile *)&heap->top[i]))) {
+        i += 2;
+      }
+      if (i == end) {
+        break;
+      }
+      if ((at32_load(&heap->top[i]) != 0) != *used) {
+        return i;
+      }
+    }
+  }
+  return limit;
+}
