@@ -136,7 +136,8 @@ static bool slots_move(mover *m, gc_cell cell, uint64_t header, const gc_type *t
     return true;
   }
   if (cell.alias < from || data + type->fixed + length * type->size > to) {
-    return traced_move(m, cell, header, type, length, base, limit);
+    // On the first page that it has in the run, for all of them: a copy is dear.
+    return base == from || cell.alias >= base ? traced_move(m, cell, header, type, length, base, (char *)to) : true;
   }
   gc_trace_visit(m->r->heap, type, gc_view_of(m->r->heap, data), length, data, base, limit, slot_move, m);
   return true;

@@ -62,6 +62,9 @@ static bool contents_read(void *arg, size_t page, size_t count, void *to) {
 }
 
 static void pages_read(const rt_restore *r, const gc_heap *gc, size_t page, size_t count) {
+  if (count > 1) {
+    os_populate(gc_page_alias(gc, page), count << gc->page_shift); // in one call, rather than by as many faults; which is what happens if it fails
+  }
   gc_covering covering;
   bool read = (!r->relocates || gc_covering_find(&r->relocation, page, &covering)) && contents_read((void *)(uintptr_t)r, page, count, gc_page_alias(gc, page)) &&
               (!r->relocates || gc_relocate(&r->relocation, page, count, &covering));

@@ -117,19 +117,46 @@ static vm_status config_check(const vm_region_config *config, char *why, size_t 
   return VM_OK;
 }
 
+static char *align_up(char *at) { return (char *)(((uintptr_t)at + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1)); }
+
+// The view at `at`, and the alias behind it, or elsewhere if there is no room. False: the view has none there, and nothing is reserved.
+static bool reserve_at(vm_region *region, char *at, size_t bytes) {
+  if (at == NULL || at != align_up(at)) {
+    return false;
+  }
+  if (os_reserve_at(at, space_bytes(bytes))) {
+    region->space = at;
+    region->space_bytes = space_bytes(bytes);
+    region->delta = (ptrdiff_t)(bytes + ALIGNMENT);
+  } else if (os_reserve_at(at, bytes)) {
+    char *apart = os_reserve(bytes + ALIGNMENT);
+    if (apart == NULL) {
+      os_unmap(at, bytes);
+      return false;
+    }
+    region->space = at;
+    region->space_bytes = bytes;
+    region->apart = apart;
+    region->delta = align_up(apart) - at;
+  }
+  region->base = region->space;
+  return region->space != NULL;
+}
+
+static bool reserve(vm_region *region, size_t bytes) {
+  region->space = os_reserve(space_bytes(bytes));
+  region->space_bytes = space_bytes(bytes);
+  region->base = align_up(region->space);
+  region->delta = (ptrdiff_t)(bytes + ALIGNMENT);
+  return region->space != NULL;
+}
+
 // Reserves the addresses and maps the memory there twice: the view without access, the alias with all of it.
 static int map_twice(vm_region *region, size_t bytes) {
-  char *space = region->config.at;
-  if (space == NULL || (uintptr_t)space % ALIGNMENT != 0 || !os_reserve_at(space, space_bytes(bytes))) {
-    space = os_reserve(space_bytes(bytes));
-  }
-  if (space == NULL) {
+  if (!reserve_at(region, region->config.at, bytes) && !reserve(region, bytes)) {
     return -ENOMEM;
   }
-  region->space = space;
-  region->base = (char *)(((uintptr_t)space + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
   region->limit = region->base + bytes;
-  region->delta = (ptrdiff_t)(bytes + ALIGNMENT);
   region->memory = os_memory(bytes);
   if (region->memory < 0) {
     return region->memory;
@@ -145,7 +172,10 @@ static int map_twice(vm_region *region, size_t bytes) {
 static void unbuild(vm_region *region) {
   size_t bytes = (size_t)(region->limit - region->base), pages = region->pages;
   if (region->space != NULL) {
-    os_unmap(region->space, space_bytes(bytes));
+    os_unmap(region->space, region->space_bytes);
+  }
+  if (region->apart != NULL) {
+    os_unmap(region->apart, bytes + ALIGNMENT);
   }
   if (region->memory >= 0) {
     os_close(region->memory);

@@ -95,7 +95,9 @@ struct vm_region {
   bool traps;              // false: the back end is `none`; claims are settled as they are laid
   bool kernel_dirty;       // writes are tracked by the kernel: CLEAN is never laid
   int memory;              // the memfd
-  char *space;             // all that is reserved: view, gap and alias
+  char *space;             // what is reserved: view, gap and alias; or the view, and …
+  size_t space_bytes;
+  char *apart;             // … the alias, if there was no room for it behind the view; or NULL
   vm_region_config config;
   size_t chunks;           // of VM_HUGE bytes: huge.c's
   size_t huge_chunks;      // those from the base on whose memory may be had in huge pages

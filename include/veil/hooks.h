@@ -165,9 +165,9 @@ typedef struct veil_source {
   size_t root_count;
   // VEIL_INVALID: there is no such section. The bytes stay until the heap is open.
   veil_status (*section)(void *arg, const char *name, const void **bytes, size_t *size);
-  // The first run of pages from `page` on that there are; false: none. `zero`: they hold zeros only. While the heap opens.
+  // The first run of pages from `page` on that there are, cut to begin there; false: none. `zero`: they hold zeros only. While the heap opens.
   bool (*next)(void *arg, size_t page, size_t *first, size_t *count, bool *zero);
-  // Contents. As `absent` of a service is called: in signal handlers too. False: they cannot be had; the reason is in veil_error().
+  // Contents of pages that `next` has told of and that are not zero, to memory of the alias, or any other. As `absent` of a service is called: in signal handlers too. False: they cannot be had; the reason is in veil_error().
   bool (*read)(void *arg, size_t page, size_t count, void *to);
   void (*done)(void *arg);    // nothing is going to be read any more
   void *arg;
@@ -176,9 +176,11 @@ typedef struct veil_source {
 } veil_source;
 
 // A heap of what the source has: pages are read when they are first touched, and in the background by and by. `types` are those that the program knows
-// already: each that the source has under the same name must have the same layout, or it is VEIL_INVALID and the error names type and slot; types with trace callbacks have to be among them. The heap's view is at the source's base if
-// that is free; elsewhere references are relocated. Options that say how pages and spaces are laid out are the source's; the limit must hold what there is. NULL with veil_error; `done` is called in any
-// case, once. Any thread.
+// already: each that the source has under the same name must have the same layout, or the error names type and slot; types with trace callbacks have to be among them. The heap's view is at the source's base if
+// that is free; elsewhere references are relocated. `options` as for veil_open, or NULL; those that say how pages and spaces are laid out are the source's: granule, reserve, and whether there can be generations. The limit must hold what there
+// is, and is no more than the source's could be raised to. What named roots do not reach is garbage. Weak references and tables, hashes and veil_moves are as they were; finalizers are dropped, if that is allowed; handles, pins,
+// registered roots and external bytes were the other process's. Contents of pages are believed, sections, types and roots are not. A page that cannot be read when it is touched aborts with a message. NULL with veil_error; `done` is called in any
+// case, once, at the latest by veil_close; in a child of fork once more. Any thread.
 veil_heap *veil_open_from(const veil_options *options, const veil_source *source, veil_type *const *types, size_t type_count);
 
 #ifdef __cplusplus

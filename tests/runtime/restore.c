@@ -235,7 +235,7 @@ ON_ALL_BACK_ENDS(restore, a_heap_that_was_restored_is_restored_again) {
     cr_skip_test("the back end does not work here");                                                                                                             \
   }                                                                                                                                                              \
   source_close();                                                                                                                                                \
-  i->background_us = 20000;                                                                                                                                      \
+  i->background_us = 4000;                                                                                                                                      \
   void *filled = (ELSEWHERE) ? fill(i) : NULL;                                                                                                                   \
   restored_begin(i, image_source(i), with(back_end, VEIL_GENERATIONS_AUTO));                                                                                     \
   cr_assert_eq(i->dones, 0)
@@ -298,8 +298,8 @@ ON_TRAPPING_BACK_ENDS(restore, garbage_is_hardly_read) {
 
 ON_TRAPPING_BACK_ENDS(restore, an_instant_while_pages_are_away_has_them) {
   SLOWLY_OR_SKIP(true);
-  image *next = image_take(heap);
-  cr_assert_eq(i->dones, 0);
+  i->background_us = 1000;
+  image *next = image_take(heap); // whoever wants to save a page has it read
   SLOWLY_ENDS();
   restored_begin(next, image_source(next), with(back_end, VEIL_GENERATIONS_AUTO));
   sums_compare(was, dump_sum());
@@ -377,6 +377,80 @@ Test(restore, a_page_that_cannot_be_read_aborts_with_its_number, .timeout = 120)
   death d = death_of(lost_page, NULL);
   cr_assert(death_says(&d, "of the heap cannot be read"));
 }
+
+// ---- While others run: an image is of one instant, in the middle of whatever they do.
+
+static _Atomic bool changers_end;
+static void *changer(void *arg) {
+  veil_thread *me = veil_attach(shared);
+  char name[32];
+  snprintf(name, sizeof name, "changing %d", (int)(intptr_t)arg);
+  for (long round = 0; !changers_end; round++) {
+    long length = 10 + round * 37 % 3000;
+    node *list = list_make(me, length);
+    node *head = thing_node(me, length);
+    head->left = list;
+    void **array = veil_new_pointers(me, (size_t)(round * 101 % 6000) + 1);
+    array[0] = head;
+    head->right = (node *)array;
+    EXPECT(veil_root_set(me, name, head) == VEIL_OK);
+    veil_weak_new(me, head);
+    veil_new_bytes(me, (size_t)(round * 977 % 70000));
+    veil_hash(me, list);
+  }
+  veil_detach(me);
+  return NULL;
+}
+
+static void changed_check(veil_heap *of, const image *i) {
+  veil_thread *me = veil_attach(of);
+  veil_verify(me);
+  for (int t = 0; t < 3; t++) {
+    char name[32];
+    snprintf(name, sizeof name, "changing %d", t);
+    node *head = veil_root_get(me, name);
+    EXPECT(head == NULL || (list_check(head->left) == head->key && ((void **)head->right)[0] == head));
+  }
+  things_check(me, false);
+  veil_collect(me);
+  veil_verify(me);
+  things_check(me, true);
+  veil_detach(me);
+  veil_close(of);
+  EXPECT(i->dones == 1);
+}
+
+static void changing(const char *back_end, veil_generations generations, unsigned torture) {
+  veil_options options = with(back_end, generations);
+  if (!start(options)) {
+    cr_skip_test("the back end does not work here");
+  }
+  things_make(self);
+  shared = heap;
+  changers_end = false;
+  pthread_t threads[3];
+  for (intptr_t t = 0; t < 3; t++) {
+    threads[t] = thread_start(changer, (void *)t);
+  }
+  for (int round = 0; round < 2; round++) {
+    veil_block_begin(self);
+    image *i = image_take(heap);
+    veil_block_end(self);
+    options.torture = torture;
+    changed_check(image_open(i, options, things_types, THINGS_TYPES), i);
+    image_free(i);
+  }
+  changers_end = true;
+  veil_block_begin(self);
+  for (int t = 0; t < 3; t++) {
+    pthread_join(threads[t], NULL);
+  }
+  veil_block_end(self);
+  end();
+}
+
+ON_ALL_BACK_ENDS(restore, images_are_whole_whatever_threads_do) { changing(back_end, VEIL_GENERATIONS_AUTO, 30); }
+ON_TRAPPING_BACK_ENDS(restore, images_are_whole_whatever_is_young) { changing(back_end, VEIL_GENERATIONS_ON, 0); }
 
 // ---- What is not restored.
 
