@@ -147,7 +147,6 @@ static bool try(story *s, unsigned n, disk_failure failure, int error) {
   }
   bool there = s->d->failed;
   veil_checkpointer_close(s->c);
-  oracle_end(&s->now);
   oracle_close(&s->now);
   if (s->have_good) {
     oracle_drop(&s->good);
