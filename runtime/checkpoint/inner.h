@@ -29,10 +29,13 @@ enum checkpoint_break {
 extern enum checkpoint_break rt_checkpoint_break;
 extern void (*rt_checkpoint_at)(veil_checkpointer *c); // called in the stop; NULL: nothing
 #define CHECKPOINT_BREAK rt_checkpoint_break
+extern __thread veil_checkpointer *rt_checkpoint_writer; // whose writer this thread is
+#define CHECKPOINT_WRITER(C) (rt_checkpoint_writer = (C))
 #define CHECKPOINT_AT(C) (rt_checkpoint_at != NULL ? rt_checkpoint_at(C) : (void)0)
 #else
 #define CHECKPOINT_BREAK CHECKPOINT_WHOLE
 #define CHECKPOINT_AT(C) ((void)(C))
+#define CHECKPOINT_WRITER(C) ((void)(C))
 #endif
 
 enum {

@@ -65,6 +65,7 @@ static void rest(veil_checkpointer *c) {
 void *cp_writer_main(void *checkpointer) {
   veil_checkpointer *c = checkpointer;
   prctl(PR_SET_NAME, "veil-writer");
+  CHECKPOINT_WRITER(c);
   for (;;) {
     uint32_t seen = at32_load_acquire(&c->ordered), order = at32_load_acquire(&c->order);
     if (order == CP_END) {

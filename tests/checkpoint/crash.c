@@ -41,7 +41,6 @@ static void story(disk *d) {
     oracle_keep(&now, &steps[i].heap);
   }
   veil_checkpointer_close(c);
-  oracle_end(&now);
   oracle_close(&now);
   veil_detach(self);
   veil_close(heap);

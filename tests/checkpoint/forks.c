@@ -37,7 +37,6 @@ static _Noreturn void child(forking *k) {
   CHILD_MUST(veil_checkpoint(c, 0, NULL) == VEIL_OK, 6);
   CHILD_MUST(oracle_differs(&o, k->other, NULL) == NULL, 7);
   veil_checkpointer_close(c);
-  oracle_end(&o);
   veil_checkpointer_close(k->c);
   veil_verify(k->self);
   veil_detach(k->self);
@@ -94,7 +93,6 @@ void trial_forks(void) {
     fork_once(&k, &o);
   }
   veil_checkpointer_close(k.c);
-  oracle_end(&o);
   oracle_close(&o);
   veil_block_begin(k.self);
   world_end(&w);

@@ -34,15 +34,6 @@ static void at(veil_checkpointer *c) {
 
 void (*rt_checkpoint_at)(veil_checkpointer *c) = at;
 
-bool oracle_writer_is_waited_for(void) {
-  bool any = false;
-  for (int i = 0; i < ORACLES; i++) {
-    oracle *o = oracles[i];
-    any |= o != NULL && o->of != NULL && pthread_equal(o->of->writer, pthread_self()) && at32_load_acquire(&o->of->order) == CP_WRITE && !at32_load_acquire(&o->of->walked);
-  }
-  return any;
-}
-
 void oracle_open(oracle *o, veil_checkpointer *of, veil_heap *heap) {
   *o = (oracle){.of = of, .pages = veil_heap_pages(heap)};
   o->copy = mmap(NULL, o->pages.count * o->pages.page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -56,8 +47,6 @@ void oracle_open(oracle *o, veil_checkpointer *of, veil_heap *heap) {
   }
   MUST(false, "too many oracles");
 }
-
-void oracle_end(oracle *o) { o->of = NULL; }
 
 void oracle_close(oracle *o) {
   for (int i = 0; i < ORACLES; i++) {

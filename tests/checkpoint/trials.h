@@ -76,18 +76,12 @@ typedef struct oracle {
 } oracle;
 // Copies at each instant of the checkpointer, until it is closed. Up to four at a time.
 void oracle_open(oracle *o, veil_checkpointer *of, veil_heap *heap);
-void oracle_end(oracle *o); // the checkpointer is closed
 void oracle_close(oracle *o);
 // As much of it as there is, with memory of its own; no instant changes it.
 void oracle_keep(const oracle *o, oracle *kept);
 void oracle_drop(oracle *kept);
 // NULL, or how the newest version of the file differs.
 const char *oracle_differs(const oracle *o, const char *path, const rt_image_io *io);
-
-// ---- memory.c: what checkpoints and images allocate.
-
-// Whether this thread is the writer of a checkpointer that has an oracle, is at work, and has not seen to the last page yet.
-bool oracle_writer_is_waited_for(void);
 
 // ---- The trials.
 
