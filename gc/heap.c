@@ -228,8 +228,14 @@ bool gc_page_in_use(const gc_heap *heap, size_t page) {
          at32_load_acquire(&heap->top[page]) != 0;
 }
 
-// Whether one of two words is zero.
-static bool has_zero(uint64_t words) { return ((words - 0x0000000100000001) & ~words & 0x8000000080000000) != 0; }
+// Whether one of eight words is zero. The world is stopped, so they may be read as they are.
+static bool has_zero(const uint32_t volatile *at) {
+  typedef uint32_t words __attribute__((vector_size(16), aligned(4), may_alias));
+  typedef uint64_t pair __attribute__((vector_size(16)));
+  const words *four = (const words *)(uintptr_t)at;
+  pair zero = (pair)((four[0] == 0) | (four[1] == 0));
+  return (zero[0] | zero[1]) != 0;
+}
 
 size_t gc_pages_alike(const gc_heap *heap, size_t page, size_t limit, bool *used) {
   *used = gc_page_in_use(heap, page);
@@ -243,8 +249,8 @@ size_t gc_pages_alike(const gc_heap *heap, size_t page, size_t limit, bool *used
       continue;
     }
     for (size_t i = page; i < end; i++) {
-      while (*used && i % 2 == 0 && i + 2 <= end && !has_zero(at_load((AO_t const volatile *)&heap->top[i]))) {
-        i += 2;
+      while (*used && i + 8 <= end && !has_zero(&heap->top[i])) {
+        i += 8;
       }
       if (i == end) {
         break;
