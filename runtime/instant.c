@@ -81,7 +81,7 @@ static void run_lay(instant *in, size_t page, size_t count) {
   owners_set(heap->services->unsaved, page, page + count, in->service->owner);
   at_add_full(&heap->gc->service_claims, count);
   if (in->move != NULL && vm_moves(in->move, page)) {
-    vm_move_lay(in->move, page, count, VM_UNSAVED);
+    (in->flags & VEIL_INSTANT_DIRTY ? vm_move_claim : vm_move_lay)(in->move, page, count, VM_UNSAVED);
   } else {
     vm_prot(heap->gc->region, page, count, VM_UNSAVED, 0);
   }
@@ -105,7 +105,7 @@ static void run_end(instant *in, enum fate fate, size_t page, size_t count) {
   }
   if (fate == LAID) {
     run_lay(in, page, count);
-  } else if (in->move != NULL && vm_moves(in->move, page)) {
+  } else if (in->move != NULL && vm_moves(in->move, page) && !(in->flags & VEIL_INSTANT_DIRTY)) {
     vm_move_lay(in->move, page, count, 0);
   }
   if (fate == AT_ONCE) {
@@ -288,6 +288,24 @@ static size_t runs_count(const instant *in) {
   return runs;
 }
 
+// Another service's instant may not be done with its tables.
+static vm_move *move_begin(veil_heap *heap) {
+  rt_thread *self = self_running(heap);
+  for (;;) {
+    bool busy;
+    vm_move *move = vm_move_open(heap->gc->region, &busy);
+    if (!busy) {
+      return move;
+    }
+    if (self != NULL) { // it may be waiting for a stop that waits for us
+      rt_enter(self);
+      rt_safepoint(self);
+      rt_leave(self);
+    }
+    os_nap(NAP_US);
+  }
+}
+
 // Dirty keeps all that was asked for.
 static void harvest_undo(const instant *in) {
   veil_heap *heap = in->service->heap;
@@ -373,7 +391,7 @@ RT_EXPORT veil_status veil_service_instant(veil_service *s, unsigned flags, cons
       harvest_before(&in);
     }
     if (!(flags & VEIL_INSTANT_DIRTY) || runs_count(&in) > MOVE_RUNS) {
-      in.move = vm_move_open(heap->gc->region);
+      in.move = move_begin(heap);
     }
     tables_touch(&in);
     if (flags == VEIL_INSTANT_WATCH && in.move == NULL) {

@@ -33,6 +33,7 @@ struct vm_move {
     size_t page, count;
   } run[RUNS];
   size_t runs;
+  bool told;
   size_t at_run, at_page; // of vm_move_tell and vm_move_close
   uint32_t news;      // consumers that are to be told of what was written before; 0: nobody
   uint32_t volatile state; // what the reader may do
@@ -118,10 +119,7 @@ static void state_set(vm_move *move, uint32_t state) {
   os_wake_all(&move->state);
 }
 
-vm_move *vm_move_open(vm_region *region) {
-  if (region->back_end->move == NULL) {
-    return NULL;
-  }
+static vm_move *move_new(vm_region *region) {
   size_t bytes = sizeof(vm_move) + region->chunks;
   vm_move *move = os_map_private(bytes);
   if (move == NULL) {
@@ -153,6 +151,23 @@ vm_move *vm_move_open(vm_region *region) {
   }
   if (vm_rest_seams(region) > SEAMS) {
     vm_rouse(region, 0, at_load_acquire(&region->top));
+  }
+  return move;
+}
+
+// vm.moved: one at a time, since words tell of one.
+vm_move *vm_move_open(vm_region *region, bool *busy) {
+  *busy = false;
+  if (region->back_end->move == NULL) {
+    return NULL;
+  }
+  if (!at32_cas_full(&region->moving, 0, 1)) {
+    *busy = true;
+    return NULL;
+  }
+  vm_move *move = move_new(region);
+  if (move == NULL) {
+    at32_store_release(&region->moving, 0);
   }
   return move;
 }
@@ -189,7 +204,8 @@ void vm_move_plan(vm_move *move) {
 
 bool vm_moves(const vm_move *move, size_t page) { return move->moves[page / chunk_pages(move->region)] == 1; }
 
-_Static_assert(VM_MOVED == VM_COMMITTED << 16, "word_move shifts one to the other");
+_Static_assert(VM_MOVED == VM_COMMITTED << 16 && VM_EMPTY == VM_MOVED << 1, "WORD_MOVED shifts one to the other");
+#define WORD_MOVED(W, CLAIM) (((W) & ~(uint32_t)(VM_ACCESS | VM_EMPTY)) | (CLAIM) | ((W) & VM_COMMITTED) << 16 | ((W) & VM_MOVED) << 1)
 
 // Words, four at a time; clean bytes, sixteen (vm.stopped).
 typedef uint32_t words __attribute__((vector_size(16), aligned(4), may_alias));
@@ -205,10 +221,17 @@ void vm_move_lay(vm_move *move, size_t page, size_t count, unsigned claim) {
   }
   for (; word + AT_ONCE <= limit; word += AT_ONCE) {
     words w = *(words *)word;
-    *(words *)word = (w & ~(uint32_t)VM_ACCESS) | claim | (w & VM_COMMITTED) << 16;
+    *(words *)word = WORD_MOVED(w, claim);
   }
   for (; word < limit; word++) {
-    *word = (*word & ~(uint32_t)VM_ACCESS) | claim | (*word & VM_COMMITTED) << 16;
+    *word = WORD_MOVED(*word, claim);
+  }
+}
+
+void vm_move_claim(vm_move *move, size_t page, size_t count, unsigned claim) {
+  uint32_t *word = (uint32_t *)(uintptr_t)move->region->word; // vm.stopped
+  for (size_t i = page; i < page + count; i++) {
+    word[i] |= claim;
   }
 }
 
@@ -285,8 +308,12 @@ bool vm_move_tell(vm_move *move) {
     moved_harvest(move, page, page + count);
   } else {
     at_store_release(&region->moved, 0); // nobody looks at it any more
+    move->told = true;
   }
   vm_harvest_leave(region);
+  if (!more) {
+    at32_store_release(&region->moving, 0);
+  }
   return more;
 }
 
@@ -294,6 +321,9 @@ void vm_move_close(vm_move *move) {
   size_t page, count;
   while (piece_next(move, &page, &count)) { // a child of fork has no thread that would give it back
     (void)os_not_inherited(move->aside_base + (page << move->page_shift), count << move->page_shift);
+  }
+  if (!move->told) {
+    at32_store_release(&move->region->moving, 0);
   }
   os_event_post(move->event);
   if (at32_load(&move->state) == WAITING) {
@@ -307,6 +337,7 @@ void vm_move_close(vm_move *move) {
 
 void vm_move_forget(vm_region *region) {
   vm_move *move = (vm_move *)at_load(&region->moved);
+  at32_store(&region->moving, 0);
   if (move != NULL) { // its thread is gone, and so is what it read from
     at_store(&region->moved, 0);
     os_unmap(move->space, move->space_bytes);

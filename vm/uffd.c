@@ -161,7 +161,9 @@ void vm_uffd_harvest_moved(vm_region *region, size_t page, size_t count, ptrdiff
     for (int i = 0; i < n; i++) {
       size_t first = (ranges[i].base - base) >> region->page_shift, last = (ranges[i].limit - 1 - base) >> region->page_shift;
       for (size_t p = first; p <= last; p++) {
-        vm_dirty_note(region, p, consumers);
+        if (aside == 0 || !(at32_load(&region->word[p]) & VM_EMPTY)) { // vm.moved
+          vm_dirty_note(region, p, consumers);
+        }
       }
       vm_rest_written(region, first, last + 1);
     }
