@@ -53,9 +53,24 @@ static void numbers_take(const char *back_end) {
   veil_close(heap);
 }
 
+static void *looks_too(void *arg) {
+  veil_thread *t = veil_attach(arg);
+  things_check(t, false);
+  thing_name(t, "new", (size_t)(uintptr_t)t, list_make(t, 10000));
+  things_check(t, false);
+  veil_detach(t);
+  return NULL;
+}
+
 static void look(veil_heap *heap, bool collected) {
+  pthread_t others[2] = {thread_start(looks_too, heap), thread_start(looks_too, heap)};
   veil_thread *t = veil_attach(heap);
   things_check(t, collected);
+  veil_collect(t);
+  veil_block_begin(t);
+  pthread_join(others[0], NULL);
+  pthread_join(others[1], NULL);
+  veil_block_end(t);
   veil_verify(t);
   for (int round = 0; round < 2; round++) {
     stack_clear();
