@@ -254,6 +254,5 @@ veil_checkpointer *rt_checkpointer_open(veil_heap *heap, const veil_checkpointer
 
 // ---- restore.c
 veil_heap *rt_restore(const char *path, const veil_options *options, const veil_restore_options *restore, const rt_image_io *io); // as rt_checkpointer_open
-void cp_restored_wait(veil_heap *heap);
 
 #endif
