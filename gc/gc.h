@@ -144,6 +144,8 @@ uint64_t gc_hash(gc_heap *heap, uintptr_t view);
 
 // ---- Pages, for services and system calls.
 bool gc_page_in_use(const gc_heap *heap, size_t page);
+// Where the run of pages that are in use, or are not, ends that begins at `page`, at the latest at `limit`; `used` says which. World stopped.
+size_t gc_pages_alike(const gc_heap *heap, size_t page, size_t limit, bool *used);
 // The cell that holds `address`, inside or one past its end; false if there is none. World stopped, or caller holds the object.
 bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_t *header);
 // For a system call, in this order: gc_touch_pin sees to it that nothing on the range's pages is left to be forwarded in this cycle; then the range goes

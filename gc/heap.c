@@ -227,3 +227,38 @@ bool gc_page_in_use(const gc_heap *heap, size_t page) {
   return page < heap->region->pages && gc_space(heap, gc_page_block(heap, page)) != 0 &&
          at32_load_acquire(&heap->top[page]) != 0;
 }
+
+// Whether one of eight words is zero. The world is stopped, so they may be read as they are.
+static bool has_zero(const uint32_t volatile *at) {
+  typedef uint32_t words __attribute__((vector_size(16), aligned(4), may_alias));
+  typedef uint64_t pair __attribute__((vector_size(16)));
+  const words *four = (const words *)(uintptr_t)at;
+  pair zero = (pair)((four[0] == 0) | (four[1] == 0));
+  return (zero[0] | zero[1]) != 0;
+}
+
+size_t gc_pages_alike(const gc_heap *heap, size_t page, size_t limit, bool *used) {
+  *used = gc_page_in_use(heap, page);
+  for (size_t end; page < limit; page = end) {
+    uint32_t block = gc_page_block(heap, page);
+    end = gc_block_page(heap, block + 1) < limit ? gc_block_page(heap, block + 1) : limit;
+    if (gc_space(heap, block) == 0) {
+      if (*used) {
+        return page;
+      }
+      continue;
+    }
+    for (size_t i = page; i < end; i++) {
+      while (*used && i + 8 <= end && !has_zero(&heap->top[i])) {
+        i += 8;
+      }
+      if (i == end) {
+        break;
+      }
+      if ((at32_load(&heap->top[i]) != 0) != *used) {
+        return i;
+      }
+    }
+  }
+  return limit;
+}

@@ -436,6 +436,7 @@ void rt_at_instant(veil_heap *heap, rt_thread *self, AO_t *span, void (*then)(ve
   cycle_end_locked(heap);
   rt_work_stop(heap); // with the lock, so that nobody has it who is waited for; before the stop, since that may take a while
   pause_record(heap, RT_FOR_INSTANT);
+  at_store(span, 0);
   heap->instant_span = span;
   rt_stop_world(heap, self);
   then(heap, arg);

@@ -321,9 +321,9 @@ bool rt_service_watch(veil_service *s) {
   return true;
 }
 
-void rt_service_harvest(veil_service *s, uint8_t *bits, size_t pages) {
+void rt_service_harvest(veil_service *s, uint8_t *bits, size_t page, size_t count) {
   dirty_set set = {s->heap->gc, s->consumer, bits};
-  vm_dirty(s->heap->gc->region, s->consumer, 0, pages, dirty_collect, &set);
+  vm_dirty(s->heap->gc->region, s->consumer, page, count, dirty_collect, &set);
 }
 
 RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, size_t page), void *arg) {
@@ -343,7 +343,7 @@ RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, si
   // Pages are armed under touch_lock, since none may be that a system call writes; the service is called without it.
   rt_thread *self = rt_service_enter(heap, &saved);
   pthread_mutex_lock(&heap->touch_lock);
-  rt_service_harvest(s, bits, pages);
+  rt_service_harvest(s, bits, 0, pages);
   pthread_mutex_unlock(&heap->touch_lock);
   gc_grace_wait(gc); // the collector notes a page first and writes it then: now it is written
   rt_service_leave(heap, self, &saved);

@@ -25,6 +25,7 @@ typedef struct instant {
   void *arg;
   uint8_t *bits; // per page: written since the service last asked. NULL: Dirty is not asked
   size_t pages;  // for which there are bits
+  vm_move *move; // NULL: claims are laid run by run
   veil_instant_figures figures;
 } instant;
 
@@ -32,22 +33,31 @@ static bool bit_at(const uint8_t *bits, size_t page) { return bits[page / 8] >> 
 
 static size_t bits_bytes(size_t pages) { return pages / 8 + 8; }
 
+// Whether one of eight bytes is zero.
+static bool has_zero(uint64_t bytes) { return ((bytes - 0x0101010101010101) & ~bytes & 0x8080808080808080) != 0; }
+
+// The first place in [at, limit) of a table of bytes that has not this value; or limit.
+static size_t next_other(const uint8_t volatile *table, size_t at, size_t limit, uint8_t value) {
+  const uint64_t all = value * (uint64_t)0x0101010101010101;
+  while (at < limit) {
+    if (at % 8 == 0 && at + 8 <= limit && at_load((AO_t const volatile *)&table[at]) == all) {
+      at += 8;
+    } else if (at8_load(&table[at]) == value) {
+      at++;
+    } else {
+      return at;
+    }
+  }
+  return limit;
+}
+
 // ---- In the stop.
 
-// What becomes of a page.
-enum fate { PASSED, STANDS, LAID, AT_ONCE };
+// What becomes of a page that is in use, and counts.
+enum fate { STANDS, LAID, AT_ONCE };
 
 static enum fate fate_of(const instant *in, size_t page) {
   veil_heap *heap = in->service->heap;
-  if (!gc_page_in_use(heap->gc, page)) {
-    if (in->bits != NULL && bit_at(in->bits, page)) {
-      vm_dirty_note(heap->gc->region, page, 1u << in->service->consumer); // it was in use when it was asked for
-    }
-    return PASSED;
-  }
-  if ((in->flags & VEIL_INSTANT_DIRTY) && !bit_at(in->bits, page)) {
-    return PASSED;
-  }
   unsigned owner = AO_char_load((unsigned char volatile *)rt_owner_of(heap, page, VEIL_UNSAVED));
   if (owner == in->service->owner) {
     return STANDS; // it has not changed since that claim was laid
@@ -55,52 +65,140 @@ static enum fate fate_of(const instant *in, size_t page) {
   return owner != 0 || !heap->gc->region->traps || rt_world_touched(heap, page) ? AT_ONCE : LAID;
 }
 
-static void run_end(instant *in, enum fate fate, size_t page, size_t count) {
+static void run_lay(instant *in, size_t page, size_t count) {
   veil_heap *heap = in->service->heap;
-  switch (fate) {
-  case PASSED:
-    return;
-  case STANDS:
-    in->figures.claimed += count;
-    return;
-  case LAID:
-    in->figures.claimed += count;
-    for (size_t i = page; i < page + count; i++) {
-      AO_char_store((unsigned char volatile *)rt_owner_of(heap, i, VEIL_UNSAVED), in->service->owner);
-    }
-    at_add_full(&heap->gc->service_claims, count);
+  memset((void *)(uintptr_t)rt_owner_of(heap, page, VEIL_UNSAVED), in->service->owner, count); // rt.instant
+  at_add_full(&heap->gc->service_claims, count);
+  if (in->move != NULL && vm_moves(in->move, page)) {
+    vm_move_lay(in->move, page, count, VM_UNSAVED);
+  } else {
     vm_prot(heap->gc->region, page, count, VM_UNSAVED, 0);
+  }
+}
+
+static void run_tell(instant *in, size_t page, size_t count) {
+  vm_region *region = in->service->heap->gc->region;
+  for (size_t i = page; i < page + count; i++) {
+    if (vm_claims(region, i) & VM_ABSENT) {
+      vm_settle(region, i, VM_ABSENT, false, false); // UNSAVED is another's, so the contents have to be there now
+    }
+  }
+  if (in->calls != NULL && in->calls->now != NULL) {
+    in->calls->now(in->arg, page, count);
+  }
+}
+
+static void run_end(instant *in, enum fate fate, size_t page, size_t count) {
+  if (count == 0) {
     return;
-  case AT_ONCE:
-    in->figures.at_once += count;
-    for (size_t i = page; i < page + count; i++) {
-      if (vm_claims(heap->gc->region, i) & VM_ABSENT) {
-        vm_settle(heap->gc->region, i, VM_ABSENT, false, false); // UNSAVED is another's, so the contents have to be there now
+  }
+  if (fate == LAID) {
+    run_lay(in, page, count);
+  } else if (in->move != NULL && vm_moves(in->move, page)) {
+    vm_move_lay(in->move, page, count, 0);
+  }
+  if (fate == AT_ONCE) {
+    run_tell(in, page, count);
+  }
+  in->figures.claimed += fate == AT_ONCE ? 0 : count;
+  in->figures.at_once += fate == AT_ONCE ? count : 0;
+}
+
+// [page, limit) are in use, and count.
+static void run_take(instant *in, size_t page, size_t limit) {
+  const uint8_t volatile *owners = in->service->heap->services->unsaved;
+  bool moves = in->move != NULL && vm_moves(in->move, page); // then no page of it is touched
+  while (page < limit) {
+    size_t free = moves ? next_other(owners, page, limit, 0) : page;
+    run_end(in, LAID, page, free - page);
+    page = free;
+    enum fate fate = LAID;
+    size_t first = page;
+    for (; page < limit && !(moves && at8_load(&owners[page]) == 0); page++) {
+      enum fate this_fate = fate_of(in, page);
+      if (this_fate != fate) {
+        run_end(in, fate, first, page - first);
+        first = page;
+        fate = this_fate;
       }
     }
-    if (in->calls != NULL && in->calls->now != NULL) {
-      in->calls->now(in->arg, page, count);
+    run_end(in, fate, first, page - first);
+  }
+}
+
+// Pages that were written, run by run.
+static void dirty_take(instant *in, size_t used) {
+  gc_heap *gc = in->service->heap->gc;
+  for (size_t page = 0; page < used;) {
+    if (page % 8 == 0) {
+      page = next_other(in->bits, page / 8, (used + 7) / 8, 0) * 8;
     }
-    return;
+    size_t first = page;
+    for (; page < used && bit_at(in->bits, page) && gc_page_in_use(gc, page); page++) {
+    }
+    run_take(in, first, page);
+    if (page < used && bit_at(in->bits, page)) {
+      vm_dirty_note(gc->region, page, 1u << in->service->consumer); // it was in use when it was asked for
+    }
+    page += page < used;
+  }
+}
+
+// All pages in use, chunk by chunk: those of a chunk move, or do not.
+static void all_take(instant *in, size_t used) {
+  gc_heap *gc = in->service->heap->gc;
+  size_t chunk = VM_HUGE >> gc->page_shift;
+  bool knows = in->flags & VEIL_INSTANT_WATCH, in_use;
+  for (size_t page = 0, end; page < used; page = end) {
+    size_t limit = page - page % chunk + chunk;
+    end = gc_pages_alike(gc, page, limit < used ? limit : used, &in_use);
+    bool moves = in->move != NULL && vm_moves(in->move, page);
+    if (knows && moves) {
+      (in_use ? vm_move_know : vm_move_doubt)(in->move, page, end - page, in->service->consumer);
+    }
+    if (in_use) {
+      run_take(in, page, end);
+    } else if (moves) {
+      vm_move_lay(in->move, page, end - page, 0);
+    }
+  }
+}
+
+// Chunks that a system call uses stay where they are, and Dirty is asked about what does not move.
+static void move_plan(instant *in, size_t used) {
+  veil_heap *heap = in->service->heap;
+  gc_heap *gc = heap->gc;
+  size_t chunk = VM_HUGE >> gc->page_shift;
+  for (uint64_t i = 0; i < at_load(&heap->touch_high); i++) {
+    uintptr_t base = at_load(&heap->touched[i].base);
+    for (size_t page = gc_page_at(gc, base); base != 0 && page <= gc_page_at(gc, at_load(&heap->touched[i].limit) - 1); page++) {
+      vm_move_spare(in->move, page);
+    }
+  }
+  vm_move_plan(in->move);
+  for (size_t page = 0; in->bits != NULL && page < used; page += chunk) {
+    if (!vm_moves(in->move, page)) {
+      rt_service_harvest(in->service, in->bits, page, chunk);
+    }
   }
 }
 
 static void take(veil_heap *heap, void *arg) {
   instant *in = arg;
-  size_t used = rt_pages_used(heap->gc), first = 0;
-  enum fate fate = PASSED; // of [first, page)
-  if (in->bits != NULL) {
-    rt_service_harvest(in->service, in->bits, used);
+  size_t used = rt_pages_used(heap->gc);
+  if (in->move != NULL) {
+    move_plan(in, used);
+  } else if (in->bits != NULL) {
+    rt_service_harvest(in->service, in->bits, 0, used);
   }
-  for (size_t page = 0; page < used; page++) {
-    enum fate this_fate = fate_of(in, page);
-    if (this_fate != fate) {
-      run_end(in, fate, first, page - first);
-      first = page;
-      fate = this_fate;
-    }
+  if (in->flags & VEIL_INSTANT_DIRTY) {
+    dirty_take(in, used);
+  } else {
+    all_take(in, used);
   }
-  run_end(in, fate, first, used - first);
+  if (in->move != NULL) {
+    vm_move_run(in->move, used, in->flags & VEIL_INSTANT_WATCH ? 1u << in->service->consumer : 0);
+  }
   if (in->calls != NULL && in->calls->at != NULL) {
     in->calls->at(in->arg);
   }
@@ -128,13 +226,29 @@ static void where_check(const veil_heap *heap) {
   }
 }
 
+// Memory for what is written in the stop, so that the system need not find it there.
+static void tables_touch(const instant *in) {
+  enum { SYSTEM_PAGE = 4096 };
+  const gc_heap *gc = in->service->heap->gc;
+  uint8_t volatile *owners = in->service->heap->services->unsaved;
+  for (size_t page = 0, used = rt_pages_used(gc); page < used;) {
+    size_t next = page - page % SYSTEM_PAGE + SYSTEM_PAGE;
+    if (gc_page_in_use(gc, page)) {
+      at8_or_full(&owners[page], 0);
+      page = next;
+    } else {
+      page += gc->block_pages;
+    }
+  }
+}
+
 // What was written so far: nearly everything, so that hardly anything is left to be asked for, and armed, in the stop.
 static void harvest_before(instant *in) {
   veil_heap *heap = in->service->heap;
   sigset_t saved;
   rt_thread *self = rt_service_enter(heap, &saved);
   pthread_mutex_lock(&heap->touch_lock);
-  rt_service_harvest(in->service, in->bits, rt_pages_used(heap->gc));
+  rt_service_harvest(in->service, in->bits, 0, rt_pages_used(heap->gc));
   pthread_mutex_unlock(&heap->touch_lock);
   rt_service_leave(heap, self, &saved);
 }
@@ -150,6 +264,20 @@ static void harvest_undo(const instant *in) {
     }
   }
   rt_service_leave(heap, self, &saved);
+}
+
+// What was moved away goes, by and by.
+static void move_end(const instant *in) {
+  veil_heap *heap = in->service->heap;
+  for (bool more = in->move != NULL; more;) {
+    sigset_t saved;
+    rt_thread *self = rt_service_enter(heap, &saved);
+    more = vm_move_tell(in->move);
+    rt_service_leave(heap, self, &saved);
+  }
+  if (in->move != NULL) {
+    vm_move_close(in->move);
+  }
 }
 
 // The span of the stop, once all who waited for its end have run.
@@ -186,14 +314,16 @@ RT_EXPORT veil_status veil_service_instant(veil_service *s, unsigned flags, cons
     } else if (!rt_service_watch(s)) {
       rt_error_set("veil_service_instant: %s: all consumers of Dirty are taken", s->name);
       status = VEIL_UNSUPPORTED;
-    } else {
-      harvest_before(&in);
     }
   }
   if (status == VEIL_OK) {
+    in.move = flags & VEIL_INSTANT_DIRTY ? NULL : vm_move_open(heap->gc->region);
+    tables_touch(&in);
+    if (in.bits != NULL && in.move == NULL) {
+      harvest_before(&in);
+    }
     rt_thread *self = self_running(heap);
     AO_t *span = &heap->services->span_ns[s->owner - 1];
-    at_store(span, 0);
     if (self != NULL) {
       rt_enter(self);
     }
@@ -205,6 +335,7 @@ RT_EXPORT veil_status veil_service_instant(veil_service *s, unsigned flags, cons
     if (flags == VEIL_INSTANT_DIRTY) {
       harvest_undo(&in);
     }
+    move_end(&in);
   }
   if (in.bits != NULL) {
     os_unmap(in.bits, bits_bytes(in.pages));
@@ -217,9 +348,6 @@ RT_EXPORT veil_status veil_service_instant(veil_service *s, unsigned flags, cons
 }
 
 // ---- Many claims.
-
-// Whether one of eight bytes is zero.
-static bool has_zero(uint64_t bytes) { return ((bytes - 0x0101010101010101) & ~bytes & 0x8080808080808080) != 0; }
 
 RT_EXPORT size_t veil_service_next(veil_service *s, size_t page, veil_claim claim) {
   veil_heap *heap = s->heap;

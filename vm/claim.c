@@ -112,7 +112,7 @@ static void helpers_wait(vm_region *region, size_t page) {
 static uint32_t mark_settled(vm_region *region, size_t page, unsigned claim) {
   for (;;) {
     uint32_t w = word_load(region, page);
-    uint32_t n = (w & ~(uint32_t)(claim | VM_WAIT)) | VM_SETTLED;
+    uint32_t n = (w & ~(uint32_t)(claim | VM_WAIT | VM_MOVED)) | VM_SETTLED; // vm.moved
     if (vm_dirty_watches(region, page)) {
       n |= VM_CLEAN;
     }

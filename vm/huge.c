@@ -91,6 +91,14 @@ bool vm_chunks_renew(vm_region *region) {
   return true;
 }
 
+enum vm_mapping vm_chunk_mapping(const vm_region *region, size_t chunk) {
+  size_t adopted = region->back_end->adopts_all ? region->chunks : region->huge_chunks;
+  if (chunk < adopted && !(at8_load(&region->chunk[chunk]) & ADOPTED)) {
+    return VM_UNMAPPED;
+  }
+  return vm_rests(region, chunk * (VM_HUGE >> region->page_shift)) ? VM_MAPPED_READ_ONLY : VM_MAPPED;
+}
+
 void vm_chunks_mark(vm_region *region, size_t page, size_t count) {
   for (size_t chunk = chunk_of(region, page); chunk <= chunk_of(region, page + count - 1); chunk++) {
     if (!(at8_load(&region->chunk[chunk]) & MARKED)) {

@@ -30,6 +30,9 @@ int os_map_file(void *address, size_t bytes, int fd, size_t offset, enum os_acce
 int os_unmap(void *address, size_t bytes);
 // Puts a mapping, with its page tables, in the place of what is at `to`.
 int os_move(void *from, size_t bytes, void *to);
+// Moves the page tables of a mapping to the place of what is at `to`; the mapping stays, as if nothing of it had been touched yet. Where a userfaultfd watches it, and wants to hear of it
+// (UFFD_FEATURE_EVENT_REMAP), the call waits until another thread reads from that.
+int os_move_tables(void *from, size_t bytes, void *to);
 // Puts address space that nothing can touch in the place of what is there.
 int os_map_nothing(void *address, size_t bytes);
 // A child of fork does not get the range.

@@ -171,6 +171,13 @@ int os_move(void *from, size_t bytes, void *to) {
   return fails() ? -ENOMEM : (int)RESULT(mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ? 0 : -1);
 }
 
+int os_move_tables(void *from, size_t bytes, void *to) {
+  if (fails()) {
+    return -ENOMEM;
+  }
+  return (int)RESULT(mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == MAP_FAILED ? -1 : 0);
+}
+
 int os_map_nothing(void *address, size_t bytes) {
   int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
   return (int)RESULT(mmap(address, bytes, PROT_NONE, flags, -1, 0) == address ? 0 : -1);
@@ -288,7 +295,7 @@ void os_close(int fd) { (void)RESULT(close(fd)); }
 
 // Who may not have faults of the kernel by the call may have them by the device, if its owner lets him.
 static int uffd_new(bool kernel) {
-  int fd = (int)RESULT(syscall(SYS_userfaultfd, O_CLOEXEC | (kernel ? O_NONBLOCK : UFFD_USER_MODE_ONLY)));
+  int fd = (int)RESULT(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | (kernel ? 0 : UFFD_USER_MODE_ONLY)));
   int device = kernel && fd == -EPERM ? (int)RESULT(open("/dev/userfaultfd", O_RDWR | O_CLOEXEC)) : -1;
   if (device >= 0) {
     fd = (int)RESULT(ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK));

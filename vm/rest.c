@@ -325,6 +325,11 @@ static size_t lay_some(vm_region *region) {
   return laid;
 }
 
+uint64_t vm_rest_seams(const vm_region *region) {
+  uint64_t resting;
+  return region->rest != NULL ? runs_count(region, &resting) : 0;
+}
+
 bool vm_wants_rest(const vm_region *region) { return region->rest != NULL && at32_load(&region->rest->due) != 0; }
 
 bool vm_rest(vm_region *region) {

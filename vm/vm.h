@@ -41,6 +41,7 @@ enum {
   VM_HELPERS = 63 << 10,
   VM_STAMP = 1 << 16,     // eight bits that the layer of claims may use: see vm_prot
   VM_STAMPS = 255 << 16,
+  VM_MOVED = 1 << 25,  // the view's page tables were moved away, and the page was not opened since (vm.moved)
   VM_LAYING = 1 << 24, // BUSY, to take access away: the holder waits for nobody, so anybody may wait for it
 };
 
@@ -117,6 +118,7 @@ struct vm_region {
   uint32_t volatile thaws;  // counts when what was read-only for a time could be written again
   uint32_t volatile lost;   // enum vm_lost
   // The thread that forks.
+  AO_t moved;  // vm_move: what vm_move_run has moved away, until vm_move_tell has harvested it; 0: nothing. Read under the harvester's lock
   bool spared; // vm_freeze could spare what it was asked to
 };
 
@@ -260,6 +262,28 @@ void vm_dirty_note(vm_region *region, size_t page, unsigned consumers);
 // Says that these pages are as the consumers in the mask want to know them: what was written so far is no news to
 // them. For the collector's own pages that no mutator has reached yet: fresh memory counts as dirty otherwise.
 void vm_dirty_forget(vm_region *region, size_t page, size_t count, unsigned consumers);
+
+// ---- A whole region at once (move.c), where page tables can be moved away as they are: some 0.2 ms per GiB, armed or not.
+
+// What it takes. NULL: there is no such way here, or not now; vm_prot is left. Before the others are stopped (vm.stopped), by who is going to stop them. Not in traps.
+typedef struct vm_move vm_move;
+vm_move *vm_move_open(vm_region *region);
+// In the stop, in this order. The chunk of this page stays as it is, since the system uses it, say.
+void vm_move_spare(vm_move *move, size_t page);
+// Now it is settled which chunks move: those that vm_moves says.
+void vm_move_plan(vm_move *move);
+bool vm_moves(const vm_move *move, size_t page);
+// Lays the claim, or none if it is 0, on pages that move and do not carry it. To be called once for each of them, up to some page. The consumer is to be told of what is written to them from now on, and of nothing that was.
+void vm_move_lay(vm_move *move, size_t page, size_t count, unsigned claim);
+void vm_move_know(vm_move *move, size_t page, size_t count, int consumer);
+// The contrary: it is to be told of these pages, written or not.
+void vm_move_doubt(vm_move *move, size_t page, size_t count, int consumer);
+// Takes all access away from what moves; from page `laid` on vm_move_lay was not called. `known`: those consumers of Dirty know, or have been told, what was written there so far; others will be told.
+void vm_move_run(vm_move *move, size_t laid, unsigned known);
+// When the others run again: harvests a piece of what was moved, under a lock: the caller must not be stopped meanwhile. False: there is no more.
+bool vm_move_tell(vm_move *move);
+// Then, or if there was no vm_move_run: gives it back, 25 ms per GiB.
+void vm_move_close(vm_move *move);
 
 // ---- Rest (rest.c): what nobody writes is left out of harvests, where the kernel tracks writes (uffd).
 
