@@ -289,13 +289,16 @@ bool rt_named_restore(veil_heap *heap, const char *name, uintptr_t object) {
     return false;
   }
   change c = {.name = name, .hash = hash_of(name), .object = object, .copy = name_copy(name)};
-  if (c.copy != NULL && !change_make_locked(heap, &c)) {
+  if (c.copy == NULL) {
+    return false;
+  }
+  if (!change_make_locked(heap, &c)) {
     c.larger = table_make(heap->named != NULL ? heap->named->room * 2 : FIRST_ROOM);
     if (c.larger != NULL) {
       change_make_locked(heap, &c);
     }
   }
-  bool added = c.copy == NULL && c.old_name == NULL && rt_named_count(heap) != 0;
+  bool added = c.copy == NULL;
   free(c.copy); // the name is there already, or there is no memory
   free(c.larger);
   free(c.old_table);

@@ -114,9 +114,12 @@ static void description_free(void *at) {
   } // else some page may be lost, once
 }
 
-static struct known *known_make(const veil_type *type) {
+static size_t known_bytes(const veil_type *type) {
+  return sizeof(struct known) + (type->pointer_count + (type->fixed != NULL ? type->fixed->count - 1 : 0)) * sizeof(size_t) + strlen(type->name) + 1;
+}
+
+static struct known *known_make(const veil_type *type, struct known *made) {
   size_t count = type->pointer_count, fixed_count = type->fixed != NULL ? type->fixed->count - 1 : 0, name_bytes = strlen(type->name) + 1;
-  struct known *made = description_take(sizeof *made + (count + fixed_count) * sizeof made->offsets[0] + name_bytes, type->name);
   made->type = (gc_type){
       .name = memcpy(made->offsets + count + fixed_count, type->name, name_bytes),
       .size = (uint32_t)type->size,
@@ -187,17 +190,18 @@ static void type_bind(veil_type *type, const struct known *found) {
   }
 }
 
-static struct known *known_of(const veil_type *type) {
+static veil_type checked(const veil_type *type) {
   veil_type described = element_of(type);
   type_check(&described);
   if (type->fixed != NULL) {
     fixed_check(&described);
   }
-  return known_make(&described);
+  return described;
 }
 
 void rt_type_register(rt_thread *self, veil_type *type) {
-  struct known *made = known_of(type);
+  veil_type described = checked(type);
+  struct known *made = known_make(&described, description_take(known_bytes(&described), type->name));
   rt_enter(self); // stopped here, we would keep others from allocating
   pthread_mutex_lock(&types_lock);
   struct known *found = known_find_or_add(made);
@@ -368,21 +372,35 @@ static bool differs(const gc_type *was, const gc_type *is, char *to, size_t byte
   return true;
 }
 
+// A type of the program's as one of our own; NULL, with the error set: no memory.
+static struct known *known_of(const char *source, const veil_type *type) {
+  veil_type described = checked(type);
+  struct known *made = calloc(1, known_bytes(&described));
+  if (made == NULL) {
+    rt_error_set("%s: no memory for the program's type %s", source, type->name);
+    return NULL;
+  }
+  return known_make(&described, made);
+}
+
 // The callback of the other, if that is of this name, and as described.
 static gc_trace_fn *trace_of(const struct known *made, const struct known *other) {
   char unused[8];
   return strcmp(made->type.name, other->type.name) == 0 && !differs(&made->type, &other->type, unused, sizeof unused) ? other->type.trace : NULL;
 }
 
-// Among the program's types. NULL: there is none.
-static gc_trace_fn *trace_find(const rt_retyping *r, const struct known *made) {
-  gc_trace_fn *trace = NULL;
-  for (size_t i = 0; i < r->program_count && trace == NULL; i++) {
-    struct known *theirs = known_of(r->program[i]);
-    trace = trace_of(made, theirs);
+// Among the program's types; NULL: there is none. False with the error set: no memory.
+static bool trace_find(const rt_retyping *r, const struct known *made, gc_trace_fn **trace) {
+  *trace = NULL;
+  for (size_t i = 0; i < r->program_count && *trace == NULL; i++) {
+    struct known *theirs = known_of(r->source, r->program[i]);
+    if (theirs == NULL) {
+      return false;
+    }
+    *trace = trace_of(made, theirs);
     free(theirs);
   }
-  return trace;
+  return true;
 }
 
 static gc_trace_fn *trace_find_locked(const struct known *made) {
@@ -425,11 +443,15 @@ bool rt_type_restore(rt_retyping *r, const veil_type_described *d) {
     return false;
   }
   bool traced = made->type.layout == GC_LAYOUT_TRACE, mine = false;
-  made->type.trace = traced ? trace_find(r, made) : NULL;
+  gc_trace_fn *trace = NULL;
+  if (traced && !trace_find(r, made, &trace)) {
+    free(made);
+    return false;
+  }
   sigset_t saved;
   os_signals_block(&saved);
   pthread_mutex_lock(&types_lock);
-  made->type.trace = traced && made->type.trace == NULL ? trace_find_locked(made) : made->type.trace;
+  made->type.trace = traced && trace == NULL ? trace_find_locked(made) : trace;
   unsigned id = traced && made->type.trace == NULL ? 0 : described_place_locked(made, d->number, &mine);
   pthread_mutex_unlock(&types_lock);
   os_signals_restore(&saved);
@@ -480,8 +502,8 @@ bool rt_type_match(const rt_retyping *r, veil_type *type, const veil_type_descri
   if (!is_named(type, described, count)) {
     return true; // registered when it is first used
   }
-  struct known *made = known_of(type);
-  if (program_differs(r, made, described, count)) {
+  struct known *made = known_of(r->source, type);
+  if (made == NULL || program_differs(r, made, described, count)) {
     free(made);
     return false;
   }

@@ -218,8 +218,9 @@ static inline veil_source image_source(image *i) {
 }
 
 static inline veil_heap *image_open_from(const image *i, veil_source source, const veil_options *options, veil_type *const *types, size_t type_count) {
-  veil_type_described *described = calloc(i->type_count + 1, sizeof *described);
-  veil_root_described *roots = calloc(i->root_count + 1, sizeof *roots);
+  size_t described_bytes = (i->type_count + 1) * sizeof(veil_type_described), roots_bytes = (i->root_count + 1) * sizeof(veil_root_described);
+  veil_type_described *described = image_map(described_bytes);
+  veil_root_described *roots = image_map(roots_bytes);
   for (size_t t = 0; t < i->type_count; t++) {
     described[t] = i->types[t].described;
     described[t].name = i->types[t].name;
@@ -232,8 +233,8 @@ static inline veil_heap *image_open_from(const image *i, veil_source source, con
   source.types = described;
   source.roots = roots;
   veil_heap *heap = veil_open_from(options, &source, types, type_count);
-  free(described);
-  free(roots);
+  munmap(described, described_bytes);
+  munmap(roots, roots_bytes);
   return heap;
 }
 

@@ -653,6 +653,50 @@ static void damage_one(image *i) {
   free(copy);
 }
 
+static void type_damage(image *i) {
+  veil_type_described *d = &i->types[random_next(i->type_count)].described, was = *d;
+  uint64_t any = random_next(3) == 0 ? random_next(UINT32_MAX) << random_next(33) : random_next(64);
+  switch (random_next(6)) {
+  case 0:
+    d->number = (uint32_t)any;
+    break;
+  case 1:
+    d->flags = random_next(2) ? (uint32_t)any : d->flags ^ 1u << random_next(11);
+    break;
+  case 2:
+    d->size = any;
+    break;
+  case 3:
+    d->encoding = any;
+    break;
+  case 4:
+    d->fixed = any;
+    break;
+  default:
+    d->slot_count = random_next(IMAGE_OFFSETS);
+    d->fixed_slot_count = random_next(IMAGE_OFFSETS);
+    break;
+  }
+  const char *why;
+  EXPECT(opens(i, &why) || why[0] != 0);
+  *d = was;
+}
+
+Test(restore, damaged_types_give_errors, .timeout = 300) {
+  image *i;
+  sum was;
+  EXPECT(source_make(with(NULL, VEIL_GENERATIONS_AUTO), 1, &i, &was));
+  source_close();
+  const char *seed = getenv("RESTORE_SEED");
+  random_state = seed != NULL ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL);
+  fprintf(stderr, "RESTORE_SEED=%llu\n", (unsigned long long)random_state);
+  i->background_us = 100000; // contents would not be what the types say
+  for (int n = 0; n < 200; n++) {
+    type_damage(i);
+  }
+  image_free(i);
+}
+
 Test(restore, damaged_sections_give_errors, .timeout = 300) {
   image *i;
   sum was;

@@ -88,7 +88,11 @@ static int load(const char *back_end, const char *path, const char *how) {
   look(heap, true);
   veil_close(heap);
   fprintf(stderr, "%s %s: %s, %u reads\n", back_end, how, moved ? "elsewhere" : "where it was", i->reads);
-  (void)filled;
+  image_free(i);
+  image_free(next);
+  if (filled != MAP_FAILED) {
+    munmap(filled, 4096);
+  }
   return 0;
 }
 
