@@ -3,11 +3,8 @@
 //
 // Neighbours: hooks.c has claims one by one, collect.c the stop (rt_at_instant), vm lays them. Any thread; what is called in the stop runs in the one that asked.
 //
-// rt.instant  At the instant no cycle is under way, mutators stand, no pager is at work and nobody works for the heap (rt.quiet, rt.work): so no page is held, grey or
-//             half written, nobody is between looking for claims and acting on it, and claims stand as soon as they are laid: no grace period, nothing pending.
-//             Writes of that moment that Dirty knows of were harvested in the stop, before the claims are laid; what is written later is news.
+// Keeps rt.instant.
 
-#include <string.h>
 #include "runtime/futex.h"
 #include "runtime/services.h"
 #include "vm/os.h"
@@ -15,6 +12,7 @@
 enum {
   NAP_US = 50,
   NAPS = 400,     // for the last mutators to run again, at most
+  MOVE_RUNS = 512, // of dirty pages: to take their access away one by one would take longer than to move all tables
   GIVE_RUN = 256, // pages that veil_service_settle_some holds at most
 };
 
@@ -65,9 +63,22 @@ static enum fate fate_of(const instant *in, size_t page) {
   return owner != 0 || !heap->gc->region->traps || rt_world_touched(heap, page) ? AT_ONCE : LAID;
 }
 
+// Whoever asks whose a claim is may look at any time, so they are written by atomics.
+static void owners_set(uint8_t volatile *owners, size_t page, size_t limit, uint8_t owner) {
+  const uint64_t all = owner * (uint64_t)0x0101010101010101;
+  while (page < limit) {
+    if (page % 8 == 0 && page + 8 <= limit) {
+      at_store((AO_t volatile *)&owners[page], all);
+      page += 8;
+    } else {
+      at8_store(&owners[page++], owner);
+    }
+  }
+}
+
 static void run_lay(instant *in, size_t page, size_t count) {
   veil_heap *heap = in->service->heap;
-  memset((void *)(uintptr_t)rt_owner_of(heap, page, VEIL_UNSAVED), in->service->owner, count); // rt.instant
+  owners_set(heap->services->unsaved, page, page + count, in->service->owner);
   at_add_full(&heap->gc->service_claims, count);
   if (in->move != NULL && vm_moves(in->move, page)) {
     vm_move_lay(in->move, page, count, VM_UNSAVED);
@@ -126,9 +137,14 @@ static void run_take(instant *in, size_t page, size_t limit) {
   }
 }
 
-// Pages that were written, run by run.
+// Pages that were written, run by run. Where tables move, all others lose their access as well.
 static void dirty_take(instant *in, size_t used) {
   gc_heap *gc = in->service->heap->gc;
+  for (size_t page = 0, chunk = VM_HUGE >> gc->page_shift; in->move != NULL && page < used; page += chunk) {
+    if (vm_moves(in->move, page)) {
+      vm_move_lay(in->move, page, used - page < chunk ? used - page : chunk, 0);
+    }
+  }
   for (size_t page = 0; page < used;) {
     if (page % 8 == 0) {
       page = next_other(in->bits, page / 8, (used + 7) / 8, 0) * 8;
@@ -136,7 +152,10 @@ static void dirty_take(instant *in, size_t used) {
     size_t first = page;
     for (; page < used && bit_at(in->bits, page) && gc_page_in_use(gc, page); page++) {
     }
-    run_take(in, first, page);
+    for (size_t chunk = VM_HUGE >> gc->page_shift, end; first < page; first = end) { // a chunk moves, or does not
+      end = first - first % chunk + chunk < page ? first - first % chunk + chunk : page;
+      run_take(in, first, end);
+    }
     if (page < used && bit_at(in->bits, page)) {
       vm_dirty_note(gc->region, page, 1u << in->service->consumer); // it was in use when it was asked for
     }
@@ -176,6 +195,10 @@ static void move_plan(instant *in, size_t used) {
     }
   }
   vm_move_plan(in->move);
+  if (in->flags & VEIL_INSTANT_DIRTY) {
+    rt_service_harvest(in->service, in->bits, 0, used);
+    return;
+  }
   for (size_t page = 0; in->bits != NULL && page < used; page += chunk) {
     if (!vm_moves(in->move, page)) {
       rt_service_harvest(in->service, in->bits, page, chunk);
@@ -197,7 +220,7 @@ static void take(veil_heap *heap, void *arg) {
     all_take(in, used);
   }
   if (in->move != NULL) {
-    vm_move_run(in->move, used, in->flags & VEIL_INSTANT_WATCH ? 1u << in->service->consumer : 0);
+    vm_move_run(in->move, used, in->flags == VEIL_INSTANT_WATCH ? 1u << in->service->consumer : 0);
   }
   if (in->calls != NULL && in->calls->at != NULL) {
     in->calls->at(in->arg);
@@ -253,6 +276,18 @@ static void harvest_before(instant *in) {
   rt_service_leave(heap, self, &saved);
 }
 
+// Runs of pages that were written.
+static size_t runs_count(const instant *in) {
+  size_t runs = 0;
+  bool before = false;
+  for (size_t page = 0, used = rt_pages_used(in->service->heap->gc); page < used; page++) {
+    bool dirty = bit_at(in->bits, page);
+    runs += dirty && !before;
+    before = dirty;
+  }
+  return runs;
+}
+
 // Dirty keeps all that was asked for.
 static void harvest_undo(const instant *in) {
   veil_heap *heap = in->service->heap;
@@ -266,6 +301,20 @@ static void harvest_undo(const instant *in) {
   rt_service_leave(heap, self, &saved);
 }
 
+// Pages that lost their access only because others did, get it back before somebody misses it.
+static void reopen(const instant *in) {
+  veil_heap *heap = in->service->heap;
+  gc_heap *gc = heap->gc;
+  for (size_t page = 0, used = rt_pages_used(gc); page < used; page += gc->block_pages) {
+    if (gc_space(gc, gc_page_block(gc, page)) != 0) {
+      sigset_t saved;
+      rt_thread *self = rt_service_enter(heap, &saved);
+      vm_reopen(gc->region, page, gc->block_pages);
+      rt_service_leave(heap, self, &saved);
+    }
+  }
+}
+
 // What was moved away goes, by and by.
 static void move_end(const instant *in) {
   veil_heap *heap = in->service->heap;
@@ -276,6 +325,9 @@ static void move_end(const instant *in) {
     rt_service_leave(heap, self, &saved);
   }
   if (in->move != NULL) {
+    if (in->flags & VEIL_INSTANT_DIRTY) {
+      reopen(in);
+    }
     vm_move_close(in->move);
   }
 }
@@ -317,9 +369,14 @@ RT_EXPORT veil_status veil_service_instant(veil_service *s, unsigned flags, cons
     }
   }
   if (status == VEIL_OK) {
-    in.move = flags & VEIL_INSTANT_DIRTY ? NULL : vm_move_open(heap->gc->region);
+    if (flags & VEIL_INSTANT_DIRTY) {
+      harvest_before(&in);
+    }
+    if (!(flags & VEIL_INSTANT_DIRTY) || runs_count(&in) > MOVE_RUNS) {
+      in.move = vm_move_open(heap->gc->region);
+    }
     tables_touch(&in);
-    if (in.bits != NULL && in.move == NULL) {
+    if (flags == VEIL_INSTANT_WATCH && in.move == NULL) {
       harvest_before(&in);
     }
     rt_thread *self = self_running(heap);

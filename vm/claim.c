@@ -465,6 +465,17 @@ void vm_open(vm_region *region, size_t page, size_t count) {
   }
 }
 
+// For vm_reopen: takes what was moved away, and nobody holds.
+static enum taken take_moved(vm_region *region, size_t page, unsigned claim, uint32_t *seen) {
+  uint32_t w = word_load(region, page);
+  bool open = (w & VM_MOVED) && is_free(w) && wants_opening(region, w);
+  return open && word_cas(region, page, w, w | VM_BUSY) ? TAKEN : PASSED;
+}
+
+void vm_reopen(vm_region *region, size_t page, size_t count) {
+  (void)open_runs(region, page, count, 0, take_moved, 0);
+}
+
 bool vm_claim_open_some(vm_region *region, size_t page, size_t count) {
   return open_runs(region, page, count, 0, take_free, 0);
 }

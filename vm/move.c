@@ -4,11 +4,7 @@
 // Neighbours: the back end moves (uffd.c), dirty.c harvests what was moved, claim.c and rest.c keep their words and states. One thread, which has stopped all others, between
 // vm_move_open and vm_move_close.
 //
-// vm.stopped  Between vm_move_plan and vm_move_run nobody touches the region through the view, no page is held, no pager is at work, and nobody else lays, settles or opens: so words are changed by
-//             plain stores. What is seen of them is ordered by whatever stopped the others and lets them go.
-// vm.moved    A page that is MOVED has no entry in the view's page tables and has not been opened since they were moved, so nothing was written through the view: harvests leave it out. Who is about to open
-//             a page clears MOVED first, in the step after which others may open it. What was written before the move is told by the moved tables: whoever harvests a range before vm_move_tell has harvested all
-//             of them harvests that part of them too, under the harvester's lock.
+// Keeps vm.stopped, vm.moved and vm.move-read.
 
 #include "vm/backend.h"
 #include "vm/check.h"
@@ -23,11 +19,14 @@ enum {
   PIECE = 32 << 20,  // bytes that are harvested, or dropped, by one call
 };
 
+enum { WAITING, READING, CLOSING };
+
 struct vm_move {
   // Constant.
   vm_region *region;
-  char *space; // reserved; `aside` is in it, where the view's base goes
-  ptrdiff_t aside;
+  int uffd;
+  unsigned page_shift;
+  char *space, *aside_base;  // reserved, and where in it the view's base goes
   size_t bytes, space_bytes; // of this structure; of the space
   // The thread that has stopped the others; read by harvesters under their lock.
   struct {
@@ -36,11 +35,10 @@ struct vm_move {
   size_t runs;
   size_t at_run, at_page; // of vm_move_tell and vm_move_close
   uint32_t news;      // consumers that are to be told of what was written before; 0: nobody
+  uint32_t volatile state; // what the reader may do
+  uint32_t volatile done;  // 1: it does not read any more
+  int event;               // posted: there is nothing more to read
   // The reader's: faults that were no news of a move.
-  pthread_t reader;
-  bool reads;
-  uint32_t volatile reading; // 1: it may
-  int event;                 // posted: it ends
   unsigned messages;
   char *message[MESSAGES];
   // By who has stopped the others: per chunk.
@@ -53,8 +51,38 @@ static size_t bytes_of(const vm_region *region, size_t pages) { return pages << 
 
 // ---- Before the stop, and behind it.
 
-static void toucher_wake(const vm_region *region, const char *address) {
-  os_uffd_wake(region->state->uffd, vm_page_view(region, vm_page_of(region, address)), region->page_size);
+static void toucher_wake(const vm_move *move, char *address) {
+  size_t page_size = (size_t)1 << move->page_shift;
+  os_uffd_wake(move->uffd, (char *)((uintptr_t)address & ~(uintptr_t)(page_size - 1)), page_size);
+}
+
+// The next piece of what was moved. False: there is none.
+static bool piece_next(vm_move *move, size_t *page, size_t *count) {
+  size_t most = PIECE >> move->page_shift;
+  while (move->at_run < move->runs && move->at_page == move->run[move->at_run].count) {
+    move->at_run++;
+    move->at_page = 0;
+  }
+  if (move->at_run == move->runs) {
+    move->at_run = move->at_page = 0;
+    return false;
+  }
+  size_t left = move->run[move->at_run].count - move->at_page;
+  *page = move->run[move->at_run].page + move->at_page;
+  *count = left < most ? left : most;
+  move->at_page += *count;
+  return true;
+}
+
+// Needs nothing of the region, which may be closed by now.
+static void give_back(vm_move *move) {
+  size_t page, count;
+  while (piece_next(move, &page, &count)) {
+    (void)os_drop(move->aside_base + (page << move->page_shift), count << move->page_shift);
+  }
+  os_unmap(move->space, move->space_bytes);
+  os_close(move->event);
+  os_unmap(move, move->bytes);
 }
 
 // To move a range that a userfaultfd watches is told through its descriptor, and whoever moves waits until that is read. What else comes there (uffd-kernel) is for the pagers, who may be
@@ -62,52 +90,32 @@ static void toucher_wake(const vm_region *region, const char *address) {
 static void *read_on(void *arg) {
   vm_move *move = arg;
   struct os_fault fault;
-  while (at32_load_acquire(&move->reading) == 0) {
-    os_wait(&move->reading, 0);
+  while (at32_load_acquire(&move->state) == WAITING) {
+    os_wait(&move->state, WAITING);
   }
-  while (os_uffd_fault(move->region->state->uffd, move->event, &fault) > 0) {
+  while (os_uffd_fault(move->uffd, move->event, &fault) > 0) {
     if (move->messages < MESSAGES) {
       move->message[move->messages++] = fault.address;
     } else {
       os_nap(100);
-      toucher_wake(move->region, fault.address);
+      toucher_wake(move, fault.address);
     }
   }
   while (move->messages > 0) {
-    toucher_wake(move->region, move->message[--move->messages]);
+    toucher_wake(move, move->message[--move->messages]);
   }
+  at32_store_release(&move->done, 1);
+  os_wake_all(&move->done);
+  while (at32_load_acquire(&move->state) != CLOSING) {
+    os_wait(&move->state, READING);
+  }
+  give_back(move);
   return NULL;
 }
 
-static void reader_begin(vm_move *move) {
-  at32_store_release(&move->reading, 1);
-  os_wake_all(&move->reading);
-}
-
-static void reader_end(vm_move *move) {
-  if (move->reads) {
-    reader_begin(move);
-    os_event_post(move->event);
-  }
-}
-
-static void reader_join(vm_move *move) {
-  if (move->reads) {
-    reader_end(move);
-    os_thread_join(move->reader);
-    move->reads = false;
-  }
-}
-
-static void move_free(vm_move *move) {
-  reader_join(move);
-  if (move->event >= 0) {
-    os_close(move->event);
-  }
-  if (move->space != NULL) {
-    os_unmap(move->space, move->space_bytes);
-  }
-  os_unmap(move, move->bytes);
+static void state_set(vm_move *move, uint32_t state) {
+  at32_store_release(&move->state, state);
+  os_wake_all(&move->state);
 }
 
 vm_move *vm_move_open(vm_region *region) {
@@ -120,19 +128,28 @@ vm_move *vm_move_open(vm_region *region) {
     return NULL;
   }
   move->region = region;
+  move->uffd = region->state->uffd;
+  move->page_shift = region->page_shift;
   move->bytes = bytes;
   move->space_bytes = (size_t)(region->limit - region->base) + VM_HUGE;
   move->event = os_event();
   move->space = os_reserve(move->space_bytes);
-  move->reads = move->event >= 0 && move->space != NULL && os_thread_start(&move->reader, read_on, move) == 0;
-  if (!move->reads) {
-    move_free(move);
+  pthread_t thread;
+  if (move->event < 0 || move->space == NULL || os_thread_start(&thread, read_on, move) != 0) {
+    if (move->space != NULL) {
+      os_unmap(move->space, move->space_bytes);
+    }
+    if (move->event >= 0) {
+      os_close(move->event);
+    }
+    os_unmap(move, bytes);
     return NULL;
   }
-  move->aside = (char *)(((uintptr_t)move->space + VM_HUGE - 1) & ~(uintptr_t)(VM_HUGE - 1)) - region->base;
+  os_thread_detach(thread);
+  move->aside_base = (char *)(((uintptr_t)move->space + VM_HUGE - 1) & ~(uintptr_t)(VM_HUGE - 1));
   memset(move->moves, 0, region->chunks); // memory for them
   if (!region->back_end->pager) {
-    reader_begin(move); // nothing else comes there
+    state_set(move, READING); // nothing else comes there
   }
   if (vm_rest_seams(region) > SEAMS) {
     vm_rouse(region, 0, at_load_acquire(&region->top));
@@ -217,7 +234,7 @@ void vm_move_doubt(vm_move *move, size_t page, size_t count, int consumer) {
 void vm_move_run(vm_move *move, size_t laid, unsigned known) {
   vm_region *region = move->region;
   size_t top = at_load(&region->top);
-  reader_begin(move);
+  state_set(move, READING);
   move->news = at32_load(&region->dirty->consumers) & ~known;
   for (size_t i = 0; i < move->runs; i++) {
     size_t page = move->run[i].page, count = move->run[i].count, limit = page + count < top ? page + count : top;
@@ -225,8 +242,7 @@ void vm_move_run(vm_move *move, size_t laid, unsigned known) {
       size_t first = page > laid ? page : laid;
       vm_move_lay(move, first, limit - first, 0);
     }
-    char *from = vm_page_view(region, page);
-    if (!region->back_end->move(region, page, count, from + move->aside)) {
+    if (!region->back_end->move(region, page, count, move->aside_base + bytes_of(region, page))) {
       // As it is done page by page (vm.veil-dirty).
       region->back_end->revoke(region, page, limit - page, 0);
       if (vm_dirty_tracked(region)) {
@@ -235,7 +251,7 @@ void vm_move_run(vm_move *move, size_t laid, unsigned known) {
       move->run[i].count = 0;
     }
   }
-  reader_end(move);
+  os_event_post(move->event);
   at_store_release(&region->moved, (uint64_t)move);
 }
 
@@ -248,7 +264,7 @@ static void moved_harvest(vm_move *move, size_t page, size_t limit) {
     from = from < page ? page : from;
     to = to < limit ? to : limit;
     if (from < to) {
-      move->region->back_end->harvest_moved(move->region, from, to - from, move->aside, move->news);
+      move->region->back_end->harvest_moved(move->region, from, to - from, move->aside_base - move->region->base, move->news);
     }
   }
 }
@@ -258,24 +274,6 @@ void vm_move_harvest(vm_region *region, size_t page, size_t limit) {
   if (move != NULL && move->news != 0) {
     moved_harvest(move, page, limit);
   }
-}
-
-// The next piece of what was moved. False: there is none.
-static bool piece_next(vm_move *move, size_t *page, size_t *count) {
-  size_t most = PIECE >> move->region->page_shift;
-  while (move->at_run < move->runs && move->at_page == move->run[move->at_run].count) {
-    move->at_run++;
-    move->at_page = 0;
-  }
-  if (move->at_run == move->runs) {
-    move->at_run = move->at_page = 0;
-    return false;
-  }
-  size_t left = move->run[move->at_run].count - move->at_page;
-  *page = move->run[move->at_run].page + move->at_page;
-  *count = left < most ? left : most;
-  move->at_page += *count;
-  return true;
 }
 
 bool vm_move_tell(vm_move *move) {
@@ -294,10 +292,17 @@ bool vm_move_tell(vm_move *move) {
 
 void vm_move_close(vm_move *move) {
   size_t page, count;
-  while (piece_next(move, &page, &count)) {
-    (void)os_drop(vm_page_view(move->region, page) + move->aside, bytes_of(move->region, count));
+  while (piece_next(move, &page, &count)) { // a child of fork has no thread that would give it back
+    (void)os_not_inherited(move->aside_base + (page << move->page_shift), count << move->page_shift);
   }
-  move_free(move);
+  os_event_post(move->event);
+  if (at32_load(&move->state) == WAITING) {
+    state_set(move, READING);
+  }
+  while (at32_load_acquire(&move->done) == 0) {
+    os_wait(&move->done, 0); // the descriptor may be closed, and its number be another's, when we return
+  }
+  state_set(move, CLOSING);
 }
 
 void vm_move_forget(vm_region *region) {

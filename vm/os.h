@@ -113,6 +113,7 @@ void os_event_post(int event);
 // Starts a thread with all signals blocked but those of faults.
 int os_thread_start(pthread_t *thread, void *(*fn)(void *), void *arg);
 void os_thread_join(pthread_t thread);
+void os_thread_detach(pthread_t thread);
 unsigned os_processors(void);
 uint32_t os_pid(void);
 // The caller's thread id, as struct os_fault has it. In signal handlers too.

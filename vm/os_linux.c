@@ -457,6 +457,8 @@ int os_thread_start(pthread_t *thread, void *(*fn)(void *), void *arg) {
 
 void os_thread_join(pthread_t thread) { pthread_join(thread, NULL); }
 
+void os_thread_detach(pthread_t thread) { pthread_detach(thread); }
+
 unsigned os_processors(void) {
   long n = RESULT(sysconf(_SC_NPROCESSORS_ONLN));
   return n > 0 ? (unsigned)n : 1;

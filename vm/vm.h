@@ -2,7 +2,7 @@
 // vm.h: Appel and Li's six primitives, on pages with claims.
 //
 // Neighbours: claim.c keeps the page words, backend_*.c change the protection, trap.c receives
-// faults, dirty.c harvests writes. Knows no objects. Used by gc/ and runtime/.
+// faults, dirty.c harvests writes, move.c takes all access away at once. Knows no objects. Used by gc/ and runtime/.
 //
 //   Trap    vm_region_config.settle     a touch of a claimed page, in the thread that touched it
 //   Prot1, ProtN  vm_prot               lay a claim on a page, on a range
@@ -282,7 +282,9 @@ void vm_move_doubt(vm_move *move, size_t page, size_t count, int consumer);
 void vm_move_run(vm_move *move, size_t laid, unsigned known);
 // When the others run again: harvests a piece of what was moved, under a lock: the caller must not be stopped meanwhile. False: there is no more.
 bool vm_move_tell(vm_move *move);
-// Then, or if there was no vm_move_run: gives it back, 25 ms per GiB.
+// Opens pages of the range that lost their access by the move, carry no claim that forbids it, and are held by nobody. As vm_open otherwise.
+void vm_reopen(vm_region *region, size_t page, size_t count);
+// Then, or if there was no vm_move_run: it is given back, 25 to 40 ms per GiB, in a thread of vm's, which needs the region no more.
 void vm_move_close(vm_move *move);
 
 // ---- Rest (rest.c): what nobody writes is left out of harvests, where the kernel tracks writes (uffd).

@@ -28,7 +28,7 @@ typedef enum veil_claim {
 
 // Callbacks; each may be NULL. `absent` and `unsaved` run in the thread that touches the page (with uffd-kernel, in one of veil's own), possibly
 // in a signal handler: no locks that a mutator can hold, no malloc, no stdio, no waiting for other
-// pages. The claim is dropped when they return. `discarded` says that claims on these pages are
+// pages, no call of another heap's hooks. The claim is dropped when they return. `discarded` says that claims on these pages are
 // gone because the pages' contents died. `cycle` is the number of the cycle, from 1. `before_flip` and `after_flip` run with the world stopped;
 // `cycle_ended` does not. A minor cycle moves objects and frees pages, too: from `before_minor` to `after_minor` the world is stopped; `minor` is its number.
 typedef struct veil_service_callbacks {
