@@ -105,24 +105,51 @@ bool gc_covering_find(const gc_relocation *r, size_t page, gc_covering *out) {
 
 // ---- Pages.
 
+void gc_traced_free(const gc_heap *heap, gc_traced *traced) {
+  if (traced->copy != NULL) {
+    os_unmap(traced->copy, traced->count << heap->page_shift);
+    traced->copy = NULL;
+  }
+}
+
+// Pages as they were, in memory of its own; NULL: not to be had.
+static char *pages_copy(const gc_relocation *r, size_t page, size_t count) {
+  char *copy = os_map_private(count << r->heap->page_shift);
+  if (copy != NULL && !r->read(r->arg, page, count, copy)) {
+    os_unmap(copy, count << r->heap->page_shift);
+    copy = NULL;
+  }
+  return copy;
+}
+
+// The same, as `kept` has it, or has it from now on.
+static char *traced_copy(const gc_relocation *r, gc_traced *kept, size_t page, size_t count) {
+  if (kept->copy == NULL || kept->page != page || kept->count != count) {
+    gc_traced_free(r->heap, kept);
+    *kept = (gc_traced){1, page, count, pages_copy(r, page, count)};
+  }
+  return kept->copy;
+}
+
 // An object with a callback that does not lie within what was read: the callback sees a copy of all of it.
 static bool traced_move(mover *m, gc_cell cell, uint64_t header, const gc_type *type, size_t length, char *base, char *limit) {
   const gc_relocation *r = m->r;
   gc_heap *heap = r->heap;
   char *data = cell.alias + gc_header_bytes(header);
   size_t page = cell_page(heap, cell), count = cell_page(heap, (gc_cell){data + type->fixed + length * type->size - 1}) + 1 - page;
-  char *copy = os_map_private(count << heap->page_shift);
-  if (copy == NULL) {
-    return false;
-  }
-  bool had = r->read(r->arg, page, count, copy);
-  if (had) {
+  bool shared = at_cas_full(&r->traced->taken, 0, 1);
+  char *copy = shared ? traced_copy(r, r->traced, page, count) : pages_copy(r, page, count);
+  if (copy != NULL) {
     ptrdiff_t to = copy - gc_page_alias(heap, page);
-    mover moves = {r, m->by, -to};
+    mover moves = {r, m->by, -to}; // the copy stays as it is
     gc_trace_visit(heap, type, gc_view_of(heap, data), length, data + to, base + to, limit + to, slot_move, &moves);
   }
-  os_unmap(copy, count << heap->page_shift);
-  return had;
+  if (shared) {
+    at_store_release(&r->traced->taken, 0);
+  } else if (copy != NULL) {
+    os_unmap(copy, count << heap->page_shift);
+  }
+  return copy != NULL;
 }
 
 // Slots in [base, limit) of an object, of which [from, to) was read.

@@ -24,6 +24,7 @@ struct rt_restore {
   char *name;
   gc_described described;
   gc_relocation relocation;
+  gc_traced traced; // of the relocation
   bool relocates;
   uint64_t *there; // per page: it has contents that are not zero
   size_t there_bytes;
@@ -145,6 +146,7 @@ static void *reader_main(void *arg) {
     }
   }
   if (at_load_acquire(&r->left) == 0) {
+    gc_traced_free(gc, &r->traced);
     done_tell(r);
   }
   rt_work_end(heap);
@@ -174,6 +176,7 @@ void rt_restore_stop(veil_heap *heap) {
     at32_store_release(&r->closing, 1);
     pthread_join(r->reader, NULL);
     r->reader_runs = false;
+    gc_traced_free(heap->gc, &r->traced); // no mutator is left
   }
 }
 
@@ -330,6 +333,7 @@ bool rt_restore_open(veil_heap *heap, rt_restore *r) {
   r->relocation.base = r->source.base;
   r->relocation.read = contents_read;
   r->relocation.arg = r;
+  r->relocation.traced = &r->traced;
   r->relocates = gc_relocation_is_needed(&r->relocation);
   r->there_bytes = gc->region->pages / 8 + 8;
   r->there = os_map_private(r->there_bytes);
@@ -343,6 +347,7 @@ bool rt_restore_open(veil_heap *heap, rt_restore *r) {
   }
   if (!gc->region->traps) {
     all_read(heap);
+    gc_traced_free(gc, &r->traced);
   }
   return true;
 }

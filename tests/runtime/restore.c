@@ -120,7 +120,7 @@ static __attribute__((noinline)) void restored_lives(bool elsewhere, const image
   EXPECT(((uint64_t)veil_heap_pages(heap).base != i->base) == elsewhere);
   things_check(self, false);
   veil_verify(self);
-  for (int round = 0; round < 3; round++) {
+  for (int round = 0; round < 2; round++) {
     stack_clear();
     veil_collect(self);
     things_check(self, true);
