@@ -245,10 +245,10 @@ static bool pages_begin(void *arg, size_t page, size_t count) {
   if (!region->traps) {
     return vm_commit(region, page, count);
   }
+  rt_restored_claim(heap, page, count); // first, so that who finds the page absent finds whose it is
   if (!vm_commit_absent(region, page, count)) {
-    return false;
+    return false; // and the heap is not opened
   }
-  rt_restored_claim(heap, page, count);
   at_add(&heap->restore->left, count);
   return true;
 }

@@ -69,7 +69,7 @@ void veil_checkpointer_close(veil_checkpointer *checkpointer);
 
 // Makes a checkpoint. VEIL_OK: it is durable, or with VEIL_CHECKPOINT_START: begun. VEIL_IO, VEIL_NO_MEMORY, VEIL_UNSUPPORTED with the reason in veil_error(): then the file has
 // the version before, whole, the program has gone on, and the next checkpoint is a full one, into a new file. VEIL_BUSY: another checkpointer, of whatever process, has the file; or see VEIL_CHECKPOINT_REFUSE.
-// VEIL_INVALID: no path, or no such flags. Waits for those that were asked for before, in the order of asking, and for the end of a cycle; for a heap that comes out of a file, until all of it was read. If somebody has removed
+// VEIL_INVALID: no path, or no such flags. Waits for those that were asked for before, in the order of asking, and for the end of a cycle. If somebody has removed
 // or replaced the file, the next one is full. An attached thread counts as between brackets while it waits. `out` may be NULL. Any thread; not in a signal handler, nor in a callback of veil's, nor in a
 // critical section.
 veil_status veil_checkpoint(veil_checkpointer *checkpointer, unsigned flags, veil_checkpoint_figures *out);

@@ -110,7 +110,6 @@ veil_status cp_file_begin(veil_checkpointer *c, int fd, bool whole) {
   c->watching = fd < 0 && !c->options.whole;
   c->full = fd >= 0 || whole || c->options.whole || !c->chained || !file_is_ours(c);
   memset(c->put, 0, (c->pages_top + 7) / 8);
-  cp_restored_wait(c->heap);
   c->description = veil_description_open(c->heap);
   if (c->description == NULL) {
     return fail_as_told(c, VEIL_NO_MEMORY);

@@ -178,7 +178,7 @@ struct veil_checkpointer {
   size_t pages_top;       // no page from here on was ever put
   veil_description *description;
   rt_image_committed committed;
-  size_t reserved;        // pages that can be put without an allocation
+  size_t reserved;     // pages that can be put without an allocation
   bool full, watching; // of the version in flight: no increment; the next one may be
   bool compact;        // the file is to be compacted when there is time
   unsigned given_up;   // compactions in a row
@@ -254,6 +254,5 @@ veil_checkpointer *rt_checkpointer_open(veil_heap *heap, const veil_checkpointer
 
 // ---- restore.c
 veil_heap *rt_restore(const char *path, const veil_options *options, const veil_restore_options *restore, const rt_image_io *io); // as rt_checkpointer_open
-void cp_restored_wait(veil_heap *heap);
 
 #endif

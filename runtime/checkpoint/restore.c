@@ -219,8 +219,6 @@ static void restored_wait(void *heap) {
   }
 }
 
-void cp_restored_wait(veil_heap *heap) { restored_wait(heap); }
-
 CP_EXPORT bool veil_restored(veil_heap *heap, bool wait) {
   if (wait) {
     veil_service_wait(heap, restored_wait, heap);

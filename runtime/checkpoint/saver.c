@@ -10,7 +10,7 @@
 #include "runtime/checkpoint/inner.h"
 #include "runtime/tell.h"
 
-enum { NAP_US = 100, TOLD_NS = 50000000, MS = 1000000 };
+enum { TOLD_NS = 50000000, MS = 1000000 };
 
 // ---- The writer.
 
@@ -51,11 +51,15 @@ static cp_run *run_take(veil_checkpointer *c) {
   }
 }
 
-// Once through all pages. False: there was none to save.
-static bool pass(veil_checkpointer *c, bool *progress) {
+// Once through all pages. False: there was none to save. `insists`: waits for those that somebody holds, and has those fetched that are away.
+static bool pass(veil_checkpointer *c, bool insists, bool *progress) {
   bool any = false;
   for (size_t page = 0; (page = veil_service_next(c->service, page, VEIL_UNSAVED)) < c->pages.count;) {
     any = true;
+    if (insists) {
+      veil_service_settle(c->service, page, VEIL_UNSAVED); // its own way to the writer is the pool, as a trap's
+      *progress = true;
+    }
     size_t count = CP_RUN - page % CP_RUN; // so blobs of one version and of another have the same bounds
     cp_run *run = run_take(c);
     if (cp_run_fill(c, run, page, count < c->pages.count - page ? count : c->pages.count - page) != 0) {
@@ -69,16 +73,12 @@ static bool pass(veil_checkpointer *c, bool *progress) {
   return any;
 }
 
-// Pages that somebody holds, waiting for the disk maybe, are passed over, and come later. When the hooks know of no claim any more all calls of `unsaved` have
-// returned, and what they have copied is queued.
+// When the hooks know of no claim any more all calls of `unsaved` have returned, and what they have copied is queued.
 static void walk(veil_checkpointer *c) {
-  for (;;) {
-    bool progress = false;
-    if (!pass(c, &progress)) {
+  for (bool progress = true, insists = false;; insists = !progress) {
+    progress = false;
+    if (!pass(c, insists, &progress)) {
       return;
-    }
-    if (!progress) {
-      os_nap(NAP_US);
     }
   }
 }

@@ -69,6 +69,10 @@ static void list_is_there(bool elsewhere, long length) {
   cr_assert_not_null(other, "%s", veil_error());
   veil_thread *me = veil_attach(other);
   cr_assert_eq(list_check(veil_root_get(me, "list")), length);
+  const char *bytes = veil_root_get(me, "bytes");
+  for (size_t i = 0; bytes != NULL && i < 8 * MIB; i++) {
+    cr_assert_eq(bytes[i], 7);
+  }
   cr_assert(veil_restored(other, true));
   cr_assert(veil_restored(other, false));
   veil_collect(me);
@@ -97,6 +101,8 @@ ON_ALL_BACK_ENDS(checkpoint, the_first_is_full_and_the_next_an_increment) {
 
 ON_ALL_BACK_ENDS(checkpoint, what_is_restored_goes_on) {
   begin(back_end);
+  OK(veil_root_set(self, "bytes", veil_new_bytes(self, 8 * MIB))); // most of which are away when the first one is asked for
+  memset(veil_root_get(self, "bytes"), 7, 8 * MIB);
   OK(veil_checkpoint(c, 0, NULL));
   veil_checkpointer_close(c);
   end();
@@ -107,6 +113,7 @@ ON_ALL_BACK_ENDS(checkpoint, what_is_restored_goes_on) {
   c = opened((veil_checkpointer_options){0});
   OK(veil_checkpoint(c, 0, &f));
   cr_assert(f.full && f.version == 1);
+  list_is_there(true, 500);
   OK(veil_root_set(self, "list", list_make(self, 300)));
   veil_collect(self);
   OK(veil_checkpoint(c, 0, &f));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // measure.c: figures, by hand: checkpoint_measure FOLDER [MIB [BACK_END]]
 //
-// A heap of small objects; one thread reads three times and writes once, nine of ten times in a hot tenth. Full checkpoints, then increments of 1 % dirty pages, then restoring.
+// A heap of small objects; one thread reads three times and writes once, nine of ten times in a hot tenth. Full checkpoints, then increments of 1 % dirty
+// pages, then restoring.
 
 #include <pthread.h>
 #include <stdio.h>
@@ -71,8 +72,8 @@ static double speed(double seconds) {
 }
 
 static void figures(const char *what, double work_before, const veil_checkpoint_figures *f, double work_during) {
-  printf("%-12s pause %7.3f ms, durable %6.3f s, %7.1f MiB of pages, %7.1f MiB written, %5.1f %% trapped, pool %5.1f MiB, %llu waits %6.1f ms, work %4.2f\n", what,
-         (double)f->pause_ns / 1e6, (double)f->durable_ns / 1e9, (double)f->pages / 256, (double)f->bytes / (1 << 20),
+  printf("%-12s pause %7.3f ms, durable %6.3f s, %7.1f MiB of pages, %7.1f MiB written, %5.1f %% trapped, pool %5.1f MiB, %llu waits %6.1f ms, work %4.2f\n",
+         what, (double)f->pause_ns / 1e6, (double)f->durable_ns / 1e9, (double)f->pages / 256, (double)f->bytes / (1 << 20),
          100.0 * (double)f->pages_trapped / (double)(f->pages ? f->pages : 1), (double)f->pool_max / (1 << 20), (unsigned long long)f->pool_waits,
          (double)f->pool_wait_ns / 1e6, work_during / work_before);
   fflush(stdout);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// memory.c: what the image and the checkpointer allocate goes through here: the writer must not, while a trap may wait for it (cp.pool), since a mutator may stand in malloc.
+// memory.c: what the image and the checkpointer allocate goes through here: the writer must not, while a trap may wait for it (cp.pool), since a mutator may
+// stand in malloc.
 
 #include <stdlib.h>
 #include <string.h>
