@@ -47,8 +47,17 @@ Test(restore, types_of_one_name_have_to_be_like_each_other, .timeout = 120) {
 
 // ---- Sources that are damaged.
 
+// Contents are believed, and would not be what damaged sections and types say: so there are none.
+static bool next_without_contents(void *arg, size_t page, size_t *first, size_t *count, bool *zero) {
+  bool found = image_next(arg, page, first, count, zero);
+  *zero = true;
+  return found;
+}
+
 static bool opens(image *i, const char **why) {
-  veil_heap *opened = image_open_from(i, image_source(i), &(veil_options){.limit = 256 * MIB}, things_types, THINGS_TYPES);
+  veil_source source = image_source(i);
+  source.next = next_without_contents;
+  veil_heap *opened = image_open_from(i, source, &(veil_options){.limit = 256 * MIB}, things_types, THINGS_TYPES);
   *why = opened == NULL ? veil_error() : "";
   if (opened != NULL) {
     veil_close(opened);
@@ -195,7 +204,6 @@ Test(restore, damaged_types_give_errors, .timeout = 300) {
   const char *seed = getenv("RESTORE_SEED");
   random_state = seed != NULL ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL);
   fprintf(stderr, "RESTORE_SEED=%llu\n", (unsigned long long)random_state);
-  i->background_us = 100000; // contents would not be what the types say
   for (int n = 0; n < 200; n++) {
     type_damage(i);
   }
@@ -210,7 +218,6 @@ Test(restore, damaged_sections_give_errors, .timeout = 300) {
   const char *seed = getenv("RESTORE_SEED");
   random_state = seed != NULL ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL);
   fprintf(stderr, "RESTORE_SEED=%llu\n", (unsigned long long)random_state);
-  i->background_us = 100000; // contents are not what this is about
   for (int n = 0; n < 1000; n++) {
     damage_one(i);
   }
