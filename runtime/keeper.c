@@ -133,7 +133,8 @@ static uint64_t look(veil_heap *heap, keeper *k, uint64_t tick) {
       rt_work_pause(heap); // a step at a time
     }
   }
-  if (is_active(heap, k, now)) {
+  // What is still being read in would be read by a cycle at once, and copied.
+  if (is_active(heap, k, now) | rt_restore_reads(heap->restore)) {
     k->idle_since = now;
     k->wait = heap->options.idle;
   }

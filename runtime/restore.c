@@ -180,6 +180,8 @@ void rt_restore_stop(veil_heap *heap) {
   }
 }
 
+bool rt_restore_reads(const rt_restore *restore) { return restore != NULL && at_load_acquire((AO_t volatile *)(uintptr_t)&restore->left) != 0; }
+
 // If there is no thread to be had, what is touched is read all the same.
 void rt_restore_fork(veil_heap *heap) {
   if (heap->restore != NULL && heap->restore->reader_runs && !heap->restore->told) {

@@ -403,6 +403,7 @@ bool rt_restore_open(veil_heap *heap, rt_restore *restore);
 bool rt_restore_start(veil_heap *heap); // begins to read in the background. The same
 void rt_restore_stop(veil_heap *heap);  // while the heap closes; once more does nothing
 void rt_restore_fork(veil_heap *heap);  // in a child
+bool rt_restore_reads(const rt_restore *restore); // pages are still away; NULL: none. Any thread
 void rt_restore_free(rt_restore *restore);
 
 // ---- fork.c: between veil_open and veil_close; false with the error set.
