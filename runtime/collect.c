@@ -301,9 +301,13 @@ static void *scanner_main(void *arg) {
   prctl(PR_SET_NAME, "veil-scanner");
   rt_trace_begin(heap);
   rt_work_begin(heap);
-  while (!at32_load_acquire(&heap->closing)) {
+  for (;;) {
     rt_work_pause(heap);
+    // First the count, then whether it was the last: who closes counts after he has said so, or we would wait for a count that has been.
     uint32_t work = at32_load_acquire(&heap->work);
+    if (at32_load_acquire(&heap->closing)) {
+      break;
+    }
     // Active before looking: a flip waits for who is, and who comes later sees the phase.
     at_add_full(&heap->scanners_active, 1);
     if (gc_phase_now(gc) == GC_SCANNING) {

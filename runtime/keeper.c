@@ -180,8 +180,7 @@ static void *keeper_main(void *arg) {
   tick = max64(min64(tick, TICK_MS), 5);
   keeper k = {.idle_since = now_ms(), .ran = UNKNOWN, .wait = heap->options.idle};
   k.mark_at = k.cycle_seen_at = k.calm_since = k.idle_since;
-  while (!at32_load_acquire(&heap->keeper_closing)) {
-    uint32_t work = at32_load_acquire(&heap->keeper_work);
+  for (uint32_t work; work = at32_load_acquire(&heap->keeper_work), !at32_load_acquire(&heap->keeper_closing);) { // in this order, as a scanner
     rt_work_begin(heap);
     uint64_t ms = look(heap, &k, tick);
     rt_work_end(heap);
