@@ -6,10 +6,11 @@ import os
 import statistics
 import subprocess
 
+import checkpoint
 import report
 
 # Okabe and Ito's colours, which most people can tell apart.
-COLOURS = {"veil": "#0072B2", "libgc": "#D55E00", "libgc_plain": "#CC79A7", "malloc": "#555555", "mimalloc": "#009E73"}
+COLOURS = {"veil": "#0072B2", "libgc": "#D55E00", "libgc_plain": "#CC79A7", "malloc": "#555555", "mimalloc": "#009E73", "fork": "#D55E00", "redis": "#555555"}
 
 
 def detail_read(path):
@@ -304,6 +305,18 @@ def kv_plot(folder, details):
          ["set logscale xy", f"set xtics ({tics})", "set format y '10^{%T}'"], series)
 
 
+def checkpoint_plot(folder, paths):
+    """`paths`: labels to detail files."""
+    for size in dict.fromkeys(label.split(" ")[-1] for label in paths):
+        series = []
+        for label, path in paths.items():
+            collector = label.split(" ")[1]
+            if label.split(" ")[-1] == size:
+                series.append((collector, f"lines lw 2 {line(collector, 1)}", checkpoint.work_points(path)))
+        plot(folder, f"work-checkpoint-{size}", f"checkpoint, {size} MiB: work before, during and after", "seconds since the request", "work, as a share of that before",
+             ["set yrange [0:*]"], series)
+
+
 def plots_write(folder, records, details):
     """`details` maps the label of a run, "workload collector ...", to its detail file."""
     os.makedirs(folder, exist_ok=True)
@@ -315,4 +328,5 @@ def plots_write(folder, records, details):
         heap_plots(folder, workload, of_workload)
     page_size_plots(folder, records)
     barrier_plots(folder, records)
+    checkpoint_plot(folder, {label: path for label, path in details.items() if label.startswith("checkpoint ")})
     kv_plot(folder, {label: detail_read(path) for label, path in details.items() if label.startswith("kv ")})

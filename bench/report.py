@@ -8,7 +8,9 @@ import os
 import platform
 import statistics
 
-OF_THEIR_OWN = ("primitives", "barriers", "kv")  # records of another kind, and tables of their own
+import checkpoint
+
+OF_THEIR_OWN = ("primitives", "barriers", "kv", "checkpoint")  # records of another kind, and tables of their own
 
 
 def machine_describe():
@@ -28,6 +30,8 @@ def record_summary(record):
         return record["outcome"]
     if record["workload"] == "kv":
         return kv_summary(record)
+    if record["workload"] == "checkpoint":
+        return checkpoint.summary(record)
     if record["workload"] in OF_THEIR_OWN:
         return "done"
     return f"{record['wall_s']:.2f} s, largest gap {record['gap_max_us'] / 1e3:.2f} ms"
@@ -304,10 +308,40 @@ def kv_notes(records):
     return lines
 
 
+def checkpoint_rows(records):
+    header = ["checkpoint", "by", "MiB", "pause ms", "x fork", "largest gap ms", "x fork", "steps k/s before", "during", "x fork", "share", "after", "durable s", "x fork",
+              "MiB extra", "MiB written"]
+    of_checkpoint, table = [r for r in records if r["workload"] == "checkpoint"], []
+    for (size, collector, back_end), group in grouped(of_checkpoint, "size", "collector", "back_end").items():
+        base = [r for r in of_checkpoint if r["size"] == size and r["collector"] == "fork"]
+        cells = ["checkpoint", name_of(collector, back_end, None), size]
+        for field, scale in [("pause_us", 1e-3), ("gap_us", 1e-3)]:
+            cells += [figure(median(group, field), scale), figure(ratio(group, base, field))]
+        cells += [figure(median(group, "steps_before"), 1e-3), figure(median(group, "steps_during"), 1e-3)]
+        # Steps of redis are requests: they compare with nothing but their own.
+        cells += [figure(None if collector == "redis" else ratio(group, base, "steps_during")), figure(median(group, "work_during")), figure(median(group, "work_after"))]
+        cells += [figure(median(group, "durable_s")), figure(ratio(group, base, "durable_s"))]
+        table.append(cells + [figure(median(group, field)) for field in ("extra_mib", "written_mib")])
+    return header, table
+
+
+def checkpoint_increment_rows(records):
+    header = ["checkpoint", "by", "MiB", "increment: pages", "pause ms", "steps k/s during", "x fork", "durable ms", "written x dirty", "cycles", "open ms", "restored s",
+              "speed x reading"]
+    of_checkpoint, table = [r for r in records if r["workload"] == "checkpoint"], []
+    for (size, collector, back_end), group in grouped([r for r in of_checkpoint if r["collector"] == "veil"], "size", "collector", "back_end").items():
+        fork = {r["repetition"]: r["steps_during"] for r in of_checkpoint if r["size"] == size and r["collector"] == "fork"}
+        ratios = [r["increment_steps"] / fork[r["repetition"]] for r in group if r.get("increment_steps") and fork.get(r["repetition"])]
+        cells = ["checkpoint", name_of(collector, back_end, None), size, figure(median(group, "increment_pages")), figure(median(group, "increment_pause_us"), 1e-3)]
+        cells += [figure(median(group, "increment_steps"), 1e-3), figure(statistics.median(ratios) if ratios else None), figure(median(group, "increment_durable_s"), 1e3)]
+        table.append(cells + [figure(median(group, field)) for field in ("increment_written", "increment_cycles", "open_ms", "restore_s", "restore_by_read")])
+    return header, table
+
+
 def table_print(records):
     rows = rows_of(records)
     for header, table in [main_rows(rows), veil_rows(rows), thread_rows(records), alloc_rows(rows, records), primitive_rows(records),
-                          barrier_rows(records), barrier_cycle_rows(records), barrier_major_rows(records), kv_rows(records)]:
+                          barrier_rows(records), barrier_cycle_rows(records), barrier_major_rows(records), kv_rows(records), checkpoint_rows(records), checkpoint_increment_rows(records)]:
         if table:
             rows_print(header, table)
     for note in kv_notes(records):

@@ -104,6 +104,8 @@ void gc_flip_note(gc_flip *flip, unsigned kind, uint64_t owner, ptrdiff_t shift)
   }
 }
 
+bool gc_flip_lists(const gc_flip *flip) { return flip->roll != NULL; }
+
 static void roll_tell(const gc_roll *roll, uintptr_t where, uintptr_t word, uintptr_t object) {
   roll->fn(roll->arg, &(gc_root){roll->kind, roll->owner, where + (uintptr_t)roll->shift, word, object});
 }

@@ -55,13 +55,14 @@ __attribute__((no_sanitize("thread"))) static inline void gc_contents_copy(char 
 }
 
 // An object's identity hash, as long as it lies where it was when that was asked for; and a copy's, from then on (object.h).
-static inline uint64_t gc_address_hash(uintptr_t view) {
-  uint64_t h = view * 0x9e3779b97f4a7c15ull;
+static inline uint64_t gc_address_hash(uintptr_t address) {
+  uint64_t h = address * 0x9e3779b97f4a7c15ull;
   h = (h ^ h >> 32) * 0xd6e8feb86659fd93ull;
   return h ^ h >> 32;
 }
-static inline void gc_hash_keep(gc_cell copy, size_t bytes, uintptr_t view) {
-  at_store((AO_t volatile *)(copy.alias + bytes - 8), gc_address_hash(view));
+static inline uint64_t gc_view_hash(const gc_heap *heap, uintptr_t view) { return gc_address_hash(view - heap->base + heap->hash_base); }
+static inline void gc_hash_keep(const gc_heap *heap, gc_cell copy, size_t bytes, uintptr_t view) {
+  at_store((AO_t volatile *)(copy.alias + bytes - 8), gc_view_hash(heap, view));
 }
 
 // Waits until every copier was outside of objects once: whoever looked at something before the call has acted on it.

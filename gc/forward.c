@@ -161,7 +161,7 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
     at_store((AO_t volatile *)place.cell.alias, bare | gc_cell_peer(heap, cell) | (growth ? GC_EXTRA : 0));
     gc_contents_copy(place.cell.alias, cell.alias, bytes);
     if (__builtin_expect(growth != 0, 0)) {
-      gc_hash_keep(place.cell, room, ref.view);
+      gc_hash_keep(heap, place.cell, room, ref.view);
     }
     if (!gc_cell_claim(heap, copier, leaf, &place, room)) {
       continue;

@@ -14,6 +14,8 @@ void gc_listen(gc_heap *heap, uint32_t listening);
 
 // ---- Types. Returns the id that headers carry, or 0 when all are taken. Any thread. The description stays for as long as the process.
 unsigned gc_type_register(const gc_type *type);
+// The same under a certain id, GC_FIRST_TYPE or more. False: it is taken.
+bool gc_type_register_at(unsigned id, const gc_type *type);
 
 // ---- Allocation, for the slow half. The caller is not stopped while in here.
 
@@ -88,6 +90,7 @@ void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count);        // pre
 // For whoever lists roots (census.h): what the calls that follow report. `owner` is whose, in the world's terms; words that are copies were copied from `shift` bytes
 // further on. Nothing in a flip.
 void gc_flip_note(gc_flip *flip, unsigned kind, uint64_t owner, ptrdiff_t shift);
+bool gc_flip_lists(const gc_flip *flip); // whether that is so
 
 // Scans some pages: one unit of a background scanner's or an assisting mutator's work. False: found none.
 bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background);
@@ -143,6 +146,8 @@ uint64_t gc_hash(gc_heap *heap, uintptr_t view);
 
 // ---- Pages, for services and system calls.
 bool gc_page_in_use(const gc_heap *heap, size_t page);
+// Where the run of pages that are in use, or are not, ends that begins at `page`, at the latest at `limit`; `used` says which. World stopped.
+size_t gc_pages_alike(const gc_heap *heap, size_t page, size_t limit, bool *used);
 // The cell that holds `address`, inside or one past its end; false if there is none. World stopped, or caller holds the object.
 bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_t *header);
 // For a system call, in this order: gc_touch_pin sees to it that nothing on the range's pages is left to be forwarded in this cycle; then the range goes

@@ -11,7 +11,7 @@
 
 uint64_t gc_hash(gc_heap *heap, uintptr_t view) {
   gc_cell cell = gc_ref_cell(heap, (gc_ref){view});
-  uint64_t hash = gc_address_hash(view);
+  uint64_t hash = gc_view_hash(heap, view);
   gc_copier *copier = gc_copier_take(heap); // services wait for us, as for any collector thread
   gc_copier_enter(copier);
   for (;;) {

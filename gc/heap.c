@@ -20,16 +20,23 @@ AO_t gc_types_boxed;
 static AO_t type_count = GC_FIRST_TYPE;
 
 unsigned gc_type_register(const gc_type *type) {
-  uint64_t id = at_add_full(&type_count, 1);
-  if (id >= GC_TYPES) {
-    at_add_full(&type_count, (uint64_t)-1);
-    return 0;
-  }
+  uint64_t id;
+  do {
+    id = at_add_full(&type_count, 1);
+    if (id >= GC_TYPES) {
+      at_add_full(&type_count, (uint64_t)-1);
+      return 0;
+    }
+  } while (!gc_type_register_at((unsigned)id, type)); // a heap that was restored has taken this one
+  return (unsigned)id;
+}
+
+bool gc_type_register_at(unsigned id, const gc_type *type) {
   if (type->tagged && type->high_max != 0) {
     at_store_release(&gc_types_boxed, 1);
   }
-  at_store_release((AO_t volatile *)&gc_types[id], (uint64_t)type); // before any header names it: the id is published by the caller
-  return (unsigned)id;
+  // Before any header names it: the id is published by the caller.
+  return at_cas_full((AO_t volatile *)&gc_types[id], 0, (uint64_t)type);
 }
 
 enum { HUGE_LIMIT = 32 << 20 }; // bytes: with less, memory is had page by page
@@ -135,15 +142,26 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   // Twice the limit (as far as it may be raised) for small objects, since pinned blocks may scatter; the same for large ones, since runs have to be found.
   size_t zone = (reserve + GC_BLOCK * 64 + ((size_t)2 << 20) - 1) & ~(((size_t)2 << 20) - 1);
   size_t large = zone * 2;
-  heap->small_blocks = (uint32_t)(zone >> GC_BLOCK_SHIFT);
-  gc_young_size(heap);
-  heap->small_blocks += heap->young_blocks;
-  zone += heap->young_span;
-  heap->blocks = heap->small_blocks + (uint32_t)(large >> GC_BLOCK_SHIFT);
+  const gc_geometry *geometry = config->geometry;
+  if (geometry == NULL) {
+    heap->small_blocks = (uint32_t)(zone >> GC_BLOCK_SHIFT);
+    gc_young_size(heap);
+    heap->small_blocks += heap->young_blocks;
+    zone += heap->young_span;
+    heap->blocks = heap->small_blocks + (uint32_t)(large >> GC_BLOCK_SHIFT);
+  } else {
+    heap->blocks = geometry->blocks;
+    heap->small_blocks = geometry->small_blocks;
+    heap->young_blocks = geometry->young_blocks;
+    zone = (size_t)heap->small_blocks << GC_BLOCK_SHIFT;
+    heap->config.zone = heap->young_span = (size_t)heap->young_blocks << GC_BLOCK_SHIFT;
+    heap->config.generations = heap->young_blocks != 0 ? config->generations : GC_GENERATIONS_OFF;
+  }
   vm_region_config region = {
       .bytes = (size_t)heap->blocks << GC_BLOCK_SHIFT,
       .huge = config->limit >= HUGE_LIMIT ? zone : 0,
       .page_shift = config->page_shift,
+      .at = geometry != NULL ? geometry->at : NULL,
       .back_end = config->back_end,
       .settle = gc_settle,
       .touched = page_touched,
@@ -169,7 +187,7 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   tables_layout(heap, tables);
   heap->tables = tables;
   heap->tables_bytes = bytes;
-  heap->base = (uintptr_t)heap->region->base;
+  heap->base = heap->hash_base = (uintptr_t)heap->region->base;
   heap->span = (size_t)(heap->region->limit - heap->region->base);
   heap->delta = heap->region->delta;
   heap->wide = __builtin_cpu_supports("avx2") != 0;
@@ -208,4 +226,39 @@ void gc_close(gc_heap *heap) {
 bool gc_page_in_use(const gc_heap *heap, size_t page) {
   return page < heap->region->pages && gc_space(heap, gc_page_block(heap, page)) != 0 &&
          at32_load_acquire(&heap->top[page]) != 0;
+}
+
+// Whether one of eight words is zero. The world is stopped, so they may be read as they are.
+static bool has_zero(const uint32_t volatile *at) {
+  typedef uint32_t words __attribute__((vector_size(16), aligned(4), may_alias));
+  typedef uint64_t pair __attribute__((vector_size(16)));
+  const words *four = (const words *)(uintptr_t)at;
+  pair zero = (pair)((four[0] == 0) | (four[1] == 0));
+  return (zero[0] | zero[1]) != 0;
+}
+
+size_t gc_pages_alike(const gc_heap *heap, size_t page, size_t limit, bool *used) {
+  *used = gc_page_in_use(heap, page);
+  for (size_t end; page < limit; page = end) {
+    uint32_t block = gc_page_block(heap, page);
+    end = gc_block_page(heap, block + 1) < limit ? gc_block_page(heap, block + 1) : limit;
+    if (gc_space(heap, block) == 0) {
+      if (*used) {
+        return page;
+      }
+      continue;
+    }
+    for (size_t i = page; i < end; i++) {
+      while (*used && i + 8 <= end && !has_zero(&heap->top[i])) {
+        i += 8;
+      }
+      if (i == end) {
+        break;
+      }
+      if ((at32_load(&heap->top[i]) != 0) != *used) {
+        return i;
+      }
+    }
+  }
+  return limit;
 }

@@ -144,6 +144,7 @@ typedef struct gc_link {
 typedef struct gc_links {
   gc_link *at;     // constant: `limit` of them, whose memory the system gives when they are used
   uint32_t limit;  // how many there may ever be
+  uint32_t serial; // what serials begin with: in a heap that was restored, above all that there were
   uint32_t *log;   // links.c: added to by mutators, and by the sweep under its lock; read and made anew with the world stopped, under that lock
   AO_t log_count;
   AO_t high;       // no link from here on was ever used
@@ -276,6 +277,12 @@ typedef struct gc_judged {
   uint64_t nursery;             // its bytes before them
 } gc_judged;
 
+// Where things lie in a heap that is made out of another's description (describe.h).
+typedef struct gc_geometry {
+  uint32_t blocks, small_blocks, young_blocks;
+  void *at; // the view's base, if that is free; NULL: anywhere
+} gc_geometry;
+
 typedef struct gc_config {
   size_t limit;          // bytes, to begin with
   size_t soft_limit;     // bytes; 0: none
@@ -288,6 +295,8 @@ typedef struct gc_config {
   size_t nursery;        // bytes that may be born between two minor cycles, at most; 0: as pacing wants it
   uint64_t pause_ns;     // what a minor cycle had better not exceed; 0: does not matter
   bool verify;           // what a minor cycle relies on
+  const gc_geometry *geometry; // NULL: as the limit wants it. Read while the heap opens
+  size_t zone;           // bytes of the nursery's zone, if there is a geometry and it has one; else 0
 } gc_config;
 
 typedef struct gc_heap {
@@ -303,6 +312,7 @@ typedef struct gc_heap {
   uint32_t young_blocks; // of these, [0, young_blocks) are the nursery's zone; 0: no generations
   size_t young_span;     // the same in bytes
   uint32_t blocks;       // [small_blocks, blocks) hold large ones
+  uintptr_t hash_base;   // identity hashes are made of addresses as if the view began here: where it did when the first was made (rebuild.c)
   bool wide;             // the processor compares four words at a time (survive.c)
   gc_config config;
   gc_world world;

@@ -16,6 +16,7 @@
 #include "gc/sweep.h"
 #include "gc/table.h"
 #include "gc/wait.h"
+#include "gc/young.h"
 
 enum { CHUNK = 1024 }; // links that are one unit of a scanner's work
 
@@ -41,6 +42,7 @@ static uint32_t take_locked(gc_heap *heap) {
   if (high == links->limit) {
     return GC_NONE;
   }
+  at32_store(&link_at(heap, high)->serial, links->serial);
   at_store_release(&links->high, high + 1);
   return (uint32_t)high;
 }
@@ -175,6 +177,33 @@ bool gc_final_cancel(gc_heap *heap, uint32_t link, uint32_t serial) {
   unlock(heap);
   count(heap, GC_LINK_FINAL, mine ? -1 : 0);
   return mine;
+}
+
+bool gc_link_restore(gc_heap *heap, uint32_t link, gc_link_kind kind, uintptr_t ref, uintptr_t owner, uintptr_t data) {
+  enum { GAP = 64 }; // longer ones are left alone, for to put them into the list of free links costs memory
+  gc_links *links = &heap->links;
+  uint64_t high = at_load(&links->high);
+  if (link < high || link >= links->limit) {
+    return false;
+  }
+  for (uint64_t i = link - high <= GAP ? high : link; i <= link; i++) {
+    at32_store(&link_at(heap, i)->serial, links->serial);
+    if (i < link) {
+      link_at(heap, i)->next = links->free;
+      links->free = (uint32_t)i + 1;
+    }
+  }
+  gc_link *at = link_at(heap, link);
+  at_store(&at->ref, ref);
+  at_store(&at->owner, owner);
+  at_store(&at->data, data);
+  at32_store_release(&at->kind, kind);
+  at_store_release(&links->high, link + 1ull);
+  count(heap, kind, 1);
+  if (gc_has_young(heap) && (gc_outer_is_logged(heap, ref) || gc_outer_is_logged(heap, owner))) {
+    log_add(heap, link);
+  }
+  return true;
 }
 
 // ---- Major cycles.

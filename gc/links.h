@@ -36,6 +36,9 @@ uint32_t gc_link_serial(const gc_heap *heap, uint32_t link);
 // Forgets a finalizer. False: it is not there any more, or in the queue.
 bool gc_final_cancel(gc_heap *heap, uint32_t link, uint32_t serial);
 
+// While the heap opens, in the order of their numbers (rebuild.c). False: it is not above the last one, or too large.
+bool gc_link_restore(gc_heap *heap, uint32_t link, gc_link_kind kind, uintptr_t ref, uintptr_t owner, uintptr_t data);
+
 // ---- For cycles (outer.c has the order).
 void gc_links_flip(gc_heap *heap); // in the pause
 // Forwards some handles. False: there are none left to forward. Scanners.

@@ -106,8 +106,10 @@ void gc_nursery_tenure(gc_tenure *tenure, const gc_minor_out *out) {
 
 uint64_t gc_nursery_limit(const gc_config *config) {
   // By itself no more than a heap with that limit can spare.
-  return config->nursery != 0 ? config->nursery
-                              : min64(GC_NURSERY_MOST, max64(config->limit / 32, 2 * GC_BLOCK) / GC_BLOCK * GC_BLOCK);
+  uint64_t most = config->nursery != 0 ? config->nursery
+                                       : min64(GC_NURSERY_MOST, max64(config->limit / 32, 2 * GC_BLOCK) / GC_BLOCK * GC_BLOCK);
+  // Nor more than there is a zone for.
+  return config->zone != 0 ? min64(most, max64(config->zone / GC_NURSERY_ZONE / GC_BLOCK, 1) * GC_BLOCK) : most;
 }
 
 static uint64_t most(const gc_heap *heap) {
@@ -238,7 +240,7 @@ void gc_nursery_major_ended(gc_heap *heap, uint64_t ns, uint64_t freed) {
 // Where no page tells that it was written, each minor cycle looks at all that is old.
 // Nor where most of the heap are large objects: what they cost when they die young is not in what is compared.
 static bool may_try(const gc_heap *heap) {
-  return gc_has_young(heap) && !gc_young_is_on(heap) && heap->region->traps && at_load(&heap->large_bytes) <= gc_used_bytes(heap) / 2;
+  return gc_has_young(heap) && heap->config.generations != GC_GENERATIONS_OFF && !gc_young_is_on(heap) && heap->region->traps && at_load(&heap->large_bytes) <= gc_used_bytes(heap) / 2;
 }
 
 void gc_trial_demand(gc_heap *heap) {

@@ -9,6 +9,8 @@
 // Bytes.
 enum { GC_NURSERY_LEAST = 512 << 10, GC_NURSERY_TRIAL = 1 << 20, GC_NURSERY_USUAL = 8 << 20, GC_NURSERY_MOST = 32 << 20 };
 
+enum { GC_NURSERY_ZONE = 5 }; // the zone is so many nurseries
+
 // A minor cycle that is over.
 typedef struct gc_nursery_in {
   uint64_t size;        // bytes: the nursery that it emptied

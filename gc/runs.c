@@ -106,11 +106,32 @@ static size_t pages_sum(const gc_heap *heap, uint32_t run, uint32_t count) {
   return sum;
 }
 
-void gc_runs_open(gc_heap *heap) {
-  gc_runs *runs = &heap->runs;
+static void bins_reset(gc_runs *runs) {
   for (unsigned i = 0; i < 2 * GC_RUN_BINS; i++) {
     runs->first[i / GC_RUN_BINS][i % GC_RUN_BINS] = runs->last[i / GC_RUN_BINS][i % GC_RUN_BINS] = GC_NONE;
   }
+}
+
+void gc_runs_rebuild(gc_heap *heap) {
+  gc_runs *runs = &heap->runs;
+  uint32_t end = heap->blocks - heap->small_blocks, high = at32_load(&heap->large_high) - heap->small_blocks;
+  run_unlink(runs, 0); // the only one
+  for (uint32_t i = 0, free; i < end; i = free) {
+    for (free = i; free < high && heap->large_size[free] == 0; free++) {
+    }
+    free = free < high ? free : end;
+    if (free > i) {
+      run_link(runs, i, free - i, 0);
+    }
+    if (free < end) {
+      free += (uint32_t)((heap->large_size[free] + GC_BLOCK - 1) >> GC_BLOCK_SHIFT);
+    }
+  }
+}
+
+void gc_runs_open(gc_heap *heap) {
+  gc_runs *runs = &heap->runs;
+  bins_reset(runs);
   at32_store(&heap->large_high, heap->small_blocks);
   run_link(runs, 0, heap->blocks - heap->small_blocks, 0);
 }

@@ -12,6 +12,8 @@ typedef struct gc_run {
 } gc_run;
 
 void gc_runs_open(gc_heap *heap);
+// While the heap opens: what no object has is free, and has no memory. Objects' sizes are there, and large_high.
+void gc_runs_rebuild(gc_heap *heap);
 
 void gc_large_lock(gc_heap *heap);
 void gc_large_unlock(gc_heap *heap);

@@ -60,19 +60,22 @@ void gc_fixed_visit(const gc_type *type, char *data, char *base, char *limit, gc
   }
 }
 
+void gc_trace_visit(const gc_heap *heap, const gc_type *type, uintptr_t view, size_t length, char *data, char *base, char *limit,
+                    gc_slot_fn *visit, void *arg) {
+  gc_visitor visitor = {heap, type, data, base, limit, type->fixed + length * type->size, visit, arg};
+  size_t from = base > data ? (size_t)(base - data) : 0;
+  size_t to = limit > data ? (size_t)(limit - data) : 0;
+  vm_view_forbid(true);
+  type->trace((const void *)view, data, length, from, to < visitor.bytes ? to : visitor.bytes, &visitor);
+  vm_view_forbid(false);
+}
+
 static void trace_call(const gc_heap *heap, const gc_type *type, gc_cell cell, uint64_t header, char *base, char *limit,
                        gc_slot_fn *visit, void *arg) {
   char *data = cell.alias + gc_header_bytes(header);
   size_t length = header & GC_ARRAY ? gc_cell_length(cell) : 1;
-  size_t bytes = gc_data_bytes(cell, header);
-  gc_before_read((gc_heap *)heap, data, bytes + 1); // a callback reads what it likes of its object
-  gc_visitor visitor = {heap, type, data, base, limit, bytes, visit, arg};
-  size_t from = base > data ? (size_t)(base - data) : 0;
-  size_t to = limit > data ? (size_t)(limit - data) : 0;
-  vm_view_forbid(true);
-  type->trace((const void *)gc_view_of(heap, data), data, length, from, to < visitor.bytes ? to : visitor.bytes,
-              &visitor);
-  vm_view_forbid(false);
+  gc_before_read((gc_heap *)heap, data, gc_data_bytes(cell, header) + 1); // a callback reads what it likes of its object
+  gc_trace_visit(heap, type, gc_view_of(heap, data), length, data, base, limit, visit, arg);
 }
 
 void gc_cell_visit(const gc_heap *heap, gc_cell cell, uint64_t header, char *base, char *limit, gc_slot_fn *visit,
@@ -85,8 +88,10 @@ void gc_cell_visit(const gc_heap *heap, gc_cell cell, uint64_t header, char *bas
     trace_call(heap, type, cell, header, base, limit, visit, arg);
     return;
   }
-  char *data = cell.alias + gc_header_bytes(header);
-  size_t length = header & GC_ARRAY ? gc_cell_length(cell) : 1;
+  gc_slots_visit(type, header & GC_ARRAY ? gc_cell_length(cell) : 1, cell.alias + gc_header_bytes(header), base, limit, visit, arg);
+}
+
+void gc_slots_visit(const gc_type *type, size_t length, char *data, char *base, char *limit, gc_slot_fn *visit, void *arg) {
   if (type->layout == GC_LAYOUT_FLEXIBLE) {
     gc_fixed_visit(type, data, base, limit, visit, arg);
     data += type->fixed;

@@ -84,7 +84,7 @@ uintptr_t gc_minor_forward(gc_minor *minor, uintptr_t ref) {
   gc_before_read(heap, cell.alias, bytes);
   gc_contents_copy(copy.alias, cell.alias, bytes);
   if (__builtin_expect(growth != 0, 0)) {
-    gc_hash_keep(copy, room, ref);
+    gc_hash_keep(heap, copy, room, ref);
   }
   at_store_release((AO_t volatile *)copy.alias, bare(header) | (growth ? GC_EXTRA : 0));
   if (!header_set(minor, cell, header, copy)) {

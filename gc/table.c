@@ -353,6 +353,44 @@ uint32_t gc_table_new(gc_heap *heap, gc_table_kind kind, uintptr_t owner) {
   return table;
 }
 
+bool gc_table_restore(gc_heap *heap, uint32_t table, gc_table_kind kind, uint32_t link) {
+  gc_weak *weak = &heap->weak;
+  uint64_t high = at_load(&weak->table_high);
+  if (table >= weak->table_limit || at32_load(&table_at(heap, table)->kind) != GC_TABLE_FREE) {
+    return false;
+  }
+  table_at(heap, table)->link = link;
+  at32_store_release(&table_at(heap, table)->kind, kind);
+  at_store_release(&weak->table_high, table >= high ? table + 1ull : high);
+  at_add(&weak->table_count, 1);
+  return true;
+}
+
+void gc_tables_restored(gc_heap *heap) {
+  enum { GAP = 64 }; // as of links
+  gc_weak *weak = &heap->weak;
+  uint64_t last = 0, high = at_load(&weak->table_high); // `last`: one past the last that is used
+  for (uint64_t table = 0; table < high; table++) {
+    if (at32_load(&table_at(heap, (uint32_t)table)->kind) == GC_TABLE_FREE) {
+      continue;
+    }
+    for (uint64_t i = table - last <= GAP ? last : table; i < table; i++) {
+      table_at(heap, (uint32_t)i)->next = weak->free_table;
+      weak->free_table = (uint32_t)i + 1;
+    }
+    last = table + 1;
+  }
+}
+
+bool gc_pair_restore(gc_heap *heap, uint32_t table, uint32_t hash, uintptr_t key, uintptr_t value) {
+  gc_pair *pair = add_locked(heap, table, hash, key, value); // nobody else is there
+  if (pair != NULL) {
+    log_if_young(heap, pair, key, value);
+    bucket_add(heap);
+  }
+  return pair != NULL;
+}
+
 void gc_table_die(gc_heap *heap, uint32_t table) {
   gc_weak *weak = &heap->weak;
   at32_store_release(&table_at(heap, table)->kind, GC_TABLE_DEAD);

@@ -48,6 +48,12 @@ typedef struct gc_entry {
 // Up to `most` entries. Returns how many.
 size_t gc_table_list_some(gc_heap *heap, uint32_t table, gc_table_list *list, gc_entry *out, size_t most);
 
+// While the heap opens (rebuild.c). False: it is there already, or its number is too large.
+bool gc_table_restore(gc_heap *heap, uint32_t table, gc_table_kind kind, uint32_t link);
+void gc_tables_restored(gc_heap *heap); // after the last
+// The same for an entry of a table that is there. False: there are too many.
+bool gc_pair_restore(gc_heap *heap, uint32_t table, uint32_t hash, uintptr_t key, uintptr_t value);
+
 // ---- For cycles (outer.c has the order).
 void gc_tables_flip(gc_heap *heap); // in the pause
 // Nothing is grey: what entries hold is traced, once more. True: nothing was found, nor has anything been reached since.

@@ -31,7 +31,7 @@ void gc_young_size(gc_heap *heap) {
   size_t nursery = gc_nursery_limit(&heap->config);
   // What is born, what is aged and what is being copied; and, while a major cycle has them under way, once more what is
   // born and aged.
-  size_t zone = (5 * nursery + VM_HUGE - 1) / VM_HUGE * VM_HUGE;
+  size_t zone = (GC_NURSERY_ZONE * nursery + VM_HUGE - 1) / VM_HUGE * VM_HUGE;
   heap->young_blocks = (uint32_t)(zone >> GC_BLOCK_SHIFT);
   heap->young_span = zone;
 }
@@ -65,7 +65,7 @@ bool gc_young_open(gc_heap *heap) {
   if (!gc_has_young(heap)) {
     return true;
   }
-  if (heap->config.generations == GC_GENERATIONS_AUTO) {
+  if (heap->config.generations != GC_GENERATIONS_ON) {
     at_store(&heap->young_tracking, UNTRACKED); // see gc_nursery_open
     return true;
   }

@@ -22,7 +22,10 @@ static void pause_record(veil_heap *heap, enum rt_stop_for next) {
   uint64_t span = at_load(&heap->stop_span_ns);
   uint32_t what = at32_load(&heap->stop_for);
   rt_pauses *of = what == RT_FOR_FLIP ? &heap->flips : (what == RT_FOR_MINOR ? &heap->minors : NULL);
-  at32_store(&heap->stop_for, next);
+  if (what == RT_FOR_INSTANT) {
+    at_store_release(heap->instant_span, span); // before the next stop begins a new span
+  }
+  at32_store_release(&heap->stop_for, next);
   if (of == NULL || span == 0) { // none since the heap opened, or since the figures were reset
     return;
   }
@@ -168,8 +171,7 @@ __attribute__((noinline)) void rt_minor(rt_thread *self, bool forced) {
   self->asked_sp = NULL;
 }
 
-bool rt_assist(rt_thread *self) {
-  veil_heap *heap = self->heap;
+static bool assist(veil_heap *heap) {
   // No handler of the program may run while this thread holds a page: it might touch it, and wait for itself.
   sigset_t saved;
   os_signals_block(&saved);
@@ -182,6 +184,8 @@ bool rt_assist(rt_thread *self) {
   os_signals_restore(&saved);
   return found;
 }
+
+bool rt_assist(rt_thread *self) { return assist(self->heap); }
 
 // Makes sure that a scanner is awake, and waits for the end of its cycle.
 static void ended_wait(rt_thread *self, uint32_t ended, unsigned ms) {
@@ -231,8 +235,15 @@ void rt_nap(rt_thread *self) {
   rt_end(self->heap, span, RT_NOTE_STALL, 0, 0, 0);
 }
 
+// Unless another cycle has begun: who has the lock of stops may wait for its end, and all scanners wait here.
 static void verify_ended(veil_heap *heap) {
-  rt_stop_begin_working(heap);
+  while (!rt_stop_try(heap)) {
+    if (gc_phase_now(heap->gc) != GC_IDLE) {
+      return;
+    }
+    rt_work_pause(heap);
+    sched_yield();
+  }
   pause_record(heap, RT_FOR_OTHERS);
   rt_stop_world(heap, NULL);
   gc_verify_stopped(heap->gc, "at the end of a cycle");
@@ -290,9 +301,13 @@ static void *scanner_main(void *arg) {
   prctl(PR_SET_NAME, "veil-scanner");
   rt_trace_begin(heap);
   rt_work_begin(heap);
-  while (!at32_load_acquire(&heap->closing)) {
+  for (;;) {
     rt_work_pause(heap);
+    // First the count, then whether it was the last: who closes counts after he has said so, or we would wait for a count that has been.
     uint32_t work = at32_load_acquire(&heap->work);
+    if (at32_load_acquire(&heap->closing)) {
+      break;
+    }
     // Active before looking: a flip waits for who is, and who comes later sees the phase.
     at_add_full(&heap->scanners_active, 1);
     if (gc_phase_now(gc) == GC_SCANNING) {
@@ -377,10 +392,10 @@ RT_EXPORT bool veil_collecting(veil_heap *heap) { return gc_phase_now(heap->gc) 
 
 // With the stop lock, so that no cycle begins after the one under way; nor does a minor one meanwhile. In no other way than this may a thread that holds it wait: it
 // counts as blocked in its other heaps.
-static void cycle_end_locked(veil_heap *heap, rt_thread *self) {
+static void cycle_end_locked(veil_heap *heap) {
   while (gc_phase_now(heap->gc) != GC_IDLE) {
     uint32_t ended = at32_load_acquire(&heap->ended);
-    if (gc_phase_now(heap->gc) != GC_SCANNING || !rt_assist(self)) {
+    if (gc_phase_now(heap->gc) != GC_SCANNING || !assist(heap)) {
       rt_post(&heap->work);
       rt_wait(&heap->ended, ended, NAP_MS);
     }
@@ -392,11 +407,45 @@ void rt_between_cycles(veil_heap *heap, rt_thread *self, void (*then)(veil_heap 
   sigset_t saved;
   bool others = rt_others_block(self, &saved);
   rt_stop_begin(heap, self);
-  cycle_end_locked(heap, self);
+  cycle_end_locked(heap);
   pause_record(heap, RT_FOR_OTHERS);
   rt_stop_world(heap, self);
   then(heap);
   rt_resume_world(heap, self);
+  rt_stop_end(heap);
+  rt_others_unblock(others, &saved);
+}
+
+// Until no cycle is under way, for a thread that is no mutator.
+static void cycle_wait_outside(veil_heap *heap) {
+  while (gc_phase_now(heap->gc) != GC_IDLE) {
+    uint32_t ended = at32_load_acquire(&heap->ended);
+    if (gc_phase_now(heap->gc) != GC_IDLE) {
+      rt_post(&heap->work);
+      rt_wait(&heap->ended, ended, 10);
+    }
+  }
+}
+
+void rt_at_instant(veil_heap *heap, rt_thread *self, AO_t *span, void (*then)(veil_heap *heap, void *arg), void *arg) {
+  sigset_t saved;
+  if (self != NULL) {
+    rt_cycle_wait(self);
+  }
+  bool others = rt_others_block(self, &saved);
+  if (self == NULL) {
+    cycle_wait_outside(heap);
+  }
+  rt_stop_begin(heap, self);
+  cycle_end_locked(heap);
+  rt_work_stop(heap); // with the lock, so that nobody has it who is waited for; before the stop, since that may take a while
+  pause_record(heap, RT_FOR_INSTANT);
+  at_store(span, 0);
+  heap->instant_span = span;
+  rt_stop_world(heap, self);
+  then(heap, arg);
+  rt_resume_world(heap, self);
+  rt_work_go(heap);
   rt_stop_end(heap);
   rt_others_unblock(others, &saved);
 }

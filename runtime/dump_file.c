@@ -38,8 +38,10 @@ static void program_put(rt_dump_out *out) {
 }
 
 void rt_dump_finish(rt_dump *dump) {
-  for (unsigned id = GC_FIRST_TYPE; id < GC_TYPES && gc_type_at(id) != NULL; id++) {
-    type_put(&dump->types, id, gc_type_at(id));
+  for (unsigned id = GC_FIRST_TYPE; id < GC_TYPES; id++) { // with gaps, if a heap was restored
+    if (gc_type_at(id) != NULL) {
+      type_put(&dump->types, id, gc_type_at(id));
+    }
   }
   for (unsigned i = 0; i < dump->named_count; i++) {
     char name[600];

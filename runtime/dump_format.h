@@ -13,7 +13,7 @@
 #define DUMP_MAGIC "\x89veildump\r\n\x1a"
 enum {
   DUMP_MAGIC_BYTES = 12,
-  DUMP_VERSION = 2,
+  DUMP_VERSION = 3,
   DUMP_BYTE_ORDER = 0x04030201, // as the writer's words lie in memory
   DUMP_PAYLOAD_MAX = 2 << 20,
   DUMP_FIRST = 0x80,            // in a block's kind: a section begins
@@ -65,6 +65,7 @@ typedef enum dump_by {
   DUMP_BY_START,               // what a thread begins with, or has returned
   DUMP_BY_HANDLE,
   DUMP_BY_FINALIZER_QUEUE,     // owner: the finalizer
+  DUMP_BY_NAME,                // owner: an address that stands for the name
   DUMP_BY_COUNT
 } dump_by;
 

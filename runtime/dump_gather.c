@@ -248,7 +248,10 @@ static void root_put(void *arg, const gc_root *root) {
     rt_dump_put(&dump->holders, root->kind);
     rt_dump_put(&dump->holders, root->owner);
     dump->holder_count++;
-    if (is_named(root->kind)) {
+    if (root->kind == DUMP_BY_NAME) { // the others' names are looked for when the world runs
+      rt_dump_put(&dump->names, root->owner);
+      rt_dump_put_text(&dump->names, (const char *)root->owner);
+    } else if (is_named(root->kind)) {
       name_add(dump, root->owner, RT_DUMP_NAMES);
     }
   }

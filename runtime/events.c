@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <string.h>
 #include "runtime/note.h"
+#include "runtime/tell.h"
 #include "veil/events.h"
 
 enum { TRACED = 1, TABLE = 2 };
@@ -35,6 +36,8 @@ static void begin_tell(const veil_events *to, void *arg, rt_note_kind kind, uint
     return to->stall_begin ? to->stall_begin(arg) : (void)0;
   case RT_NOTE_BRACKET:
     return to->blocked_begin ? to->blocked_begin(arg) : (void)0;
+  case RT_NOTE_CHECKPOINT:
+    return to->checkpoint_begin ? to->checkpoint_begin(arg, a != 0) : (void)0;
   default:
     return;
   }
@@ -72,6 +75,10 @@ static void note_tell(veil_heap *heap, const veil_events *to, void *arg, const r
     return to->stall_end ? to->stall_end(arg, n->span_ns) : (void)0;
   case RT_NOTE_BRACKET:
     return to->blocked_end ? to->blocked_end(arg, n->span_ns) : (void)0;
+  case RT_NOTE_CHECKPOINT:
+    return to->checkpoint_end ? to->checkpoint_end(arg, (veil_status)n->by, n->a, n->b, n->c, n->span_ns) : (void)0;
+  case RT_NOTE_PROGRESS:
+    return to->checkpoint_progress ? to->checkpoint_progress(arg, n->a, n->b) : (void)0;
   case RT_NOTE_HEAP_OPENED:
     return to->heap_opened ? to->heap_opened(arg, heap) : (void)0;
   case RT_NOTE_HEAP_CLOSED:
@@ -196,6 +203,22 @@ void rt_memory_slow(veil_heap *heap) {
   uint64_t now, last = at_load(&heap->memory_noted_ns);
   if ((at32_load(&heap->listening) & TRACED) && (now = vm_now()) - last > EVERY_NS && at_cas_full(&heap->memory_noted_ns, last, now)) {
     memory_note(heap, now);
+  }
+}
+
+// ---- What services of ours tell.
+
+rt_told rt_tell_checkpoint_begin(veil_heap *heap, bool full) {
+  rt_span span = rt_begin(heap, RT_NOTE_CHECKPOINT, full);
+  return (rt_told){span.began_ns, span.heard};
+}
+
+void rt_tell_checkpoint_progress(veil_heap *heap, uint64_t done, uint64_t of) { rt_note_it(heap, RT_NOTE_PROGRESS, done, of, 0); }
+
+void rt_tell_checkpoint_end(veil_heap *heap, rt_told begun, veil_status status, uint64_t version, uint64_t pages, uint64_t bytes) {
+  if (begun.heard != 0) {
+    rt_note note = {RT_NOTE_CHECKPOINT, status, begun.began_ns, vm_now() - begun.began_ns, version, pages, bytes};
+    tell(heap, begun.heard, &note);
   }
 }
 

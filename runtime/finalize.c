@@ -63,8 +63,7 @@ static void *finalizer_main(void *arg) {
   veil_heap *heap = arg;
   prctl(PR_SET_NAME, "veil-finalizer");
   veil_thread *self = veil_attach(heap);
-  while (self != NULL && !at32_load_acquire(&heap->finalizer_closing)) {
-    uint32_t finals = at32_load_acquire(&heap->finals);
+  for (uint32_t finals; self != NULL && (finals = at32_load_acquire(&heap->finals), !at32_load_acquire(&heap->finalizer_closing));) { // in this order, as a scanner
     if (veil_finalizers_run(self, 256) == 0) {
       sigset_t saved;
       rt_thread *t = (rt_thread *)self;

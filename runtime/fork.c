@@ -104,6 +104,21 @@ void rt_work_end(veil_heap *heap) {
   }
 }
 
+void rt_work_stop(veil_heap *heap) {
+  at32_store_release(&heap->pausing, 1);
+  at_fence_full();
+  for (uint32_t at_work; (at_work = at32_load_acquire(&heap->at_work)) != 0;) {
+    os_wait(&heap->at_work, at_work);
+  }
+}
+
+void rt_work_go(veil_heap *heap) {
+  at32_store_release(&heap->pausing, 0);
+  os_wake_all(&heap->pausing);
+}
+
+bool rt_working(void) { return working != 0; }
+
 // ---- Before.
 
 static rt_thread *self_of(const veil_heap *heap) {
@@ -134,14 +149,6 @@ static bool spares(void *arg, size_t page) {
   return true;
 }
 
-static void work_pause(veil_heap *heap) {
-  at32_store_release(&heap->pausing, 1);
-  at_fence_full();
-  for (uint32_t at_work; (at_work = at32_load_acquire(&heap->at_work)) != 0;) {
-    os_wait(&heap->at_work, at_work);
-  }
-}
-
 static void prepare(void) {
   if (at32_load(&copied) == 0) {
     return;
@@ -165,7 +172,7 @@ static void prepare(void) {
     }
     rt_stop_begin(heap, runs ? self : NULL);
   }
-  EACH_COPIED(heap) { work_pause(heap); }
+  EACH_COPIED(heap) { rt_work_stop(heap); }
   EACH_COPIED(heap) {
     at_store(&heap->stop_began_ns, 0); // what it takes is no pause of a flip
     rt_threads_stop(heap, heap->fork_self);
@@ -210,8 +217,7 @@ static void heap_resume(veil_heap *heap) {
   at32_store_release(&heap->stopping, RT_GO);
   os_wake_all(&heap->stopping);
   pthread_mutex_unlock(&heap->threads_lock);
-  at32_store_release(&heap->pausing, 0);
-  os_wake_all(&heap->pausing);
+  rt_work_go(heap);
   rt_stop_end(heap);
 }
 
@@ -243,6 +249,7 @@ static void locks_renew(veil_heap *heap) {
   pthread_mutex_init(&heap->roots_lock, NULL);
   pthread_mutex_init(&heap->touch_lock, NULL);
   at32_store(&heap->stopping, RT_GO);
+  at32_store(&heap->stop_waiting, 0);
   at32_store(&heap->pausing, 0);
   at32_store(&heap->at_work, 0);
   at_store(&heap->scanners_active, 0);
@@ -267,6 +274,7 @@ static void heap_adopt(veil_heap *heap) {
     heap_lose(heap, VM_LOST);
   } else {
     rt_finalizer_fork(heap);
+    rt_restore_fork(heap);
     rt_operator_fork(heap);
   }
 }

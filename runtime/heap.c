@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "runtime/named.h"
 #include "runtime/note.h"
 #include "runtime/options.h"
 #include "vm/os.h"
@@ -32,7 +33,7 @@ static uint64_t pause_ns(const veil_options *options) {
   return us * UINT64_C(1000);
 }
 
-static bool collector_open(veil_heap *heap, bool limit_given) {
+static bool collector_open(veil_heap *heap, bool limit_given, const gc_geometry *geometry) {
   gc_world world = {
       .buffers = rt_world_buffers,
       .ambiguous = rt_world_ambiguous,
@@ -60,6 +61,7 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
         .nursery = heap->options.nursery,
         .pause_ns = pause_ns(&heap->options),
         .verify = heap->options.verify >= 1,
+        .geometry = geometry,
     };
     vm_status status = gc_open(&heap->gc, &config, &world, heap->why, sizeof heap->why);
     if (status == VM_OK) {
@@ -74,10 +76,46 @@ static bool collector_open(veil_heap *heap, bool limit_given) {
   }
 }
 
-RT_EXPORT veil_heap *veil_open(const veil_options *options) {
+// All of it that other threads, or children, see. False with the error set, and it is as before.
+static bool world_open(veil_heap *heap) {
+  if (!rt_fork_add(heap)) {
+    return false;
+  }
+  if (rt_events_open(heap) && rt_scanners_start(heap) && rt_operator_start(heap) && (heap->restore == NULL || rt_restore_start(heap))) {
+    return true;
+  }
+  rt_fork_remove(heap);
+  return false;
+}
+
+static bool heap_open(veil_heap *heap, bool limit_given, rt_restore *restore) {
+  gc_geometry geometry;
+  if (heap->flips.histogram == NULL || heap->minors.histogram == NULL) {
+    rt_error_set("no memory for a heap");
+    return false;
+  }
+  if ((restore != NULL && !rt_restore_geometry(restore, &heap->options, limit_given, &geometry)) || !rt_stop_install(heap->options.stop_signal) ||
+      !collector_open(heap, limit_given || restore != NULL, restore != NULL ? &geometry : NULL)) {
+    return false;
+  }
+  vm_trap_block_signal(heap->options.stop_signal);
+  if (!rt_services_open(heap)) {
+    rt_error_set("no memory for a heap");
+  } else if ((restore == NULL || rt_restore_open(heap, restore)) && world_open(heap)) {
+    return true;
+  }
+  rt_operator_stop(heap);
+  rt_restore_stop(heap);
+  rt_scanners_stop(heap);
+  rt_events_close(heap);
+  rt_services_close(heap);
+  gc_close(heap->gc);
+  return false;
+}
+
+veil_heap *rt_heap_open(const veil_options *options, rt_restore *restore) {
   veil_options read;
   bool limit_given;
-  rt_section_refuse("veil_open");
   if (!rt_options_read(&read, options, &limit_given) || !rt_segments_open(&read)) {
     return NULL;
   }
@@ -97,31 +135,22 @@ RT_EXPORT veil_heap *veil_open(const veil_options *options) {
   pthread_mutex_init(&heap->roots_lock, NULL);
   pthread_mutex_init(&heap->touch_lock, NULL);
   rt_fork_hold();
-  if (heap->flips.histogram == NULL || heap->minors.histogram == NULL) {
-    rt_error_set("no memory for a heap");
-  } else if (rt_stop_install(read.stop_signal) && collector_open(heap, limit_given)) {
-    vm_trap_block_signal(read.stop_signal);
-    if (!rt_services_open(heap)) {
-      rt_error_set("no memory for a heap");
-    } else if (rt_fork_add(heap)) {
-      if (rt_events_open(heap) && rt_scanners_start(heap) && rt_operator_start(heap)) {
-        rt_fork_release();
-        rt_note_it(heap, RT_NOTE_HEAP_OPENED, 0, 0, 0);
-        return heap;
-      }
-      rt_fork_remove(heap);
-    }
-    rt_operator_stop(heap);
-    rt_scanners_stop(heap);
-    rt_events_close(heap);
-    rt_services_close(heap);
-    gc_close(heap->gc);
-  }
+  bool opened = heap_open(heap, limit_given, restore);
   rt_fork_release();
+  if (opened) {
+    rt_note_it(heap, RT_NOTE_HEAP_OPENED, 0, 0, 0);
+    return heap;
+  }
+  rt_named_close(heap);
   free(heap->flips.histogram);
   free(heap->minors.histogram);
   free(heap);
   return NULL;
+}
+
+RT_EXPORT veil_heap *veil_open(const veil_options *options) {
+  rt_section_refuse("veil_open");
+  return rt_heap_open(options, NULL);
 }
 
 RT_EXPORT void veil_close(veil_heap *heap) {
@@ -139,6 +168,7 @@ RT_EXPORT void veil_close(veil_heap *heap) {
     vm_fatal("veil_close: %u threads are still attached", heap->thread_count);
   }
   pthread_mutex_unlock(&heap->threads_lock);
+  rt_restore_stop(heap);
   rt_keeper_stop(heap); // it could start another cycle
   while (gc_phase_now(heap->gc) != GC_IDLE) {
     uint32_t ended = at32_load_acquire(&heap->ended);
@@ -172,6 +202,8 @@ RT_EXPORT void veil_close(veil_heap *heap) {
   rt_stacks_close(heap);
   rt_starts_close(heap);
   rt_pins_close(heap);
+  rt_named_close(heap);
+  rt_restore_free(heap->restore);
   pthread_mutex_destroy(&heap->threads_lock);
   pthread_mutex_destroy(&heap->roots_lock);
   pthread_mutex_destroy(&heap->touch_lock);

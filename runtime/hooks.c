@@ -10,27 +10,8 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include "runtime/note.h"
-#include "veil/hooks.h"
+#include "runtime/services.h"
 #include "vm/os.h"
-
-struct veil_service {
-  veil_heap *heap;
-  const char *name;
-  veil_service_callbacks callbacks;
-  void *arg;
-  uint8_t owner;  // index + 1
-  int consumer;   // of Dirty, or -1
-  AO_t pending;   // 0, or 1 + the page whose claim has not stood yet
-  pthread_mutex_t lock; // one claim at a time
-};
-
-typedef struct rt_services {
-  veil_service *volatile service[RT_SERVICES]; // under touch_lock; read atomically
-  uint8_t volatile *absent, *unsaved;          // per page: owner, 0: none
-  size_t pages;
-  AO_t telling; // threads in rt_services_tell
-} rt_services;
 
 static veil_service *service_at(rt_services *services, int index) {
   return (veil_service *)at_load_acquire((AO_t volatile *)&services->service[index]);
@@ -88,13 +69,9 @@ void rt_services_tell(veil_heap *heap, rt_event event) {
   at_add_full(&heap->services->telling, (uint64_t)-1);
 }
 
-static uint8_t volatile *owner_of(veil_heap *heap, size_t page, veil_claim claim) {
-  return claim == VEIL_ABSENT ? &heap->services->absent[page] : &heap->services->unsaved[page];
-}
-
 // The claim on the page ends: its owner, or NULL if it has not stood yet (then nobody needs to be told).
 static veil_service *claim_end(veil_heap *heap, size_t page, veil_claim claim) {
-  uint8_t volatile *owner = owner_of(heap, page, claim);
+  uint8_t volatile *owner = rt_owner_of(heap, page, claim);
   unsigned index = AO_char_load_acquire((unsigned char volatile *)owner);
   VM_CHECK(index > 0 && index <= RT_SERVICES, "page %zu has a claim of nobody", page);
   veil_service *s = service_at(heap->services, (int)index - 1);
@@ -110,12 +87,31 @@ static void claim_tell(veil_heap *heap, const veil_service *s, size_t page, veil
 }
 
 static void claim_forget(veil_heap *heap, size_t page, veil_claim claim) {
-  AO_char_store_release((unsigned char volatile *)owner_of(heap, page, claim), 0);
+  AO_char_store_release((unsigned char volatile *)rt_owner_of(heap, page, claim), 0);
   at_add_full(&heap->gc->service_claims, (uint64_t)-1);
 }
 
+// Pages of a heap that came out of a file (restore.c) have no service.
+static bool is_restored(const veil_heap *heap, size_t page) {
+  return AO_char_load_acquire((unsigned char volatile *)&heap->services->absent[page]) == RT_RESTORED;
+}
+
+bool rt_restored_is_absent(const veil_heap *heap, size_t page) { return is_restored(heap, page); }
+
+void rt_restored_claim(veil_heap *heap, size_t page, size_t count) {
+  memset((void *)&heap->services->absent[page], RT_RESTORED, count); // nobody else is there yet
+  at_add_full(&heap->gc->service_claims, count);
+}
+
+void rt_restored_forget(veil_heap *heap, size_t page) { claim_forget(heap, page, VEIL_ABSENT); }
+
 void rt_world_absent(void *arg, size_t page) {
   veil_heap *heap = arg;
+  if (is_restored(heap, page)) {
+    rt_restore_absent(heap, page);
+    claim_forget(heap, page, VEIL_ABSENT);
+    return;
+  }
   veil_service *s = claim_end(heap, page, VEIL_ABSENT);
   if (s != NULL && s->callbacks.absent != NULL) {
     s->callbacks.absent(s->arg, page);
@@ -137,6 +133,11 @@ void rt_world_unsaved(void *arg, size_t page) {
 void rt_world_discarded(void *arg, size_t page, size_t count) {
   veil_heap *heap = arg;
   for (size_t i = page; i < page + count; i++) {
+    if (is_restored(heap, i)) {
+      rt_restore_discarded(heap, i);
+      claim_forget(heap, i, VEIL_ABSENT);
+      continue;
+    }
     veil_service *s = claim_end(heap, i, VEIL_ABSENT);
     if (s != NULL && s->callbacks.discarded != NULL) {
       s->callbacks.discarded(s->arg, i, 1);
@@ -146,23 +147,23 @@ void rt_world_discarded(void *arg, size_t page, size_t count) {
   }
 }
 
-// Any thread may work for a service. One that is a mutator too must not be stopped while it holds a lock.
-static rt_thread *self_enter(veil_heap *heap, sigset_t *saved) {
+rt_thread *rt_service_enter(veil_heap *heap, sigset_t *saved) {
   rt_fork_lost(heap, "veil_service_*");
   rt_thread *self = rt_here;
   while (self != NULL && self->heap != heap) {
     self = self->next_here;
   }
-  if (self != NULL) {
+  if (self != NULL && at32_load(&self->state) == RT_RUNNING) {
     rt_enter(self);
   } else {
+    self = NULL; // between brackets no stop would wait for it
     rt_work_begin(heap);
   }
   os_signals_block(saved);
   return self;
 }
 
-static void self_leave(veil_heap *heap, rt_thread *self, const sigset_t *saved) {
+void rt_service_leave(veil_heap *heap, rt_thread *self, const sigset_t *saved) {
   os_signals_restore(saved);
   if (self != NULL) {
     rt_leave(self);
@@ -183,7 +184,7 @@ RT_EXPORT veil_service *veil_service_open(veil_heap *heap, const char *name, con
   *s = (veil_service){.heap = heap, .name = name, .callbacks = *callbacks, .arg = arg, .consumer = -1};
   pthread_mutex_init(&s->lock, NULL);
   sigset_t saved;
-  rt_thread *self = self_enter(heap, &saved);
+  rt_thread *self = rt_service_enter(heap, &saved);
   pthread_mutex_lock(&heap->touch_lock);
   for (int i = 0; i < RT_SERVICES && s->owner == 0; i++) {
     if (heap->services->service[i] == NULL) {
@@ -192,7 +193,7 @@ RT_EXPORT veil_service *veil_service_open(veil_heap *heap, const char *name, con
     }
   }
   pthread_mutex_unlock(&heap->touch_lock);
-  self_leave(heap, self, &saved);
+  rt_service_leave(heap, self, &saved);
   if (s->owner == 0) {
     rt_error_set("veil_service_open: %s: %d services are open already", name, RT_SERVICES);
     free(s);
@@ -201,16 +202,15 @@ RT_EXPORT veil_service *veil_service_open(veil_heap *heap, const char *name, con
   return s;
 }
 
-static size_t pages_used(const gc_heap *gc) { return gc_block_page(gc, at32_load(&gc->large_high)); }
-
 RT_EXPORT void veil_service_close(veil_service *s) {
   rt_section_refuse("veil_service_close");
   veil_heap *heap = s->heap;
   sigset_t saved;
-  rt_thread *self = self_enter(heap, &saved);
-  for (size_t page = 0; page < pages_used(heap->gc); page++) {
-    veil_service_settle(s, page, VEIL_ABSENT);
-    veil_service_settle(s, page, VEIL_UNSAVED);
+  rt_thread *self = rt_service_enter(heap, &saved);
+  for (veil_claim claim = VEIL_ABSENT; claim <= VEIL_UNSAVED; claim++) {
+    for (size_t page = 0; (page = veil_service_next(s, page, claim)) != SIZE_MAX; page++) {
+      veil_service_settle(s, page, claim);
+    }
   }
   if (s->consumer >= 0) {
     at32_store(&heap->gc->dirty_mask, at32_load(&heap->gc->dirty_mask) & ~(1u << s->consumer));
@@ -228,7 +228,7 @@ RT_EXPORT void veil_service_close(veil_service *s) {
     }
     sched_yield();
   }
-  self_leave(heap, self, &saved);
+  rt_service_leave(heap, self, &saved);
   pthread_mutex_destroy(&s->lock);
   free(s);
 }
@@ -242,10 +242,10 @@ RT_EXPORT veil_status veil_service_claim(veil_service *s, size_t page, veil_clai
   }
   unsigned bit = claim == VEIL_ABSENT ? VM_ABSENT : VM_UNSAVED;
   sigset_t saved;
-  rt_thread *self = self_enter(heap, &saved);
+  rt_thread *self = rt_service_enter(heap, &saved);
   pthread_mutex_lock(&s->lock);
   pthread_mutex_lock(&heap->touch_lock);
-  uint8_t volatile *owner = page < gc->region->pages ? owner_of(heap, page, claim) : NULL;
+  uint8_t volatile *owner = page < gc->region->pages ? rt_owner_of(heap, page, claim) : NULL;
   bool free = owner != NULL && gc->region->traps && gc_page_in_use(gc, page) && !rt_world_touched(heap, page) &&
               AO_char_load_acquire((unsigned char volatile *)owner) == 0 && !(vm_claims(gc->region, page) & bit);
   if (free) {
@@ -271,7 +271,7 @@ RT_EXPORT veil_status veil_service_claim(veil_service *s, size_t page, veil_clai
     }
   }
   pthread_mutex_unlock(&s->lock);
-  self_leave(heap, self, &saved);
+  rt_service_leave(heap, self, &saved);
   if (!stood) {
     rt_error_set("veil_service_claim: page %zu is free, in use by a system call, claimed already, or was touched meanwhile", page);
   }
@@ -281,11 +281,11 @@ RT_EXPORT veil_status veil_service_claim(veil_service *s, size_t page, veil_clai
 RT_EXPORT void veil_service_settle(veil_service *s, size_t page, veil_claim claim) {
   veil_heap *heap = s->heap;
   if (page < heap->services->pages &&
-      AO_char_load_acquire((unsigned char volatile *)owner_of(heap, page, claim)) == s->owner) {
+      AO_char_load_acquire((unsigned char volatile *)rt_owner_of(heap, page, claim)) == s->owner) {
     sigset_t saved;
-    rt_thread *self = self_enter(heap, &saved);
+    rt_thread *self = rt_service_enter(heap, &saved);
     vm_settle(heap->gc->region, page, claim == VEIL_ABSENT ? VM_ABSENT : VM_UNSAVED, true, true);
-    self_leave(heap, self, &saved);
+    rt_service_leave(heap, self, &saved);
   }
 }
 
@@ -304,41 +304,56 @@ static void dirty_collect(void *arg, size_t page) {
   }
 }
 
+bool rt_service_watch(veil_service *s) {
+  veil_heap *heap = s->heap;
+  if (s->consumer >= 0) {
+    return true;
+  }
+  sigset_t saved;
+  rt_thread *self = rt_service_enter(heap, &saved);
+  s->consumer = vm_dirty_open(heap->gc->region);
+  rt_service_leave(heap, self, &saved);
+  if (s->consumer < 0) {
+    return false;
+  }
+  at32_or_full(&heap->gc->dirty_mask, 1u << s->consumer);
+  at_add_full(&heap->gc->service_claims, 1); // the collector tells of its writes from now on
+  return true;
+}
+
+void rt_service_harvest(veil_service *s, uint8_t *bits, size_t page, size_t count) {
+  dirty_set set = {s->heap->gc, s->consumer, bits};
+  vm_dirty(s->heap->gc->region, s->consumer, page, count, dirty_collect, &set);
+}
+
 RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, size_t page), void *arg) {
   veil_heap *heap = s->heap;
   gc_heap *gc = heap->gc;
   sigset_t saved;
-  if (s->consumer < 0) {
-    rt_thread *opener = self_enter(heap, &saved);
-    s->consumer = vm_dirty_open(gc->region);
-    self_leave(heap, opener, &saved);
-    if (s->consumer < 0) {
-      rt_error_set("veil_service_dirty: %s: all consumers of Dirty are taken", s->name);
-      return 0;
-    }
-    at32_or_full(&gc->dirty_mask, 1u << s->consumer);
-    at_add_full(&gc->service_claims, 1); // the collector tells of its writes from now on
+  if (!rt_service_watch(s)) {
+    rt_error_set("veil_service_dirty: %s: all consumers of Dirty are taken", s->name);
+    return 0;
   }
-  size_t pages = pages_used(gc), count = 0;
-  dirty_set set = {gc, s->consumer, os_map_private(pages / 8 + 1)};
-  if (set.bits == NULL) {
+  size_t pages = rt_pages_used(gc), count = 0;
+  uint8_t *bits = os_map_private(pages / 8 + 1);
+  if (bits == NULL) {
     rt_error_set("veil_service_dirty: %s: no memory for a bit per page", s->name);
     return 0;
   }
   // Pages are armed under touch_lock, since none may be that a system call writes; the service is called without it.
-  rt_thread *self = self_enter(heap, &saved);
+  rt_thread *self = rt_service_enter(heap, &saved);
   pthread_mutex_lock(&heap->touch_lock);
-  vm_dirty(gc->region, s->consumer, 0, pages, dirty_collect, &set);
+  rt_service_harvest(s, bits, 0, pages);
   pthread_mutex_unlock(&heap->touch_lock);
   gc_grace_wait(gc); // the collector notes a page first and writes it then: now it is written
-  self_leave(heap, self, &saved);
+  rt_service_leave(heap, self, &saved);
   for (size_t page = 0; page < pages; page++) {
-    if (set.bits[page / 8] >> page % 8 & 1) {
+    if (bits[page / 8] >> page % 8 & 1) {
       count++;
       visit(arg, page);
     }
   }
-  os_unmap(set.bits, pages / 8 + 1);
+  os_unmap(bits, pages / 8 + 1);
   return count;
 }
 
@@ -348,3 +363,19 @@ RT_EXPORT veil_pages veil_heap_pages(veil_heap *heap) {
 }
 
 RT_EXPORT bool veil_page_in_use(veil_heap *heap, size_t page) { return gc_page_in_use(heap->gc, page); }
+
+RT_EXPORT void veil_service_wait(veil_heap *heap, void (*fn)(void *arg), void *arg) {
+  rt_section_refuse("veil_service_wait");
+  rt_fork_lost(heap, "veil_service_wait");
+  rt_thread *self = rt_here;
+  while (self != NULL && at32_load(&self->state) != RT_RUNNING) {
+    self = self->next_here;
+  }
+  if (self != NULL) {
+    rt_block(self); // all that run
+  }
+  fn(arg);
+  if (self != NULL) {
+    rt_unblock(self);
+  }
+}

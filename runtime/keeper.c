@@ -133,7 +133,8 @@ static uint64_t look(veil_heap *heap, keeper *k, uint64_t tick) {
       rt_work_pause(heap); // a step at a time
     }
   }
-  if (is_active(heap, k, now)) {
+  // What is still being read in would be read by a cycle at once, and copied.
+  if (is_active(heap, k, now) | rt_restore_reads(heap->restore)) {
     k->idle_since = now;
     k->wait = heap->options.idle;
   }
@@ -179,8 +180,7 @@ static void *keeper_main(void *arg) {
   tick = max64(min64(tick, TICK_MS), 5);
   keeper k = {.idle_since = now_ms(), .ran = UNKNOWN, .wait = heap->options.idle};
   k.mark_at = k.cycle_seen_at = k.calm_since = k.idle_since;
-  while (!at32_load_acquire(&heap->keeper_closing)) {
-    uint32_t work = at32_load_acquire(&heap->keeper_work);
+  for (uint32_t work; work = at32_load_acquire(&heap->keeper_work), !at32_load_acquire(&heap->keeper_closing);) { // in this order, as a scanner
     rt_work_begin(heap);
     uint64_t ms = look(heap, &k, tick);
     rt_work_end(heap);

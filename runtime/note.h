@@ -23,6 +23,7 @@ typedef enum rt_note_kind {
   RT_NOTE_CYCLE,        // cycle, live, held
   RT_NOTE_STALL,
   RT_NOTE_BRACKET,
+  RT_NOTE_CHECKPOINT,   // version, pages, bytes (rt_note.by: a veil_status); at its beginning: whether it is full
   RT_NOTE_HEAP_OPENED,
   RT_NOTE_HEAP_CLOSED,
   RT_NOTE_ATTACHED,
@@ -37,12 +38,13 @@ typedef enum rt_note_kind {
   RT_NOTE_OOM,          // bytes
   RT_NOTE_RESTORED,     // count
   RT_NOTE_MEMORY,       // held, used, live
+  RT_NOTE_PROGRESS,     // of a checkpoint: pages done, of how many
   RT_NOTE_KINDS
 } rt_note_kind;
 
 typedef struct rt_note {
   rt_note_kind kind;
-  uint32_t by;       // RT_NOTE_SCAN: a veil_scan
+  uint32_t by;       // RT_NOTE_SCAN: a veil_scan; RT_NOTE_CHECKPOINT: a veil_status
   uint64_t began_ns; // or when it happened
   uint64_t span_ns;  // 0 for a moment
   uint64_t a, b, c;

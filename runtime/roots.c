@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "runtime/dump_format.h"
-#include "runtime/runtime.h"
+#include "runtime/named.h"
 #include "veil/roots.h"
 
 struct veil_root_visitor {
@@ -82,6 +82,7 @@ void rt_world_precise(void *arg, gc_flip *flip) {
       gc_flip_slots(flip, r->slots, r->count);
     }
   }
+  rt_named_forward(heap, flip);
   rt_stacks_forward(heap, flip);
   rt_starts_forward(heap, flip);
   callbacks_run(heap, flip, true);

@@ -41,7 +41,7 @@ enum {
 enum rt_holder { RT_BY_STACKS, RT_BY_COROUTINES, RT_BY_VARIABLES, RT_BY_SYSTEM_CALLS, RT_BY_PINS, RT_BY_CALLBACKS, RT_HOLDERS };
 
 // What the world is stopped for.
-enum rt_stop_for { RT_FOR_OTHERS, RT_FOR_FLIP, RT_FOR_MINOR };
+enum rt_stop_for { RT_FOR_OTHERS, RT_FOR_FLIP, RT_FOR_MINOR, RT_FOR_INSTANT };
 
 // Spans of stops of one kind, but for the last stop: its mutators may still be waking up.
 typedef struct rt_pauses {
@@ -65,6 +65,9 @@ typedef struct rt_interrupted {
   rt_left left;
   unsigned entered; // the call of veil_enter that did
 } rt_interrupted;
+
+typedef struct rt_named rt_named;
+typedef struct rt_name rt_name;
 
 typedef struct rt_roots {
   struct rt_roots *next;
@@ -141,6 +144,7 @@ struct veil_heap {
   unsigned scanner_count;
   char why[256];
   struct rt_services *services;
+  struct rt_restore *restore; // NULL: it began empty
   // Under threads_lock, which a stop holds from beginning to end.
   pthread_mutex_t threads_lock;
   rt_thread *threads;
@@ -155,10 +159,15 @@ struct veil_heap {
   AO_t stop_began_ns;
   AO_t stop_span_ns;          // of the last stop, until the last mutator ran again
   uint32_t volatile stop_for; // what the last stop was for: enum rt_stop_for
+  uint32_t volatile stop_waiting; // threads that wait for its end, or have not noted their span yet
+  AO_t *instant_span;         // where the last instant's goes once the world is stopped again; by who has the lock of stops
   rt_pauses flips, minors;
   // Roots: attached threads, under roots_lock (in a critical section); read with the world stopped.
   pthread_mutex_t roots_lock;
   rt_roots *roots;
+  rt_named *named;      // named.c; NULL: there never was one
+  rt_name *named_dead;  // … names that descriptions may hold …
+  unsigned named_holds; // … and how many of these there are
   struct veil_stack *stacks;
   struct rt_start *starts; // threads that are not joined yet
   struct rt_pins *pins;    // pins.c; NULL: there never was one
@@ -221,6 +230,9 @@ struct veil_heap {
   uint32_t volatile at_work;   // threads that are no mutators, and in the middle of something
   uint32_t volatile lost;      // constant in a child that has not got the heap: enum vm_lost
 };
+
+// ---- heap.c: veil_open, or out of what `restore` has, unless that is NULL.
+veil_heap *rt_heap_open(const veil_options *options, struct rt_restore *restore);
 
 // ---- alloc.c
 // In a critical section, after a first attempt was in vain: tries until `attempt` succeeds, collecting meanwhile; false: there is no memory for `bytes`, whatever is done.
@@ -292,7 +304,7 @@ void rt_block_again(rt_thread *self, const rt_left *left); // as it was before, 
 // One stopper at a time: rt_stop_begin may park first, and returns with the lock held and the world running.
 // In the order of asking: stops one after the other, as minor cycles may be, must not keep a fork or a flip waiting for ever.
 void rt_stop_begin(veil_heap *heap, rt_thread *self);
-void rt_stop_begin_working(veil_heap *heap); // as it, in a thread that counts as at work (rt.work), and pauses if it must
+bool rt_stop_try(veil_heap *heap); // the lock, if nobody has it. In a thread that counts as at work (rt.work), too
 void rt_stop_world(veil_heap *heap, rt_thread *self);
 void rt_resume_world(veil_heap *heap, rt_thread *self);
 void rt_stop_end(veil_heap *heap);
@@ -336,6 +348,9 @@ void rt_cycle_wait(rt_thread *self);                   // helps and waits until 
 void rt_nap(rt_thread *self);                          // waits for the end of a cycle, a millisecond at most
 // Calls `then` with the world stopped and no cycle under way. In a critical section.
 void rt_between_cycles(veil_heap *heap, rt_thread *self, void (*then)(veil_heap *heap));
+// The same with nobody at work for the heap either (rt.work). In a thread that is not at work; in a critical section if it is a mutator that runs, and `self` is NULL if not. Once the world
+// is stopped again, *span is how long this stop was; until then heap->stop_span_ns.
+void rt_at_instant(veil_heap *heap, rt_thread *self, AO_t *span, void (*then)(veil_heap *heap, void *arg), void *arg);
 bool rt_assist(rt_thread *self);                       // scans a little; false: there was nothing to scan
 bool rt_scanners_start(veil_heap *heap);
 void rt_scanners_stop(veil_heap *heap);
@@ -370,7 +385,26 @@ void rt_world_discarded(void *arg, size_t page, size_t count);
 typedef enum rt_event { RT_BEFORE_FLIP, RT_AFTER_FLIP, RT_CYCLE_ENDED, RT_BEFORE_MINOR, RT_AFTER_MINOR } rt_event;
 void rt_services_tell(veil_heap *heap, rt_event event);
 bool rt_services_open(veil_heap *heap);
+// Pages whose contents come from where the heap was restored from (restore.c): they are ABSENT, and of no service.
+enum { RT_RESTORED = 255 }; // in the place of a service's number
+void rt_restored_claim(veil_heap *heap, size_t page, size_t count);       // while the heap opens; after vm_commit_absent
+bool rt_restored_is_absent(const veil_heap *heap, size_t page);
+void rt_restored_forget(veil_heap *heap, size_t page);                    // the holder of the page: the claim is about to go
 void rt_services_close(veil_heap *heap);
+
+// ---- restore.c
+typedef struct rt_restore rt_restore;
+void rt_restore_absent(veil_heap *heap, size_t page);    // reads the page, which the caller holds, in traps too
+void rt_restore_discarded(veil_heap *heap, size_t page); // what it had is not wanted any more
+// Tells where the heap lies, before it opens. False with the error set.
+bool rt_restore_geometry(rt_restore *restore, veil_options *options, bool limit_given, gc_geometry *out);
+// When the collector is open, and nobody else is there. The same.
+bool rt_restore_open(veil_heap *heap, rt_restore *restore);
+bool rt_restore_start(veil_heap *heap); // begins to read in the background. The same
+void rt_restore_stop(veil_heap *heap);  // while the heap closes; once more does nothing
+void rt_restore_fork(veil_heap *heap);  // in a child
+bool rt_restore_reads(const rt_restore *restore); // pages are still away; NULL: none. Any thread
+void rt_restore_free(rt_restore *restore);
 
 // ---- fork.c: between veil_open and veil_close; false with the error set.
 bool rt_fork_add(veil_heap *heap);
@@ -388,6 +422,10 @@ static inline void rt_work_pause(veil_heap *heap) {
     rt_work_begin(heap);
   }
 }
+// The caller has the lock of stops: from when rt_work_stop returns until rt_work_go nobody is at work. Nor may the caller be (rt_working).
+void rt_work_stop(veil_heap *heap);
+void rt_work_go(veil_heap *heap);
+bool rt_working(void);
 // In a child that has no copy of the heap, a call of the program's is an error.
 void rt_fork_lost(const veil_heap *heap, const char *function);
 // Thread.c: in the child, all but `self` are gone.

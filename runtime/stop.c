@@ -66,6 +66,7 @@ static void park(veil_heap *heap, bool by_signal) {
     }
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
       while (at32_load(&t->state) == RT_STOPPED && must_wait(t->heap, by_signal)) {
+        at32_add_full(&t->heap->stop_waiting, !t->waited);
         t->waited = true;
         uint32_t stopping = at32_load(&t->heap->stopping);
         if (stopping == RT_STOP || (stopping == RT_STOP_FORK && !by_signal)) {
@@ -84,6 +85,7 @@ static void park(veil_heap *heap, bool by_signal) {
     if (t->waited) {
       t->waited = false;
       span_record(t->heap);
+      at32_add_full(&t->heap->stop_waiting, ~0u);
     }
   }
   rt_end(heap, span, RT_NOTE_STOPPED, 0, 0, 0);
@@ -281,12 +283,9 @@ void rt_stop_begin(veil_heap *heap, rt_thread *self) {
   }
 }
 
-void rt_stop_begin_working(veil_heap *heap) {
-  uint32_t ticket = at32_add_full(&heap->stop_tickets, 1);
-  while (at32_load_acquire(&heap->stop_serves) != ticket) {
-    rt_work_pause(heap); // whoever forks has the lock, and waits for us
-    sched_yield();
-  }
+bool rt_stop_try(veil_heap *heap) {
+  uint32_t serves = at32_load_acquire(&heap->stop_serves);
+  return at32_load(&heap->stop_tickets) == serves && at32_cas_full(&heap->stop_tickets, serves, serves + 1);
 }
 
 void rt_stop_end(veil_heap *heap) {

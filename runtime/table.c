@@ -6,13 +6,13 @@
 
 #include "veil/table.h"
 #include "gc/table.h"
-#include "runtime/runtime.h"
+#include "runtime/retype.h"
 
 struct veil_table {
   uint64_t number;
 };
 
-static veil_type table_type = {"veil_table", sizeof(struct veil_table), NULL, 0, NULL, NULL, NULL, 0, 0, 0};
+veil_type rt_table_type = {"veil_table", sizeof(struct veil_table), NULL, 0, NULL, NULL, NULL, 0, 0, 0};
 
 // Held until here, so that its number was its own.
 #define KEEP(object) __asm__ volatile("" ::"r"(object))
@@ -22,7 +22,7 @@ RT_EXPORT veil_table *veil_table_new(veil_thread *open, veil_table_kind kind) {
   if (kind < VEIL_WEAK_KEYS || kind > VEIL_WEAK_BOTH) {
     vm_fatal("veil_table_new: %d is no kind of table", (int)kind);
   }
-  veil_table *table = veil_alloc(open, &table_type, sizeof *table);
+  veil_table *table = veil_alloc(open, &rt_table_type, sizeof *table);
   if (table == NULL) {
     return NULL;
   }
@@ -39,7 +39,7 @@ RT_EXPORT veil_table *veil_table_new(veil_thread *open, veil_table_kind kind) {
 
 static uint32_t number_of(rt_thread *self, const veil_table *table, const char *function) {
   const gc_heap *gc = self->heap->gc;
-  if (table == NULL || !rt_is_of_type(gc, table, &table_type) || !gc_table_is(gc, (uint32_t)table->number)) {
+  if (table == NULL || !rt_is_of_type(gc, table, &rt_table_type) || !gc_table_is(gc, (uint32_t)table->number)) {
     vm_fatal("%s: %p is no weak table of this heap", function, (const void *)table);
   }
   return (uint32_t)table->number;

@@ -177,6 +177,7 @@ static const form forms[RT_NOTE_KINDS] = {
     [RT_NOTE_CYCLE] = {"cycle", 'X', {"cycle", "live", "held"}},
     [RT_NOTE_STALL] = {"stall", 'X', {NULL}},
     [RT_NOTE_BRACKET] = {"blocked", 'X', {NULL}},
+    [RT_NOTE_CHECKPOINT] = {"checkpoint", 'X', {"version", "pages", "bytes"}},
     [RT_NOTE_HEAP_OPENED] = {"heap opened", 'p', {NULL}},
     [RT_NOTE_HEAP_CLOSED] = {"heap closed", 'p', {NULL}},
     [RT_NOTE_ATTACHED] = {"attached", 'i', {NULL}},
@@ -191,6 +192,7 @@ static const form forms[RT_NOTE_KINDS] = {
     [RT_NOTE_OOM] = {"out of memory", 'p', {"bytes"}},
     [RT_NOTE_RESTORED] = {"handlers restored", 'p', {"count"}},
     [RT_NOTE_MEMORY] = {"memory", 'C', {"held", "used", "live"}},
+    [RT_NOTE_PROGRESS] = {"checkpoint pages", 'i', {"done", "of"}},
 };
 
 static void note_write(rt_tracer *t, unsigned heap, pid_t tid, const rt_note *note) {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 // type.c: from a program's description to the collector's.
 //
-// Types belong to the process. Descriptions of the same name and layout, as several translation units have them, share an id.
+// Types belong to the process. Descriptions of the same name and layout, as several translation units have them, share an id. One that came with a heap out of a file keeps the number that it had there, if
+// that is free, so that nothing has to be written anew: so a type may have several.
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "gc/visitor.h"
+#include "runtime/describe.h"
+#include "runtime/retype.h"
 #include "runtime/runtime.h"
 #include "vm/os.h"
 
@@ -110,9 +114,12 @@ static void description_free(void *at) {
   } // else some page may be lost, once
 }
 
-static struct known *known_make(const veil_type *type) {
+static size_t known_bytes(const veil_type *type) {
+  return sizeof(struct known) + (type->pointer_count + (type->fixed != NULL ? type->fixed->count - 1 : 0)) * sizeof(size_t) + strlen(type->name) + 1;
+}
+
+static struct known *known_make(const veil_type *type, struct known *made) {
   size_t count = type->pointer_count, fixed_count = type->fixed != NULL ? type->fixed->count - 1 : 0, name_bytes = strlen(type->name) + 1;
-  struct known *made = description_take(sizeof *made + (count + fixed_count) * sizeof made->offsets[0] + name_bytes, type->name);
   made->type = (gc_type){
       .name = memcpy(made->offsets + count + fixed_count, type->name, name_bytes),
       .size = (uint32_t)type->size,
@@ -141,32 +148,37 @@ static struct known *known_make(const veil_type *type) {
   return made;
 }
 
-// The entry of this layout: another, or now this one.
-static struct known *known_find_or_add(struct known *made) {
+static struct known *known_find(const gc_type *type) {
   for (struct known *k = known; k != NULL; k = k->next) {
-    if (same_layout(&k->type, &made->type)) {
+    if (same_layout(&k->type, type)) {
       return k;
     }
   }
-  made->id = gc_type_register(&made->type);
-  if (made->id == 0) {
-    vm_fatal("type %s: all of %d types are taken", made->type.name, (int)GC_TYPES);
-  }
+  return NULL;
+}
+
+static void known_add(struct known *made, unsigned id) {
+  made->id = id;
   made->next = known;
   known = made;
+}
+
+// The entry of this layout: another, or now this one.
+static struct known *known_find_or_add(struct known *made) {
+  struct known *found = known_find(&made->type);
+  if (found != NULL) {
+    return found;
+  }
+  unsigned id = gc_type_register(&made->type);
+  if (id == 0) {
+    vm_fatal("type %s: all of %d types are taken", made->type.name, (int)GC_TYPES);
+  }
+  known_add(made, id);
   return made;
 }
 
-void rt_type_register(rt_thread *self, veil_type *type) {
-  veil_type described = element_of(type);
-  type_check(&described);
-  if (type->fixed != NULL) {
-    fixed_check(&described);
-  }
-  struct known *made = known_make(&described);
-  rt_enter(self); // stopped here, we would keep others from allocating
-  pthread_mutex_lock(&types_lock);
-  struct known *found = known_find_or_add(made);
+// Under the lock: from here on the program's objects are of it.
+static void type_bind(veil_type *type, const struct known *found) {
   if (*(volatile uint64_t *)&type->array_header == 0) {
     bool leaf = found->type.layout == GC_LAYOUT_LEAF;
     at32_store(&type->leaf, leaf);
@@ -176,6 +188,24 @@ void rt_type_register(rt_thread *self, veil_type *type) {
       at_store_release((AO_t volatile *)&type->header, gc_header_make(found->id, false, leaf));
     }
   }
+}
+
+static veil_type checked(const veil_type *type) {
+  veil_type described = element_of(type);
+  type_check(&described);
+  if (type->fixed != NULL) {
+    fixed_check(&described);
+  }
+  return described;
+}
+
+void rt_type_register(rt_thread *self, veil_type *type) {
+  veil_type described = checked(type);
+  struct known *made = known_make(&described, description_take(known_bytes(&described), type->name));
+  rt_enter(self); // stopped here, we would keep others from allocating
+  pthread_mutex_lock(&types_lock);
+  struct known *found = known_find_or_add(made);
+  type_bind(type, found);
   pthread_mutex_unlock(&types_lock);
   rt_leave(self);
   if (found != made) {
@@ -234,5 +264,258 @@ bool rt_type_sized(rt_thread *self, gc_wanted *want) {
     sized_register(self, kind, want->cell);
   }
   want->header = at_load(&sized_header[kind]);
+  return true;
+}
+
+// ---- Types that came with a heap, of another process. The caller may be attached to other heaps: signals are blocked while the lock is held, so that none of them stops it there; and nothing is asked of malloc, whose locks a stopped thread may hold.
+
+// A description as a type of our own; NULL: it cannot be. `trace`: of whom it is known.
+static struct known *described_make(const veil_type_described *d, gc_trace_fn *trace) {
+  size_t count = d->slot_count, fixed_count = d->fixed_slot_count, name_bytes = strlen(d->name) + 1;
+  struct known *made = calloc(1, sizeof *made + (count + fixed_count) * sizeof made->offsets[0] + name_bytes);
+  if (made == NULL) {
+    return NULL;
+  }
+  bool sized = (d->flags & RT_TYPE_SIZED) != 0;
+  made->type = (gc_type){
+      .name = memcpy(made->offsets + count + fixed_count, d->name, name_bytes),
+      .size = (uint32_t)d->size,
+      .cell = (uint32_t)(sized ? d->size + GC_UNIT : gc_round_cell(8 + d->size)),
+      .layout = (gc_layout)(d->flags & RT_TYPE_LAYOUT),
+      .tagged = (d->flags & RT_TYPE_TAGGED) != 0,
+      .low_tags = (uint8_t)d->encoding,
+      .high_min = (uint16_t)(d->encoding >> 16),
+      .high_max = (uint16_t)(d->encoding >> 32),
+      .trace = trace,
+      .count = (uint32_t)count,
+      .offsets = made->offsets,
+      .fixed = (uint32_t)d->fixed,
+      .fixed_count = (uint32_t)fixed_count,
+      .fixed_offsets = made->offsets + count,
+      .dense = count == 1 && d->size == 8 && (d->flags & RT_TYPE_TAGGED) == 0,
+      .sized = sized,
+  };
+  for (size_t i = 0; i < count; i++) {
+    made->offsets[i] = d->slots[i];
+  }
+  for (size_t i = 0; i < fixed_count; i++) {
+    made->offsets[count + i] = d->fixed_slots[i];
+  }
+  return made;
+}
+
+static bool slots_fit(const uint64_t *slots, size_t count, uint64_t bytes, uint64_t tags) {
+  for (size_t i = 0; i < count; i++) {
+    if ((slots[i] & ~tags) % 8 != 0 || bytes < 8 || (slots[i] & ~tags) > bytes - 8) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static bool described_fits(const veil_type_described *d) {
+  unsigned layout = d->flags & RT_TYPE_LAYOUT;
+  bool slots = d->slot_count != 0, fixed = d->fixed_slot_count != 0;
+  if (d->name == NULL || d->number < GC_FIRST_TYPE || d->number >= GC_TYPES || (d->flags & ~(unsigned)RT_TYPE_FLAGS) != 0 || layout > GC_LAYOUT_FLEXIBLE ||
+      d->size > (uint64_t)UINT32_MAX - 64 || d->fixed > (uint64_t)1 << 30 || (!(d->flags & RT_TYPE_TAGGED) && d->encoding != 0) ||
+      d->slot_count > d->size / 8 || d->fixed_slot_count > d->fixed / 8 || !slots_fit(d->slots, d->slot_count, d->size, 0) ||
+      !slots_fit(d->fixed_slots, d->fixed_slot_count, d->fixed, GC_FIXED_PLAIN)) {
+    return false;
+  }
+  if (!(d->flags & RT_TYPE_SIZED) && d->size > (uint64_t)1 << 30) {
+    return false;
+  }
+  if (d->flags & RT_TYPE_SIZED) {
+    return layout == GC_LAYOUT_LEAF && d->size % GC_UNIT == 0 && d->size != 0 && !slots && d->fixed == 0;
+  }
+  switch ((gc_layout)layout) {
+  case GC_LAYOUT_LEAF:
+    return !slots && !fixed;
+  case GC_LAYOUT_DENSE:
+    return slots && !fixed && d->slot_count * 8 == d->size && !(d->flags & RT_TYPE_TAGGED);
+  case GC_LAYOUT_MAP:
+    return slots && !fixed && !(d->flags & RT_TYPE_TAGGED);
+  case GC_LAYOUT_TAGGED:
+    return slots && !fixed && (d->flags & RT_TYPE_TAGGED);
+  default:
+    return true;
+  }
+}
+
+// What is different; or false.
+static bool differs(const gc_type *was, const gc_type *is, char *to, size_t bytes) {
+  static const char *const layouts[] = {"no slots", "slots alone", "slots at offsets", "tagged slots", "a trace callback", "a part before its elements"};
+  if (was->size != is->size) {
+    snprintf(to, bytes, "has %u bytes there, and %u here", was->size, is->size);
+  } else if (was->fixed != is->fixed) {
+    snprintf(to, bytes, "has its elements from byte %u on there, and from %u here", was->fixed, is->fixed);
+  } else if (was->count != is->count) {
+    snprintf(to, bytes, "has %u slots there, and %u here", was->count, is->count);
+  } else if (was->fixed_count != is->fixed_count) {
+    snprintf(to, bytes, "has %u slots before its elements there, and %u here", was->fixed_count, is->fixed_count);
+  } else if (was->tagged != is->tagged || was->low_tags != is->low_tags || was->high_min != is->high_min || was->high_max != is->high_max) {
+    snprintf(to, bytes, "has slots that decode otherwise here");
+  } else if (was->layout != is->layout) {
+    snprintf(to, bytes, "has %s there, and %s here", layouts[was->layout], layouts[is->layout]);
+  } else {
+    for (uint32_t i = 0; i < was->count + was->fixed_count; i++) {
+      bool fixed = i >= was->count;
+      size_t at = fixed ? was->fixed_offsets[i - was->count] : was->offsets[i], now = fixed ? is->fixed_offsets[i - was->count] : is->offsets[i];
+      if (at != now) {
+        snprintf(to, bytes, "has slot %u%s at byte %zu there, and at %zu here", fixed ? i - was->count : i, fixed ? " before its elements" : "",
+                 at & ~(size_t)GC_FIXED_PLAIN, now & ~(size_t)GC_FIXED_PLAIN);
+        return true;
+      }
+    }
+    return false;
+  }
+  return true;
+}
+
+// A type of the program's as one of our own; NULL, with the error set: no memory.
+static struct known *known_of(const char *source, const veil_type *type) {
+  veil_type described = checked(type);
+  struct known *made = calloc(1, known_bytes(&described));
+  if (made == NULL) {
+    rt_error_set("%s: no memory for the program's type %s", source, type->name);
+    return NULL;
+  }
+  return known_make(&described, made);
+}
+
+// The callback of the other, if that is of this name, and as described.
+static gc_trace_fn *trace_of(const struct known *made, const struct known *other) {
+  char unused[8];
+  return strcmp(made->type.name, other->type.name) == 0 && !differs(&made->type, &other->type, unused, sizeof unused) ? other->type.trace : NULL;
+}
+
+// Among the program's types; NULL: there is none. False with the error set: no memory.
+static bool trace_find(const rt_retyping *r, const struct known *made, gc_trace_fn **trace) {
+  *trace = NULL;
+  for (size_t i = 0; i < r->program_count && *trace == NULL; i++) {
+    struct known *theirs = known_of(r->source, r->program[i]);
+    if (theirs == NULL) {
+      return false;
+    }
+    *trace = trace_of(made, theirs);
+    free(theirs);
+  }
+  return true;
+}
+
+static gc_trace_fn *trace_find_locked(const struct known *made) {
+  gc_trace_fn *trace = NULL;
+  for (struct known *k = known; k != NULL && trace == NULL; k = k->next) {
+    trace = trace_of(made, k);
+  }
+  return trace;
+}
+
+// Under the lock. The number by which objects of it are named from now on; 0: all are taken. `*mine`: the description is the process's from now on.
+static unsigned described_place_locked(struct known *made, unsigned number, bool *mine) {
+  size_t cell = made->type.cell;
+  unsigned kind = made->type.sized ? sized_kind(&cell) : 0;
+  bool standard = made->type.sized && cell == made->type.cell && kind <= SIZED_KINDS;
+  struct known *found = made->type.sized ? NULL : known_find(&made->type);
+  unsigned there = found != NULL ? found->id : standard ? gc_header_type(at_load(&sized_header[kind])) : 0;
+  const gc_type *type = there != 0 ? gc_type_at(there) : &made->type;
+  unsigned id = gc_type_at(number) == type ? number : 0;
+  *mine = there == 0;
+  if (id == 0) {
+    id = gc_type_register_at(number, type) ? number : there != 0 ? there : gc_type_register(type);
+  }
+  if (*mine && id != 0 && !made->type.sized) {
+    known_add(made, id);
+  } else if (*mine && id != 0 && standard) {
+    at_store_release(&sized_header[kind], gc_header_make(id, false, true));
+  }
+  return id;
+}
+
+bool rt_type_restore(rt_retyping *r, const veil_type_described *d) {
+  if (!described_fits(d) || r->number[d->number] != 0) {
+    rt_error_set("%s: its type number %u, %s, is impossible, or is there twice", r->source, d->number, d->name != NULL ? d->name : "without a name");
+    return false;
+  }
+  struct known *made = described_make(d, NULL);
+  if (made == NULL) {
+    rt_error_set("%s: no memory for its type %s", r->source, d->name);
+    return false;
+  }
+  bool traced = made->type.layout == GC_LAYOUT_TRACE, mine = false;
+  gc_trace_fn *trace = NULL;
+  if (traced && !trace_find(r, made, &trace)) {
+    free(made);
+    return false;
+  }
+  sigset_t saved;
+  os_signals_block(&saved);
+  pthread_mutex_lock(&types_lock);
+  made->type.trace = traced && trace == NULL ? trace_find_locked(made) : trace;
+  unsigned id = traced && made->type.trace == NULL ? 0 : described_place_locked(made, d->number, &mine);
+  pthread_mutex_unlock(&types_lock);
+  os_signals_restore(&saved);
+  if (id == 0) {
+    rt_error_set(traced ? "%s: its type %s has a trace callback, and the program has not named such a type" : "%s: no number is left for its type %s", r->source, d->name);
+    free(made);
+    return false;
+  }
+  if (!mine) {
+    free(made);
+  }
+  r->number[d->number] = (uint16_t)id;
+  r->same = r->same && id == d->number;
+  return true;
+}
+
+// The program's type has another layout than all of that name there.
+static bool program_differs(const rt_retyping *r, const struct known *theirs, const veil_type_described *described, size_t count) {
+  char text[160] = "";
+  for (size_t i = 0; i < count; i++) {
+    if ((described[i].flags & RT_TYPE_SIZED) || strcmp(described[i].name, theirs->type.name) != 0) {
+      continue;
+    }
+    const gc_type *was = gc_type_at(r->number[described[i].number]);
+    if (same_layout(was, &theirs->type)) {
+      return false;
+    }
+    if (text[0] == 0 && !differs(was, &theirs->type, text, sizeof text)) {
+      snprintf(text, sizeof text, "has another trace callback here than one that is known already");
+    }
+  }
+  if (text[0] != 0) {
+    rt_error_set("%s: type %s %s", r->source, theirs->type.name, text);
+  }
+  return text[0] != 0;
+}
+
+static bool is_named(const veil_type *type, const veil_type_described *described, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (!(described[i].flags & RT_TYPE_SIZED) && strcmp(described[i].name, type->name) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+bool rt_type_match(const rt_retyping *r, veil_type *type, const veil_type_described *described, size_t count) {
+  if (!is_named(type, described, count)) {
+    return true; // registered when it is first used
+  }
+  struct known *made = known_of(r->source, type);
+  if (made == NULL || program_differs(r, made, described, count)) {
+    free(made);
+    return false;
+  }
+  sigset_t saved;
+  os_signals_block(&saved);
+  pthread_mutex_lock(&types_lock);
+  struct known *found = known_find_or_add(made);
+  type_bind(type, found);
+  pthread_mutex_unlock(&types_lock);
+  os_signals_restore(&saved);
+  if (found != made) {
+    free(made);
+  }
   return true;
 }

@@ -6,13 +6,13 @@
 
 #include "veil/weak.h"
 #include "gc/links.h"
-#include "runtime/runtime.h"
+#include "runtime/retype.h"
 
 struct veil_weak {
   uint64_t link;
 };
 
-static veil_type weak_type = {"veil_weak", sizeof(struct veil_weak), NULL, 0, NULL, NULL, NULL, 0, 0, 0};
+veil_type rt_weak_type = {"veil_weak", sizeof(struct veil_weak), NULL, 0, NULL, NULL, NULL, 0, 0, 0};
 
 // As the program would read it: what a service has put aside comes back.
 static uint64_t word_before(uintptr_t view, size_t bytes) { return at_load((AO_t volatile *)(view - bytes)); }
@@ -36,7 +36,7 @@ void rt_object_check(const gc_heap *gc, const void *object, const char *function
 
 bool rt_is_of_type(const gc_heap *gc, const void *object, const veil_type *type) {
   return is_object(gc, object) &&
-         gc_header_type(word_before((uintptr_t)object, 8)) == gc_header_type(at_load((AO_t volatile *)&type->header));
+         gc_type_at(gc_header_type(word_before((uintptr_t)object, 8))) == gc_type_at(gc_header_type(at_load((AO_t volatile *)&type->header))); // which may have several numbers (type.c)
 }
 
 uint32_t rt_link_new(rt_thread *self, gc_link_kind kind, void *object, uintptr_t owner, uintptr_t data, const char *function) {
@@ -55,7 +55,7 @@ uint32_t rt_link_new(rt_thread *self, gc_link_kind kind, void *object, uintptr_t
 
 RT_EXPORT veil_weak *veil_weak_new(veil_thread *open, void *object) {
   rt_thread *self = rt_self_steady(open, "veil_weak_new");
-  veil_weak *weak = veil_alloc(open, &weak_type, sizeof *weak);
+  veil_weak *weak = veil_alloc(open, &rt_weak_type, sizeof *weak);
   if (weak == NULL) {
     return NULL;
   }
@@ -66,7 +66,7 @@ RT_EXPORT veil_weak *veil_weak_new(veil_thread *open, void *object) {
 
 static uint32_t weak_link(rt_thread *self, const veil_weak *weak, const char *function) {
   const gc_heap *gc = self->heap->gc;
-  if (weak == NULL || !rt_is_of_type(gc, weak, &weak_type) || gc_link_is(gc, (uint32_t)weak->link) != GC_LINK_WEAK) {
+  if (weak == NULL || !rt_is_of_type(gc, weak, &rt_weak_type) || gc_link_is(gc, (uint32_t)weak->link) != GC_LINK_WEAK) {
     vm_fatal("%s: %p is no weak reference of this heap", function, (const void *)weak);
   }
   return (uint32_t)weak->link;

@@ -103,6 +103,10 @@ struct vm_backend {
   // Finds the pages written since they were last harvested, arms them, and notes them for all consumers.
   // NULL without kernel_dirty.
   void (*harvest)(vm_region *region, size_t page, size_t count);
+  // Moves the page tables of a range of whole chunks, which is one mapping, away to address space of ours: the view has no entries there any more, and faults as before. False: it cannot; nothing has changed. NULL: never.
+  bool (*move)(vm_region *region, size_t page, size_t count, char *to);
+  // As harvest, but in tables that were moved by `aside` bytes, and for these consumers.
+  void (*harvest_moved)(vm_region *region, size_t page, size_t count, ptrdiff_t aside, unsigned consumers);
   // There is no consumer any more: writes cost nothing again.
   void (*disarm)(vm_region *region, size_t page, size_t count);
   bool (*crowded)(vm_region *region);
@@ -137,12 +141,18 @@ void vm_region_punch(vm_region *region, size_t page, size_t count);
 
 // Before any page of the range gets memory. False: the system is short of something.
 bool vm_huge_adopt(vm_region *region, size_t page, size_t count);
+// The same, in as few calls to the system as can be. One thread, and nobody has touched the region.
+bool vm_huge_adopt_all(vm_region *region, size_t page, size_t count);
 // The memory of the range goes: whole huge pages only.
 void vm_huge_release(vm_region *region, size_t page, size_t count);
 
 // The view was mapped anew: all that was adopted is adopted once more, and nothing is marked. Huge is what was, for the copy is as the original.
 // False: the system is short of something. The only thread.
 bool vm_chunks_renew(vm_region *region);
+
+// Chunks beside each other that are mapped alike are one mapping of the process.
+enum vm_mapping { VM_UNMAPPED, VM_MAPPED, VM_MAPPED_READ_ONLY };
+enum vm_mapping vm_chunk_mapping(const vm_region *region, size_t chunk);
 
 // The chunk's byte says that its pages may be protected otherwise than by adopting it: for the back end to set and to ask.
 void vm_chunks_mark(vm_region *region, size_t page, size_t count);
@@ -180,8 +190,6 @@ static inline unsigned vm_claim_allows(const vm_region *region, uint32_t word) {
 
 // What a trap on the page does. False, and nothing is done, if the page has no memory.
 bool vm_claim_trap(vm_region *region, size_t page, bool write);
-// Claims are being settled in this thread: the view must not be touched.
-bool vm_claim_settling(void);
 // Sleeps, after spinning a little, until the word may have changed from `seen`.
 void vm_claim_wait(vm_region *region, size_t page, uint32_t seen);
 // Clears `off` and sets `on`, and wakes whoever sleeps on the word. For a holder of BUSY or a helper.
@@ -227,6 +235,15 @@ static inline bool vm_dirty_for_all(const vm_region *region, size_t page) {
 void vm_dirty_stir(vm_region *region, size_t page, size_t count, unsigned consumers);
 // Harvests the committed pages of a range. Under the harvester's lock.
 void vm_dirty_harvest(vm_region *region, size_t page, size_t limit);
+void vm_harvest_enter(vm_region *region);
+void vm_harvest_leave(vm_region *region);
+
+// ---- move.c
+
+// What was written in the range before its tables were moved, if they were lately. Under the harvester's lock.
+void vm_move_harvest(vm_region *region, size_t page, size_t limit);
+// In a child of fork.
+void vm_move_forget(vm_region *region);
 
 // ---- rest.c. All do nothing in a region that has no `rest`.
 
@@ -249,6 +266,9 @@ bool vm_rests(const vm_region *region, size_t page);
 void vm_rest_spare(vm_region *region, vm_spares *spares, void *arg);
 // In a child: the view was mapped anew.
 void vm_rest_forget(vm_region *region);
+
+// Runs of chunks at rest.
+uint64_t vm_rest_seams(const vm_region *region);
 
 // ---- fork.c
 

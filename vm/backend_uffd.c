@@ -20,6 +20,8 @@ const vm_backend vm_backend_uffd = {
     .open = vm_uffd_raise,
     .release = vm_uffd_release,
     .harvest = vm_uffd_harvest,
+    .move = vm_uffd_move,
+    .harvest_moved = vm_uffd_harvest_moved,
     .disarm = vm_uffd_disarm,
     .crowded = vm_uffd_crowded,
 };

@@ -17,7 +17,7 @@ enum { ANY_OPENING = VM_BUSY | VM_SETTLED };
 // Claims are settled in this thread, to this depth.
 static _Thread_local unsigned settling __attribute__((tls_model("initial-exec")));
 
-bool vm_claim_settling(void) { return settling != 0; }
+bool vm_settling(void) { return settling != 0; }
 
 void vm_view_forbid(bool forbid) {
   settling += forbid ? 1u : ~0u;
@@ -112,7 +112,7 @@ static void helpers_wait(vm_region *region, size_t page) {
 static uint32_t mark_settled(vm_region *region, size_t page, unsigned claim) {
   for (;;) {
     uint32_t w = word_load(region, page);
-    uint32_t n = (w & ~(uint32_t)(claim | VM_WAIT)) | VM_SETTLED;
+    uint32_t n = (w & ~(uint32_t)(claim | VM_WAIT | VM_MOVED)) | VM_SETTLED; // vm.moved
     if (vm_dirty_watches(region, page)) {
       n |= VM_CLEAN;
     }
@@ -463,6 +463,17 @@ void vm_open(vm_region *region, size_t page, size_t count) {
   if (!open_runs(region, page, count, 0, take_open, VM_ACCESS_WRITTEN)) {
     vm_crowd_open(region, page, count);
   }
+}
+
+// For vm_reopen: takes what was moved away, and nobody holds.
+static enum taken take_moved(vm_region *region, size_t page, unsigned claim, uint32_t *seen) {
+  uint32_t w = word_load(region, page);
+  bool open = (w & VM_MOVED) && is_free(w) && wants_opening(region, w);
+  return open && word_cas(region, page, w, w | VM_BUSY) ? TAKEN : PASSED;
+}
+
+void vm_reopen(vm_region *region, size_t page, size_t count) {
+  (void)open_runs(region, page, count, 0, take_moved, 0);
 }
 
 bool vm_claim_open_some(vm_region *region, size_t page, size_t count) {

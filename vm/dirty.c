@@ -13,7 +13,8 @@
 
 // ---- The harvester's lock. Not taken in traps.
 
-static void harvest_enter(struct vm_dirty *dirty) {
+void vm_harvest_enter(vm_region *region) {
+  struct vm_dirty *dirty = region->dirty;
   if (at32_cas_full(&dirty->lock, 0, 1)) {
     return;
   }
@@ -28,7 +29,8 @@ static void harvest_enter(struct vm_dirty *dirty) {
   }
 }
 
-static void harvest_leave(struct vm_dirty *dirty) {
+void vm_harvest_leave(vm_region *region) {
+  struct vm_dirty *dirty = region->dirty;
   if (!at32_cas_full(&dirty->lock, 1, 0)) {
     at32_store_release(&dirty->lock, 0);
     os_wake_all(&dirty->lock);
@@ -85,7 +87,7 @@ int vm_dirty_open(vm_region *region) {
   struct vm_dirty *dirty = region->dirty;
   int consumer = -1;
   vm_rest_begin(region);
-  harvest_enter(dirty);
+  vm_harvest_enter(region);
   uint32_t open = at32_load(&dirty->consumers);
   for (int i = 0; i < VM_DIRTY_CONSUMERS && consumer < 0; i++) {
     if (!(open & 1u << i)) {
@@ -94,31 +96,29 @@ int vm_dirty_open(vm_region *region) {
       at32_store_release(&dirty->consumers, open | 1u << i);
     }
   }
-  harvest_leave(dirty);
+  vm_harvest_leave(region);
   return consumer;
 }
 
-static bool committed(const vm_region *region, size_t page) {
-  return (at32_load_acquire(&region->word[page]) & VM_COMMITTED) != 0;
-}
-
-// The first page in [page, limit) that is committed, or is not, as `value` says; or limit.
-static size_t next_with(const vm_region *region, size_t page, size_t limit, bool value) {
+// The first page in [page, limit) for whose word, as far as the mask goes, being `wanted` is as `value` says; or limit.
+static size_t next_with(const vm_region *region, size_t page, size_t limit, uint32_t mask, bool value) {
   enum { AT_ONCE = 8 };
-  const uint64_t both = (uint64_t)VM_COMMITTED << 32 | VM_COMMITTED, passed = value ? 0 : both;
+  const uint64_t masks = (uint64_t)mask << 32 | mask, wanted = (uint64_t)VM_COMMITTED << 32 | VM_COMMITTED;
   while (page < limit) {
     if (page % AT_ONCE == 0 && page + AT_ONCE <= limit) {
       const AO_t volatile *pair = (AO_t const volatile *)&region->word[page];
-      uint64_t differs = 0;
+      uint64_t differs = 0, committed = 0;
       for (size_t i = 0; i < AT_ONCE / 2; i++) {
-        differs |= (at_load_acquire(&pair[i]) & both) ^ passed;
+        uint64_t words = at_load_acquire(&pair[i]) & masks;
+        differs |= words ^ wanted;
+        committed |= words & wanted;
       }
-      if (differs == 0) {
+      if (value ? committed == 0 : differs == 0) {
         page += AT_ONCE;
         continue;
       }
     }
-    if (committed(region, page) == value) {
+    if (((at32_load_acquire(&region->word[page]) & mask) == VM_COMMITTED) == value) {
       return page;
     }
     page++;
@@ -126,15 +126,17 @@ static size_t next_with(const vm_region *region, size_t page, size_t limit, bool
   return limit;
 }
 
-// The next run of committed pages in [*page, limit): its length, 0 if there is none; *page is where it starts.
-static size_t next_run(const vm_region *region, size_t *page, size_t limit) {
-  *page = next_with(region, *page, limit, true);
-  return next_with(region, *page, limit, false) - *page;
+// The next run of pages in [*page, limit) that are committed, and have nothing else of the mask: its length, 0 if there is none; *page is where it starts.
+static size_t next_run_of(const vm_region *region, size_t *page, size_t limit, uint32_t mask) {
+  *page = next_with(region, *page, limit, mask, true);
+  return next_with(region, *page, limit, mask, false) - *page;
 }
+
+static size_t next_run(const vm_region *region, size_t *page, size_t limit) { return next_run_of(region, page, limit, VM_COMMITTED); }
 
 void vm_dirty_close(vm_region *region, int consumer) {
   struct vm_dirty *dirty = region->dirty;
-  harvest_enter(dirty);
+  vm_harvest_enter(region);
   uint32_t open = at32_load(&dirty->consumers) & ~(1u << consumer);
   at32_store_release(&dirty->consumers, open);
   if (open == 0) {
@@ -144,7 +146,7 @@ void vm_dirty_close(vm_region *region, int consumer) {
       region->back_end->disarm(region, at, n);
     }
   }
-  harvest_leave(dirty);
+  vm_harvest_leave(region);
 }
 
 void vm_dirty_note(vm_region *region, size_t page, unsigned consumers) {
@@ -245,9 +247,10 @@ static size_t answer_groups(vm_region *region, uint8_t bit, size_t page, size_t 
 
 void vm_dirty_harvest(vm_region *region, size_t page, size_t limit) {
   size_t n;
-  for (size_t at = page; at < limit && (n = next_run(region, &at, limit)) != 0; at += n) {
+  for (size_t at = page; at < limit && (n = next_run_of(region, &at, limit, VM_COMMITTED | VM_MOVED)) != 0; at += n) {
     region->back_end->harvest(region, at, n);
   }
+  vm_move_harvest(region, page, limit);
 }
 
 size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count, void (*visit)(void *arg, size_t page),
@@ -260,13 +263,13 @@ size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count, void
   size_t limit = page + count < top ? page + count : top;
   if (region->back_end->harvest != NULL && page < limit) {
     // Under the lock, so that what another harvester has found is noted for all before we look.
-    harvest_enter(dirty);
+    vm_harvest_enter(region);
     if (region->rest != NULL) {
       vm_rest_harvest(region, consumer, page, limit);
     } else {
       vm_dirty_harvest(region, page, limit);
     }
-    harvest_leave(dirty);
+    vm_harvest_leave(region);
   }
   for (size_t at = page, end; (at = next_news(region, bit, at, limit)) < limit; at = end) {
     end = at;

@@ -223,6 +223,7 @@ static unsigned access_at(const vm_region *region, size_t page) {
 bool vm_fork_open(vm_region *region) {
   char why[200];
   vm_rest_forget(region);
+  vm_move_forget(region);
   region->back_end->close_state(region);
   if (region->back_end->open_state(region, why, sizeof why) != VM_OK || !vm_chunks_renew(region)) {
     return false;
@@ -247,6 +248,7 @@ bool vm_fork_open(vm_region *region) {
 void vm_fork_lose(vm_region *region, enum vm_lost how) {
   size_t bytes = (size_t)(region->limit - region->base);
   at32_store_release(&region->lost, how);
+  vm_move_forget(region);
   int result = os_map_nothing(region->base, bytes);
   result = result == 0 ? os_map_nothing(region->base + region->delta, bytes) : result;
   VM_CHECK(result == 0, "the parent's heap at %p cannot be taken from the child: error %d", (void *)region->base, -result);

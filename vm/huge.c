@@ -62,6 +62,24 @@ bool vm_huge_adopt(vm_region *region, size_t page, size_t count) {
   return true;
 }
 
+bool vm_huge_adopt_all(vm_region *region, size_t page, size_t count) {
+  size_t limit = chunk_of(region, page + count - 1) + 1, pages = VM_HUGE >> region->page_shift;
+  size_t chunks = region->back_end->adopts_all ? region->chunks : region->huge_chunks;
+  limit = limit < chunks ? limit : chunks;
+  for (size_t first = chunk_of(region, page), last; first < limit; first = last) {
+    bool adopted = (at8_load(&region->chunk[first]) & ADOPTED) != 0;
+    for (last = first + 1; last < limit && ((at8_load(&region->chunk[last]) & ADOPTED) != 0) == adopted; last++) {
+    }
+    if (!adopted && region->back_end->adopt != NULL && !region->back_end->adopt(region, first * pages, (last - first) * pages)) {
+      return false;
+    }
+    for (size_t i = first; i < last; i++) {
+      at8_or_full(&region->chunk[i], ADOPTED);
+    }
+  }
+  return true;
+}
+
 bool vm_chunks_renew(vm_region *region) {
   for (size_t chunk = 0; chunk < region->chunks; chunk++) {
     uint8_t before = at8_load(&region->chunk[chunk]);
@@ -71,6 +89,14 @@ bool vm_chunks_renew(vm_region *region) {
     }
   }
   return true;
+}
+
+enum vm_mapping vm_chunk_mapping(const vm_region *region, size_t chunk) {
+  size_t adopted = region->back_end->adopts_all ? region->chunks : region->huge_chunks;
+  if (chunk < adopted && !(at8_load(&region->chunk[chunk]) & ADOPTED)) {
+    return VM_UNMAPPED;
+  }
+  return vm_rests(region, chunk * (VM_HUGE >> region->page_shift)) ? VM_MAPPED_READ_ONLY : VM_MAPPED;
 }
 
 void vm_chunks_mark(vm_region *region, size_t page, size_t count) {

@@ -21,6 +21,8 @@ enum os_access { OS_NONE, OS_READ, OS_READ_WRITE };
 
 // Reserves address space that nothing can touch yet and that is charged to nobody. NULL: none left.
 void *os_reserve(size_t bytes);
+// The same at a certain address. False: something is there already, or there is none left.
+bool os_reserve_at(void *address, size_t bytes);
 // Zeroed private memory, charged as it is touched. NULL: none left.
 void *os_map_private(size_t bytes);
 // Maps all of file `fd` from `offset` at `address`, over what is there, shared and uncharged.
@@ -28,6 +30,9 @@ int os_map_file(void *address, size_t bytes, int fd, size_t offset, enum os_acce
 int os_unmap(void *address, size_t bytes);
 // Puts a mapping, with its page tables, in the place of what is at `to`.
 int os_move(void *from, size_t bytes, void *to);
+// Moves the page tables of a mapping to the place of what is at `to`; the mapping stays, as if nothing of it had been touched yet. Where a userfaultfd watches it, and wants to hear of it
+// (UFFD_FEATURE_EVENT_REMAP), the call waits until another thread reads from that.
+int os_move_tables(void *from, size_t bytes, void *to);
 // Puts address space that nothing can touch in the place of what is there.
 int os_map_nothing(void *address, size_t bytes);
 // A child of fork does not get the range.
@@ -108,6 +113,7 @@ void os_event_post(int event);
 // Starts a thread with all signals blocked but those of faults.
 int os_thread_start(pthread_t *thread, void *(*fn)(void *), void *arg);
 void os_thread_join(pthread_t thread);
+void os_thread_detach(pthread_t thread);
 unsigned os_processors(void);
 uint32_t os_pid(void);
 // The caller's thread id, as struct os_fault has it. In signal handlers too.

@@ -140,6 +140,18 @@ static void *map_anonymous(size_t bytes, int prot) {
 }
 
 void *os_reserve(size_t bytes) { return map_anonymous(bytes, PROT_NONE); }
+bool os_reserve_at(void *address, size_t bytes) {
+  if (fails()) {
+    return false;
+  }
+  int saved = errno;
+  void *p = mmap(address, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+  errno = saved;
+  if (p != MAP_FAILED && p != address) { // a system that does not know the flag
+    munmap(p, bytes);
+  }
+  return p == address;
+}
 void *os_map_private(size_t bytes) { return map_anonymous(bytes, PROT_READ | PROT_WRITE); }
 
 int os_map_file(void *address, size_t bytes, int fd, size_t offset, enum os_access access) {
@@ -157,6 +169,13 @@ int os_unmap(void *address, size_t bytes) { return (int)RESULT(munmap(address, b
 
 int os_move(void *from, size_t bytes, void *to) {
   return fails() ? -ENOMEM : (int)RESULT(mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ? 0 : -1);
+}
+
+int os_move_tables(void *from, size_t bytes, void *to) {
+  if (fails()) {
+    return -ENOMEM;
+  }
+  return (int)RESULT(mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == MAP_FAILED ? -1 : 0);
 }
 
 int os_map_nothing(void *address, size_t bytes) {
@@ -276,7 +295,7 @@ void os_close(int fd) { (void)RESULT(close(fd)); }
 
 // Who may not have faults of the kernel by the call may have them by the device, if its owner lets him.
 static int uffd_new(bool kernel) {
-  int fd = (int)RESULT(syscall(SYS_userfaultfd, O_CLOEXEC | (kernel ? O_NONBLOCK : UFFD_USER_MODE_ONLY)));
+  int fd = (int)RESULT(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | (kernel ? 0 : UFFD_USER_MODE_ONLY)));
   int device = kernel && fd == -EPERM ? (int)RESULT(open("/dev/userfaultfd", O_RDWR | O_CLOEXEC)) : -1;
   if (device >= 0) {
     fd = (int)RESULT(ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK));
@@ -437,6 +456,8 @@ int os_thread_start(pthread_t *thread, void *(*fn)(void *), void *arg) {
 }
 
 void os_thread_join(pthread_t thread) { pthread_join(thread, NULL); }
+
+void os_thread_detach(pthread_t thread) { pthread_detach(thread); }
 
 unsigned os_processors(void) {
   long n = RESULT(sysconf(_SC_NPROCESSORS_ONLN));

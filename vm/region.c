@@ -117,16 +117,46 @@ static vm_status config_check(const vm_region_config *config, char *why, size_t 
   return VM_OK;
 }
 
+static char *align_up(char *at) { return (char *)(((uintptr_t)at + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1)); }
+
+// The view at `at`, and the alias behind it, or elsewhere if there is no room. False: the view has none there, and nothing is reserved.
+static bool reserve_at(vm_region *region, char *at, size_t bytes) {
+  if (at == NULL || at != align_up(at)) {
+    return false;
+  }
+  if (os_reserve_at(at, space_bytes(bytes))) {
+    region->space = at;
+    region->space_bytes = space_bytes(bytes);
+    region->delta = (ptrdiff_t)(bytes + ALIGNMENT);
+  } else if (os_reserve_at(at, bytes)) {
+    char *apart = os_reserve(bytes + ALIGNMENT);
+    if (apart == NULL) {
+      os_unmap(at, bytes);
+      return false;
+    }
+    region->space = at;
+    region->space_bytes = bytes;
+    region->apart = apart;
+    region->delta = align_up(apart) - at;
+  }
+  region->base = region->space;
+  return region->space != NULL;
+}
+
+static bool reserve(vm_region *region, size_t bytes) {
+  region->space = os_reserve(space_bytes(bytes));
+  region->space_bytes = space_bytes(bytes);
+  region->base = align_up(region->space);
+  region->delta = (ptrdiff_t)(bytes + ALIGNMENT);
+  return region->space != NULL;
+}
+
 // Reserves the addresses and maps the memory there twice: the view without access, the alias with all of it.
 static int map_twice(vm_region *region, size_t bytes) {
-  char *space = os_reserve(space_bytes(bytes));
-  if (space == NULL) {
+  if (!reserve_at(region, region->config.at, bytes) && !reserve(region, bytes)) {
     return -ENOMEM;
   }
-  region->space = space;
-  region->base = (char *)(((uintptr_t)space + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
   region->limit = region->base + bytes;
-  region->delta = (ptrdiff_t)(bytes + ALIGNMENT);
   region->memory = os_memory(bytes);
   if (region->memory < 0) {
     return region->memory;
@@ -142,7 +172,10 @@ static int map_twice(vm_region *region, size_t bytes) {
 static void unbuild(vm_region *region) {
   size_t bytes = (size_t)(region->limit - region->base), pages = region->pages;
   if (region->space != NULL) {
-    os_unmap(region->space, space_bytes(bytes));
+    os_unmap(region->space, region->space_bytes);
+  }
+  if (region->apart != NULL) {
+    os_unmap(region->apart, bytes + ALIGNMENT);
   }
   if (region->memory >= 0) {
     os_close(region->memory);
@@ -302,6 +335,21 @@ static bool commit(vm_region *region, size_t page, size_t count, bool map) {
 bool vm_commit(vm_region *region, size_t page, size_t count) { return commit(region, page, count, true); }
 
 bool vm_commit_for_view(vm_region *region, size_t page, size_t count) { return commit(region, page, count, false); }
+
+bool vm_commit_absent(vm_region *region, size_t page, size_t count) {
+  VM_CHECK(page <= region->pages && count <= region->pages - page, "pages [%zu, +%zu) of a region of %zu", page, count, region->pages);
+  if (!vm_huge_adopt_all(region, page, count)) {
+    return false;
+  }
+  raise_top(region, page + count);
+  for (size_t i = page; i < page + count; i++) {
+    VM_CHECK_FULL(at32_load(&region->word[i]) == 0, "page %zu was used before: word %x", i, at32_load(&region->word[i]));
+    at8_store(&region->dirty->clean[i], 0xff);
+    at32_store_release(&region->word[i], VM_COMMITTED | VM_ABSENT); // a pager that is there already finds by it what stands ready for the page
+  }
+  at_add(&region->committed, offset_of(region, count));
+  return true;
+}
 
 void vm_release(vm_region *region, size_t page, size_t count) {
   vm_huge_release(region, page, count);

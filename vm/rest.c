@@ -155,7 +155,7 @@ bool vm_rest_fault(vm_region *region, int signo, const void *address) {
   if (region->rest == NULL || signo != SIGSEGV || at32_load_acquire(&region->rest->chunk[chunk].state) == VM_AWAKE) {
     return false;
   }
-  if (vm_claim_settling()) {
+  if (vm_settling()) {
     vm_fatal(VM_VIEW_TOUCHED, address);
   }
   wake(region, chunk);
@@ -323,6 +323,11 @@ static size_t lay_some(vm_region *region) {
   uint64_t resting;
   runs_tell(rest, runs_count(region, &resting));
   return laid;
+}
+
+uint64_t vm_rest_seams(const vm_region *region) {
+  uint64_t resting;
+  return region->rest != NULL ? runs_count(region, &resting) : 0;
 }
 
 bool vm_wants_rest(const vm_region *region) { return region->rest != NULL && at32_load(&region->rest->due) != 0; }

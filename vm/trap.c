@@ -63,7 +63,7 @@ static void on_fault(int signo, siginfo_t *info, void *context) {
     return;
   }
   uint64_t start = vm_now();
-  if (vm_claim_settling()) {
+  if (vm_settling()) {
     vm_fatal(VM_VIEW_TOUCHED, info->si_addr);
   }
   trapping++;

@@ -20,6 +20,7 @@
 
 enum {
   FEATURE_PAGEFAULT_FLAG_WP = 1 << 0,
+  FEATURE_EVENT_REMAP = 1 << 2, // else the kernel looks at each entry in order to clear its mark, when they are moved
   FEATURE_MISSING_SHMEM = 1 << 5,
   FEATURE_SIGBUS = 1 << 7,
   FEATURE_THREAD_ID = 1 << 8,
@@ -28,7 +29,7 @@ enum {
   FEATURE_WP_UNPOPULATED = 1 << 13,
   FEATURE_WP_ASYNC = 1 << 15,
   FEATURES = FEATURE_PAGEFAULT_FLAG_WP | FEATURE_MISSING_SHMEM | FEATURE_MINOR_SHMEM | FEATURE_WP_HUGETLBFS_SHMEM |
-             FEATURE_WP_UNPOPULATED | FEATURE_WP_ASYNC,
+             FEATURE_WP_UNPOPULATED | FEATURE_WP_ASYNC | FEATURE_EVENT_REMAP,
 };
 
 enum { PATIENCE = 1000 }; // tries of a call that fails only when the kernel is short of memory for a moment
@@ -139,11 +140,15 @@ void vm_uffd_release(vm_region *region, size_t page, size_t count) {
   }
 }
 
-void vm_uffd_harvest(vm_region *region, size_t page, size_t count) {
+bool vm_uffd_move(vm_region *region, size_t page, size_t count, char *to) {
+  return os_move_tables(vm_page_view(region, page), bytes_of(region, count), to) == 0;
+}
+
+void vm_uffd_harvest_moved(vm_region *region, size_t page, size_t count, ptrdiff_t aside, unsigned consumers) {
   enum { RANGES = 64 };
   struct os_range ranges[RANGES];
-  uintptr_t base = (uintptr_t)region->base;
-  uintptr_t from = (uintptr_t)vm_page_view(region, page), limit = (uintptr_t)vm_page_view(region, page + count);
+  uintptr_t base = (uintptr_t)region->base + (uintptr_t)aside;
+  uintptr_t from = base + bytes_of(region, page), limit = from + bytes_of(region, count);
   while (from < limit) {
     int n = os_pagemap_harvest(region->state->pagemap, &from, limit, ranges, RANGES);
     if (n < 0) {
@@ -154,13 +159,17 @@ void vm_uffd_harvest(vm_region *region, size_t page, size_t count) {
     }
     os_point();
     for (int i = 0; i < n; i++) {
-      size_t last = (ranges[i].limit - 1 - base) >> region->page_shift;
-      for (size_t p = (ranges[i].base - base) >> region->page_shift; p <= last; p++) {
-        vm_dirty_note(region, p, ~0u);
+      size_t first = (ranges[i].base - base) >> region->page_shift, last = (ranges[i].limit - 1 - base) >> region->page_shift;
+      for (size_t p = first; p <= last; p++) {
+        if (aside == 0 || !(at32_load(&region->word[p]) & VM_EMPTY)) { // vm.moved
+          vm_dirty_note(region, p, consumers);
+        }
       }
-      vm_rest_written(region, (ranges[i].base - base) >> region->page_shift, last + 1);
+      vm_rest_written(region, first, last + 1);
     }
   }
 }
+
+void vm_uffd_harvest(vm_region *region, size_t page, size_t count) { vm_uffd_harvest_moved(region, page, count, 0, ~0u); }
 
 bool vm_uffd_crowded(vm_region *region) { return false; }

@@ -12,6 +12,8 @@ bool vm_uffd_adopt(vm_region *region, size_t page, size_t count);
 void vm_uffd_revoke(vm_region *region, size_t page, size_t count, unsigned access);
 bool vm_uffd_raise(vm_region *region, size_t page, size_t count, unsigned access);
 void vm_uffd_release(vm_region *region, size_t page, size_t count);
+bool vm_uffd_move(vm_region *region, size_t page, size_t count, char *to);
+void vm_uffd_harvest_moved(vm_region *region, size_t page, size_t count, ptrdiff_t aside, unsigned consumers);
 void vm_uffd_harvest(vm_region *region, size_t page, size_t count);
 void vm_uffd_disarm(vm_region *region, size_t page, size_t count);
 bool vm_uffd_crowded(vm_region *region);

@@ -2,7 +2,7 @@
 // vm.h: Appel and Li's six primitives, on pages with claims.
 //
 // Neighbours: claim.c keeps the page words, backend_*.c change the protection, trap.c receives
-// faults, dirty.c harvests writes. Knows no objects. Used by gc/ and runtime/.
+// faults, dirty.c harvests writes, move.c takes all access away at once. Knows no objects. Used by gc/ and runtime/.
 //
 //   Trap    vm_region_config.settle     a touch of a claimed page, in the thread that touched it
 //   Prot1, ProtN  vm_prot               lay a claim on a page, on a range
@@ -41,6 +41,8 @@ enum {
   VM_HELPERS = 63 << 10,
   VM_STAMP = 1 << 16,     // eight bits that the layer of claims may use: see vm_prot
   VM_STAMPS = 255 << 16,
+  VM_MOVED = 1 << 25,  // the view's page tables were moved away, and the page was not opened since (vm.moved)
+  VM_EMPTY = 1 << 26,  // it was MOVED already when tables were moved last: those tell nothing of it
   VM_LAYING = 1 << 24, // BUSY, to take access away: the holder waits for nobody, so anybody may wait for it
 };
 
@@ -60,6 +62,7 @@ typedef struct vm_region_config {
   size_t bytes;            // to reserve; a multiple of 2 MiB
   unsigned page_shift;     // a vm page is 2^shift bytes, [12, 16]: the unit of claims and traps
   size_t huge;             // memory of so many bytes from the base on may be had in huge pages (vm_commit_huge); a multiple of VM_HUGE
+  void *at;                // where the view is to be, a multiple of 2 MiB, if that is free; NULL: anywhere
   const char *back_end;    // "uffd", "guard", "mprotect", "uffd-kernel", "none", or "auto"/NULL: VEIL_VM, else the best that works
 
   // Settles one claim (VM_ABSENT, VM_UNSCANNED or VM_UNSAVED) of `page`, which the caller holds BUSY.
@@ -94,7 +97,9 @@ struct vm_region {
   bool traps;              // false: the back end is `none`; claims are settled as they are laid
   bool kernel_dirty;       // writes are tracked by the kernel: CLEAN is never laid
   int memory;              // the memfd
-  char *space;             // all that is reserved: view, gap and alias
+  char *space;             // what is reserved: view, gap and alias; or the view, and …
+  size_t space_bytes;
+  char *apart;             // … the alias, if there was no room for it behind the view; or NULL
   vm_region_config config;
   size_t chunks;           // of VM_HUGE bytes: huge.c's
   size_t huge_chunks;      // those from the base on whose memory may be had in huge pages
@@ -114,6 +119,8 @@ struct vm_region {
   uint32_t volatile thaws;  // counts when what was read-only for a time could be written again
   uint32_t volatile lost;   // enum vm_lost
   // The thread that forks.
+  AO_t moved;  // vm_move: what vm_move_run has moved away, until vm_move_tell has harvested it; 0: nothing. Read under the harvester's lock
+  uint32_t volatile moving; // 1: tables are being moved, or what they tell is not told yet
   bool spared; // vm_freeze could spare what it was asked to
 };
 
@@ -153,6 +160,11 @@ bool vm_commit(vm_region *region, size_t page, size_t count);
 // The same for pages that mutators are going to write, and hardly anybody else: the alias is mapped only where it is touched, which the system does by
 // itself. Memory is had for a third of the price.
 bool vm_commit_for_view(vm_region *region, size_t page, size_t count);
+
+// For pages that nobody has touched and that never had memory, whose contents come later: they count as committed, carry ABSENT, and get memory when who settles that
+// writes them through the alias. He has to, whether there are contents or not, for no page without ABSENT may lack memory. To all consumers of Dirty they are no
+// news. Costs hardly more than a store for each page. False: the system is short of something. While the region opens: one thread.
+bool vm_commit_absent(vm_region *region, size_t page, size_t count);
 
 // The same as vm_commit for the VM_HUGE bytes from `page` on, none of which ever had memory, in one huge page of the system's: through the alias
 // that takes one entry of a TLB instead of 512. False: nothing has changed, and they can be committed page by page.
@@ -223,6 +235,8 @@ void vm_give(vm_region *region, size_t page, size_t count);
 // While this thread runs someone else's code that may read contents through the alias only (true, then false; nests),
 // a trap in it aborts with a message.
 void vm_view_forbid(bool forbid);
+// Whether that is so: a claim is being settled in this thread, say.
+bool vm_settling(void);
 
 // True when mappings near the system's limit (vm.max_map_count): scan and open larger runs.
 bool vm_crowded(const vm_region *region);
@@ -250,6 +264,32 @@ void vm_dirty_note(vm_region *region, size_t page, unsigned consumers);
 // Says that these pages are as the consumers in the mask want to know them: what was written so far is no news to
 // them. For the collector's own pages that no mutator has reached yet: fresh memory counts as dirty otherwise.
 void vm_dirty_forget(vm_region *region, size_t page, size_t count, unsigned consumers);
+
+// ---- A whole region at once (move.c), where page tables can be moved away as they are: some 0.2 ms per GiB, armed or not.
+
+// What it takes. NULL: there is no such way here, and vm_prot is left; or if `busy`, not before another thread's vm_move_tell has come to its end. Before the others are stopped (vm.stopped), by who is going to stop them. Not in traps.
+typedef struct vm_move vm_move;
+vm_move *vm_move_open(vm_region *region, bool *busy);
+// In the stop, in this order. The chunk of this page stays as it is, since the system uses it, say.
+void vm_move_spare(vm_move *move, size_t page);
+// Now it is settled which chunks move: those that vm_moves says.
+void vm_move_plan(vm_move *move);
+bool vm_moves(const vm_move *move, size_t page);
+// Lays the claim, or none if it is 0, on pages that move and do not carry it. To be called once, and no more, for each of them, up to some page. The consumer is to be told of what is written to them from now on, and of nothing that was.
+void vm_move_lay(vm_move *move, size_t page, size_t count, unsigned claim);
+void vm_move_know(vm_move *move, size_t page, size_t count, int consumer);
+// Lays a claim besides, on a page for which vm_move_lay was called.
+void vm_move_claim(vm_move *move, size_t page, size_t count, unsigned claim);
+// The contrary: it is to be told of these pages, written or not.
+void vm_move_doubt(vm_move *move, size_t page, size_t count, int consumer);
+// Takes all access away from what moves; from page `laid` on vm_move_lay was not called. `known`: those consumers of Dirty know, or have been told, what was written there so far; others will be told.
+void vm_move_run(vm_move *move, size_t laid, unsigned known);
+// When the others run again: harvests a piece of what was moved, under a lock: the caller must not be stopped meanwhile. False: there is no more.
+bool vm_move_tell(vm_move *move);
+// Opens pages of the range that lost their access by the move, carry no claim that forbids it, and are held by nobody. As vm_open otherwise.
+void vm_reopen(vm_region *region, size_t page, size_t count);
+// Then, or if there was no vm_move_run: it is given back, 25 to 40 ms per GiB, in a thread of vm's, which needs the region no more.
+void vm_move_close(vm_move *move);
 
 // ---- Rest (rest.c): what nobody writes is left out of harvests, where the kernel tracks writes (uffd).
 

@@ -134,6 +134,9 @@ static const kv_command table[] = {
     {"hello", -1, F, DO(hello), 0, 0, 0},
     {"reset", 1, F, DO(reset), 0, 0, 0},
     {"time", 1, F, DO(time), 0, 0, 0},
+    {"save", 1, A, DO(save), 0, 0, 0},
+    {"bgsave", -1, A, DO(bgsave), 0, 0, 0},
+    {"lastsave", 1, F, DO(lastsave), 0, 0, 0},
 };
 enum { COMMANDS = sizeof table / sizeof table[0], SLOTS = 512, NAME_MOST = 24 };
 static uint8_t slots[SLOTS]; // 1 + the index of a command; written before threads start
@@ -206,5 +209,8 @@ void kv_call_run(kv_call *call) {
     kv_reply_no_memory(call);
   } else {
     command->run(call);
+    if (command->flags & KV_WRITE) {
+      kv_count(&call->t->changes, 1);
+    }
   }
 }

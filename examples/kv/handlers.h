@@ -23,7 +23,7 @@
   X(del)                                                                                                                                                       \
   X(exists) X(type) X(expire) X(pexpire) X(expireat) X(pexpireat) X(ttl) X(pttl) X(persist) X(keys) X(scan) X(rename) X(renamenx) X(randomkey) X(dbsize)       \
       X(flushall) X(touch) X(object) X(expiretime) X(pexpiretime)
-#define KV_SERVER(X) X(ping) X(echo) X(select) X(info) X(config) X(command) X(client) X(memory) X(debug) X(quit) X(shutdown) X(hello) X(reset) X(time)
+#define KV_SERVER(X) X(ping) X(echo) X(select) X(info) X(config) X(command) X(client) X(memory) X(debug) X(quit) X(shutdown) X(hello) X(reset) X(time) X(save) X(bgsave) X(lastsave)
 
 #define KV_DECLARE(NAME) void kv_do_##NAME(kv_call *call);
 KV_STRINGS(KV_DECLARE)
@@ -65,5 +65,6 @@ bool kv_table_set(kv_self *self, kv_table *table, kv_text key, kv_item *item);
 
 bool kv_score_bound(kv_call *call, int at, double *out, bool *open);        // "(1.5": without that itself
 size_t kv_info_text(kv_thread *t, char *out, size_t room, kv_text section); // returns what would have fitted
+size_t kv_save_report(kv_thread *t, char *out, size_t room);                // the same, of INFO's part on persistence
 
 #endif

@@ -82,6 +82,10 @@ size_t kv_info_text(kv_thread *t, char *out, size_t room, kv_text wanted) {
   if (section(&s, "Memory")) {
     memory(&s, t);
   }
+  if (section(&s, "Persistence")) {
+    size_t left = s.used < room ? room - s.used : 0;
+    s.used += kv_save_report(t, left > 0 ? out + s.used : NULL, left);
+  }
   if (section(&s, "Stats")) {
     stats(&s);
   }

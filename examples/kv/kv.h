@@ -13,9 +13,17 @@ enum { KV_SHARDS = 256, KV_THREADS = 64, KV_BUFFER = 65536 };
 // ---- Options. Written before threads start; those that CONFIG SET changes are atomic.
 
 typedef enum kv_policy { KV_NOEVICTION, KV_ALLKEYS_LRU, KV_ALLKEYS_RANDOM, KV_VOLATILE_TTL } kv_policy;
+typedef struct kv_save_point { // a save is due so many seconds after the last one, if there were so many changes
+  uint64_t seconds, changes;
+} kv_save_point;
+enum { KV_SAVE_POINTS = 16 };
 typedef struct kv_options {
   const char *bind, *unixsocket, *heap_options;
-  unsigned port, threads, maxclients;
+  const char *directory, *name; // of the file with the data …
+  char *file;                   // … and both in one
+  const char *save;             // as it was given; "": only when asked
+  kv_save_point save_point[KV_SAVE_POINTS];
+  unsigned port, threads, maxclients, save_points;
   _Atomic uint64_t maxmemory, timeout_s, bulk_limit, output_limit;
   _Atomic int policy;
 } kv_options;
@@ -87,7 +95,7 @@ struct kv_thread {
   pthread_mutex_t inbox_lock;
   int inbox[1024]; // under its lock: connections that are handed over
   unsigned inbox_count;
-  _Atomic uint64_t clients, commands, expired, evicted, hits, misses, received, sent, bytes_in, bytes_out;
+  _Atomic uint64_t clients, commands, expired, evicted, hits, misses, received, sent, bytes_in, bytes_out, changes; // changes: commands that write
 } __attribute__((aligned(128)));
 extern kv_thread kv_threads[KV_THREADS];
 extern _Atomic int kv_stopping; // 1: somebody wants the server to end
@@ -158,7 +166,7 @@ typedef struct kv_key {
   uint64_t before; // bytes of its list, hash or set when it was found, or last counted
 } kv_key;
 
-bool kv_space_open(kv_thread *t);
+bool kv_space_open(kv_thread *t, void **loaded); // with tables that were loaded, or NULL: empty ones
 void kv_space_close(kv_thread *t);
 void kv_key_lock(kv_call *call, kv_key *key, kv_text text); // locks, finds, notes the use
 void kv_key_unlock(kv_key *key);
@@ -198,6 +206,19 @@ void kv_expiry_run(kv_thread *t);
 bool kv_evict(kv_call *call); // false: there is more data than maxmemory allows, and nothing that may go
 uint64_t kv_used(const kv_thread *t);
 static inline void kv_used_show(kv_thread *t) { atomic_store_explicit(&t->used_shown, t->used, memory_order_relaxed); }
+
+// ---- The file with the data.
+
+// After the heap was opened: the tables that were loaded, or NULL, if there was no file. False with a message in `error`.
+bool kv_save_load(kv_thread *t, void ***tables, char *error, size_t bytes);
+bool kv_save_open(kv_thread *t, char *error, size_t bytes); // once there are tables; true where nothing can be saved
+void kv_save_cron(kv_thread *t);                            // one thread: begins what is due, and sees what has ended
+// At the end, when no loop runs any more. `wish` 1: saves; -1: does not; 0: if save points are set and something has changed. False: it failed.
+bool kv_save_last(kv_thread *t, int wish);
+void kv_save_close(void);
+extern _Atomic int kv_save_wish; // what SHUTDOWN said
+void kv_hash_seed_get(uint64_t out[2]);
+void kv_hash_seed_set(const uint64_t seed[2]);
 
 // ---- Connections and loops.
 

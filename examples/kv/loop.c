@@ -223,6 +223,7 @@ static void cron(kv_thread *t) {
     kv_clients_each(t, kv_client_age);
     if (t->index == 0) {
       accepting_set(t, true);
+      kv_save_cron(t);
     }
   }
 }

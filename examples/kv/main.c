@@ -60,9 +60,9 @@ static void threads_open(void) {
 int main(int argc, char **argv) {
   kv_options_read(argc, argv);
   char error[512];
-  if (!kv_memory_open(kv_options_now.heap_options, error, sizeof error)) {
-    fprintf(stderr, "kv: --heap-options: %s\n", error);
-    return 2;
+  if (!kv_memory_open(kv_options_now.heap_options, kv_options_now.file, error, sizeof error)) {
+    fprintf(stderr, "kv: %s: %s\n", kv_memory_loaded() ? kv_options_now.file : "--heap-options", error);
+    return kv_memory_loaded() ? 1 : 2;
   }
   files_raise();
   kv_commands_open();
@@ -71,8 +71,20 @@ int main(int argc, char **argv) {
   kv_started_ms = kv_now_ms();
   kv_thread *first = &kv_threads[0];
   first->self = kv_attach();
-  if (first->self == NULL || !kv_space_open(first) || !kv_clients_open(first)) {
+  void **loaded = NULL;
+  if (first->self == NULL) {
+    fail("the first thread cannot be attached");
+  }
+  if (!kv_save_load(first, &loaded, error, sizeof error)) {
+    fprintf(stderr, "kv: %s cannot be loaded: %s\n", kv_options_now.file, error);
+    return 1;
+  }
+  if (!kv_space_open(first, loaded) || !kv_clients_open(first)) {
     fail("no memory for an empty keyspace");
+  }
+  if (!kv_save_open(first, error, sizeof error)) {
+    fprintf(stderr, "kv: %s cannot be saved to: %s\n", kv_options_now.file, error);
+    return 1;
   }
   kv_used_show(first);
   if (!kv_listen()) {
@@ -92,8 +104,10 @@ int main(int argc, char **argv) {
   if (kv_options_now.unixsocket != NULL) {
     unlink(kv_options_now.unixsocket);
   }
+  bool saved = kv_save_last(first, kv_save_wish);
+  kv_save_close();
   kv_space_close(first);
   kv_detach(first->self);
   kv_memory_close();
-  return 0;
+  return saved ? 0 : 1;
 }

@@ -52,8 +52,8 @@
 
 extern const char kv_memory_name[]; // veil, libgc, malloc
 
-// Opens the heap; `options` are the collector's own, or NULL. False with a message in `error`.
-bool kv_memory_open(const char *options, char *error, size_t bytes);
+// Opens the heap, out of `file` if it is there and the heap can be saved; `options` are the collector's own, or NULL. False with a message in `error`.
+bool kv_memory_open(const char *options, const char *file, char *error, size_t bytes);
 // Gives all back. No thread is attached any more.
 void kv_memory_close(void);
 
@@ -87,6 +87,25 @@ size_t kv_memory_report(char *out, size_t room);
 void kv_memory_collect(kv_self *self);
 // The kernel's account of this process: resident pages, anonymous ones, in bytes.
 void kv_memory_status(uint64_t *resident, uint64_t *shared);
+
+// ---- Heaps that can be saved: veil's.
+
+extern const bool kv_memory_saves; // else none of these is called, but kv_memory_loaded
+bool kv_memory_loaded(void);       // kv_memory_open found a file
+// Objects with names: from these everything is reached that is saved.
+void *kv_memory_root(kv_self *self, const char *name);
+bool kv_memory_root_set(kv_self *self, const char *name, void *object);
+bool kv_memory_saver_open(const char *file, char *error, size_t bytes); // the file comes into being with the first save
+void kv_memory_saver_close(void);
+typedef struct kv_memory_saved {
+  uint64_t version, bytes, pause_ns;
+} kv_memory_saved;
+void kv_memory_quiet(kv_self *self); // returns at a moment when a save need not wait for a cycle
+// The heap as it is now is going to be saved; or false, with a message.
+bool kv_memory_save_begin(kv_self *self, char *error, size_t bytes);
+bool kv_memory_saving(void);
+// Waits until it is durable; or false, with a message.
+bool kv_memory_save_end(kv_self *self, kv_memory_saved *out, char *error, size_t bytes);
 
 static inline void kv_lock(kv_self *self, pthread_mutex_t *lock) {
   if (pthread_mutex_trylock(lock) != 0) {

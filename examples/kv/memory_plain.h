@@ -19,4 +19,16 @@ ssize_t kv_recv(kv_self *self, int fd, void *buffer, size_t bytes) { return recv
 ssize_t kv_send(kv_self *self, int fd, const void *buffer, size_t bytes) { return send(fd, buffer, bytes, MSG_DONTWAIT | MSG_NOSIGNAL); }
 ssize_t kv_writev(kv_self *self, int fd, const struct iovec *iov, int count) { return writev(fd, iov, count); }
 
+// Nothing is saved.
+const bool kv_memory_saves = false;
+bool kv_memory_loaded(void) { return false; }
+void *kv_memory_root(kv_self *self, const char *name) { return NULL; }
+bool kv_memory_root_set(kv_self *self, const char *name, void *object) { return false; }
+bool kv_memory_saver_open(const char *file, char *error, size_t bytes) { return false; }
+void kv_memory_saver_close(void) {}
+void kv_memory_quiet(kv_self *self) {}
+bool kv_memory_save_begin(kv_self *self, char *error, size_t bytes) { return false; }
+bool kv_memory_saving(void) { return false; }
+bool kv_memory_save_end(kv_self *self, kv_memory_saved *out, char *error, size_t bytes) { return false; }
+
 #endif

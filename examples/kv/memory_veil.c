@@ -5,12 +5,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <veil/calls.h>
+#include <veil/checkpoint.h>
 #include "memory.h"
 
 const char kv_memory_name[] = "veil";
 kv_family kv_family_bytes = {"bytes", NULL, 0, {{0}}};
 static veil_heap *heap;
+static veil_checkpointer *saver;
+static bool loaded;
+const bool kv_memory_saves = true;
 
 void kv_family_fill(kv_family *family) {
   for (unsigned i = 0; i < KV_CLASSES; i++) {
@@ -30,7 +35,7 @@ void kv_slots_fill(veil_type *type, size_t *offsets, size_t first) {
   }
 }
 
-bool kv_memory_open(const char *options, char *error, size_t bytes) {
+bool kv_memory_open(const char *options, const char *file, char *error, size_t bytes) {
   kv_family_fill(&kv_family_bytes);
   // The environment wins over what the command line says; running out is an answer to a client, not the end.
   const char *given = getenv("VEIL_OPTIONS");
@@ -48,7 +53,8 @@ bool kv_memory_open(const char *options, char *error, size_t bytes) {
   // What a server stores stays for a while, and every store dirties a page of a table: minor cycles would look at thousands of those in their pause, and free
   // little. So there are none unless somebody wants them (generations=auto).
   veil_options chosen = {.oom = VEIL_OOM_NULL, .generations = VEIL_GENERATIONS_OFF};
-  heap = veil_open(&chosen);
+  loaded = file != NULL && access(file, F_OK) == 0;
+  heap = loaded ? veil_restore(file, &chosen, NULL) : veil_open(&chosen);
   if (heap == NULL) {
     snprintf(error, bytes, "%s", veil_error());
   }
@@ -83,6 +89,47 @@ ssize_t kv_send(kv_self *self, int fd, const void *buffer, size_t bytes) {
 ssize_t kv_writev(kv_self *self, int fd, const struct iovec *iov, int count) {
   ssize_t sent = writev(fd, iov, count);
   return sent < 0 && errno == EFAULT ? veil_writev(self, fd, iov, count) : sent;
+}
+
+// ---- Saving.
+
+bool kv_memory_loaded(void) { return loaded; }
+void *kv_memory_root(kv_self *self, const char *name) { return veil_root_get(self, name); }
+bool kv_memory_root_set(kv_self *self, const char *name, void *object) { return veil_root_set(self, name, object) == VEIL_OK; }
+
+bool kv_memory_saver_open(const char *file, char *error, size_t bytes) {
+  saver = veil_checkpointer_open(heap, &(veil_checkpointer_options){.path = file});
+  if (saver == NULL) {
+    snprintf(error, bytes, "%s", veil_error());
+  }
+  return saver != NULL;
+}
+void kv_memory_saver_close(void) { veil_checkpointer_close(saver); }
+
+void kv_memory_quiet(kv_self *self) {
+  while (veil_collecting(heap)) {
+    kv_sleep(self, 200000);
+  }
+}
+
+bool kv_memory_save_begin(kv_self *self, char *error, size_t bytes) {
+  if (veil_checkpoint(saver, VEIL_CHECKPOINT_START | VEIL_CHECKPOINT_REFUSE, NULL) == VEIL_OK) {
+    return true;
+  }
+  snprintf(error, bytes, "%s", veil_error());
+  return false;
+}
+
+bool kv_memory_saving(void) { return veil_checkpointing(saver, NULL, NULL); }
+
+bool kv_memory_save_end(kv_self *self, kv_memory_saved *out, char *error, size_t bytes) {
+  veil_checkpoint_figures figures;
+  if (veil_checkpoint_wait(saver, &figures) != VEIL_OK) {
+    snprintf(error, bytes, "%s", veil_error());
+    return false;
+  }
+  *out = (kv_memory_saved){figures.version, figures.bytes, figures.pause_ns};
+  return true;
 }
 
 uint64_t kv_memory_resident(void) {

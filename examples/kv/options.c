@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include "kv.h"
 
-kv_options kv_options_now = {.bind = "127.0.0.1", .port = 6379, .maxclients = 10000, .bulk_limit = (uint64_t)512 << 20, .output_limit = (uint64_t)256 << 20};
+kv_options kv_options_now = {.bind = "127.0.0.1", .port = 6379, .maxclients = 10000, .bulk_limit = (uint64_t)512 << 20, .output_limit = (uint64_t)256 << 20, .directory = ".", .name = "kv.veil", .save = ""};
 const char *const kv_policy_names[4] = {"noeviction", "allkeys-lru", "allkeys-random", "volatile-ttl"};
 
 static const char help[] = "kv-%s: a concurrent in-memory server that speaks the Redis protocol\n\n"
@@ -22,6 +22,9 @@ static const char help[] = "kv-%s: a concurrent in-memory server that speaks the
                            "  --timeout SECONDS         idle connections are closed after; 0: never (0)\n"
                            "  --proto-max-bulk-len BYTES  longest argument, to 512m (512m)\n"
                            "  --output-limit BYTES      replies that may wait for a client before it is disconnected (256m)\n"
+                           "  --dir PATH                where the file with the data is (.)\n"
+                           "  --dbfilename NAME         its name; it is loaded at the start if it is there (kv.veil; veil only)\n"
+                           "  --save 'SECONDS CHANGES ...'  saves by itself, so long after the last time if so much has changed; '': only when asked ('')\n"
                            "  --heap-options STRING     the collector's own, name=value,... (veil only; see veil/options.h)\n"
                            "  --help, --version\n";
 
@@ -83,6 +86,42 @@ static uint64_t size(const char *name, const char *value, uint64_t most) {
   return out;
 }
 
+// "900 1 300 10": pairs of seconds and changes.
+static void save_points_set(const char *name, const char *value) {
+  kv_options *o = &kv_options_now;
+  o->save = value;
+  o->save_points = 0;
+  for (const char *at = value + strspn(value, " "); *at; at += strspn(at, " ")) {
+    uint64_t pair[2];
+    for (int i = 0; i < 2; i++) {
+      char *end;
+      errno = 0;
+      pair[i] = strtoull(at, &end, 10);
+      if (*at < '0' || *at > '9' || errno != 0 || pair[i] < 1 || pair[i] > 1000000000 || (*end != ' ' && *end != 0)) {
+        wrong(": not pairs of seconds and changes", name, value);
+      }
+      at = end + strspn(end, " ");
+    }
+    if (o->save_points == KV_SAVE_POINTS) {
+      wrong(": more than 16 pairs", name, value);
+    }
+    o->save_point[o->save_points++] = (kv_save_point){pair[0], pair[1]};
+  }
+}
+
+static void file_name_set(void) {
+  kv_options *o = &kv_options_now;
+  if (*o->name == 0 || strchr(o->name, '/') != NULL) {
+    wrong(": a name without a directory is wanted", "--dbfilename", o->name);
+  }
+  size_t bytes = strlen(o->directory) + strlen(o->name) + 2;
+  o->file = malloc(bytes);
+  if (o->file == NULL) {
+    wrong(": no memory", "--dbfilename", o->name);
+  }
+  snprintf(o->file, bytes, "%s/%s", o->directory, o->name);
+}
+
 static void option_set(const char *name, const char *value) {
   kv_options *o = &kv_options_now;
   int policy;
@@ -109,6 +148,12 @@ static void option_set(const char *name, const char *value) {
     o->bulk_limit = size(name, value, (uint64_t)512 << 20);
   } else if (strcmp(name, "--output-limit") == 0) {
     o->output_limit = size(name, value, UINT64_MAX);
+  } else if (strcmp(name, "--dir") == 0) {
+    o->directory = value;
+  } else if (strcmp(name, "--dbfilename") == 0) {
+    o->name = value;
+  } else if (strcmp(name, "--save") == 0) {
+    save_points_set(name, value);
   } else {
     o->heap_options = value;
   }
@@ -116,7 +161,8 @@ static void option_set(const char *name, const char *value) {
 
 void kv_options_read(int argc, char **argv) {
   static const char *const names[] = {"--port",       "--bind",    "--unixsocket",         "--threads",      "--maxmemory",   "--maxmemory-policy",
-                                      "--maxclients", "--timeout", "--proto-max-bulk-len", "--output-limit", "--heap-options"};
+                                      "--maxclients", "--timeout", "--proto-max-bulk-len", "--output-limit", "--heap-options",
+                                      "--dir",        "--dbfilename", "--save"};
   for (int i = 1; i < argc; i += 2) {
     if (strcmp(argv[i], "--help") == 0) {
       printf(help, kv_memory_name);
@@ -142,6 +188,7 @@ void kv_options_read(int argc, char **argv) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     kv_options_now.threads = cores < 1 ? 1 : cores > KV_THREADS ? KV_THREADS : (unsigned)cores;
   }
+  file_name_set();
   if (kv_options_now.port == 0 && kv_options_now.unixsocket == NULL) {
     wrong(": nothing to listen on without --unixsocket", "--port", "0");
   }

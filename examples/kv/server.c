@@ -29,7 +29,14 @@ void kv_do_quit(kv_call *call) {
   kv_reply_ok(call);
   call->c->closing = true;
 }
+_Atomic int kv_save_wish;
 void kv_do_shutdown(kv_call *call) { // no reply: the connection ends
+  bool save = call->count == 2 && kv_text_is(kv_arg(call, 1), "SAVE"), no_save = call->count == 2 && kv_text_is(kv_arg(call, 1), "NOSAVE");
+  if (call->count > 1 && !save && !no_save) {
+    kv_reply_syntax(call);
+    return;
+  }
+  kv_save_wish = save - no_save;
   call->c->closing = true;
   kv_stop();
 }
@@ -220,11 +227,19 @@ static const struct parameter {
     {"timeout", NUMBER, &kv_options_now.timeout_s, NULL},
     {"proto-max-bulk-len", BYTES, &kv_options_now.bulk_limit, NULL},
     {"output-limit", BYTES, &kv_options_now.output_limit, NULL},
-    {"save", FIXED, NULL, ""},
+    {"save", FIXED, NULL, NULL},
+    {"dbfilename", FIXED, NULL, NULL},
+    {"dir", FIXED, NULL, NULL},
     {"appendonly", FIXED, NULL, "no"},
     {"databases", FIXED, NULL, "1"},
 };
 enum { PARAMETERS = sizeof parameters / sizeof parameters[0], BULK_MOST = 512 << 20 };
+
+// Of a parameter that cannot be changed: what the command line said, where that says it.
+static const char *parameter_text(const struct parameter *p) {
+  const kv_options *o = &kv_options_now;
+  return p->text != NULL ? p->text : strcmp(p->name, "save") == 0 ? o->save : strcmp(p->name, "dir") == 0 ? o->directory : o->name;
+}
 
 static void parameter_reply(kv_call *call, const struct parameter *p) {
   char text[32];
@@ -232,7 +247,7 @@ static void parameter_reply(kv_call *call, const struct parameter *p) {
   if (p->kind == POLICY) {
     kv_reply_text(call, kv_policy_names[kv_options_now.policy]);
   } else if (p->kind == FIXED) {
-    kv_reply_text(call, p->text);
+    kv_reply_text(call, parameter_text(p));
   } else {
     snprintf(text, sizeof text, "%llu", (unsigned long long)*p->value);
     kv_reply_text(call, text);
@@ -253,7 +268,7 @@ static bool parameter_set(const struct parameter *p, kv_text value) {
     return true;
   }
   if (p->kind == FIXED || p->kind == POLICY || !kv_size_parse(text, &number) || (p->value == &kv_options_now.bulk_limit && number > BULK_MOST)) {
-    return p->kind == FIXED && strcmp(p->text, text) == 0;
+    return p->kind == FIXED && strcmp(parameter_text(p), text) == 0;
   }
   *p->value = number;
   return true;

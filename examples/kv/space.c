@@ -18,20 +18,31 @@ KV_TYPE(kv_roots, roots_drop, tables, clients);
 kv_roots *kv_root;
 static struct { pthread_mutex_t lock; } __attribute__((aligned(64))) shards[KV_SHARDS];
 
-bool kv_space_open(kv_thread *t) {
+static bool tables_make(kv_thread *t) {
   kv_hash_seed();
-  if (!kv_add_roots(t->self, &kv_root, 1) || (kv_root = kv_new(t->self, kv_roots)) == NULL ||
-      (kv_root->tables = kv_new_pointers(t->self, KV_SHARDS, NULL)) == NULL) {
+  if ((kv_root->tables = kv_new_pointers(t->self, KV_SHARDS, NULL)) == NULL) {
     return false;
   }
   for (int i = 0; i < KV_SHARDS; i++) {
-    pthread_mutex_init(&shards[i].lock, NULL);
-    kv_table *table = kv_table_new(t->self);
-    if (table == NULL) {
+    if ((kv_root->tables[i] = kv_table_new(t->self)) == NULL) {
       return false;
     }
-    kv_root->tables[i] = table;
-    t->used += (int64_t)table->bytes;
+  }
+  return true;
+}
+
+bool kv_space_open(kv_thread *t, void **loaded) {
+  if (!kv_add_roots(t->self, &kv_root, 1) || (kv_root = kv_new(t->self, kv_roots)) == NULL) {
+    return false;
+  }
+  kv_root->tables = loaded;
+  if (loaded == NULL && !tables_make(t)) {
+    return false;
+  }
+  for (int i = 0; i < KV_SHARDS; i++) {
+    const kv_table *table = kv_root->tables[i];
+    pthread_mutex_init(&shards[i].lock, NULL);
+    t->used += (int64_t)(table->bytes + table->inner);
   }
   return true;
 }

@@ -9,6 +9,9 @@
 
 static uint64_t seed[2];
 
+void kv_hash_seed_get(uint64_t out[2]) { memcpy(out, seed, sizeof seed); }
+void kv_hash_seed_set(const uint64_t from[2]) { memcpy(seed, from, sizeof seed); }
+
 void kv_hash_seed(void) {
   if (getrandom(seed, sizeof seed, 0) != sizeof seed) {
     abort();

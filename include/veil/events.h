@@ -9,7 +9,7 @@
 // with the thread itself kept from being stopped. So a callback must be short and async-signal-safe: no malloc, no stdio, no lock
 // that a mutator may hold, no touch of an object, and no call of veil's but veil_get_stats, veil_collecting and
 // veil_thread_heap. Atomic counters, a ring of one's own, write(2) are fine. `heap_opened`, `heap_closed`,
-// `thread_attached` and `thread_detached` are ordinary calls: they may use malloc and stdio.
+// `thread_attached` and `thread_detached` are ordinary calls: they may use malloc and stdio; so are those of checkpoints.
 //
 // Begin and end come in pairs, in one thread, nested like brackets; an end is told only to the table that was told the
 // begin. Times are in nanoseconds of CLOCK_MONOTONIC, sizes in bytes, pages are those of veil/hooks.h, cycles count from 1.
@@ -95,6 +95,13 @@ typedef struct veil_events {
   // ---- Minor cycles. Stopped. `survived`: bytes that survived their first, and stay in the nursery; `promoted`: bytes that are old from now on.
   void (*minor_begin)(void *arg, uint64_t minor);
   void (*minor_end)(void *arg, uint64_t minor, uint64_t survived, uint64_t promoted, uint64_t ns);
+
+  // ---- Checkpoints (veil/checkpoint.h), in a thread of the checkpointer's, which holds up nobody: it may use malloc and stdio, but the checkpointer waits for it.
+  // `full`: not an increment. Between the two, some times a second, how many pages are in the file, of how many. At the end, `status` as veil_checkpoint returns it;
+  // the newest version in the file, the failed one's predecessor if it failed; and what was written of this one.
+  void (*checkpoint_begin)(void *arg, bool full);
+  void (*checkpoint_progress)(void *arg, uint64_t done, uint64_t of);
+  void (*checkpoint_end)(void *arg, veil_status status, uint64_t version, uint64_t pages, uint64_t bytes, uint64_t ns);
 } veil_events;
 
 // Makes `table` (copied) the heap's one listener from now on; NULL: nobody. When it returns no callback of the table before

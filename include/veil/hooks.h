@@ -28,7 +28,7 @@ typedef enum veil_claim {
 
 // Callbacks; each may be NULL. `absent` and `unsaved` run in the thread that touches the page (with uffd-kernel, in one of veil's own), possibly
 // in a signal handler: no locks that a mutator can hold, no malloc, no stdio, no waiting for other
-// pages. The claim is dropped when they return. `discarded` says that claims on these pages are
+// pages, no call of another heap's hooks. The claim is dropped when they return. `discarded` says that claims on these pages are
 // gone because the pages' contents died. `cycle` is the number of the cycle, from 1. `before_flip` and `after_flip` run with the world stopped;
 // `cycle_ended` does not. A minor cycle moves objects and frees pages, too: from `before_minor` to `after_minor` the world is stopped; `minor` is its number.
 typedef struct veil_service_callbacks {
@@ -72,6 +72,119 @@ veil_pages veil_heap_pages(veil_heap *heap);
 
 // Whether a page holds objects now. Any thread; a hint unless the world is stopped.
 bool veil_page_in_use(veil_heap *heap, size_t page);
+
+// ---- The heap as of one instant.
+
+// What an instant does; flags.
+typedef enum veil_instant {
+  VEIL_INSTANT_ALL = 0,   // claims every page in use …
+  VEIL_INSTANT_DIRTY = 1, // … or those only that were written since this service last asked: by veil_service_dirty, or by an instant that watched
+  VEIL_INSTANT_WATCH = 2  // writes count from this instant on, for the next call of either
+} veil_instant;
+
+// Called in the stop, in the thread that asked, when all claims are laid; `now` as often as there are runs of such pages, then `at` once. No malloc, no stdio, no lock that a
+// mutator may hold, no other call of these hooks but veil_description_take. Contents are read through the alias. Either may be NULL.
+typedef struct veil_instant_calls {
+  void (*now)(void *arg, size_t page, size_t count); // these pages were to be claimed and cannot be: a system call uses them, another service has claimed them UNSAVED, or nothing traps. To be copied at once
+  void (*at)(void *arg);                             // the instant: veil_description_take
+} veil_instant_calls;
+
+// What an instant was like.
+typedef struct veil_instant_figures {
+  uint64_t pause_ns; // from the request to stop until the last mutator ran
+  size_t claimed;    // pages that carry the service's claim now
+  size_t at_once;    // pages that `now` was told of
+} veil_instant_figures;
+
+// Stops the program between two cycles (one that is under way ends first, while mutators run), lays VEIL_UNSAVED for this service on pages in use, and lets the
+// program go on: what `unsaved` is called with from then on, and what nobody has touched, is the heap as of that instant. A page that carries the service's UNSAVED already keeps it, and counts as claimed: it has not changed
+// since. One that carries another's keeps that, and `now` is told of it. One that is ABSENT is claimed as well, though its contents are not to be had in the stop: whoever settles UNSAVED has them put back
+// before `unsaved` is called. Without VEIL_INSTANT_WATCH, what the service's Dirty knows stays as it is. `out` may be NULL.
+// VEIL_NO_MEMORY; VEIL_UNSUPPORTED: there is nobody to watch writes; VEIL_INVALID: no such flags. Then nothing has happened. Aborts in callbacks of veil's, in critical sections, and if
+// the service takes another instant meanwhile. Any thread, attached or not, between brackets too; it holds no lock that a mutator or a callback may wait for.
+veil_status veil_service_instant(veil_service *service, unsigned flags, const veil_instant_calls *calls, void *arg, veil_instant_figures *out);
+
+// The first page from `page` on that carries this claim of the service; SIZE_MAX: none. Any thread, callbacks too; others may settle it meanwhile.
+size_t veil_service_next(veil_service *service, size_t page, veil_claim claim);
+
+// As veil_service_settle for each page of the range, but in as few calls to the system as can be. Pages that somebody holds are passed over, so it waits for none: `absent` and `unsaved` may call it.
+// So are pages that carry an earlier claim as well: UNSAVED where it would take `absent` to have the contents. What is left is for veil_service_settle. Returns how many it has settled. Any thread.
+size_t veil_service_settle_some(veil_service *service, size_t page, size_t count, veil_claim claim);
+
+// Calls `fn`, while the calling thread counts as between brackets (veil_block_begin) in all heaps that it is attached to: for calls of a service that wait for long. `fn` touches no
+// object. Any thread, between brackets too; not in a critical section.
+void veil_service_wait(veil_heap *heap, void (*fn)(void *arg), void *arg);
+
+// ---- What a heap is beside its pages, to be put down together with them.
+
+typedef struct veil_description veil_description;
+
+// A type, as it was registered. Offsets in bytes. Those of the built-in types are among them.
+typedef struct veil_type_described {
+  const char *name;  // as the program calls it
+  uint32_t number;   // by which headers name it
+  uint32_t flags;    // the collector's
+  uint64_t size;     // of an object, or of an element
+  uint64_t encoding; // how slots decode
+  uint64_t fixed;    // bytes before the elements of a flexible array
+  size_t slot_count;           // of an object, or of an element
+  size_t fixed_slot_count;     // of a flexible array, before its elements
+  const uint64_t *slots;       // where they are
+  const uint64_t *fixed_slots; // likewise
+} veil_type_described;
+
+// A named root (veil/roots.h).
+typedef struct veil_root_described {
+  const char *name; // as veil_root_set was told
+  uint64_t address; // of the object, in the view
+} veil_root_described;
+
+// Memory for a description of the heap, which may grow meanwhile by as much again. NULL on error. Any thread.
+veil_description *veil_description_open(veil_heap *heap);
+void veil_description_close(veil_description *description);
+
+// Takes down what the heap is now: in `at` of an instant.
+void veil_description_take(veil_description *description);
+
+// What was taken, for sections of an image: those that did not change since the last description have the same bytes. `put` stops the enumeration by returning anything but VEIL_OK,
+// which is then the result. VEIL_NO_MEMORY: also if the memory did not suffice when it was taken.
+veil_status veil_description_sections(veil_description *description, veil_status (*put)(void *arg, const char *name, const void *bytes, size_t size), void *arg);
+// Both are the description's, until something is asked of it once more; NULL: no memory.
+size_t veil_description_types(veil_description *description, const veil_type_described **out);
+size_t veil_description_roots(veil_description *description, const veil_root_described **out);
+// Whether the page was in use then.
+bool veil_description_has(const veil_description *description, size_t page);
+
+// ---- A heap out of pages and a description.
+
+// Where a heap comes from. Callbacks may be called by several threads at once.
+typedef struct veil_source {
+  const char *name;           // for messages
+  uint64_t base, span;        // of the view that the pages were in
+  size_t page_size;                 // bytes
+  const veil_type_described *types; // all that its objects have
+  size_t type_count;                // how many
+  const veil_root_described *roots; // all of them
+  size_t root_count;                // how many
+  // VEIL_INVALID: there is no such section. The bytes stay until the heap is open.
+  veil_status (*section)(void *arg, const char *name, const void **bytes, size_t *size);
+  // The first run of pages from `page` on that there are, cut to begin there; false: none. `zero`: they hold zeros only. While the heap opens.
+  bool (*next)(void *arg, size_t page, size_t *first, size_t *count, bool *zero);
+  // Contents of pages that `next` has told of and that are not zero, to memory of the alias, or any other. As `absent` of a service is called: in signal handlers too. False: they cannot be had; the reason is in veil_error().
+  bool (*read)(void *arg, size_t page, size_t count, void *to);
+  void (*done)(void *arg);    // nothing is going to be read any more
+  void *arg;
+  bool elsewhere;             // not at `base`, even if that is free
+  bool drop_finalizers;       // a heap that had finalizers, which are not restored, is refused otherwise
+} veil_source;
+
+// A heap of what the source has: pages are read when they are first touched, and in the background by and by. `types` are those that the program knows
+// already: each that the source has under the same name must have the same layout, or the error names type and slot; types with trace callbacks have to be among them. The heap's view is at the source's base if
+// that is free; elsewhere references are relocated. `options` as for veil_open, or NULL; those that say how pages and spaces are laid out are the source's: granule, reserve, and whether there can be generations. The limit must hold what there
+// is, and is no more than the source's could be raised to. What named roots do not reach is garbage. Weak references and tables, hashes and veil_moves are as they were; finalizers are dropped, if that is allowed; handles, pins,
+// registered roots and external bytes were the other process's. Contents of pages are believed, sections, types and roots are not. A page that cannot be read when it is touched aborts with a message. NULL with veil_error; `done` is called in any
+// case, once, at the latest by veil_close; in a child of fork once more. Any thread.
+veil_heap *veil_open_from(const veil_options *options, const veil_source *source, veil_type *const *types, size_t type_count);
 
 #ifdef __cplusplus
 }

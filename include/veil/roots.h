@@ -46,6 +46,15 @@ void veil_stack_drop(veil_thread *self, veil_stack *stack);
 // A precise slot that lives as long as the stack: for the object that a coroutine begins with, or what it hands over at a switch.
 void **veil_stack_slot(veil_stack *stack);
 
+// ---- Named roots.
+
+// Gives `object`, the start of one, a name by which it is found again, in a heap that was restored too (veil/checkpoint.h); it is held as long as it has one. Another
+// object of that name loses it; NULL takes the name away. Names are up to 255 bytes of any characters but 0, and are copied. VEIL_INVALID: no name; VEIL_NO_MEMORY. Owning thread.
+veil_status veil_root_set(veil_thread *self, const char *name, void *object);
+
+// The object of that name, or NULL. Owning thread.
+void *veil_root_get(veil_thread *self, const char *name);
+
 // ---- Pins.
 
 // Keeps `object`, the start of one, alive and where it is, until veil_unpin was called as often (up to 2^32 - 1 times). So its address may be kept where veil does

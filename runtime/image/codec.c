@@ -38,30 +38,46 @@ static bool lz4_here(void) { return false; }
 #endif
 
 #ifdef VEIL_ZSTD
+#define ZSTD_STATIC_LINKING_ONLY // contexts in memory of the caller's
 #include <zstd.h>
-static __typeof__(&ZSTD_compress) zstd_compress;
-static __typeof__(&ZSTD_decompress) zstd_decompress;
+static __typeof__(&ZSTD_compressCCtx) zstd_compress;
+static __typeof__(&ZSTD_decompressDCtx) zstd_decompress;
 static __typeof__(&ZSTD_isError) zstd_wrong;
+static __typeof__(&ZSTD_initStaticCCtx) zstd_packer;
+static __typeof__(&ZSTD_initStaticDCtx) zstd_unpacker;
+static __typeof__(&ZSTD_estimateCCtxSize) zstd_packer_bytes;
 
 static void zstd_load(void) {
   void *library = dlopen("libzstd.so.1", RTLD_NOW | RTLD_LOCAL);
   if (library != NULL) {
     zstd_wrong = (__typeof__(zstd_wrong))dlsym(library, "ZSTD_isError");
-    zstd_decompress = (__typeof__(zstd_decompress))dlsym(library, "ZSTD_decompress");
-    zstd_compress = (__typeof__(zstd_compress))dlsym(library, "ZSTD_compress");
+    zstd_decompress = (__typeof__(zstd_decompress))dlsym(library, "ZSTD_decompressDCtx");
+    zstd_compress = (__typeof__(zstd_compress))dlsym(library, "ZSTD_compressCCtx");
+    zstd_packer = (__typeof__(zstd_packer))dlsym(library, "ZSTD_initStaticCCtx");
+    zstd_unpacker = (__typeof__(zstd_unpacker))dlsym(library, "ZSTD_initStaticDCtx");
+    zstd_packer_bytes = (__typeof__(zstd_packer_bytes))dlsym(library, "ZSTD_estimateCCtxSize");
   }
 }
-static size_t zstd_pack(const void *from, size_t bytes, void *to, size_t room) {
-  size_t n = zstd_compress(to, room, from, bytes, ZSTD_FAST);
+// A context in fixed memory neither grows nor shrinks, so nothing is allocated by packing and unpacking.
+static size_t zstd_pack(void *memory, const void *from, size_t bytes, void *to, size_t room) {
+  ZSTD_CCtx *packer = zstd_packer(memory, zstd_packer_bytes(ZSTD_FAST));
+  size_t n = packer != NULL ? zstd_compress(packer, to, room, from, bytes, ZSTD_FAST) : 0;
   return zstd_wrong(n) ? 0 : n;
 }
-static bool zstd_unpack(const void *from, size_t bytes, void *to, size_t wanted) { return zstd_decompress(to, wanted, from, bytes) == wanted; }
-static bool zstd_here(void) { return zstd_compress != NULL && zstd_decompress != NULL && zstd_wrong != NULL; }
+static bool zstd_unpack(void *memory, const void *from, size_t bytes, void *to, size_t wanted) {
+  ZSTD_DCtx *unpacker = zstd_unpacker(memory, IMAGE_UNPACKER);
+  return unpacker != NULL && zstd_decompress(unpacker, to, wanted, from, bytes) == wanted;
+}
+static bool zstd_here(void) {
+  return zstd_compress != NULL && zstd_decompress != NULL && zstd_wrong != NULL && zstd_packer != NULL && zstd_unpacker != NULL && zstd_packer_bytes != NULL;
+}
+static size_t zstd_memory(void) { return zstd_packer_bytes(ZSTD_FAST); }
 #else
 static void zstd_load(void) {}
-static size_t zstd_pack(const void *from, size_t bytes, void *to, size_t room) { return 0; }
-static bool zstd_unpack(const void *from, size_t bytes, void *to, size_t wanted) { return false; }
+static size_t zstd_pack(void *memory, const void *from, size_t bytes, void *to, size_t room) { return 0; }
+static bool zstd_unpack(void *memory, const void *from, size_t bytes, void *to, size_t wanted) { return false; }
 static bool zstd_here(void) { return false; }
+static size_t zstd_memory(void) { return 0; }
 #endif
 
 // Asked before a codec is used.
@@ -80,14 +96,16 @@ bool rt_image_codec_here(rt_image_codec codec) {
   return false;
 }
 
-size_t rt_image_pack(rt_image_codec codec, const void *from, size_t bytes, void *to, size_t room) {
+size_t rt_image_packer_bytes(rt_image_codec codec) { return codec == RT_IMAGE_ZSTD && rt_image_codec_here(codec) ? zstd_memory() : 0; }
+
+size_t rt_image_pack(rt_image_codec codec, void *packer, const void *from, size_t bytes, void *to, size_t room) {
   size_t worth = bytes - bytes / 8;
   room = room < worth ? room : worth;
-  return codec == RT_IMAGE_LZ4 ? lz4_pack(from, bytes, to, room) : codec == RT_IMAGE_ZSTD ? zstd_pack(from, bytes, to, room) : 0;
+  return codec == RT_IMAGE_LZ4 ? lz4_pack(from, bytes, to, room) : codec == RT_IMAGE_ZSTD ? zstd_pack(packer, from, bytes, to, room) : 0;
 }
 
-bool rt_image_unpack(rt_image_codec codec, const void *from, size_t bytes, void *to, size_t wanted) {
-  return codec == RT_IMAGE_LZ4 ? lz4_unpack(from, bytes, to, wanted) : codec == RT_IMAGE_ZSTD && zstd_unpack(from, bytes, to, wanted);
+bool rt_image_unpack(rt_image_codec codec, void *unpacker, const void *from, size_t bytes, void *to, size_t wanted) {
+  return codec == RT_IMAGE_LZ4 ? lz4_unpack(from, bytes, to, wanted) : codec == RT_IMAGE_ZSTD && zstd_unpack(unpacker, from, bytes, to, wanted);
 }
 
 bool rt_image_is_zero(const void *bytes, size_t count) {

@@ -46,8 +46,8 @@ static veil_status pages_copy(copying *c, rt_image_progress *progress, void *arg
       }
     }
     done += e->count;
-    if (progress != NULL && status == VEIL_OK) {
-      progress(arg, done, rt_image_info_of(c->from)->pages);
+    if (progress != NULL && status == VEIL_OK && !progress(arg, done, rt_image_info_of(c->from)->pages)) {
+      status = rt_image_fail(&c->to->file, VEIL_BUSY, "was given up");
     }
   }
   return status;

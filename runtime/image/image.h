@@ -67,6 +67,8 @@ veil_status rt_image_append(rt_image_writer **out, const char *path, const rt_im
 
 // Begins a version. It has all that the one before had, but for what the calls below change. Aborts (as all calls of a writer) if called out of order.
 veil_status rt_image_begin(rt_image_writer *w);
+// Room for what the version has to know of so many pages: as many can be put, one by one, without an allocation. In a version that was begun.
+veil_status rt_image_reserve(rt_image_writer *w, uint64_t pages);
 // Puts pages `first` … `first + count - 1`. `contents` does not change until the call returns. Put twice, the last counts. Pages in order are written fastest.
 // A page outside of the span aborts.
 veil_status rt_image_put(rt_image_writer *w, uint64_t first, uint64_t count, const void *contents);
@@ -95,9 +97,9 @@ void rt_image_abort(rt_image_writer *w);
 // Ends a writer, in any state. A version that is not committed is lost. NULL is fine.
 void rt_image_close(rt_image_writer *w);
 
-// Copies the newest version of a file, without what is dead, over it. `progress` may be NULL: it is told how many pages of how many were copied. With `to`,
-// copies to that path instead and leaves the file as it is (a backup, or a file made of a stream).
-typedef void rt_image_progress(void *arg, uint64_t done, uint64_t of);
+// Copies the newest version of a file, without what is dead, over it. `progress` may be NULL: it is told how many pages of how many were copied; false from it
+// gives it up, as if nothing had been, with VEIL_BUSY. With `to`, copies to that path instead and leaves the file as it is (a backup, or a file made of a stream).
+typedef bool rt_image_progress(void *arg, uint64_t done, uint64_t of);
 veil_status rt_image_compact(const char *path, const char *to, const rt_image_options *options, rt_image_progress *progress, void *arg);
 
 // ---- Reading. A reader may be used by any number of threads at once, but for opening and closing.
@@ -134,8 +136,8 @@ bool rt_image_next(const rt_image *image, uint64_t page, rt_image_run *out);
 bool rt_image_has(const rt_image *image, uint64_t page);
 
 // Bytes of scratch memory for rt_image_read, for any image.
-enum { RT_IMAGE_SCRATCH = 128 << 10 };
-// Reads pages and checks them: `to` has room for all. `scratch` is NULL, or RT_IMAGE_SCRATCH bytes, and then nothing is allocated, but by zstd. VEIL_INVALID:
+enum { RT_IMAGE_SCRATCH = 384 << 10 };
+// Reads pages and checks them: `to` has room for all. `scratch` is NULL, or RT_IMAGE_SCRATCH bytes, aligned to 8, and then nothing is allocated. VEIL_INVALID:
 // the image has not all of these pages; VEIL_IO: the first page that is damaged is named, and what `to` has is of no use.
 veil_status rt_image_read(const rt_image *image, uint64_t first, uint64_t count, void *to, void *scratch);
 
@@ -150,7 +152,7 @@ size_t rt_image_roots(const rt_image *image, const rt_image_root **out);
 // NULL: none of that name.
 const rt_image_root *rt_image_root_named(const rt_image *image, const char *name);
 
-// Reads and checks all pages. `damage` is told of each page that is damaged; false from it ends the search. Either may be NULL. VEIL_IO: there was damage; the
+// Reads and checks all pages. `progress` as in rt_image_compact. `damage` is told of each page that is damaged; false from it ends the search. Either may be NULL. VEIL_IO: there was damage; the
 // error is the first.
 typedef bool rt_image_damage(void *arg, uint64_t page, const char *what);
 veil_status rt_image_verify(const rt_image *image, rt_image_progress *progress, rt_image_damage *damage, void *arg);

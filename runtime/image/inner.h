@@ -85,6 +85,8 @@ typedef struct image_map {
 
 // Adds at the end; grows the last extent where the two are one. `sums` are the extent's, for kinds that have any. False: no memory.
 bool rt_image_map_add(image_map *map, const image_extent *extent, const uint64_t *sums);
+// Room for so many extents and checksums more. False: no memory.
+bool rt_image_map_reserve(image_map *map, size_t extents, size_t sums);
 // `upper` over `lower`, into `out`, which is empty before. False: no memory, and `out` is empty.
 bool rt_image_map_overlay(const image_map *lower, const image_map *upper, bool keep_removed, image_map *out);
 // Sorts a map to which extents were added in any order: of two of one page the later counts. False: no memory, and nothing has changed.
@@ -110,10 +112,13 @@ veil_status rt_image_index_decode(const image_file *file, const image_header *he
 
 // ---- codec.c
 
+// Bytes of memory that packing wants, aligned to 8.
+size_t rt_image_packer_bytes(rt_image_codec codec);
 // Bytes of the blob, or 0: it is not worth it, or there is no such codec here.
-size_t rt_image_pack(rt_image_codec codec, const void *from, size_t bytes, void *to, size_t room);
-// False: the blob is no such.
-bool rt_image_unpack(rt_image_codec codec, const void *from, size_t bytes, void *to, size_t wanted);
+size_t rt_image_pack(rt_image_codec codec, void *packer, const void *from, size_t bytes, void *to, size_t room);
+// False: the blob is no such. `unpacker` is memory of IMAGE_UNPACKER bytes.
+bool rt_image_unpack(rt_image_codec codec, void *unpacker, const void *from, size_t bytes, void *to, size_t wanted);
+enum { IMAGE_UNPACKER = RT_IMAGE_SCRATCH - 2 * IMAGE_BLOB };
 bool rt_image_codec_here(rt_image_codec codec);
 bool rt_image_is_zero(const void *bytes, size_t count);
 
@@ -203,6 +208,7 @@ struct rt_image_writer {
 
   // Where it goes: `buffer` has what belongs at `at`, which ends at `limit` (a gap) or never.
   uint8_t *buffer, *blob;
+  void *packer; // NULL until it is wanted
   size_t used;
   uint64_t at, limit, end; // end: of the file, as far as it is in use
   bool gaps;               // there may be more of them behind `limit`

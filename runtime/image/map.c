@@ -23,6 +23,11 @@ static bool grow(void **at, size_t *room, size_t wanted, size_t size) {
   return true;
 }
 
+bool rt_image_map_reserve(image_map *map, size_t extents, size_t sums) {
+  return grow((void **)&map->extents, &map->room, map->count + extents, sizeof *map->extents) &&
+         grow((void **)&map->sums, &map->sum_room, map->sum_count + sums, sizeof *map->sums);
+}
+
 // Whether `e` goes on where `last` ends, as one extent.
 static bool joins(const image_map *map, const image_extent *last, const image_extent *e) {
   if (last->kind != e->kind || e->kind == IMAGE_PACKED || last->first + last->count != e->first || e->count > UINT32_MAX - last->count) {

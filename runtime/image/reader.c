@@ -145,7 +145,7 @@ static veil_status raw_read(const rt_image *image, const image_extent *e, char *
 
 static veil_status packed_read(const rt_image *image, const image_extent *e, char *to, char *scratch) {
   uint32_t page_size = image->v.map.page_size;
-  char *blob = scratch, *pages = scratch + IMAGE_BLOB;
+  char *blob = scratch, *pages = scratch + IMAGE_BLOB, *unpacker = pages + IMAGE_BLOB;
   veil_status status = rt_image_pread(&image->file, blob, e->bytes, e->offset, "a blob");
   if (status != VEIL_OK) {
     return status;
@@ -154,7 +154,7 @@ static veil_status packed_read(const rt_image *image, const image_extent *e, cha
     return rt_image_fail(&image->file, VEIL_UNSUPPORTED, "has pages compressed with %s, which this build does not have",
                          e->codec == RT_IMAGE_LZ4 ? "lz4" : "zstd");
   }
-  if (!rt_image_unpack(e->codec, blob, e->bytes, pages, (size_t)e->blob * page_size)) {
+  if (!rt_image_unpack(e->codec, unpacker, blob, e->bytes, pages, (size_t)e->blob * page_size)) {
     return rt_image_fail(&image->file, VEIL_IO, "is damaged: the blob at byte %llu, of page %llu, cannot be decoded", (unsigned long long)e->offset,
                          (unsigned long long)e->first);
   }

@@ -49,8 +49,12 @@ static void run_verify(verification *v, rt_image_progress *progress) {
     }
     page = run.first + count;
     done += count;
-    if (progress != NULL) {
-      progress(v->arg, done, info->pages);
+    if (progress != NULL && !progress(v->arg, done, info->pages)) {
+      if (v->status == VEIL_OK) {
+        v->status = VEIL_BUSY;
+        snprintf(v->error, sizeof v->error, "%s: verifying was given up", v->image->file.path);
+      }
+      return;
     }
   }
 }

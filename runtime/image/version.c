@@ -10,6 +10,12 @@
 
 // ---- Pages.
 
+// Memory for packing: had when a version begins, and later only by who packs otherwise than the options say.
+static bool packer_ready(rt_image_writer *w, rt_image_codec codec) {
+  size_t bytes = w->packer == NULL ? rt_image_packer_bytes(codec) : 0;
+  return bytes == 0 || (w->packer = malloc(bytes)) != NULL;
+}
+
 veil_status rt_image_begin(rt_image_writer *w) {
   if (!rt_image_writer_ready(w, IMAGE_IDLE, "rt_image_begin")) {
     return VEIL_IO;
@@ -18,11 +24,21 @@ veil_status rt_image_begin(rt_image_writer *w) {
     vm_fatal("rt_image_begin: a stream takes one version");
   }
   rt_image_flight_clear(w);
+  if (!packer_ready(w, w->options.codec)) {
+    return rt_image_writer_no_memory(w);
+  }
   w->delta.page_size = w->layout.page_size;
   w->written = 0;
   rt_image_out_begin(w);
   w->state = IMAGE_OPEN;
   return VEIL_OK;
+}
+
+veil_status rt_image_reserve(rt_image_writer *w, uint64_t pages) {
+  if (!rt_image_writer_ready(w, IMAGE_OPEN, "rt_image_reserve")) {
+    return VEIL_IO;
+  }
+  return rt_image_map_reserve(&w->delta, pages, pages) ? VEIL_OK : rt_image_writer_no_memory(w);
 }
 
 static void pages_check(const rt_image_writer *w, const char *call, uint64_t first, uint64_t count) {
@@ -66,7 +82,7 @@ static veil_status blob_put(rt_image_writer *w, uint64_t first, uint64_t count, 
   if (status != VEIL_OK) {
     return status;
   }
-  e.bytes = (uint32_t)rt_image_pack(codec, from, bytes, rt_image_out_spot(w), bytes);
+  e.bytes = (uint32_t)rt_image_pack(codec, w->packer, from, bytes, rt_image_out_spot(w), bytes);
   size_t took = e.bytes;
   if (took == 0) {
     e = (image_extent){.first = first, .offset = e.offset, .count = (uint32_t)count, .kind = IMAGE_RAW};
@@ -80,6 +96,9 @@ static veil_status blob_put(rt_image_writer *w, uint64_t first, uint64_t count, 
 // At most a blob's pages.
 static veil_status packed_put(rt_image_writer *w, uint64_t first, uint64_t count, const char *contents, rt_image_codec codec) {
   uint32_t page_size = w->layout.page_size;
+  if (!packer_ready(w, codec)) {
+    return rt_image_writer_no_memory(w);
+  }
   veil_status status = VEIL_OK;
   memcpy(w->blob, contents, count * page_size);
   for (uint64_t i = 0; i < count && status == VEIL_OK;) {

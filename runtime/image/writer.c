@@ -342,6 +342,7 @@ void rt_image_close(rt_image_writer *w) {
   free(w->kept.bits);
   free(w->buffer);
   free(w->blob);
+  free(w->packer);
   free(w->final);
   free(w->file.path);
   free(w);

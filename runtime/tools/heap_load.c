@@ -438,7 +438,7 @@ static void holders_add(heap_dump *d) {
   // Of two ways of one length the first is found: by what was meant to hold, rather than by a word that happens to
   // stand on a stack.
   static const uint8_t order[DUMP_BY_COUNT - 1] = {
-      DUMP_BY_SLOTS, DUMP_BY_THREAD_SLOTS, DUMP_BY_CALLBACK_SLOT, DUMP_BY_HANDLE,
+      DUMP_BY_NAME,  DUMP_BY_SLOTS, DUMP_BY_THREAD_SLOTS, DUMP_BY_CALLBACK_SLOT, DUMP_BY_HANDLE,
       DUMP_BY_PIN,   DUMP_BY_VARIABLE,     DUMP_BY_THREAD_LOCAL,  DUMP_BY_COROUTINE_SLOT,
       DUMP_BY_START, DUMP_BY_CALLBACK,     DUMP_BY_SYSTEM_CALL,   DUMP_BY_FINALIZER_QUEUE,
       DUMP_BY_STACK, DUMP_BY_COROUTINE,    DUMP_BY_REGISTERS,     DUMP_BY_COROUTINE_REGISTERS};

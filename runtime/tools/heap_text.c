@@ -24,6 +24,7 @@ const char *heap_kind_text(uint32_t kind) {
       [DUMP_BY_START] = "threads' arguments and results",
       [DUMP_BY_HANDLE] = "handles",
       [DUMP_BY_FINALIZER_QUEUE] = "the queue of finalizers",
+      [DUMP_BY_NAME] = "named roots",
   };
   return texts[kind < DUMP_BY_COUNT ? kind : 0];
 }
@@ -83,6 +84,9 @@ void heap_holder_text(const heap_dump *d, uint32_t holder, char *to, size_t byte
   case DUMP_BY_FINALIZER_QUEUE:
     named_text(d, "waits for its finalizer", h->owner, to, bytes);
     break;
+  case DUMP_BY_NAME:
+    named_text(d, "named root", h->owner, to, bytes);
+    break;
   case DUMP_BY_VARIABLE:
     snprintf(to, bytes, "global variables from 0x%" PRIx64, h->owner);
     break;
@@ -101,7 +105,7 @@ void heap_root_text(const heap_dump *d, const heap_root *root, char *to, size_t 
   } else if (name != NULL) {
     snprintf(to, bytes, "global variable %s", name);
   } else if (h->kind == DUMP_BY_PIN || h->kind == DUMP_BY_START || h->kind == DUMP_BY_SYSTEM_CALL ||
-             h->kind == DUMP_BY_FINALIZER_QUEUE) {
+             h->kind == DUMP_BY_FINALIZER_QUEUE || h->kind == DUMP_BY_NAME) {
     snprintf(to, bytes, "%s", holder);
   } else {
     snprintf(to, bytes, "%s, 0x%" PRIx64, holder, root->where);

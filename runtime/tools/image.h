@@ -19,7 +19,7 @@ typedef struct image_progress {
   const char *what;
   uint64_t page_size, last_ns;
 } image_progress;
-void image_progress_show(void *arg, uint64_t done, uint64_t of);
+bool image_progress_show(void *arg, uint64_t done, uint64_t of);
 void image_progress_end(image_progress *p);
 // A name with nothing in it that a terminal would obey. Of the last four calls.
 const char *image_name(const char *name);

@@ -62,7 +62,7 @@ static uint64_t now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-void image_progress_show(void *arg, uint64_t done, uint64_t of) {
+bool image_progress_show(void *arg, uint64_t done, uint64_t of) {
   image_progress *p = arg;
   uint64_t now = p->on ? now_ns() : 0;
   if (p->on && now - p->last_ns > 100000000) {
@@ -71,6 +71,7 @@ void image_progress_show(void *arg, uint64_t done, uint64_t of) {
     fflush(stderr);
     p->last_ns = now;
   }
+  return true;
 }
 
 void image_progress_end(image_progress *p) {

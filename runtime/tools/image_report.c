@@ -115,7 +115,7 @@ typedef struct verification {
   unsigned top;
 } verification;
 
-static void progress_pass(void *arg, uint64_t done, uint64_t of) { image_progress_show(((verification *)arg)->progress, done, of); }
+static bool progress_pass(void *arg, uint64_t done, uint64_t of) { return image_progress_show(((verification *)arg)->progress, done, of); }
 
 static bool damage_row(void *arg, uint64_t page, const char *what) {
   verification *v = arg;

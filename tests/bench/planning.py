@@ -5,6 +5,7 @@ drive.py is run as bench/run runs it (--check), and its functions are called wit
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -57,7 +58,7 @@ class Plans(unittest.TestCase):
         os.makedirs(self.build)
         os.makedirs(self.servers)
         built = [os.path.join(self.build, f"bench_{source}-{collector}") for source in SOURCES for collector in COLLECTORS]
-        built += [os.path.join(self.build, alone) for alone in ("bench_primitives", "bench_barriers", "kv_load")]
+        built += [os.path.join(self.build, alone) for alone in ("bench_primitives", "bench_barriers", "kv_load", "bench_checkpoint-veil", "bench_checkpoint-fork")]
         for path in built + [os.path.join(self.servers, server) for server in kv.SERVERS.values()]:
             open(path, "w", encoding="utf-8").close()
 
@@ -73,7 +74,7 @@ class Plans(unittest.TestCase):
             runs = self.plan(*arguments)
             self.assertEqual({run.workload for run, _ in runs}, set(drive.WORKLOADS) | {"primitives/page_size"})
             self.assertEqual(max(rep for _, rep in runs), repetitions)
-            self.assertEqual({run.collector for run, _ in runs}, set(drive.COLLECTORS))
+            self.assertEqual({run.collector for run, _ in runs if run.workload != "checkpoint"}, set(drive.COLLECTORS))
 
     def test_repetitions_are_interleaved(self):
         runs = self.plan("--only", "churn", "--repeat", "2")
@@ -125,6 +126,18 @@ class Plans(unittest.TestCase):
         self.assertEqual([(run.collector, run.tag["part"], rep) for run, rep in runs],
                          [(c, part, rep) for rep in (1, 2) for part in ("throughput", "latency") for c in ("veil", "malloc")])
         self.assertEqual([kv.RATE in run.command for run, _ in runs], [False, False, True, True] * 2)
+
+    def test_checkpoint_runs_beside_its_peers_size_by_size(self):
+        for server, peers in [("/usr/bin/redis-server", ["fork", "veil", "redis"]), (None, ["fork", "veil"])]:
+            with mock.patch.object(shutil, "which", lambda name: server), mock.patch.object(sys, "stderr"):
+                runs = self.plan("--only", "checkpoint", "--repeat", "2")
+                self.assertEqual([(run.tag["size"], run.collector, rep) for run, rep in runs],
+                                 [(size, who, rep) for rep in (1, 2) for size in ("1024", "4096") for who in peers])
+                self.assertTrue(all(f"--live {run.tag['size']} " in " ".join(run.command) for run, _ in runs))
+                one = self.plan("--only", "checkpoint", "--live", "7.5", "--back-end", "mprotect", "--repeat", "1")
+                self.assertEqual([run.collector for run, _ in one], peers)
+                self.assertEqual(["--back-end mprotect" in " ".join(run.command) for run, _ in one], [who == "veil" for who in peers])
+                self.assertEqual(self.plan("--only", "checkpoint", "--collector", "malloc"), [])
 
     def test_kv_takes_the_common_options(self):
         for arguments, expected in [([], "--live 1024"), (["--quick"], "--live 32"), (["--live", "7.5"], "--live 7.5"), (["--threads", "3"], "--threads 3")]:

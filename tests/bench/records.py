@@ -48,6 +48,18 @@ def kv_record(collector, repetition=1, **more):
     return dict(one, **(dict(more, major_cycles=3, flip_max_us=90.0, minor_max_us=95.0, minor_p99_us=60.0) if collector == "veil" else more))
 
 
+def checkpoint_record(collector, repetition=1, **more):
+    one = {"workload": "checkpoint", "collector": collector, "back_end": "uffd" if collector == "veil" else "", "size": "1024", "live_mib": 1024.0, "repetition": repetition,
+           "pause_us": 20000.0, "steps_before": 8e6, "steps_during": 4e6, "work_during": 0.5, "work_after": 0.75, "durable_s": 1.5, "extra_mib": 300.0, "written_mib": 1026.0,
+           "heap_option": None}
+    if collector != "redis":
+        one["gap_us"] = 25000.0
+    if collector == "veil":
+        one.update(pause_us=1000.0, steps_during=3e6, durable_s=0.75, increment_pages=2700.0, increment_pause_us=2000.0, increment_steps=6e6, increment_durable_s=0.05,
+                   increment_written=1.01, increment_cycles=0, open_ms=5.0, restore_s=0.5, restore_by_read=0.875)
+    return dict(one, **more)
+
+
 def table(records):
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -67,6 +79,14 @@ class Tables(unittest.TestCase):
         records += [record("churn", "malloc", wall, rep) for rep, wall in enumerate([1, 3, 3], 1)]
         wall, times = cells(table(records), "churn", "veil", "(uffd)")[:2]
         self.assertEqual((wall, times), ("6.00", "2.00"))
+
+    def test_checkpoints_are_compared_with_fork(self):
+        text = table([checkpoint_record(c, rep, **({"pause_us": 500.0 * rep} if c == "veil" else {})) for c in ("fork", "veil", "redis") for rep in (1, 2, 3)])
+        self.assertEqual(cells(text, "checkpoint", "veil", "(uffd)", "1024")[:12], ["1.00", "0.050", "25.0", "1.00", "8000", "3000", "0.75", "0.50", "0.75", "0.75", "0.50", "300"])
+        self.assertEqual(cells(text, "checkpoint", "redis", "1024")[2:7], ["-", "-", "8000", "4000", "-"])
+        increments = [line for line in text.splitlines() if line.startswith("checkpoint  veil")][-1].split()[4:]
+        self.assertEqual(increments, ["2700", "2.00", "6000", "1.50", "50.0", "1.01", "0", "5.00", "0.50", "0.88"])
+        self.assertIn("pause 1.00 ms", report.record_summary(checkpoint_record("veil")))
 
     def test_what_does_not_fit_says_so_and_the_others_are_there(self):
         outcome = {"workload": "churn", "collector": "veil", "back_end": None, "repetition": 1, "heap_option": "1.5x",

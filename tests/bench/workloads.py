@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.environ["BENCH_SOURCE"])
+import checkpoint
 import drive
 import plots
 import report
@@ -170,6 +171,36 @@ class Barriers(unittest.TestCase):
             done = subprocess.run([os.path.join(BUILD, "bench_barriers"), *arguments], capture_output=True, text=True, check=False)
             self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
             self.assertIn(named, done.stderr)
+
+
+class Checkpoints(unittest.TestCase):
+    def record(self, program, *arguments):
+        with tempfile.TemporaryDirectory() as folder:
+            detail = os.path.join(folder, "detail")
+            done = subprocess.run([os.path.join(BUILD, program), "--live", "8", "--seconds", "0.1", "--file", os.path.join(folder, "image"), "--detail", detail, *arguments],
+                                  capture_output=True, text=True, check=False, timeout=300)
+            self.assertEqual(done.returncode, 0, f"{program} {arguments}: {done.stderr}")
+            self.assertEqual(os.listdir(folder), ["detail"])
+            marks, work = checkpoint.detail_read(detail)
+            self.assertTrue(marks["request"] and marks["durable"] and work)
+            return json.loads(done.stdout)
+
+    def test_veil_and_fork_save_and_restore(self):
+        fork = self.record("bench_checkpoint-fork")
+        for back_end in ("uffd", "mprotect", "none"):
+            veil = self.record("bench_checkpoint-veil", "--increments", "2", "--restores", "1", "--back-end", back_end)
+            for r in (fork, veil):
+                self.assertEqual((r["workload"], r["live_mib"]), ("checkpoint", 8))
+                self.assertTrue(all(r[name] > 0 for name in ("pause_us", "gap_us", "steps_before", "steps_during", "durable_s", "written_mib")), r)
+                self.assertGreater(r["written_mib"], 8)
+            self.assertLess(veil["pool_max_mib"], 64.1)
+            self.assertTrue(all(veil[name] > 0 for name in ("increment_pages", "increment_steps", "increment_written", "open_ms", "restore_s", "restore_by_read")), veil)
+
+    def test_bad_command_lines_are_refused_by_name(self):
+        for arguments, named in [(["--live", "0", "--file", "x"], "--live"), ([], "--file"), (["--file", "x", "stray"], "stray"), (["--file", "x", "--nonsense"], "--nonsense")]:
+            for program in ("bench_checkpoint-veil", "bench_checkpoint-fork"):
+                done = subprocess.run([os.path.join(BUILD, program), *arguments], capture_output=True, text=True, check=False, timeout=60)
+                self.assertEqual((done.returncode, named in done.stderr), (2, True), done.stderr)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// inject.c: a program opens a heap, allocates, collects and closes it; the n-th system call of vm fails, for n = 1, 2, 3 …
+// inject.c: a program opens a heap, allocates, collects and closes it, or opens one out of another's image; the n-th system call of vm fails, for n = 1, 2, 3 …
 // until a run passes in which none was left to fail. Then the same for the n-th call of malloc and its like.
 //
 //   inject BACK_END [FIRST [LAST]]
@@ -8,7 +8,8 @@
 // abort with a message of veil's; never by another signal, and never hang.
 
 #include <errno.h>
-#include "tests/runtime/test.h"
+#include "tests/runtime/image_memory.h"
+#include "veil/roots.h"
 
 #include "veil/dump.h"
 #include "vm/os.h"
@@ -78,8 +79,7 @@ static void *works_too(void *unused) {
   return NULL;
 }
 
-static void program(void *arg) {
-  unsigned n = (unsigned)(uintptr_t)arg;
+static void failure_set(unsigned n) {
   if (in_library) {
     library_fail_in = n;
   } else {
@@ -87,6 +87,49 @@ static void program(void *arg) {
     fail_at = n;
     os_fail_at(n);
   }
+}
+
+// A heap out of an image: as a whole, or not at all.
+static void restores(void *arg) {
+  static veil_type *const types[] = {&veil_type_node};
+  veil_options options = {.back_end = back_end, .limit = 12 * MIB, .headroom = MIB, .scanners = 2, .verify = 1};
+  heap = veil_open(&options);
+  if (heap == NULL) {
+    end_with(UNSUPPORTED);
+  }
+  veil_thread *self = veil_attach(heap);
+  EXPECT(veil_root_set(self, "list", list_make(self, 5000)) == VEIL_OK && veil_root_set(self, "large", veil_new_pointers(self, 20000)) == VEIL_OK);
+  image *i = image_take(heap);
+  veil_detach(self);
+  veil_close(heap);
+  failure_set((unsigned)(uintptr_t)arg);
+  heap = image_open_from(i, image_source(i), &options, types, 1);
+  if (heap == NULL) {
+    EXPECT(i->dones == 1);
+    error_end("veil_open_from");
+  }
+  self = veil_attach(heap);
+  if (self == NULL) {
+    error_end("veil_attach");
+  }
+  veil_description *description = veil_description_open(heap);
+  EXPECT(description != NULL || injected());
+  veil_description_close(description);
+  EXPECT(list_check(veil_root_get(self, "list")) == 5000);
+  veil_collect(self);
+  EXPECT(list_check(veil_root_get(self, "list")) == 5000 && ((void **)veil_root_get(self, "large"))[19999] == NULL);
+  if (veil_root_set(self, "more", list_make(self, 100)) != VEIL_OK) {
+    error_end("veil_root_set");
+  }
+  veil_detach(self);
+  veil_close(heap);
+  EXPECT(i->dones == 1);
+  end_with(injected() ? 0 : NOTHING_FAILED);
+}
+
+static void program(void *arg) {
+  unsigned n = (unsigned)(uintptr_t)arg;
+  failure_set(n);
   setenv("VEIL_OPTIONS", "growth=50,seed=3", 1); // read with strdup
   veil_options options = {.back_end = back_end, .limit = 12 * MIB, .headroom = MIB, .scanners = 2, .verify = 1};
   heap = veil_open(&options);
@@ -181,23 +224,24 @@ int main(int argc, char **argv) {
   unsigned first = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
   unsigned last = argc > 3 ? (unsigned)atoi(argv[3]) : 100000;
   int failures = 0;
-  for (int library = 0; library < 2; library++) {
-    in_library = library;
+  for (int library = 0; library < 4; library++) {
+    in_library = library % 2;
+    bool whole = library < 2;
     memset(outcomes, 0, sizeof outcomes);
     bool over = false;
     unsigned n = first;
     // All of the beginning; then a sample, since a cycle makes hundreds of calls of the same kinds.
     for (unsigned step = 1; !over && n <= last; n += step) {
       step = n < 150 ? 1 : n < 600 ? 7 : n < 5000 ? 61 : 501;
-      death d = death_within(60, program, (void *)(uintptr_t)n);
+      death d = death_within(60, whole ? program : restores, (void *)(uintptr_t)n);
       failures += !judge(n, &d, &over);
     }
     if (outcomes[UNSUPPORTED] != 0) {
       puts("skipped: the back end does not work here");
       return 77;
     }
-    printf("%s, %s: up to call %u: %d ended well, %d with an error, %d out of memory\n", back_end,
-           library ? "C library" : "system", n, outcomes[0], outcomes[CLEAN_ERROR], outcomes[OUT_OF_MEMORY]);
+    printf("%s, %s%s: up to call %u: %d ended well, %d with an error, %d out of memory\n", back_end,
+           in_library ? "C library" : "system", whole ? "" : ", out of an image", n, outcomes[0], outcomes[CLEAN_ERROR], outcomes[OUT_OF_MEMORY]);
     if (!over && last == 100000) {
       puts("no run passed without a failure");
       failures++;

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -402,9 +403,127 @@ def the_end(binary, env):
         check([idle.at_end(), os.path.exists(server.path)], [True, False], "closed")
 
 
+def info_of(c, name):
+    return re.search(r"^%s:(.*?)\r?$" % name, c("INFO").decode(), re.M)[1]
+
+
+def dataset(c):
+    """All that a server holds, and when it expires."""
+    read = {"string": ["GET"], "list": ["LRANGE", 0, -1], "hash": ["HGETALL"], "set": ["SMEMBERS"], "zset": ["ZRANGE", 0, -1, "WITHSCORES"]}
+    held = {}
+    for key in sorted(c("KEYS", "*")):
+        kind = c("TYPE", key)
+        words = read[kind]
+        value = c(words[0], key, *words[1:])
+        value = sorted(value) if kind == "set" else sorted(zip(value[::2], value[1::2])) if kind == "hash" else value
+        held[key] = (kind, value, c("PEXPIRETIME", key))
+    return held
+
+
+def all_kinds(c, scale):
+    c.pipeline([("SET", "s%d" % i, "v%d" % i * (i % 40 + 1)) for i in range(500 * scale)] + [("SET", "long%d" % i, b"%d" % i * 3000) for i in range(40)])
+    c.pipeline([("RPUSH", "l%d" % (i % 7), "e%d" % i * (i % 30)) for i in range(500 * scale)] + [("HSET", "h%d" % (i % 7), "f%d" % i, i) for i in range(500 * scale)])
+    c.pipeline([("SADD", "e%d" % (i % 7), "m%d" % i) for i in range(500 * scale)] + [("ZADD", "z%d" % (i % 7), i * 37 % 1000 / 4, "m%d" % i) for i in range(500 * scale)])
+    c.pipeline([("PEXPIREAT", "s%d" % i, 4000000000000 + i) for i in range(0, 500 * scale, 3)])
+
+
+def persistence(binary, env):
+    """What was saved is there again after a restart, the last kill -9 included; saves run beside writers; files that are none are refused."""
+    scale = int(os.environ.get("KV_TEST_SCALE", "4"))
+    with tempfile.TemporaryDirectory(prefix="kv-data-") as data:
+        server = Server(binary, "--threads", 2, env=env, data=data)
+        c = server.connect()
+        if "malloc" in info_of(c, "kv_memory") or "libgc" in info_of(c, "kv_memory"):
+            check(c("BGSAVE"), ReplyError("ERR kv on %s cannot save its data" % info_of(c, "kv_memory")), "BGSAVE")
+            server.end()
+            return
+        all_kinds(c, scale)
+        check(c("BGSAVE", "nonsense"), ReplyError("ERR syntax error"), "BGSAVE nonsense")
+        check(c("SAVE"), "OK", "SAVE")
+        check([info_of(c, "rdb_changes_since_last_save"), info_of(c, "rdb_last_bgsave_status")], ["0", "ok"], "INFO")
+        wanted = dataset(c)
+        c("SET", "after", "is lost")
+        server.process.kill()
+        server.process.wait()
+        for at in range(3):  # restored, changed, saved as an increment, killed; and again
+            server = Server(binary, "--threads", 2, env=env, data=data)
+            c = server.connect()
+            check(dataset(c), wanted, "restart %d" % at)
+            before = used(c)
+            check(before > 0, True, "used_memory")
+            if at == 1:
+                c("DEBUG", "COLLECT")
+                check(dataset(c), wanted, "collected")
+            c.pipeline([("RPUSH", "l1", at), ("HSET", "h1", "new", at), ("DEL", "s%d" % at), ("SET", "new%d" % at, "x" * 1500), ("ZINCRBY", "z1", 7, "m1")])
+            wanted = dataset(c)
+            check(c("BGSAVE"), "Background saving started", "BGSAVE")
+            deadline = time.time() + 60
+            while info_of(c, "rdb_bgsave_in_progress") != "0" and time.time() < deadline:
+                time.sleep(0.02)
+            c("SET", "after", "is lost")
+            server.process.kill()
+            server.process.wait()
+        saved_beside_writers(binary, env, data, scale)
+        with open(os.path.join(data, "kv.veil"), "r+b") as file:
+            file.write(b"x" * 9000)
+        run = subprocess.run([binary, "--port", "0", "--unixsocket", os.path.join(data, "socket"), "--dir", data], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             timeout=60, env=dict(os.environ, **env), check=False)
+        check((run.returncode, "kv.veil" in run.stdout), (1, True), "a damaged file: %r" % run.stdout)
+
+
+def saved_beside_writers(binary, env, data, scale):
+    """Saves by time while clients write pairs that belong together: each file has both of a pair or neither, and counters that only grow."""
+    server = Server(binary, "--threads", 3, "--save", "1 1", env=env, data=data)
+    c = server.connect()
+    c("FLUSHALL")
+    ending, failed = threading.Event(), []
+
+    def write(i):
+        mine = server.connect()
+        number = 0
+        while not ending.is_set():
+            number += 1
+            try:
+                mine.pipeline([("MSET", "{p}a%d" % i, number, "{p}b%d" % i, number), ("SMOVE", "here", "there", "m%d" % i), ("SMOVE", "there", "here", "m%d" % i), ("RPUSH", "log%d" % i, number),
+                               ("RENAME", "log%d" % i, "log%d" % i)])
+            except (OSError, ReplyError) as error:
+                failed.append(error)
+
+    c.pipeline([("SADD", "here", "m%d" % i) for i in range(3)])
+    writers = [threading.Thread(target=write, args=(i,)) for i in range(3)]
+    for one in writers:
+        one.start()
+    deadline, versions = time.time() + 60, 0
+    while versions < 2 + scale // 2 and time.time() < deadline:
+        time.sleep(0.1)
+        versions = int(info_of(c, "save_version"))
+    check(versions >= 2, True, "saves by time")
+    ending.set()
+    for one in writers:
+        one.join()
+    check(failed, [], "writers")
+    server.process.kill()
+    server.process.wait()
+    server = Server(binary, "--threads", 2, env=env, data=data)
+    c = server.connect()
+    for i in range(3):
+        check(c("GET", "{p}a%d" % i), c("GET", "{p}b%d" % i), "a pair")
+        log = [int(n) for n in c("LRANGE", "log%d" % i, 0, -1)]
+        check(log, list(range(1, len(log) + 1)), "a list that grows")
+        check(abs(int(c("GET", "{p}a%d" % i)) - len(log)) <= 1, True, "the list and the counter")
+    check(sorted(c("SUNION", "here", "there")), [b"m0", b"m1", b"m2"], "members that move")
+    check(c("SCARD", "here") + c("SCARD", "there"), 3, "members that move are in one set")
+    c("SET", "last", "word")
+    c.send(encode("SHUTDOWN", "SAVE"))
+    check(c.at_end(), True, "SHUTDOWN SAVE")
+    server.end(None)
+    with Server(binary, env=env, data=data) as server:
+        check(server.connect()("GET", "last"), b"word", "SHUTDOWN SAVE")
+
+
 def wrong_arguments(binary, env):
     for words, wanted in [(["--nosuch"], "--nosuch"), (["--port"], "--port"), (["--port", "x"], "--port x"), (["--threads", "0"], "--threads 0"), (["--maxmemory", "12q"], "--maxmemory 12q"),
-                          (["--maxmemory-policy", "best"], "--maxmemory-policy best"), (["--maxclients", "99999999"], "--maxclients"), (["--heap-options", "nosuch=1"], "--heap-options")]:
+                          (["--maxmemory-policy", "best"], "--maxmemory-policy best"), (["--maxclients", "99999999"], "--maxclients"), (["--heap-options", "nosuch=1"], "--heap-options"), (["--save", "60"], "--save 60"), (["--dbfilename", "a/b"], "--dbfilename a/b")]:
         run = subprocess.run([binary, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60, env=dict(os.environ, **env))
         if run.returncode != 2 or wanted not in run.stderr:
             raise AssertionError("%s: status %d, %r" % (words, run.returncode, run.stderr))
@@ -484,4 +603,4 @@ def out_of_memory(binary, env):
 
 
 ON_ONE_SERVER = [command_results, requests_in_pieces, protocol_errors, vanishing_clients, slow_readers, expiry, scan_guarantee, memory_limit, thousand_connections, together, churn]
-BY_THEMSELVES = [the_end, wrong_arguments, few_files, out_of_memory]
+BY_THEMSELVES = [the_end, persistence, wrong_arguments, few_files, out_of_memory]

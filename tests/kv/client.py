@@ -109,12 +109,13 @@ class Connection:
 class Server:
     """Runs a server; `with` ends it, and fails if it does not end well."""
 
-    def __init__(self, binary, *options, env=None):
+    def __init__(self, binary, *options, env=None, data=None):
+        """`data`: a folder of the caller's for the file with the data, in the place of one that goes with the server."""
         self.folder = tempfile.mkdtemp(prefix="kv-test-")
         self.environment = env or {}
         self.path = os.path.join(self.folder, "socket")
         self.log = open(os.path.join(self.folder, "log"), "w+")
-        command = [binary, "--port", "0", "--unixsocket", self.path, *map(str, options)]
+        command = [binary, "--port", "0", "--unixsocket", self.path, "--dir", data or self.folder, *map(str, options)]
         self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log, env=dict(os.environ, **(env or {})))
         deadline = time.time() + 60
         while True:

@@ -300,6 +300,7 @@ static __attribute__((noinline)) void roots_make(void) {
   variable = veil_new(self, node);
   local = veil_new(self, node);
   thread_slot = veil_new(self, node);
+  EXPECT(veil_root_set(self, "a name", veil_new(self, node)) == VEIL_OK);
   callback_slot = veil_new(self, node);
   callback_range = veil_new(self, node);
   EXPECT(veil_add_thread_roots(self, &thread_slot, 1) == VEIL_OK);
@@ -365,6 +366,7 @@ ON_ALL_BACK_ENDS(dump, names_every_kind_of_root) {
   cr_assert(kind_holds(d, DUMP_BY_VARIABLE, (uint64_t)variable));
   cr_assert(kind_holds(d, DUMP_BY_THREAD_LOCAL, (uint64_t)local));
   cr_assert(kind_holds(d, DUMP_BY_THREAD_SLOTS, (uint64_t)thread_slot));
+  cr_assert(kind_holds(d, DUMP_BY_NAME, (uint64_t)veil_root_get(self, "a name")));
   cr_assert(kind_holds(d, DUMP_BY_CALLBACK_SLOT, (uint64_t)callback_slot));
   cr_assert(kind_holds(d, DUMP_BY_CALLBACK, (uint64_t)callback_range));
   cr_assert(kind_holds(d, DUMP_BY_HANDLE, (uint64_t)veil_handle_get(self, handle)));
@@ -376,6 +378,8 @@ ON_ALL_BACK_ENDS(dump, names_every_kind_of_root) {
   const heap_root *queue = root_by(d, DUMP_BY_FINALIZER_QUEUE, 0);
   cr_assert_not_null(queue);
   char text[300];
+  heap_root_text(d, root_by(d, DUMP_BY_NAME, 0), text, sizeof text);
+  cr_assert_str_eq(text, "named root a name");
   heap_holder_text(d, queue->holder, text, sizeof text);
   cr_assert_not_null(strstr(text, "never_called"), "%s", text);
   const heap_root *r = root_by(d, DUMP_BY_VARIABLE, 0);

@@ -12,8 +12,8 @@ config cfg;
 
 static const char usage[] =
     "usage: torture [--seed N] [--seconds S] [--threads N] [--back-end uffd|uffd-kernel|guard|mprotect|none] [--live KIB] [--limit MIB]\n"
-    "  [--granule N] [--scanners N] [--stop signal|poll] [--storm|--no-storm] [--service|--no-service] [--verify N]\n"
-    "  [--torture K] [--growth PERCENT] [--headroom KIB] [--oom null|abort] [--churn|--no-churn] [--tight]\n"
+    "  [--granule N] [--scanners N] [--stop signal|poll] [--storm|--no-storm] [--service|--no-service] [--instants|--no-instants]\n"
+    "  [--verify N] [--torture K] [--growth PERCENT] [--headroom KIB] [--oom null|abort] [--churn|--no-churn] [--tight]\n"
     "  [--nursery KIB]  0: no generations  [--generations on|auto]\n"
     "  [--break 1|2|3]  corrupts something on purpose: it has to be found\n"
     "  [--watchdog S]   a run without a step for so long is a failure\n"
@@ -21,10 +21,10 @@ static const char usage[] =
 
 void config_print(void) {
   printf("torture: --seed %llu --seconds %g --threads %u --back-end %s --live %zu --limit %zu --granule %zu --scanners %u "
-         "--stop %s %s %s --verify %u --torture %u --growth %u --headroom %zu --oom %s %s --nursery %zu --generations %s%s%.0u\n",
+         "--stop %s %s %s %s --verify %u --torture %u --growth %u --headroom %zu --oom %s %s --nursery %zu --generations %s%s%.0u\n",
          (unsigned long long)cfg.seed, cfg.seconds, cfg.threads, cfg.back_end, cfg.live >> 10, cfg.limit >> 20, cfg.granule,
          cfg.scanners, cfg.poll ? "poll" : "signal", cfg.storm ? "--storm" : "--no-storm",
-         cfg.service ? "--service" : "--no-service", cfg.verify, cfg.collector_torture, cfg.growth, cfg.headroom >> 10,
+         cfg.service ? "--service" : "--no-service", cfg.instants ? "--instants" : "--no-instants", cfg.verify, cfg.collector_torture, cfg.growth, cfg.headroom >> 10,
          cfg.oom_null ? "null" : "abort", cfg.churn_threads ? "--churn" : "--no-churn", cfg.nursery >> 10, cfg.auto_generations ? "auto" : "on", cfg.sabotage ? " --break " : "",
          cfg.sabotage);
   fflush(stdout);
@@ -70,6 +70,7 @@ static void derive(bool tight) {
   cfg.churn_threads = one_in(&r, 2);
   cfg.nursery = one_in(&r, 2) ? between(&r, 128, 1024) << 10 : 0;
   cfg.auto_generations = one_in(&r, 2);
+  cfg.instants = one_in(&r, 3);
   cfg.watchdog = 60;
   cfg.seconds = 10;
 }
@@ -81,6 +82,8 @@ static bool option_flag(const char *a) {
     cfg.storm = on;
   } else if (strcmp(name, "service") == 0) {
     cfg.service = on;
+  } else if (strcmp(name, "instants") == 0) {
+    cfg.instants = on;
   } else if (strcmp(name, "churn") == 0) {
     cfg.churn_threads = on;
   } else {

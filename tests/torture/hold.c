@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
-// hold.c: objects that only a stack or a register holds, by their start, from inside, or from one past their end.
+// hold.c: objects that only a stack or a register holds, by their start, from inside, or from one past their end; or a name.
 //
 // The object leaves the graph, something happens that may collect, and then it is compared with its shadow and put back.
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 #include "torture.h"
+#include "veil/roots.h"
 
 // What is left on the dead part of the stack would hold objects, too.
 static __attribute__((noinline)) void stack_clean(void) {
@@ -124,6 +126,23 @@ static __attribute__((noinline)) void *hold_stack(worker *t, world *w, void *obj
   return kept[1];
 }
 
+// By a name alone; holds nest, so each has one of its own.
+static __attribute__((noinline)) void *hold_named(worker *t, world *w, void *obj) {
+  static _Thread_local unsigned count;
+  char name[64];
+  snprintf(name, sizeof name, "%u held by %p", count++, (void *)t);
+  if (veil_root_set(t->self, name, obj) != VEIL_OK) {
+    mismatch("veil_root_set: %s", veil_error());
+  }
+  __asm__ volatile("" : "=r"(obj) : : "memory"); // forgotten
+  happen(t, w);
+  obj = veil_root_get(t->self, name);
+  if (obj == NULL || veil_root_set(t->self, name, NULL) != VEIL_OK || veil_root_get(t->self, name) != NULL) {
+    mismatch("the name %s has lost its object, or is not lost with it", name);
+  }
+  return obj;
+}
+
 // All that is not fresh any more: the paths below what was held.
 static void below_check(worker *t, void *obj, shadow *sh) {
   for (int path = 0; path < 4; path++) {
@@ -144,7 +163,9 @@ static void below_check(worker *t, void *obj, shadow *sh) {
 static void *hold(worker *t, world *w, void *obj, const shadow *sh) {
   happening h = {t, w};
   size_t bytes = object_bytes(sh);
-  switch (below(&t->random, 5)) {
+  switch (below(&t->random, 6)) {
+  case 4:
+    return hold_named(t, w, obj);
   case 0:
     return hold_stack(t, w, obj);
   case 1:

@@ -235,6 +235,8 @@ static void claim_lay(claims *c, size_t page) {
   }
 }
 
+bool service_has_away(size_t page) { return started && atomic_load(&absent.state[page]) != NONE; }
+
 static size_t used_find(size_t *list) {
   size_t n = 0;
   for (size_t page = 0; page < pages.count && n < PAGES_MAX; page++) {

@@ -47,7 +47,7 @@ static void *feeder_main(void *unused) {
 
 static bool feed(worker *t, int fd, const char *bytes, size_t count, unsigned delay_us) {
   bool put = false;
-  veil_block_begin(t->self);
+  bracket_begin(t);
   pthread_mutex_lock(&jobs_lock);
   if (jobs_put - jobs_got < JOBS) {
     char *copy = malloc(count);
@@ -57,7 +57,7 @@ static bool feed(worker *t, int fd, const char *bytes, size_t count, unsigned de
     pthread_cond_signal(&jobs_some);
   }
   pthread_mutex_unlock(&jobs_lock);
-  veil_block_end(t->self);
+  bracket_end(t);
   return put;
 }
 
@@ -146,6 +146,30 @@ static void between_touch_and_call(worker *t, world *w) {
   }
 }
 
+// What read(2) may be writing while its thread counts as blocked.
+static struct {
+  _Atomic(uintptr_t) base, limit;
+} writing[65];
+
+bool system_writes(const char *base, const char *limit) {
+  for (size_t i = 0; i < sizeof writing / sizeof *writing; i++) {
+    if (atomic_load(&writing[i].base) < (uintptr_t)limit && atomic_load(&writing[i].limit) > (uintptr_t)base) {
+      return true;
+    }
+  }
+  return false;
+}
+
+static void drain_blocked(worker *t, int fd, char *to, size_t count) {
+  unsigned i = t->index < 64 ? t->index : 64;
+  atomic_store(&writing[i].base, (uintptr_t)to);
+  atomic_store(&writing[i].limit, (uintptr_t)to + count);
+  bracket_begin(t);
+  drain_read(fd, to, count);
+  bracket_end(t);
+  atomic_store(&writing[i].limit, 0);
+}
+
 static void step_read(worker *t, world *w, void *obj, const shadow *sh, size_t base, size_t count, bool touch) {
   int *fds = my_pipe();
   char *at = (char *)obj + base, *wanted = malloc(count);
@@ -163,9 +187,7 @@ static void step_read(worker *t, world *w, void *obj, const shadow *sh, size_t b
   }
   bool block = one_in(&t->random, 2) && feed(t, fds[1], wanted, count, (unsigned)below(&t->random, 3000));
   if (block) {
-    bracket_begin(t);
-    drain_read(fds[0], at, count);
-    bracket_end(t);
+    drain_blocked(t, fds[0], at, count);
   } else {
     REQUIRE(write(fds[1], wanted, count) == (ssize_t)count, "a pipe takes no %zu bytes", count);
     drain_read(fds[0], at, count);
@@ -238,7 +260,7 @@ void system_random(worker *t, world *w) {
   }
   size_t base, count;
   // The pages of leaf objects are never veiled: they need no touch while no service is on.
-  bool touch = cfg.service || at.sh->kind->slots + at.sh->kind->fixed_slots != 0 || at.sh->kind->trace || !one_in(&t->random, 3);
+  bool touch = cfg.service || cfg.instants || at.sh->kind->slots + at.sh->kind->fixed_slots != 0 || at.sh->kind->trace || !one_in(&t->random, 3);
   held_push(w, at.sh);
   switch (below(&t->random, 8)) {
   case 0:

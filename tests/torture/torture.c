@@ -192,8 +192,9 @@ static void worlds_open(worker *t, rng *r) {
 static void report(void) {
   veil_stats s;
   veil_get_stats(heap, &s);
-  char service[256] = "";
+  char service[512] = "";
   service_report(service, sizeof service);
+  instants_report(service + strlen(service), sizeof service - strlen(service));
   printf("torture: ok: %lu steps, %lu objects, %lu walks, %lu verified, %llu cycles, %llu minor, %llu traps, %llu pins (last), %llu kept, "
          "%lu holds, %lu touches, %lu oom, %lu threads, %lu handler runs, %lu finalized, %llu MiB copied%s\n",
          atomic_load(&stat_ops), atomic_load(&stat_objects), atomic_load(&stat_walks), atomic_load(&stat_verified),
@@ -230,6 +231,9 @@ int main(int argc, char **argv) {
   if (cfg.service) {
     service_start(rng_next(&r));
   }
+  if (cfg.instants) {
+    instants_start(cfg.seed ^ 0x696e7374616e74);
+  }
   workers_run();
   worker_attach(&main_worker);
   for (unsigned i = 0; i < world_count; i++) {
@@ -238,6 +242,9 @@ int main(int argc, char **argv) {
   veil_collect(main_worker.self);
   for (unsigned i = 0; i < world_count; i++) {
     world_walk(&main_worker, &worlds[i]);
+  }
+  if (cfg.instants) {
+    instants_stop();
   }
   if (cfg.service) {
     service_stop();

@@ -38,7 +38,7 @@ typedef struct config {
   const char *back_end;
   size_t live, limit, granule, headroom, nursery; // bytes; nursery 0: no generations
   bool auto_generations;                          // while they pay
-  bool poll, storm, service, oom_null, churn_threads;
+  bool poll, storm, service, instants, oom_null, churn_threads;
   unsigned sabotage; // self-check: 1 a data word, 2 a slot, 3 a root
   unsigned watchdog; // seconds without progress
 } config;
@@ -221,5 +221,14 @@ unsigned long storm_count(void);
 void service_start(uint64_t seed);
 void service_stop(void);
 void service_report(char *out, size_t bytes);
+bool service_has_away(size_t page); // the page does not hold its contents, or is about not to
+
+// ---- system.c, too: whether a system call may be writing in [base, limit) while its thread is blocked.
+bool system_writes(const char *base, const char *limit);
+
+// ---- instants.c: the same for claims on all pages at once.
+void instants_start(uint64_t seed);
+void instants_stop(void);
+void instants_report(char *out, size_t bytes);
 
 #endif

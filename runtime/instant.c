@@ -1,0 +1,491 @@
+// SPDX-License-Identifier: MIT
+// instant.c: services: claims on all pages in use as of one instant; and what a service does with many claims at once.
+//
+// Neighbours: hooks.c has claims one by one, collect.c the stop (rt_at_instant), vm lays them. Any thread; what is called in the stop runs in the one that asked.
+//
+// Keeps rt.instant.
+
+#include "runtime/futex.h"
+#include "runtime/services.h"
+#include "vm/os.h"
+
+enum {
+  NAP_US = 50,
+  NAPS = 400,     // for the last mutators to run again, at most
+  MOVE_RUNS = 512, // of dirty pages: to take their access away one by one would take longer than to move all tables
+  GIVE_RUN = 256, // pages that veil_service_settle_some holds at most
+};
+
+typedef struct instant {
+  veil_service *service;
+  unsigned flags;
+  const veil_instant_calls *calls;
+  void *arg;
+  uint8_t *bits; // per page: written since the service last asked. NULL: Dirty is not asked
+  size_t pages;  // for which there are bits
+  vm_move *move; // NULL: claims are laid run by run
+  veil_instant_figures figures;
+} instant;
+
+static bool bit_at(const uint8_t *bits, size_t page) { return bits[page / 8] >> page % 8 & 1; }
+
+static size_t bits_bytes(size_t pages) { return pages / 8 + 8; }
+
+// Whether one of eight bytes is zero.
+static bool has_zero(uint64_t bytes) { return ((bytes - 0x0101010101010101) & ~bytes & 0x8080808080808080) != 0; }
+
+// The first place in [at, limit) of a table of bytes that has not this value; or limit.
+static size_t next_other(const uint8_t volatile *table, size_t at, size_t limit, uint8_t value) {
+  const uint64_t all = value * (uint64_t)0x0101010101010101;
+  while (at < limit) {
+    if (at % 8 == 0 && at + 8 <= limit && at_load((AO_t const volatile *)&table[at]) == all) {
+      at += 8;
+    } else if (at8_load(&table[at]) == value) {
+      at++;
+    } else {
+      return at;
+    }
+  }
+  return limit;
+}
+
+// ---- In the stop.
+
+// What becomes of a page that is in use, and counts.
+enum fate { STANDS, LAID, AT_ONCE };
+
+static enum fate fate_of(const instant *in, size_t page) {
+  veil_heap *heap = in->service->heap;
+  unsigned owner = AO_char_load((unsigned char volatile *)rt_owner_of(heap, page, VEIL_UNSAVED));
+  if (owner == in->service->owner) {
+    return STANDS; // it has not changed since that claim was laid
+  }
+  return owner != 0 || !heap->gc->region->traps || rt_world_touched(heap, page) ? AT_ONCE : LAID;
+}
+
+// Whoever asks whose a claim is may look at any time, so they are written by atomics.
+static void owners_set(uint8_t volatile *owners, size_t page, size_t limit, uint8_t owner) {
+  const uint64_t all = owner * (uint64_t)0x0101010101010101;
+  while (page < limit) {
+    if (page % 8 == 0 && page + 8 <= limit) {
+      at_store((AO_t volatile *)&owners[page], all);
+      page += 8;
+    } else {
+      at8_store(&owners[page++], owner);
+    }
+  }
+}
+
+static void run_lay(instant *in, size_t page, size_t count) {
+  veil_heap *heap = in->service->heap;
+  owners_set(heap->services->unsaved, page, page + count, in->service->owner);
+  at_add_full(&heap->gc->service_claims, count);
+  if (in->move != NULL && vm_moves(in->move, page)) {
+    (in->flags & VEIL_INSTANT_DIRTY ? vm_move_claim : vm_move_lay)(in->move, page, count, VM_UNSAVED);
+  } else {
+    vm_prot(heap->gc->region, page, count, VM_UNSAVED, 0);
+  }
+}
+
+static void run_tell(instant *in, size_t page, size_t count) {
+  vm_region *region = in->service->heap->gc->region;
+  for (size_t i = page; i < page + count; i++) {
+    if (vm_claims(region, i) & VM_ABSENT) {
+      vm_settle(region, i, VM_ABSENT, false, false); // UNSAVED is another's, so the contents have to be there now
+    }
+  }
+  if (in->calls != NULL && in->calls->now != NULL) {
+    in->calls->now(in->arg, page, count);
+  }
+}
+
+static void run_end(instant *in, enum fate fate, size_t page, size_t count) {
+  if (count == 0) {
+    return;
+  }
+  if (fate == LAID) {
+    run_lay(in, page, count);
+  } else if (in->move != NULL && vm_moves(in->move, page) && !(in->flags & VEIL_INSTANT_DIRTY)) {
+    vm_move_lay(in->move, page, count, 0);
+  }
+  if (fate == AT_ONCE) {
+    run_tell(in, page, count);
+  }
+  in->figures.claimed += fate == AT_ONCE ? 0 : count;
+  in->figures.at_once += fate == AT_ONCE ? count : 0;
+}
+
+// [page, limit) are in use, and count.
+static void run_take(instant *in, size_t page, size_t limit) {
+  const uint8_t volatile *owners = in->service->heap->services->unsaved;
+  bool moves = in->move != NULL && vm_moves(in->move, page); // then no page of it is touched
+  while (page < limit) {
+    size_t free = moves ? next_other(owners, page, limit, 0) : page;
+    run_end(in, LAID, page, free - page);
+    page = free;
+    enum fate fate = LAID;
+    size_t first = page;
+    for (; page < limit && !(moves && at8_load(&owners[page]) == 0); page++) {
+      enum fate this_fate = fate_of(in, page);
+      if (this_fate != fate) {
+        run_end(in, fate, first, page - first);
+        first = page;
+        fate = this_fate;
+      }
+    }
+    run_end(in, fate, first, page - first);
+  }
+}
+
+// Pages that were written, run by run. Where tables move, all others lose their access as well.
+static void dirty_take(instant *in, size_t used) {
+  gc_heap *gc = in->service->heap->gc;
+  for (size_t page = 0, chunk = VM_HUGE >> gc->page_shift; in->move != NULL && page < used; page += chunk) {
+    if (vm_moves(in->move, page)) {
+      vm_move_lay(in->move, page, used - page < chunk ? used - page : chunk, 0);
+    }
+  }
+  for (size_t page = 0; page < used;) {
+    if (page % 8 == 0) {
+      page = next_other(in->bits, page / 8, (used + 7) / 8, 0) * 8;
+    }
+    size_t first = page;
+    for (; page < used && bit_at(in->bits, page) && gc_page_in_use(gc, page); page++) {
+    }
+    for (size_t chunk = VM_HUGE >> gc->page_shift, end; first < page; first = end) { // a chunk moves, or does not
+      end = first - first % chunk + chunk < page ? first - first % chunk + chunk : page;
+      run_take(in, first, end);
+    }
+    if (page < used && bit_at(in->bits, page)) {
+      vm_dirty_note(gc->region, page, 1u << in->service->consumer); // it was in use when it was asked for
+    }
+    page += page < used;
+  }
+}
+
+// All pages in use, chunk by chunk: those of a chunk move, or do not.
+static void all_take(instant *in, size_t used) {
+  gc_heap *gc = in->service->heap->gc;
+  size_t chunk = VM_HUGE >> gc->page_shift;
+  bool knows = in->flags & VEIL_INSTANT_WATCH, in_use;
+  for (size_t page = 0, end; page < used; page = end) {
+    size_t limit = page - page % chunk + chunk;
+    end = gc_pages_alike(gc, page, limit < used ? limit : used, &in_use);
+    bool moves = in->move != NULL && vm_moves(in->move, page);
+    if (knows && moves) {
+      (in_use ? vm_move_know : vm_move_doubt)(in->move, page, end - page, in->service->consumer);
+    }
+    if (in_use) {
+      run_take(in, page, end);
+    } else if (moves) {
+      vm_move_lay(in->move, page, end - page, 0);
+    }
+  }
+}
+
+// Chunks that a system call uses stay where they are, and Dirty is asked about what does not move.
+static void move_plan(instant *in, size_t used) {
+  veil_heap *heap = in->service->heap;
+  gc_heap *gc = heap->gc;
+  size_t chunk = VM_HUGE >> gc->page_shift;
+  for (uint64_t i = 0; i < at_load(&heap->touch_high); i++) {
+    uintptr_t base = at_load(&heap->touched[i].base);
+    for (size_t page = gc_page_at(gc, base); base != 0 && page <= gc_page_at(gc, at_load(&heap->touched[i].limit) - 1); page++) {
+      vm_move_spare(in->move, page);
+    }
+  }
+  vm_move_plan(in->move);
+  if (in->flags & VEIL_INSTANT_DIRTY) {
+    rt_service_harvest(in->service, in->bits, 0, used);
+    return;
+  }
+  for (size_t page = 0; in->bits != NULL && page < used; page += chunk) {
+    if (!vm_moves(in->move, page)) {
+      rt_service_harvest(in->service, in->bits, page, chunk);
+    }
+  }
+}
+
+static void take(veil_heap *heap, void *arg) {
+  instant *in = arg;
+  size_t used = rt_pages_used(heap->gc);
+  if (in->move != NULL) {
+    move_plan(in, used);
+  } else if (in->bits != NULL) {
+    rt_service_harvest(in->service, in->bits, 0, used);
+  }
+  if (in->flags & VEIL_INSTANT_DIRTY) {
+    dirty_take(in, used);
+  } else {
+    all_take(in, used);
+  }
+  if (in->move != NULL) {
+    vm_move_run(in->move, used, in->flags == VEIL_INSTANT_WATCH ? 1u << in->service->consumer : 0);
+  }
+  if (in->calls != NULL && in->calls->at != NULL) {
+    in->calls->at(in->arg);
+  }
+}
+
+// ---- Around it.
+
+static rt_thread *self_running(const veil_heap *heap) {
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t->heap == heap) {
+      if (t->critical != 0) {
+        vm_fatal("veil_service_instant: called in a callback");
+      }
+      return at32_load(&t->state) == RT_RUNNING ? t : NULL; // between brackets it counts as no mutator
+    }
+  }
+  return NULL;
+}
+
+static void where_check(const veil_heap *heap) {
+  rt_section_refuse("veil_service_instant");
+  rt_fork_lost(heap, "veil_service_instant");
+  if (rt_working() || vm_trapping() || vm_settling()) {
+    vm_fatal("veil_service_instant: called in a callback");
+  }
+}
+
+// Memory for what is written in the stop, so that the system need not find it there.
+static void tables_touch(const instant *in) {
+  enum { SYSTEM_PAGE = 4096 };
+  const gc_heap *gc = in->service->heap->gc;
+  uint8_t volatile *owners = in->service->heap->services->unsaved;
+  for (size_t page = 0, used = rt_pages_used(gc); page < used;) {
+    size_t next = page - page % SYSTEM_PAGE + SYSTEM_PAGE;
+    if (gc_page_in_use(gc, page)) {
+      at8_or_full(&owners[page], 0);
+      page = next;
+    } else {
+      page += gc->block_pages;
+    }
+  }
+}
+
+// What was written so far: nearly everything, so that hardly anything is left to be asked for, and armed, in the stop.
+static void harvest_before(instant *in) {
+  veil_heap *heap = in->service->heap;
+  sigset_t saved;
+  rt_thread *self = rt_service_enter(heap, &saved);
+  pthread_mutex_lock(&heap->touch_lock);
+  rt_service_harvest(in->service, in->bits, 0, rt_pages_used(heap->gc));
+  pthread_mutex_unlock(&heap->touch_lock);
+  rt_service_leave(heap, self, &saved);
+}
+
+// Runs of pages that were written.
+static size_t runs_count(const instant *in) {
+  size_t runs = 0;
+  bool before = false;
+  for (size_t page = 0, used = rt_pages_used(in->service->heap->gc); page < used; page++) {
+    bool dirty = bit_at(in->bits, page);
+    runs += dirty && !before;
+    before = dirty;
+  }
+  return runs;
+}
+
+// Another service's instant may not be done with its tables.
+static vm_move *move_begin(veil_heap *heap) {
+  rt_thread *self = self_running(heap);
+  for (;;) {
+    bool busy;
+    vm_move *move = vm_move_open(heap->gc->region, &busy);
+    if (!busy) {
+      return move;
+    }
+    if (self != NULL) { // it may be waiting for a stop that waits for us
+      rt_enter(self);
+      rt_safepoint(self);
+      rt_leave(self);
+    }
+    os_nap(NAP_US);
+  }
+}
+
+// Dirty keeps all that was asked for.
+static void harvest_undo(const instant *in) {
+  veil_heap *heap = in->service->heap;
+  sigset_t saved;
+  rt_thread *self = rt_service_enter(heap, &saved);
+  for (size_t page = 0, used = rt_pages_used(heap->gc); page < used; page++) {
+    if (bit_at(in->bits, page)) {
+      vm_dirty_note(heap->gc->region, page, 1u << in->service->consumer);
+    }
+  }
+  rt_service_leave(heap, self, &saved);
+}
+
+// Pages that lost their access only because others did, get it back before somebody misses it.
+static void reopen(const instant *in) {
+  veil_heap *heap = in->service->heap;
+  gc_heap *gc = heap->gc;
+  for (size_t page = 0, used = rt_pages_used(gc); page < used; page += gc->block_pages) {
+    if (gc_space(gc, gc_page_block(gc, page)) != 0) {
+      sigset_t saved;
+      rt_thread *self = rt_service_enter(heap, &saved);
+      vm_reopen(gc->region, page, gc->block_pages);
+      rt_service_leave(heap, self, &saved);
+    }
+  }
+}
+
+// What was moved away goes, by and by.
+static void move_end(const instant *in) {
+  veil_heap *heap = in->service->heap;
+  for (bool more = in->move != NULL; more;) {
+    sigset_t saved;
+    rt_thread *self = rt_service_enter(heap, &saved);
+    more = vm_move_tell(in->move);
+    rt_service_leave(heap, self, &saved);
+  }
+  if (in->move != NULL) {
+    if (in->flags & VEIL_INSTANT_DIRTY) {
+      reopen(in);
+    }
+    vm_move_close(in->move);
+  }
+}
+
+// The span of the stop, once all who waited for its end have run.
+static uint64_t pause_wait(veil_heap *heap, const AO_t *final) {
+  for (int naps = 0;; naps++) {
+    bool all = at32_load_acquire(&heap->stop_waiting) == 0;
+    uint64_t span = at_load(&heap->stop_span_ns);
+    at_fence_full();
+    uint64_t over = at_load_acquire(final); // not 0: the world has been stopped again, and `span` may be of that
+    if (over != 0 || all || naps == NAPS) {
+      return over != 0 ? over : span;
+    }
+    os_nap(NAP_US);
+  }
+}
+
+RT_EXPORT veil_status veil_service_instant(veil_service *s, unsigned flags, const veil_instant_calls *calls, void *arg, veil_instant_figures *out) {
+  veil_heap *heap = s->heap;
+  where_check(heap);
+  if ((flags & ~(unsigned)(VEIL_INSTANT_DIRTY | VEIL_INSTANT_WATCH)) != 0) {
+    rt_error_set("veil_service_instant: %u is no set of flags", flags);
+    return VEIL_INVALID;
+  }
+  if (!at32_cas_full(&s->instants, 0, 1)) {
+    vm_fatal("veil_service_instant: service %s takes another instant already", s->name);
+  }
+  instant in = {.service = s, .flags = flags, .calls = calls, .arg = arg, .pages = heap->gc->region->pages};
+  veil_status status = VEIL_OK;
+  if (flags != 0) {
+    in.bits = os_map_private(bits_bytes(in.pages));
+    if (in.bits == NULL) {
+      rt_error_set("veil_service_instant: %s: no memory for a bit per page", s->name);
+      status = VEIL_NO_MEMORY;
+    } else if (!rt_service_watch(s)) {
+      rt_error_set("veil_service_instant: %s: all consumers of Dirty are taken", s->name);
+      status = VEIL_UNSUPPORTED;
+    }
+  }
+  if (status == VEIL_OK) {
+    if (flags & VEIL_INSTANT_DIRTY) {
+      harvest_before(&in);
+    }
+    if (!(flags & VEIL_INSTANT_DIRTY) || runs_count(&in) > MOVE_RUNS) {
+      in.move = move_begin(heap);
+    }
+    tables_touch(&in);
+    if (flags == VEIL_INSTANT_WATCH && in.move == NULL) {
+      harvest_before(&in);
+    }
+    rt_thread *self = self_running(heap);
+    AO_t *span = &heap->services->span_ns[s->owner - 1];
+    if (self != NULL) {
+      rt_enter(self);
+    }
+    rt_at_instant(heap, self, span, take, &in);
+    if (self != NULL) {
+      rt_leave(self);
+    }
+    in.figures.pause_ns = pause_wait(heap, span);
+    if (flags == VEIL_INSTANT_DIRTY) {
+      harvest_undo(&in);
+    }
+    move_end(&in);
+  }
+  if (in.bits != NULL) {
+    os_unmap(in.bits, bits_bytes(in.pages));
+  }
+  at32_store_release(&s->instants, 0);
+  if (out != NULL) {
+    *out = in.figures;
+  }
+  return status;
+}
+
+// ---- Many claims.
+
+RT_EXPORT size_t veil_service_next(veil_service *s, size_t page, veil_claim claim) {
+  veil_heap *heap = s->heap;
+  size_t used = rt_pages_used(heap->gc);
+  const uint64_t all = s->owner * (uint64_t)0x0101010101010101;
+  while (page < used) {
+    uint8_t volatile *owner = rt_owner_of(heap, page, claim);
+    if (page % 8 == 0 && page + 8 <= used && !has_zero(at_load((AO_t const volatile *)owner) ^ all)) {
+      page += 8;
+    } else if (AO_char_load_acquire((unsigned char volatile *)owner) == s->owner) {
+      return page;
+    } else {
+      page++;
+    }
+  }
+  return SIZE_MAX;
+}
+
+// Takes the page if its next claim is this one, and the service's; settles it. Then the caller holds it.
+static bool take_settled(const veil_service *s, size_t page, veil_claim claim, unsigned bit) {
+  veil_heap *heap = s->heap;
+  vm_region *region = heap->gc->region;
+  uint8_t volatile *owner = rt_owner_of(heap, page, claim);
+  if (AO_char_load_acquire((unsigned char volatile *)owner) != s->owner || (vm_claims(region, page) & (bit - 1)) != 0 ||
+      !vm_take(region, page, bit)) {
+    return false;
+  }
+  if (AO_char_load_acquire((unsigned char volatile *)owner) != s->owner) {
+    vm_give(region, page, 1); // another's by now
+    return false;
+  }
+  vm_view_forbid(true);
+  (claim == VEIL_ABSENT ? rt_world_absent : rt_world_unsaved)(heap, page);
+  vm_view_forbid(false);
+  vm_settled(region, page, bit); // who touches it need not wait for the rest
+  return true;
+}
+
+RT_EXPORT size_t veil_service_settle_some(veil_service *s, size_t page, size_t count, veil_claim claim) {
+  veil_heap *heap = s->heap;
+  size_t pages = heap->services->pages, limit = page + count, settled = 0, run = 0; // [page - run, page) is held
+  limit = limit < page || limit > pages ? pages : limit;
+  bool inside = vm_settling(); // in a callback this thread holds a page, so no stop can come between
+  sigset_t saved;
+  rt_thread *self = inside ? NULL : rt_service_enter(heap, &saved);
+  for (; page < limit; page++) {
+    if (run < GIVE_RUN && take_settled(s, page, claim, claim == VEIL_ABSENT ? VM_ABSENT : VM_UNSAVED)) {
+      run++;
+      settled++;
+      continue;
+    }
+    if (run != 0) {
+      bool full = run == GIVE_RUN;
+      vm_give(heap->gc->region, page - run, run);
+      run = 0;
+      page -= full; // it was not looked at
+    }
+  }
+  if (run != 0) {
+    vm_give(heap->gc->region, page - run, run);
+  }
+  if (!inside) {
+    rt_service_leave(heap, self, &saved);
+  }
+  return settled;
+}

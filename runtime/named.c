@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: MIT
+// named.c: roots with names (veil/roots.h): precise slots that are found by what they are called, in this process or in one that restores the heap.
+//
+// Neighbours: roots.c asks for them in a flip, describe.c lists them, restore.c puts them back. Attached threads, in a critical section and under roots_lock, so the
+// table is whole whenever the world is stopped. Memory is had and given back outside of both (rt.critical).
+
+#include <stdlib.h>
+#include <string.h>
+#include "runtime/dump_format.h"
+#include "runtime/named.h"
+#include "veil/roots.h"
+
+enum { FIRST_ROOM = 64, NAME_MAX_BYTES = 255 };
+
+// Descriptions hold names, so what is taken away is freed when there are none (veil_heap.named_dead).
+struct rt_name {
+  rt_name *next; // of the dead
+  char text[];
+};
+
+// Entries [0, count) are in use, in no order; those of a bucket are chained. All in one piece of memory.
+struct rt_named {
+  size_t room, count; // `room` is a power of two, and the number of buckets
+  uintptr_t *slots;   // none is NULL
+  rt_name **names;
+  uint32_t *hashes, *next; // the next of the bucket, plus 1
+  uint32_t *buckets;       // the first, plus 1
+};
+
+static uint32_t hash_of(const char *name) {
+  uint64_t h = 0xcbf29ce484222325ull; // FNV-1a
+  for (; *name != 0; name++) {
+    h = (h ^ (unsigned char)*name) * 0x100000001b3ull;
+  }
+  return (uint32_t)(h ^ h >> 32);
+}
+
+static rt_named *table_make(size_t room) {
+  rt_named *t = calloc(1, sizeof *t + room * (sizeof *t->slots + sizeof *t->names + 3 * sizeof *t->buckets));
+  if (t != NULL) {
+    t->room = room;
+    t->slots = (uintptr_t *)(t + 1);
+    t->names = (rt_name **)(t->slots + room);
+    t->hashes = (uint32_t *)(t->names + room);
+    t->next = t->hashes + room;
+    t->buckets = t->next + room;
+  }
+  return t;
+}
+
+static uint32_t *bucket_of(rt_named *t, uint32_t hash) { return &t->buckets[hash & (t->room - 1)]; }
+
+// The place that holds the entry's number, plus 1; or where it would stand: the end of its chain.
+static uint32_t *place_find(rt_named *t, uint32_t hash, const char *name) {
+  uint32_t *at = bucket_of(t, hash);
+  while (*at != 0 && (t->hashes[*at - 1] != hash || strcmp(t->names[*at - 1]->text, name) != 0)) {
+    at = &t->next[*at - 1];
+  }
+  return at;
+}
+
+static uint32_t *place_of(rt_named *t, uint32_t entry) {
+  uint32_t *at = bucket_of(t, t->hashes[entry]);
+  while (*at != entry + 1) {
+    at = &t->next[*at - 1];
+  }
+  return at;
+}
+
+static void entry_add(rt_named *t, uint32_t hash, rt_name *name, uintptr_t object) {
+  uint32_t i = (uint32_t)t->count++, *bucket = bucket_of(t, hash);
+  t->slots[i] = object;
+  t->names[i] = name;
+  t->hashes[i] = hash;
+  t->next[i] = *bucket;
+  *bucket = i + 1;
+}
+
+// The last entry takes its place. Returns the name, which is the caller's.
+static rt_name *entry_take(rt_named *t, uint32_t *place) {
+  uint32_t i = *place - 1, last = (uint32_t)t->count - 1;
+  rt_name *name = t->names[i];
+  *place = t->next[i];
+  if (i != last) {
+    *place_of(t, last) = i + 1;
+    t->slots[i] = t->slots[last];
+    t->names[i] = t->names[last];
+    t->hashes[i] = t->hashes[last];
+    t->next[i] = t->next[last];
+  }
+  t->count--;
+  return name;
+}
+
+// What a call brings along, and takes away: memory that is freed when nothing is held any more.
+typedef struct change {
+  const char *name;
+  uint32_t hash;
+  uintptr_t object; // 0: the name goes
+  rt_name *copy;    // of the name
+  rt_named *larger; // a table with more room, or NULL
+  rt_name *old_name;
+  rt_named *old_table;
+} change;
+
+static void table_replace(veil_heap *heap, change *c) {
+  rt_named *old = heap->named;
+  for (size_t i = 0; old != NULL && i < old->count; i++) {
+    entry_add(c->larger, old->hashes[i], old->names[i], old->slots[i]);
+  }
+  heap->named = c->larger;
+  c->larger = NULL;
+  c->old_table = old;
+}
+
+// False: it takes a table with more room, and nothing has changed.
+static bool change_make_locked(veil_heap *heap, change *c) {
+  rt_named *t = heap->named;
+  uint32_t *place = t != NULL ? place_find(t, c->hash, c->name) : NULL;
+  if (place != NULL && *place != 0) {
+    if (c->object == 0) {
+      rt_name *name = entry_take(t, place);
+      if (heap->named_holds != 0) {
+        name->next = heap->named_dead;
+        heap->named_dead = name;
+      } else {
+        c->old_name = name;
+      }
+    } else {
+      t->slots[*place - 1] = c->object;
+    }
+    return true;
+  }
+  if (c->object == 0) {
+    return true;
+  }
+  if (t == NULL || t->count == t->room) {
+    if (c->larger == NULL || (t != NULL && c->larger->room <= t->room)) {
+      return false;
+    }
+    table_replace(heap, c);
+  }
+  entry_add(heap->named, c->hash, c->copy, c->object);
+  c->copy = NULL;
+  return true;
+}
+
+static bool change_try(rt_thread *self, change *c, size_t *room) {
+  veil_heap *heap = self->heap;
+  rt_enter(self);
+  pthread_mutex_lock(&heap->roots_lock);
+  bool done = change_make_locked(heap, c);
+  *room = heap->named != NULL ? heap->named->room : 0;
+  pthread_mutex_unlock(&heap->roots_lock);
+  rt_leave(self);
+  return done;
+}
+
+static veil_status change_make(rt_thread *self, change *c) {
+  size_t room;
+  while (!change_try(self, c, &room)) {
+    free(c->larger); // others were quicker to fill the table
+    c->larger = table_make(room != 0 ? room * 2 : FIRST_ROOM);
+    if (c->larger == NULL) {
+      rt_error_set("veil_root_set: no memory for %zu names", room * 2);
+      return VEIL_NO_MEMORY;
+    }
+  }
+  return VEIL_OK;
+}
+
+static rt_name *name_copy(const char *text) {
+  size_t bytes = strlen(text) + 1;
+  rt_name *name = malloc(sizeof *name + bytes);
+  if (name != NULL) {
+    memcpy(name->text, text, bytes);
+  }
+  return name;
+}
+
+static bool is_name(const char *name) {
+  size_t length = name != NULL ? strnlen(name, NAME_MAX_BYTES + 1) : 0;
+  return length > 0 && length <= NAME_MAX_BYTES;
+}
+
+RT_EXPORT veil_status veil_root_set(veil_thread *open, const char *name, void *object) {
+  rt_thread *self = rt_self_use(open, "veil_root_set");
+  if (!is_name(name)) {
+    rt_error_set("veil_root_set: a name has 1 to %d bytes", (int)NAME_MAX_BYTES);
+    return VEIL_INVALID;
+  }
+  rt_object_check(self->heap->gc, object, "veil_root_set");
+  change c = {.name = name, .hash = hash_of(name), .object = (uintptr_t)object, .copy = object != NULL ? name_copy(name) : NULL};
+  veil_status status = VEIL_NO_MEMORY;
+  if (object != NULL && c.copy == NULL) {
+    rt_error_set("veil_root_set: no memory for a name");
+  } else {
+    status = change_make(self, &c);
+  }
+  free(c.copy);
+  free(c.larger);
+  free(c.old_name);
+  free(c.old_table);
+  return status;
+}
+
+RT_EXPORT void *veil_root_get(veil_thread *open, const char *name) {
+  rt_thread *self = rt_self_use(open, "veil_root_get");
+  if (!is_name(name)) {
+    return NULL;
+  }
+  veil_heap *heap = self->heap;
+  rt_enter(self);
+  pthread_mutex_lock(&heap->roots_lock);
+  uint32_t *place = heap->named != NULL ? place_find(heap->named, hash_of(name), name) : NULL;
+  void *object = place != NULL && *place != 0 ? (void *)heap->named->slots[*place - 1] : NULL;
+  pthread_mutex_unlock(&heap->roots_lock);
+  rt_leave(self);
+  return object;
+}
+
+// ---- For the rest of the runtime.
+
+void rt_named_forward(veil_heap *heap, gc_flip *flip) {
+  rt_named *t = heap->named;
+  if (t == NULL) {
+    return;
+  }
+  if (!gc_flip_lists(flip)) {
+    gc_flip_slots(flip, t->slots, t->count);
+    return;
+  }
+  for (size_t i = 0; i < t->count; i++) {
+    gc_flip_note(flip, DUMP_BY_NAME, (uint64_t)t->names[i]->text, 0);
+    gc_flip_slots(flip, &t->slots[i], 1);
+  }
+}
+
+size_t rt_named_count(const veil_heap *heap) { return heap->named != NULL ? heap->named->count : 0; }
+
+void rt_named_list(const veil_heap *heap, uintptr_t *slots, rt_name **names) {
+  size_t count = rt_named_count(heap);
+  if (count != 0) {
+    memcpy(slots, heap->named->slots, count * sizeof *slots);
+    memcpy(names, heap->named->names, count * sizeof *names);
+  }
+}
+
+const char *rt_named_text(const rt_name *name) { return name->text; }
+
+static void names_free(rt_name *name) {
+  while (name != NULL) {
+    rt_name *next = name->next;
+    free(name);
+    name = next;
+  }
+}
+
+size_t rt_named_hold(veil_heap *heap, bool hold) {
+  rt_name *dead = NULL;
+  rt_thread *self = rt_here;
+  while (self != NULL && self->heap != heap) {
+    self = self->next_here;
+  }
+  if (self != NULL) {
+    rt_enter(self);
+  } else {
+    rt_work_begin(heap);
+  }
+  pthread_mutex_lock(&heap->roots_lock);
+  size_t count = rt_named_count(heap);
+  heap->named_holds += hold ? 1u : ~0u;
+  if (heap->named_holds == 0) {
+    dead = heap->named_dead;
+    heap->named_dead = NULL;
+  }
+  pthread_mutex_unlock(&heap->roots_lock);
+  if (self != NULL) {
+    rt_leave(self);
+  } else {
+    rt_work_end(heap);
+  }
+  names_free(dead);
+  return count;
+}
+
+bool rt_named_restore(veil_heap *heap, const char *name, uintptr_t object) {
+  if (!is_name(name)) {
+    return false;
+  }
+  change c = {.name = name, .hash = hash_of(name), .object = object, .copy = name_copy(name)};
+  if (c.copy == NULL) {
+    return false;
+  }
+  if (!change_make_locked(heap, &c)) {
+    c.larger = table_make(heap->named != NULL ? heap->named->room * 2 : FIRST_ROOM);
+    if (c.larger != NULL) {
+      change_make_locked(heap, &c);
+    }
+  }
+  bool added = c.copy == NULL;
+  free(c.copy); // the name is there already, or there is no memory
+  free(c.larger);
+  free(c.old_table);
+  return added;
+}
+
+void rt_named_close(veil_heap *heap) {
+  for (size_t i = 0; i < rt_named_count(heap); i++) {
+    free(heap->named->names[i]);
+  }
+  free(heap->named);
+  heap->named = NULL;
+  names_free(heap->named_dead);
+  heap->named_dead = NULL;
+}

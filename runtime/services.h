@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// services.h: services as hooks.c and instant.c see them. Not for use elsewhere.
+
+#ifndef RT_SERVICES_H
+#define RT_SERVICES_H
+
+#include "runtime/note.h"
+#include "veil/hooks.h"
+
+struct veil_service {
+  // Constant.
+  veil_heap *heap;
+  const char *name;
+  veil_service_callbacks callbacks;
+  void *arg;
+  uint8_t owner; // index + 1
+  // One thread per service.
+  int consumer; // of Dirty, or -1
+  // Atomic.
+  AO_t pending;               // 0, or 4 * (the page whose claim has not stood yet + 1) + the claim
+  uint32_t volatile instants; // 1: one is being taken
+  pthread_mutex_t lock;       // one claim at a time
+};
+
+typedef struct rt_services {
+  veil_service *volatile service[RT_SERVICES]; // under touch_lock; read atomically
+  uint8_t volatile *absent, *unsaved;          // per page: owner, 0: none
+  size_t pages;
+  AO_t telling; // threads in rt_services_tell
+  AO_t span_ns[RT_SERVICES]; // of each one's last instant, once the world has been stopped again; 0: it has not
+} rt_services;
+
+static inline uint8_t volatile *rt_owner_of(veil_heap *heap, size_t page, veil_claim claim) {
+  return claim == VEIL_ABSENT ? &heap->services->absent[page] : &heap->services->unsaved[page];
+}
+
+// No page from here on was ever in use.
+static inline size_t rt_pages_used(const gc_heap *gc) { return gc_block_page(gc, at32_load(&gc->large_high)); }
+
+// Any thread may work for a service. One that is a mutator too, and runs, must not be stopped while it holds a lock. NULL: it counts as at work.
+rt_thread *rt_service_enter(veil_heap *heap, sigset_t *saved);
+void rt_service_leave(veil_heap *heap, rt_thread *self, const sigset_t *saved);
+
+// Has the service watch writes, if it does not yet. False: all consumers of Dirty are taken.
+bool rt_service_watch(veil_service *s);
+// Sets the bits of pages in use of the range that were written since the service last asked, and arms them. Of others Dirty keeps what it knows. Between rt_service_enter and
+// rt_service_leave with touch_lock, or with the world stopped.
+void rt_service_harvest(veil_service *s, uint8_t *bits, size_t page, size_t count);
+
+#endif
