@@ -67,7 +67,7 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool 
     }
     if (leaf) {
       gc_block_leaf(heap, block);
-      gc_cells_set(heap, block, heap->leaves_stay ? GC_CELLS_KNOWN : 0); // none; where most die, nobody is going to ask
+      gc_cells_set(heap, block, at8_load(&heap->leaves_stay) ? GC_CELLS_KNOWN : 0); // none; where most die, nobody is going to ask
     }
   }
   lane_set(lane, block);

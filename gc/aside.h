@@ -42,7 +42,7 @@ static inline bool gc_is_aside(const gc_heap *heap, uint32_t block) {
     return false;
   }
   uint32_t spared = at32_load(&heap->spared[block]);
-  return spared > heap->cycle || (spared == 0 && heap->leaves_stay);
+  return spared > heap->cycle || (spared == 0 && at8_load(&heap->leaves_stay));
 }
 
 // An object's bit is that of the unit in which it, or an array's length, begins: so its address is enough.

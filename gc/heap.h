@@ -393,7 +393,7 @@ typedef struct gc_heap {
   uint8_t to_space, from_space; // from_space is 0 when no cycle is under way
   bool spares; // this cycle keeps dense blocks (gc.spared)
   bool asides; // and marks leaf objects of dense blocks aside (gc.aside), from its first root on …
-  bool leaves_stay; // … those of blocks that mutators have filled, too: most of them live
+  uint8_t volatile leaves_stay; // … those of blocks that mutators have filled, too: most of them live. Atomic: the sweep writes it, mutators with new leaf blocks read it
   bool sparse; // of what was dense once too little has been found alive lately
   unsigned epoch;
   uint32_t cycle;

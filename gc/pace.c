@@ -186,7 +186,7 @@ void gc_pace_spared(gc_heap *heap, uint64_t emptied, uint64_t dense) {
 void gc_pace_leaves(gc_heap *heap, uint64_t filled, uint64_t lived) {
   enum { LEAST = 16 * GC_BLOCK }; // bytes that say something
   if (filled >= LEAST) {
-    heap->leaves_stay = lived >= filled / 8 * (heap->leaves_stay ? 5 : 6);
+    at8_store(&heap->leaves_stay, lived >= filled / 8 * (at8_load(&heap->leaves_stay) ? 5 : 6));
   }
 }
 
