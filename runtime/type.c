@@ -54,7 +54,9 @@ static void fixed_check(const veil_type *type) {
 
 // Of a flexible array, whose elements another type may describe.
 static veil_type element_of(const veil_type *type) {
-  veil_type element = *type;
+  // Not what is veil's: another thread may be registering the type.
+  veil_type element = {.name = type->name, .size = type->size, .pointers = type->pointers, .pointer_count = type->pointer_count, .trace = type->trace, .encoding = type->encoding,
+                       .fixed = type->fixed};
   const veil_type *other = type->fixed != NULL ? type->fixed->element : NULL;
   if (other != NULL) {
     if (other->trace != NULL || other->fixed != NULL || other->size != type->size) {
