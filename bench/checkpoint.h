@@ -30,6 +30,8 @@ extern load_options load_now;
 // Reads the command line; leaves with status 2 if something is wrong.
 void load_options_read(int argc, char **argv);
 
+// From the next steps on, writes go to so many records only, which lie as far apart as can be. 0: to any, as at the beginning. Any thread.
+void load_writes(uint64_t records);
 // The mutator's. `table` is the first root: it may be changed by a collector between two calls.
 void load_fill(record *r, uint64_t number); // a new record gets its contents
 void load_steps(record **table, uint64_t count, unsigned steps);

@@ -75,13 +75,20 @@ void load_fill(record *r, uint64_t count) {
   state = saved;
 }
 
+static _Atomic uint64_t written_records;
+
+void load_writes(uint64_t records) { atomic_store(&written_records, records); }
+
 void load_steps(record **table, uint64_t count, unsigned steps) {
-  uint64_t sum = 0;
+  uint64_t sum = 0, few = atomic_load_explicit(&written_records, memory_order_relaxed), apart = few > 0 ? count / few : 0;
   for (unsigned i = 0; i < steps; i++) {
     uint64_t dice = next_random(), most = dice % 10 != 0 ? count / 10 : count;
     record *r = table[(dice >> 8) % (most > 0 ? most : 1)];
     unsigned word = (unsigned)(dice >> 4) % (RECORD_WORDS - 8);
     if (dice >> 62 == 3) {
+      if (few > 0) {
+        r = table[(dice >> 8) % few * apart];
+      }
       r->word[word] = dice + sum;
     } else {
       for (int k = 0; k < 8; k++) {

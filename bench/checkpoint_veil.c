@@ -152,25 +152,23 @@ static double median(double *values, unsigned n) {
   return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-// Increments: nothing but 1 % of the pages has been written when the load goes on and one is asked for.
-static void increments(veil_thread *self, veil_checkpointer *c) {
+// Increments: the load goes on all the time, and writes to 1 % of the pages since the checkpoint before.
+static void increments(veil_checkpointer *c) {
   unsigned n = load_now.increments;
   double *steps = calloc(n, sizeof *steps), *took = calloc(n, sizeof *took), *pause = calloc(n, sizeof *pause), *ratio = calloc(n, sizeof *ratio), *saved = calloc(n, sizeof *saved);
   uint64_t pages = (uint64_t)(load_now.live_mib * 256), dirty = pages / 100 > 0 ? pages / 100 : 1, cycles = 0;
-  for (unsigned i = 0; i < n; i++) {
-    veil_checkpoint_figures f;
-    veil_stats s, t;
-    mutator_rest();
+  load_writes(dirty);
+  for (int i = 0; i < 2; i++) { // what was written before
     if (veil_checkpoint(c, 0, NULL) != VEIL_OK) {
       fail("veil_checkpoint");
     }
+  }
+  nap(load_now.seconds / 2);
+  double usual = measure(load_now.seconds).steps;
+  for (unsigned i = 0; i < n; i++) {
+    veil_checkpoint_figures f;
+    veil_stats s, t;
     veil_get_stats(heap, &s);
-    veil_block_end(self);
-    for (uint64_t k = 0; k < dirty; k++) { // a page each, as far as records lie in the order in which they were made
-      table[(k * 100 + i) * (count - 1) / (dirty * 100)]->word[0]++;
-    }
-    veil_block_begin(self);
-    mutator_run();
     phase during = checkpoint(c, &f, "increment");
     veil_get_stats(heap, &t);
     cycles += t.major_cycles - s.major_cycles;
@@ -181,6 +179,8 @@ static void increments(veil_thread *self, veil_checkpointer *c) {
     saved[i] = (double)f.pages;
     nap(load_now.seconds / 4);
   }
+  load_writes(0);
+  load_json("increment_steps_before", usual);
   load_json("increment_pages", median(saved, n));
   load_json("increment_steps", median(steps, n));
   load_json("increment_durable_s", median(took, n));
@@ -306,7 +306,7 @@ int main(int argc, char **argv) {
   mutator_run();
   full(c);
   if (load_now.increments > 0) {
-    increments(self, c);
+    increments(c);
   }
   mutator_rest();
   if (veil_checkpoint(c, 0, NULL) != VEIL_OK) {

@@ -188,12 +188,25 @@ void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, bool leaf) {
   lane->block = GC_NONE;
 }
 
+void gc_raw_open(gc_heap *heap, size_t page, size_t count) {
+  uint32_t consumers = at32_load(&heap->dirty_mask);
+  for (size_t p = page; p < page + count; p++) {
+    if (consumers != 0) {
+      vm_dirty_note(heap->region, p, consumers);
+    }
+    if ((vm_claims(heap->region, p) & (VM_ABSENT | VM_UNSAVED | VM_CLEAN)) == VM_CLEAN) { // with others it is the end of the cell before: the header goes there
+      vm_settle(heap->region, p, VM_CLEAN, true, true);
+    }
+  }
+  vm_open(heap->region, page, count);
+}
+
 // Whoever finds the cell by a page's top finds it whole: the header stands before the tops are raised.
 static void medium_begin(gc_heap *heap, char *cell, const gc_wanted *want, size_t page, size_t last) {
   if (!want->raw) {
     memset(cell, 0, want->cell);
   } else {
-    gc_note_new(heap, page, last + 1 - page);
+    gc_raw_open(heap, page, last + 1 - page);
   }
   gc_cell_begin(cell, want);
 }

@@ -54,13 +54,9 @@ static inline size_t gc_large_pages(const gc_heap *heap, gc_cell cell, uint64_t 
   return (from + gc_cell_size(cell, header) + 8 + heap->page_size - 1) >> heap->page_shift;
 }
 
-// Pages come into use whose contents are as they were: news all the same to who knew them when they were free.
-static inline void gc_note_new(gc_heap *heap, size_t page, size_t count) {
-  uint32_t consumers = at32_load(&heap->dirty_mask);
-  for (size_t p = page; consumers != 0 && p < page + count; p++) {
-    vm_dirty_note(heap->region, p, consumers);
-  }
-}
+// Pages of a new object that nobody clears: news all the same to who knew them when they were free. And open for writing, whatever an instant or a harvest has made of them
+// since, because the program may hand them to the system before it has touched them.
+void gc_raw_open(gc_heap *heap, size_t page, size_t count);
 
 // The floor that has this view address inside, or NULL.
 static inline const gc_floor *gc_floor_find(const gc_floor *floors, unsigned count, uintptr_t view) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// aside.h: leaf objects that stay are marked beside the heap, by a bit for each unit (gc.aside).
+// aside.h: leaf objects that stay, and all objects of blocks that stay still, are marked beside the heap, by a bit for each unit (gc.aside).
 //
 // A page of references may lead to hundreds of leaf objects, none of which has to be looked at if its block stays: its
 // marks share cache lines, and the sweep need not walk a block where nothing has died. Any thread that forwards; the
@@ -8,15 +8,16 @@
 #ifndef GC_ASIDE_H
 #define GC_ASIDE_H
 
-#include "gc/heap.h"
+#include "gc/still.h"
 
 enum {
   GC_ASIDE_WORDS = GC_BLOCK / GC_UNIT / 64, // of marks, per block
-  // In gc_heap.spared: a leaf block with gaps that nobody has filled. Less than any cycle that it could be spared until.
+  // In gc_heap.spared: a leaf block of which much is dead. Less than any cycle that it could be spared until.
   GC_SPARSE = 1,
 };
 
-// How many cells a leaf block has, fillers apart, if that is known (gc.cells): so the sweep need not walk it to see that hardly any of them has died.
+// How many cells a leaf block, or one that stays still, has, fillers apart, if that is known (gc.cells): so the sweep need not walk it to see
+// that hardly any of them has died.
 enum { GC_CELLS_KNOWN = 1 << 15 };
 
 static inline void gc_cells_set(gc_heap *heap, uint32_t block, unsigned cells) {
@@ -42,7 +43,7 @@ static inline bool gc_is_aside(const gc_heap *heap, uint32_t block) {
     return false;
   }
   uint32_t spared = at32_load(&heap->spared[block]);
-  return spared > heap->cycle || (spared == 0 && at8_load(&heap->leaves_stay));
+  return spared > heap->cycle || (spared == 0 && at8_load(&heap->leaves_stay)) || gc_stays_still(heap, block);
 }
 
 // An object's bit is that of the unit in which it, or an array's length, begins: so its address is enough.
@@ -57,12 +58,22 @@ static inline bool gc_aside_is_marked(const gc_heap *heap, uintptr_t view) {
   return (at_load(gc_aside_word(heap, view)) & gc_aside_bit(heap, view)) != 0;
 }
 
+// gc.still: whether an object whose header tells nothing is known to stay where it is.
+static inline bool gc_still_is_marked(const gc_heap *heap, uintptr_t view) {
+  return gc_is_still(heap, gc_block_of(heap, view)) && gc_aside_is_marked(heap, view);
+}
+
+// A check only: a service may have the page away, and then what is there is no header. So TSan need not look.
+__attribute__((no_sanitize("thread"))) static inline void gc_aside_check(const gc_heap *heap, uintptr_t view) {
+  uint64_t header = *(uint64_t volatile *)gc_ref_cell(heap, (gc_ref){view}).alias;
+  bool may = (header & GC_LEAF) || gc_is_still(heap, gc_block_of(heap, view));
+  VM_CHECK(may || at_load(&heap->service_claims) != 0, "%p is no leaf object: its header is %lx", (void *)view, (unsigned long)header);
+}
+
 // Idempotent.
 static inline void gc_aside_mark(gc_heap *heap, uintptr_t view) {
-  if (VM_FULL_CHECKS) {
-    uint64_t header = *(uint64_t volatile *)gc_ref_cell(heap, (gc_ref){view}).alias;
-    VM_CHECK(at_load(&heap->service_claims) != 0 || (header & GC_LEAF), "%p is no leaf object: its header is %lx", (void *)view,
-             (unsigned long)header);
+  if (VM_FULL_CHECKS && at_load(&heap->service_claims) == 0) {
+    gc_aside_check(heap, view);
   }
   if (!gc_aside_is_marked(heap, view)) {
     at_or_full(gc_aside_word(heap, view), gc_aside_bit(heap, view));

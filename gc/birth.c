@@ -9,6 +9,7 @@
 #include "gc/block.h"
 #include "gc/copier.h"
 #include "gc/minor.h"
+#include "gc/still.h"
 
 static uint32_t block_next(gc_minor *minor, bool leaf, bool promote) {
   gc_heap *heap = minor->heap;
@@ -20,6 +21,7 @@ static uint32_t block_next(gc_minor *minor, bool leaf, bool promote) {
   uint32_t block = gc_block_take_born(heap);
   if (block != GC_NONE) {
     gc_block_spare(heap, block);
+    gc_still_set(heap, block, GC_SETTLED);
   }
   if (block != GC_NONE && leaf) {
     gc_block_leaf(heap, block);

@@ -7,6 +7,7 @@
 #include "gc/alloc.h"
 #include "gc/aside.h"
 #include "gc/pace.h"
+#include "vm/os.h"
 
 void gc_stack_reset(gc_stack *stack) {
   at_store(&stack->head, GC_NONE);
@@ -63,6 +64,7 @@ static uint32_t block_start(gc_heap *heap, uint32_t block) {
   }
   AO_char_store((unsigned char volatile *)&heap->flags[block], 0);
   at32_store(&heap->spared[block], 0);
+  gc_still_set(heap, block, 0); // whoever takes it for copies says so; what is born carries no epoch
   gc_cells_set(heap, block, 0);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
   at_add(&heap->used_blocks, 1);
@@ -123,10 +125,13 @@ void gc_claims_drop(gc_heap *heap, size_t page, size_t count) {
   for (size_t i = page; i < page + count; i++) {
     unsigned claims = vm_claims(heap->region, i) & (VM_ABSENT | VM_UNSAVED);
     if (claims) {
+      sigset_t saved;
+      os_signals_block(&saved); // what a handler of the program touches is not dead
       // Who wants to save the page wants its contents, dead or not.
       discarding = !(claims & VM_UNSAVED);
       vm_settle(heap->region, i, claims, true, false);
       discarding = false;
+      os_signals_restore(&saved);
     }
   }
 }

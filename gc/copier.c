@@ -46,8 +46,7 @@ void gc_grace_wait(gc_heap *heap) {
   }
 }
 
-void gc_copier_give(gc_heap *heap, gc_copier *copier) {
-  VM_CHECK(gc_queue_is_empty(copier) && !gc_near_any(copier), "a copier is given back with slots in its queue");
+void gc_copier_flush(gc_heap *heap, gc_copier *copier) {
   if (copier->dense_bytes) {
     at_add(&heap->dense_copied, copier->dense_bytes);
     copier->dense_bytes = 0;
@@ -61,6 +60,11 @@ void gc_copier_give(gc_heap *heap, gc_copier *copier) {
     at_add(&heap->copied_objects, copier->copied_objects);
     copier->copied_bytes = copier->copied_objects = 0;
   }
+}
+
+void gc_copier_give(gc_heap *heap, gc_copier *copier) {
+  VM_CHECK(gc_queue_is_empty(copier) && !gc_near_any(copier) && copier->deferred == NULL, "a copier is given back with slots in its queue");
+  gc_copier_flush(heap, copier);
   at_store_release(&copier->taken, 0);
 }
 
@@ -77,6 +81,7 @@ static bool page_open(gc_heap *heap, gc_lane *lane, bool leaf, bool new_block) {
       gc_block_leaf(heap, next);
     }
     gc_block_spare(heap, next);
+    gc_still_set(heap, next, GC_SETTLED | gc_still_epoch(heap->epoch)); // before the first copy
     at_add(&heap->copied_blocks, 1);
     at32_store_release(&lane->block, next);
     if (block != GC_NONE && !leaf) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // describe.c: takes down what a heap is beside the contents of its pages, and writes it as sections (describe.h).
 //
-// In the stop raw tables are copied, 6 bytes a page, into memory that was touched before; all else is done when the world runs again. One thread at a time.
+// In the stop raw tables are copied, 6 bytes a page in use, into memory that was touched before; all else is done when the world runs again. One thread at a time.
 
 #include "gc/describe.h"
 #include <stdio.h>
@@ -104,7 +104,7 @@ static void numbers_take(gc_description *d) {
       [GC_NUMBER_YOUNG_BLOCKS] = heap->young_blocks,
       [GC_NUMBER_RESERVE] = heap->config.reserve > heap->config.limit ? heap->config.reserve : heap->config.limit,
       [GC_NUMBER_CYCLE] = heap->cycle,
-      [GC_NUMBER_EPOCH] = heap->epoch,
+      [GC_NUMBER_EPOCH] = (heap->next_epoch + 1) % 3 + 1, // the one that it follows
       [GC_NUMBER_MINOR_CYCLES] = at_load(&heap->minor_cycles),
       [GC_NUMBER_HASH_BASE] = heap->hash_base,
       [GC_NUMBER_SMALL_PARTS] = (d->small + GC_PART_BLOCKS - 1) / GC_PART_BLOCKS,
@@ -114,6 +114,25 @@ static void numbers_take(gc_description *d) {
   };
   memset(d->number, 0, sizeof d->number);
   memcpy(d->number, numbers, sizeof numbers);
+}
+
+// The next run of blocks from *first on that are in use, among the first `limit` ones. False: there is none.
+static bool next_used(const uint8_t *space, size_t *first, size_t *end, size_t limit) {
+  while (*first < limit && space[*first] == 0) {
+    ++*first;
+  }
+  for (*end = *first; *end < limit && space[*end] != 0; ++*end) {
+  }
+  return *first < limit;
+}
+
+static void used_blocks_take(gc_description *d) {
+  const gc_heap *heap = d->heap;
+  size_t block_pages = heap->block_pages;
+  for (size_t first = 0, end; next_used(d->space, &first, &end, d->small); first = end) {
+    memcpy(&d->top[first * block_pages], (const void *)&heap->top[first * block_pages], (end - first) * block_pages * 4);
+    memcpy(&d->cover[first * block_pages], (const void *)&heap->cover[first * block_pages], (end - first) * block_pages * 2);
+  }
 }
 
 void gc_description_take(gc_description *d) {
@@ -131,11 +150,9 @@ void gc_description_take(gc_description *d) {
   d->link_count = links;
   d->pair_count = pairs;
   d->table_count = tables;
-  size_t pages = small * heap->block_pages;
   memcpy(d->space, (const void *)heap->space, small);
   memcpy(d->flags, (const void *)heap->flags, small);
-  memcpy(d->top, (const void *)heap->top, pages * 4);
-  memcpy(d->cover, (const void *)heap->cover, pages * 2);
+  used_blocks_take(d);
   memcpy(d->large_space, (const void *)(heap->space + heap->small_blocks), large);
   memcpy(d->large_flags, (const void *)(heap->flags + heap->small_blocks), large);
   memcpy(d->large_lead, (const void *)heap->large_lead, large * 2);

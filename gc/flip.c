@@ -110,19 +110,35 @@ void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count) {
   }
 }
 
-// gc.spared: not if what lives might not fit beside what is kept for nothing, nor if somebody wants to see all garbage gone.
-static bool may_spare(gc_heap *heap) {
+// Whether what is dense may stay at all: not if somebody wants to see all garbage gone, nor if most of it would be garbage.
+static bool may_stay(gc_heap *heap) {
   bool empties = at_load(&heap->empties) != 0;
   at_store(&heap->empties, 0);
-  return !empties && !heap->sparse && heap->region->traps && gc_pace_is_roomy(heap);
+  return !empties && !heap->sparse && heap->region->traps;
+}
+
+static bool may_still(const gc_heap *heap) {
+  return at_load(&heap->keeps_in_place) != 0 && !heap->still_pace.over && gc_pace_is_roomy_still(heap);
 }
 
 void gc_empty_all(gc_heap *heap) { at_store(&heap->empties, 1); }
 
+void gc_empty_gladly(gc_heap *heap) {
+  if (at_load(&heap->keeps_in_place) == 0) {
+    gc_empty_all(heap);
+  }
+}
+
+void gc_keep_in_place(gc_heap *heap, bool keeps) {
+  at_add_full(&heap->keeps_in_place, keeps ? 1 : (uint64_t)-1);
+}
+
+void gc_keep_in_place_none(gc_heap *heap) { at_store(&heap->keeps_in_place, 0); }
+
 static void spaces_swap(gc_heap *heap) {
   heap->from_space = heap->to_space;
   heap->to_space = 3 - heap->to_space;
-  heap->epoch = heap->epoch % 3 + 1;
+  heap->epoch = heap->next_epoch;
   heap->cycle++;
   heap->floor_count = 0;
   heap->pin_count = heap->flip_pins = 0;
@@ -135,6 +151,9 @@ static void spaces_swap(gc_heap *heap) {
   gc_stack_reset(&heap->partial[1]);
   gc_stack_reset(&heap->grey);
   gc_stack_reset(&heap->large_grey);
+  VM_CHECK((uint32_t)at_load(&heap->deferred_full) == 0, "marks were put off, and not made when the last cycle ended [gc.deferred]");
+  at_store(&heap->deferred_free, 0); // all are free: the first ones are used again
+  at_store(&heap->deferred_fresh, 0);
   at_store(&heap->from_blocks, at_load(&heap->used_blocks));
   at_store(&heap->from_left, at_load(&heap->used_blocks));
   at_store(&heap->copied_blocks, 0);
@@ -142,7 +161,7 @@ static void spaces_swap(gc_heap *heap) {
   at_add(&heap->spared_ever, at_load(&heap->spared_blocks));
   at_store(&heap->spared_blocks, 0);
   at_store(&heap->dense_copied, 0);
-  heap->spares = heap->asides = false;
+  heap->spares = heap->asides = heap->stills = heap->mixes = heap->defers = false;
   at_store(&heap->leaf_copied, 0);
   at_store(&heap->born_bytes, 0);
   at_store(&heap->pinned_objects, 0);
@@ -153,10 +172,13 @@ static void spaces_swap(gc_heap *heap) {
 void gc_flip_stopped(gc_heap *heap) {
   VM_CHECK(gc_phase_now(heap) == GC_IDLE, "a flip in phase %d", (int)gc_phase_now(heap));
   gc_young_unhold(heap);
-  bool spares = may_spare(heap);
+  bool stays = may_stay(heap), stills = stays && may_still(heap);
+  bool spares = stills || (stays && gc_pace_is_roomy(heap)); // gc.spared
   at_store_release(&heap->phase, GC_FLIPPING);
   gc_pace_flips(heap);
   spaces_swap(heap);
+  heap->stills = stills;
+  heap->mixes = spares;
   heap->asides = spares; // from the first root on: it takes no veil
   gc_copier *copier = gc_copier_take(heap);
   gc_copier_enter(copier);
@@ -167,6 +189,8 @@ void gc_flip_stopped(gc_heap *heap) {
   gc_pins_scan(heap, copier);
   gc_copier_leave(copier);
   gc_copier_give(heap, copier);
+  heap->mixes = stills;
+  heap->defers = spares && !gc_young_is_on(heap); // a minor cycle looks at what is marked only
   heap->spares = spares; // from here on: a veil for each root would make the pause long
   gc_pace_flipped(heap);
 }

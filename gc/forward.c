@@ -12,6 +12,7 @@ static inline uint64_t header_bare(const gc_heap *heap, uint64_t header) {
 }
 
 bool gc_mark_in_place(gc_heap *heap, gc_cell cell) {
+  gc_still_mix(heap, gc_block_of(heap, gc_view_of(heap, cell.alias)));
   gc_before_write(heap, cell.alias, 8);
   for (;;) {
     uint64_t header = gc_header_load(cell);
@@ -45,11 +46,6 @@ void gc_veil_once(gc_heap *heap, size_t page, size_t count) {
   }
 }
 
-// gc.spared: whether the block is kept although there is memory for copies of what lives in it.
-static inline bool is_spared(const gc_heap *heap, uint32_t block) {
-  return heap->spares && at32_load(&heap->spared[block]) > heap->cycle;
-}
-
 // A block is kept from the CAS on its flags on, by whoever does it. The veil follows, and then it is for scanners.
 static bool keep_first(gc_heap *heap, uint32_t block) {
   uint8_t old = AO_char_load((unsigned char volatile *)&heap->flags[block]);
@@ -64,15 +60,16 @@ static bool keep_first(gc_heap *heap, uint32_t block) {
 }
 
 static bool is_run(const gc_heap *heap, uint32_t block) {
-  return gc_space(heap, block) == heap->from_space && is_spared(heap, block) && !(gc_flags(heap, block) & (GC_BLOCK_LEAF | GC_BLOCK_KEPT));
+  return gc_space(heap, block) == heap->from_space && gc_is_spared(heap, block) && !(gc_flags(heap, block) & (GC_BLOCK_LEAF | GC_BLOCK_KEPT));
 }
 
-// Its neighbours that are spared, too, and nobody has reached yet: to veil them all takes not much longer than to veil one.
+// Its neighbours that are spared, too, and nobody has reached yet: to veil them all takes not much longer than to veil one. Not where blocks stay
+// still: what is dead there would hold what it refers to not for one cycle, but for many.
 static uint32_t keep_run(gc_heap *heap, uint32_t block, uint32_t *first) {
   enum { RUN = 8 };
   uint32_t at = block - block % RUN, limit = at + RUN, end = block + 1;
   *first = block;
-  if (is_spared(heap, block)) {
+  if (!heap->stills && gc_is_spared(heap, block)) {
     while (*first > at && is_run(heap, *first - 1)) {
       --*first;
     }
@@ -88,7 +85,7 @@ void gc_block_keep(gc_heap *heap, uint32_t block, bool leaf) {
     gc_flags_set(heap, block, GC_BLOCK_RETAIN);
     return;
   }
-  if (at8_load_acquire(&heap->veiled[block]) == gc_stamp(heap)) {
+  if (gc_is_veiled_block(heap, block)) {
     return;
   }
   uint32_t first, end = keep_run(heap, block, &first), mine = 0;
@@ -102,7 +99,7 @@ void gc_block_keep(gc_heap *heap, uint32_t block, bool leaf) {
     if (!(mine >> (b - first) & 1)) {
       continue;
     }
-    if (is_spared(heap, b)) {
+    if (gc_is_spared(heap, b)) {
       at_add(&heap->spared_blocks, 1);
     } else {
       at_add(&heap->kept_blocks, 1);
@@ -122,8 +119,13 @@ static inline gc_ref done_ref(const gc_heap *heap, gc_cell cell) {
 
 // It stays where it is (gc.memory, gc.spared).
 static inline gc_ref stay(gc_heap *heap, gc_cell cell, uint32_t block, bool leaf) {
-  if (leaf ? !(gc_flags(heap, block) & GC_BLOCK_RETAIN) : at8_load_acquire(&heap->veiled[block]) != gc_stamp(heap)) {
+  if (leaf ? !(gc_flags(heap, block) & GC_BLOCK_RETAIN) : !gc_is_veiled_block(heap, block)) {
     gc_block_keep(heap, block, leaf);
+  }
+  if (gc_is_still(heap, block)) { // gc.still: what the flip has copied or pinned carries the epoch, and nobody comes here with it
+    gc_ref ref = gc_cell_ref(heap, cell, gc_header_load(cell));
+    gc_aside_mark(heap, ref.view);
+    return ref;
   }
   gc_mark_in_place(heap, cell);
   return done_ref(heap, cell);
@@ -143,12 +145,13 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
     // Born since the flip; a page that mutators write to is being scanned (a kept block, a touched page).
     return ref;
   }
-  if (is_spared(heap, block)) {
+  if (gc_is_spared(heap, block)) {
     return stay(heap, cell, block, leaf);
   }
   size_t bytes = gc_cell_size(cell, header), growth = gc_cell_growth(header), room = bytes + growth;
   uint64_t bare = header_bare(heap, header);
   gc_before_read(heap, cell.alias, bytes);
+  gc_still_mix(heap, block);
   for (;;) {
     gc_place place;
     bool found = __builtin_expect((header & GC_ALIGN_MASK) != 0, 0)

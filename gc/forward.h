@@ -15,8 +15,25 @@ static inline bool gc_is_from(const gc_heap *heap, uintptr_t view) {
   return gc_in_heap(heap, view) && gc_space(heap, gc_block_of(heap, view)) == heap->from_space;
 }
 
+// gc.spared: whether the block is kept although there is memory for copies of what lives in it.
+static inline bool gc_is_spared(const gc_heap *heap, uint32_t block) {
+  return heap->spares && (at32_load(&heap->spared[block]) > heap->cycle || gc_stays_still(heap, block));
+}
+
+// The stamp that vm_prot gets in this cycle.
+static inline uint8_t gc_stamp(const gc_heap *heap) { return (uint8_t)(heap->cycle % 255 + 1); }
+
+// Whether all pages of a block that is kept in this cycle are veiled, or have been scanned.
+static inline bool gc_is_veiled_block(const gc_heap *heap, uint32_t block) { return at8_load_acquire(&heap->veiled[block]) == gc_stamp(heap); }
+
+// Whether a mark beside the heap is all there is to an object of this block of from-space: its header need not be asked. Of a block that stays
+// still it is, once its pages are veiled.
+static inline bool gc_marks_aside(const gc_heap *heap, uint32_t block) {
+  return gc_is_aside(heap, block) || (gc_is_still(heap, block) && !(at8_load(&heap->still[block]) & GC_MIXED) && gc_is_veiled_block(heap, block));
+}
+
 static inline gc_ref gc_forward(gc_heap *heap, gc_copier *copier, gc_ref ref) {
-  if (gc_is_aside(heap, gc_block_of(heap, ref.view))) {
+  if (gc_marks_aside(heap, gc_block_of(heap, ref.view))) {
     gc_aside_mark(heap, ref.view);
     return ref;
   }
@@ -40,8 +57,5 @@ void gc_large_free(gc_heap *heap, uint32_t head);
 
 // Keeps a block of from-space where it is: veils all its pages (once per cycle).
 void gc_block_keep(gc_heap *heap, uint32_t block, bool leaf);
-
-// The stamp that vm_prot gets in this cycle.
-static inline uint8_t gc_stamp(const gc_heap *heap) { return (uint8_t)(heap->cycle % 255 + 1); }
 
 #endif

@@ -119,9 +119,17 @@ bool gc_trim_idle(gc_heap *heap);
 void gc_grace_wait(gc_heap *heap);
 gc_copier *gc_copier_take(gc_heap *heap);
 void gc_copier_give(gc_heap *heap, gc_copier *copier);
+// Counts what it has done so far, for who keeps it while he has nothing to do.
+void gc_copier_flush(gc_heap *heap, gc_copier *copier);
 
 // The next flip empties every block, so that no garbage stays for another cycle (gc.spared). Any thread.
 void gc_empty_all(gc_heap *heap);
+// The same, unless blocks are to stay in place (gc.still).
+void gc_empty_gladly(gc_heap *heap);
+// One more, or one less, wants blocks to stay in place in the cycles to come (gc.still). Any thread.
+void gc_keep_in_place(gc_heap *heap, bool keeps);
+// In a child of fork, its only thread: nobody does.
+void gc_keep_in_place_none(gc_heap *heap);
 
 // ---- Pacing: numbers in, decision out.
 bool gc_wants_cycle(const gc_heap *heap);  // enough has been born

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "gc/aside.h"
+#include "gc/defer.h"
 #include "gc/block.h"
 #include "gc/copier.h"
 #include "gc/gc.h"
@@ -63,7 +64,7 @@ static size_t tables_layout(gc_heap *heap, char *base) {
   table tables[] = {
       {&heap->space, heap->blocks},        {&heap->flags, heap->blocks},
       {&heap->link, heap->blocks * 4ull},  {&heap->died, heap->blocks * 4ull},
-      {&heap->spared, heap->small_blocks * 4ull},  {&heap->veiled, heap->small_blocks},
+      {&heap->spared, heap->small_blocks * 4ull},  {&heap->veiled, heap->small_blocks}, {&heap->still, heap->small_blocks},
       {&heap->aside, heap->small_blocks * (GC_ASIDE_WORDS * 8ull)}, {&heap->cells, heap->small_blocks * 2ull},
       {&heap->top, pages * 4},             {&heap->cover, pages * 2},
       {&heap->large_head, large * 4ull},   {&heap->large_scan, large * 4ull},
@@ -85,6 +86,7 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->weak.tables, heap->weak.table_limit * sizeof(gc_table)},
       {&heap->weak.buckets, heap->weak.limit * 4ull},
       {&heap->weak.log, heap->young_blocks != 0 ? heap->weak.limit * 4ull : 0},
+      {&heap->deferred, GC_DEFERRED * sizeof(gc_deferred)},
       {&heap->workers, heap->young_blocks != 0 ? GC_WORKERS * sizeof(gc_minor) : 0},
   };
   size_t at = 0;
@@ -197,6 +199,8 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   heap->to_space = 1;
   heap->from_space = 2;
   heap->epoch = 3; // the first cycle's is 1
+  heap->next_epoch = 1;
+  heap->still_pace.over = true; // the first cycle moves, also that of a heap that was rebuilt
   gc_runs_open(heap);
   gc_stack *stacks[] = {&heap->empty,      &heap->ready,      &heap->open_free, &heap->veiled_free,
                         &heap->partial[0], &heap->partial[1], &heap->grey,      &heap->large_grey, &heap->born_ready};

@@ -75,6 +75,7 @@ typedef struct gc_copier {
   unsigned near_first, near_last;
   ptrdiff_t near_left; // bytes that may still be copied before no more neighbours are looked for
   bool background; // the holder is a scanner, not a mutator that helps
+  struct gc_deferred *deferred; // of a trap that puts marks off; NULL: none (defer.h)
   uint64_t dense_bytes; // of copied_bytes: out of dense blocks
   uint64_t leaf_bytes;  // … out of leaf blocks that mutators have filled
   uint64_t copied_bytes, copied_objects; // flushed to the heap when the copier is given back
@@ -283,6 +284,14 @@ typedef struct gc_geometry {
   void *at; // the view's base, if that is free; NULL: anywhere
 } gc_geometry;
 
+// How long blocks may stay still (gc.still): until more survives, or so many cycles have left them.
+typedef struct gc_still_pace {
+  uint64_t most;   // bytes
+  unsigned cycles; // since the last one that moved
+  unsigned span;   // as many as may be; 0: no cycle has moved yet
+  bool over;       // the next one moves
+} gc_still_pace;
+
 typedef struct gc_config {
   size_t limit;          // bytes, to begin with
   size_t soft_limit;     // bytes; 0: none
@@ -323,8 +332,9 @@ typedef struct gc_heap {
   uint32_t volatile *link;   // per block: next in a stack
   uint32_t volatile *died;   // per block: the cycle in which it was last freed
   uint32_t volatile *spared; // per block: the first cycle to empty it (gc.spared); 0: mutators have filled it
-  AO_t volatile *aside;      // per block: marks of leaf objects (aside.h); zero but in a cycle
-  uint16_t volatile *cells;  // per leaf block: how many cells it has, none of which carries an epoch, and GC_CELLS_KNOWN; 0: not known (aside.h)
+  AO_t volatile *aside;      // per block: marks beside the heap (aside.h); zero but in a cycle
+  uint16_t volatile *cells;  // per block: how many cells it has, and GC_CELLS_KNOWN; 0: not known (aside.h)
+  uint8_t volatile *still;   // per block: what is known of it for cycles that leave it in place (still.h)
   uint8_t volatile *veiled;  // per block of from-space that is kept: the stamp of the cycle once all its pages are veiled
   uint32_t volatile *top;    // per page: bytes used, GC_CLOSED
   uint16_t volatile *cover;  // per page: 0, or (distance back to the cell that covers the page's start + 8) / 16
@@ -332,6 +342,7 @@ typedef struct gc_heap {
   // Atomic, read for every object and hardly ever written: so not beside the counters below.
   AO_t service_claims;          // claims of services on pages now, and services that watch writes
   uint32_t volatile listening;  // 0: nobody wants to be told (gc_events); else a number of the listener's
+  AO_t keeps_in_place;          // services that want blocks to stay where they are (gc.still)
   uint32_t volatile dirty_mask; // consumers of Dirty who want to know of the collector's writes
 
   // The nursery (young.h). Atomic:
@@ -389,13 +400,17 @@ typedef struct gc_heap {
   // Figures: written in a minor cycle's pause, atomic.
   AO_t minor_cycles, minor_survived_bytes, minor_promoted_bytes, minor_dirty_pages, minor_scanned_pages;
 
-  // Changed by gc_flip with the world stopped.
+  // Changed by gc_flip with the world stopped, or by the sweep, which no flip meets.
   uint8_t to_space, from_space; // from_space is 0 when no cycle is under way
   bool spares; // this cycle keeps dense blocks (gc.spared)
   bool asides; // and marks leaf objects of dense blocks aside (gc.aside), from its first root on …
   uint8_t volatile leaves_stay; // … those of blocks that mutators have filled, too: most of them live. Atomic: the sweep writes it, mutators with new leaf blocks read it
+  bool stills; // and leaves blocks as they are that have been through a cycle (gc.still)
+  bool mixes;  // what is copied out of a block, or marked by its header, is noted for the block (GC_MIXED): in the flip, and where blocks stay still
+  bool defers; // and traps put off marking what stays (gc.deferred)
   bool sparse; // of what was dense once too little has been found alive lately
-  unsigned epoch;
+  unsigned epoch, next_epoch; // the next one is carried by no header: the sweep sees to that (gc.still)
+  gc_still_pace still_pace;
   uint32_t cycle;
   gc_floor floors[GC_FLOORS];
   unsigned floor_count;
@@ -431,6 +446,10 @@ typedef struct gc_heap {
   AO_t aside_walked;  // … and which of them it has walked
   AO_t empties;       // the next flip is to empty every block
   gc_copier copiers[GC_COPIERS];
+  struct gc_deferred *deferred; // defer.h; constant …
+  AO_t deferred_free, deferred_full; // … stacks of them …
+  AO_t deferred_fresh;               // … how many were ever taken …
+  AO_t deferred_full_count;          // … and are full, about
 
   gc_links links;
   gc_weak weak;

@@ -62,16 +62,17 @@ static void place_clear(gc_heap *heap, const place *at, bool raw) {
   if (VM_FULL_CHECKS) {
     vm_unprot(heap->region, at->page, at->pages, VM_UNSCANNED); // the veil of the dead
   }
+  if (raw) {
+    gc_raw_open(heap, at->page, at->pages);
+    return;
+  }
   vm_open(heap->region, at->page, at->pages);
-  for (uint32_t i = 0; i < at->run.count && !raw; i++) {
+  for (uint32_t i = 0; i < at->run.count; i++) {
     size_t kept = block_kept(heap, at, i);
     if (kept != 0) {
       // Through the view, as the program would: claims of services trap, and who watches writes sees them.
       memset(vm_page_view(heap->region, at->page + (size_t)i * heap->block_pages), 0, kept << heap->page_shift);
     }
-  }
-  if (raw) {
-    gc_note_new(heap, at->page, at->pages);
   }
 }
 

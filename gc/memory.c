@@ -10,6 +10,7 @@
 
 #include <sched.h>
 #include "gc/alloc.h"
+#include "gc/aside.h"
 #include "gc/block.h"
 #include "gc/gc.h"
 #include "gc/pace.h"
@@ -108,7 +109,11 @@ static uint32_t block_commit(gc_heap *heap) {
 uint32_t gc_block_commit(gc_heap *heap) {
   uint32_t block = gc_stack_pop(heap, &heap->ready);
   block = block != GC_NONE ? block : chunk_commit(heap);
-  return block != GC_NONE ? block : block_commit(heap);
+  block = block != GC_NONE ? block : block_commit(heap);
+  if (block != GC_NONE) {
+    at_or_full(&heap->aside[(size_t)block * GC_ASIDE_WORDS], 0); // memory: a trap that is the first to mark something would have it by two faults
+  }
+  return block;
 }
 
 static void trim_unlock(gc_heap *heap) {

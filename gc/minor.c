@@ -36,10 +36,14 @@ void gc_minor_lane(gc_minor *minor, gc_alloc_lane *lane) {
   }
 }
 
-// Where an ambiguous word points: into a block of young objects, or to a large object while some are young.
+// Where an ambiguous word points: into a block of young objects, or into a young large object. Not to another's header: a sweep may be freeing that.
 static bool may_be_young(const gc_minor *minor, uintptr_t view) {
-  return view - minor->large_base < minor->large_span ||
-         (gc_in_young_zone(minor->heap, view) && gc_is_young(minor->heap, view));
+  const gc_heap *heap = minor->heap;
+  if (view - minor->large_base < minor->large_span) {
+    uint32_t block = gc_block_of(heap, view);
+    return gc_space(heap, block) != 0 && (gc_flags(heap, gc_large_head(heap, block)) & GC_BLOCK_YOUNG);
+  }
+  return gc_in_young_zone(heap, view) && gc_is_young(heap, view);
 }
 
 static void word_pin(gc_minor *minor, uintptr_t word) {

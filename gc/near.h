@@ -63,8 +63,10 @@ static inline void gc_near_forward(gc_heap *heap, gc_copier *copier) {
     // may go.
     if (gc_is_from(heap, view) && at_load(near.slot.alias) == near.word) {
       gc_ref ref = gc_forward(heap, copier, (gc_ref){view});
-      gc_before_write(heap, (const char *)near.slot.alias, 8);
-      at_cas_full(near.slot.alias, near.word, ref.view | (near.word & ~GC_ADDRESS_MASK));
+      if (ref.view != view) {
+        gc_before_write(heap, (const char *)near.slot.alias, 8);
+        at_cas_full(near.slot.alias, near.word, ref.view | (near.word & ~GC_ADDRESS_MASK));
+      }
       gc_remember_slot(heap, near.slot.alias, ref.view);
     }
   }

@@ -43,7 +43,7 @@ uintptr_t gc_outer_resolved(gc_heap *heap, uintptr_t view) {
   if (gc_is_done(heap, header)) {
     return gc_cell_ref(heap, gc_peer_cell(heap, header), header).view;
   }
-  return is_behind_floor(heap, view, cell) ? view : 0;
+  return gc_still_is_marked(heap, view) || is_behind_floor(heap, view, cell) ? view : 0;
 }
 
 uintptr_t gc_outer_forwarded(gc_heap *heap, gc_copier *copier, AO_t volatile *word, uintptr_t view) {

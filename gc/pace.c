@@ -172,7 +172,7 @@ bool gc_wants_cycle(const gc_heap *heap) {
          gc_pace_rested(vm_now(), at_load(&heap->cycle_ended_ns), at_load(&heap->cycle_took_ns));
 }
 
-void gc_pace_spared(gc_heap *heap, uint64_t emptied, uint64_t dense) {
+void gc_pace_spared(gc_heap *heap, uint64_t emptied, uint64_t dense, uint64_t gaps) {
   enum { LEAST = 16, STAY = 4, COME_BACK = 2 }; // blocks; a part of what is dense that lives: after one more cycle, or after two
   uint64_t survived = at_load(&heap->survived_bytes), spared = at_load(&heap->spared_blocks) * GC_BLOCK;
   uint64_t full = emptied * GC_BLOCK, lived = min64(at_load(&heap->dense_copied), full), dead = 0;
@@ -180,7 +180,32 @@ void gc_pace_spared(gc_heap *heap, uint64_t emptied, uint64_t dense) {
     dead = (uint64_t)((double)spared * (double)(full - lived) / (double)full);
     heap->sparse = lived + dense * GC_BLOCK < (full + dense * GC_BLOCK) / (heap->spares ? STAY : COME_BACK);
   }
-  at_store(&heap->reached_bytes, above(survived, dead));
+  // Where blocks stay still nobody knows what else is dead: but these bytes are free.
+  at_store(&heap->reached_bytes, above(survived, heap->stills ? gaps : dead));
+}
+
+// What is dead on pages that are scanned whole may hold dead objects of other blocks, and these it, for as long as neither moves. How much that is shows when
+// they move: so where more survives than can be explained otherwise, or so many cycles have passed, all moves once. The less that gains, the later is the next time.
+void gc_pace_stills(gc_heap *heap, uint64_t emptied) {
+  enum { LEAST = 4, FIRST = 16, MOST = 64 }; // cycles
+  gc_still_pace *pace = &heap->still_pace;
+  uint64_t survived = at_load(&heap->survived_bytes);
+  if (heap->stills) {
+    pace->cycles++;
+    pace->over = survived > pace->most || pace->cycles >= pace->span;
+    return;
+  }
+  uint64_t full = emptied * GC_BLOCK, lived = at_load(&heap->dense_copied);
+  if (pace->span == 0) {
+    pace->span = FIRST;
+  } else if (pace->cycles != 0 && lived < full / 4 * 3) {
+    pace->span = pace->span / 2 > LEAST ? pace->span / 2 : LEAST;
+  } else if (pace->cycles != 0 && lived >= full / 8 * 7) {
+    pace->span = pace->span * 2 < MOST ? pace->span * 2 : MOST;
+  }
+  pace->cycles = 0;
+  pace->most = survived + survived / 4 + heap->config.headroom;
+  pace->over = false;
 }
 
 void gc_pace_leaves(gc_heap *heap, uint64_t filled, uint64_t lived) {
@@ -194,6 +219,13 @@ bool gc_pace_is_roomy(const gc_heap *heap) {
   gc_pace in = numbers(heap);
   uint64_t used = gc_used_bytes(heap), limit = has_soft(&in) ? in.soft : in.limit;
   return used + at_load(&heap->used_blocks) * GC_BLOCK <= limit / 4 * 3;
+}
+
+bool gc_pace_is_roomy_still(const gc_heap *heap) {
+  gc_pace in = numbers(heap);
+  uint64_t survived = at_load(&heap->survived_bytes), limit = has_soft(&in) ? in.soft : in.limit;
+  bool fits = survived + above(survived, in.large) <= limit / 4 * 3;
+  return fits && gc_used_bytes(heap) + at_load(&heap->used_blocks) * GC_BLOCK <= in.limit;
 }
 
 uint64_t gc_pace_copies(uint64_t blocks) { return blocks + blocks / 32 + 4; }

@@ -47,12 +47,16 @@ uint64_t gc_pace_kept_room(const gc_heap *heap, uint64_t kept);
 // And of that, what is likely to be born before the end of the next cycle: more is not worth keeping.
 uint64_t gc_pace_kept(const gc_heap *heap, uint64_t kept);
 // A cycle ends that has emptied so many blocks that had been dense once, and found so many dense still, which stay: from what lived there it is estimated what lives in
-// those it has spared, and whether sparing pays. After gc_heap.survived_bytes.
-void gc_pace_spared(gc_heap *heap, uint64_t emptied, uint64_t dense);
+// those it has spared, and whether sparing pays. After gc_heap.survived_bytes. `gaps`: bytes that are free in blocks that stay still.
+void gc_pace_spared(gc_heap *heap, uint64_t emptied, uint64_t dense, uint64_t gaps);
+// And whether the next cycle may leave blocks still (gc.still).
+void gc_pace_stills(gc_heap *heap, uint64_t emptied);
 // The same for leaf blocks that mutators had filled: bytes of these, and how many of them lived. Whether the next cycle marks there (gc.aside).
 void gc_pace_leaves(gc_heap *heap, uint64_t filled, uint64_t lived);
 // At a flip: all that is in use would fit twice, with a quarter of the limit left.
 bool gc_pace_is_roomy(const gc_heap *heap);
+// The same for a cycle that leaves blocks still: what survived the last one would, for what was born since has gaps or copies of its own.
+bool gc_pace_is_roomy_still(const gc_heap *heap);
 // Blocks with memory but without objects that are worth keeping, the reserve included.
 uint64_t gc_pace_keep(const gc_heap *heap);
 // The same for a heap that has not been allocated from for a while.

@@ -18,20 +18,30 @@ static inline gc_ref referent(gc_seen seen) { return (gc_ref){seen.word & GC_ADD
 // Only a hint: a service may have the page away, and then what is there is no header. So TSan need not look.
 __attribute__((no_sanitize("thread"))) static inline void body_prefetch(const gc_heap *heap, gc_ref ref) {
   gc_cell cell = gc_ref_cell(heap, ref);
-  if (!gc_is_aside(heap, gc_block_of(heap, ref.view)) && !gc_is_done(heap, *(uint64_t volatile *)cell.alias)) {
+  if (!gc_marks_aside(heap, gc_block_of(heap, ref.view)) && !gc_is_done(heap, *(uint64_t volatile *)cell.alias)) {
     __builtin_prefetch(cell.alias + 64);
   }
 }
 
 static inline void mark_prefetch(const gc_heap *heap, gc_ref ref) {
-  bool aside = gc_is_aside(heap, gc_block_of(heap, ref.view));
+  bool aside = gc_marks_aside(heap, gc_block_of(heap, ref.view));
   __builtin_prefetch(aside ? (const char *)gc_aside_word(heap, ref.view) : gc_ref_cell(heap, ref).alias);
+}
+
+// A slot is about to be written through the alias, which nobody sees. Where blocks stay most slots of a page do, too (gc.still): then the
+// page is no news.
+static inline void slot_note(gc_heap *heap, gc_slot slot) {
+  uint32_t consumers = at32_load(&heap->dirty_mask);
+  if (__builtin_expect(consumers != 0, 0)) {
+    vm_dirty_note_once(heap->region, gc_page_at(heap, gc_view_of(heap, (const char *)slot.alias)), consumers);
+  }
 }
 
 static inline void seen_forward(gc_heap *heap, gc_copier *copier, gc_seen seen) {
   // The tag bits are what does not belong to the reference: the low three, and the high 16.
   uint64_t word = gc_forward(heap, copier, referent(seen)).view | (seen.word & ~GC_ADDRESS_MASK);
   if (word != seen.word) {
+    slot_note(heap, seen.slot);
     at_store(seen.slot.alias, word);
   }
   gc_remember_slot(heap, seen.slot.alias, word & GC_ADDRESS_MASK);

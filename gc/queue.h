@@ -4,7 +4,7 @@
 #ifndef GC_QUEUE_H
 #define GC_QUEUE_H
 
-#include "gc/forward.h"
+#include "gc/defer.h"
 
 // Asks for the referents of the slots just found; forwards those that were asked for before.
 void gc_queue_turn(gc_heap *heap, gc_copier *copier);
@@ -12,6 +12,9 @@ void gc_queue_turn(gc_heap *heap, gc_copier *copier);
 // `word` is what the slot held: a reference to from-space, perhaps with tags. The slot belongs to a page that the
 // caller holds, or to an object that no mutator writes.
 static inline void gc_queue_add(gc_heap *heap, gc_copier *copier, gc_slot slot, uint64_t word) {
+  if (__builtin_expect(copier->deferred != NULL, 0) && gc_defer(heap, copier, word & GC_ADDRESS_MASK)) {
+    return;
+  }
   gc_batch *found = &copier->batch[copier->finding];
   found->seen[found->count++] = (gc_seen){slot, word};
   if (found->count == GC_BATCH) {

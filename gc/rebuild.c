@@ -15,6 +15,7 @@
 #include "gc/links.h"
 #include "gc/pace.h"
 #include "gc/runs.h"
+#include "gc/still.h"
 #include "gc/table.h"
 #include "gc/young.h"
 
@@ -49,7 +50,7 @@ static bool geometry_fits(const uint64_t *n, size_t span, size_t page_size) {
 
 static bool numbers_fit(const uint64_t *n) {
   uint64_t cycle = n[GC_NUMBER_CYCLE];
-  return cycle <= UINT32_MAX - 2 && n[GC_NUMBER_EPOCH] == (cycle == 0 ? 3 : (cycle - 1) % 3 + 1) && n[GC_NUMBER_SERIAL] <= UINT32_MAX / 2 &&
+  return cycle <= UINT32_MAX - 2 && n[GC_NUMBER_EPOCH] - 1 < 3 && n[GC_NUMBER_SERIAL] <= UINT32_MAX / 2 &&
          n[GC_NUMBER_SMALL_PARTS] <= n[GC_NUMBER_SMALL_BLOCKS] / GC_PART_BLOCKS + 1 &&
          n[GC_NUMBER_LARGE_PARTS] <= (n[GC_NUMBER_BLOCKS] - n[GC_NUMBER_SMALL_BLOCKS]) / GC_PART_BLOCKS + 1;
 }
@@ -117,6 +118,9 @@ static void block_use(reader *r, uint32_t block, bool leaf) {
   at_add(&heap->used_blocks, 1);
   r->found[GC_NUMBER_USED_BLOCKS]++;
   r->high = block + 1;
+  if (!young) { // its headers may carry any, but for the next cycle's
+    gc_still_set(heap, block, GC_SETTLED | (GC_EPOCHS & ~gc_still_epoch(heap->next_epoch)));
+  }
   if (young) {
     r->young_high = block + 1;
     heap->zone_old = true;
@@ -314,6 +318,7 @@ static void numbers_restore(gc_heap *heap, const gc_described *from) {
   const uint64_t *n = from->number;
   heap->cycle = (uint32_t)n[GC_NUMBER_CYCLE];
   heap->epoch = (unsigned)n[GC_NUMBER_EPOCH];
+  heap->next_epoch = heap->epoch % 3 + 1;
   heap->hash_base = n[GC_NUMBER_HASH_BASE];
   heap->links.serial = (uint32_t)n[GC_NUMBER_SERIAL];
   // Elsewhere all addresses are others: who asks whether they have changed is to be told so.

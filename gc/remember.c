@@ -5,6 +5,7 @@
 // In the pause of a minor cycle, beside scanners and a sweep.
 
 #include "gc/alloc.h"
+#include "gc/aside.h"
 #include "gc/block.h"
 #include "gc/gc.h"
 #include "gc/minor.h"
@@ -100,7 +101,8 @@ static inline void cell_scan(gc_minor *minor, size_t page, bool from, gc_cell ce
   if (gc_header_type(header) == GC_FILLER) {
     return;
   }
-  if (!from || gc_is_kept_in_place(heap, cell, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL) {
+  if (!from || gc_is_kept_in_place(heap, cell, header) || gc_still_is_marked(heap, gc_cell_ref(heap, cell, header).view) ||
+      gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL) {
     gc_minor_cell(minor, cell, header, base, base + heap->page_size);
   } else if (minor->old && !gc_is_done(heap, header)) {
     gc_remember(heap, page);

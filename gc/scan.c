@@ -114,7 +114,9 @@ static void shared_visit(void *arg, gc_seen seen, uintptr_t view) {
   scan_arg *scan = arg;
   if (gc_is_from(scan->heap, view)) {
     gc_ref ref = gc_forward(scan->heap, scan->copier, (gc_ref){view & GC_ADDRESS_MASK});
-    at_cas_full(seen.slot.alias, seen.word, ref.view | (seen.word & ~GC_ADDRESS_MASK));
+    if (ref.view != (view & GC_ADDRESS_MASK)) {
+      at_cas_full(seen.slot.alias, seen.word, ref.view | (seen.word & ~GC_ADDRESS_MASK));
+    }
     gc_remember_slot(scan->heap, seen.slot.alias, ref.view);
   }
 }
@@ -175,9 +177,24 @@ static inline bool is_corpse(const gc_heap *heap, bool kept, gc_cell cell, uint6
 }
 
 // gc.grey, in debug builds: a page that has been scanned holds no from-space pointer.
+typedef struct check_arg {
+  gc_heap *heap;
+  const gc_deferred *deferred; // NULL: all is marked
+} check_arg;
+
+static bool is_deferred(const check_arg *check, uintptr_t view) {
+  for (unsigned i = 0; check->deferred != NULL && i < check->deferred->count; i++) {
+    if (check->deferred->view[i] == view) {
+      return true;
+    }
+  }
+  return false;
+}
+
 static void slot_check(void *arg, gc_seen seen, uintptr_t view) {
-  gc_heap *heap = arg;
-  if (gc_is_from(heap, view)) {
+  check_arg *check = arg;
+  gc_heap *heap = check->heap;
+  if (gc_is_from(heap, view) && !is_deferred(check, view & GC_ADDRESS_MASK)) {
     if (gc_is_aside(heap, gc_block_of(heap, view))) {
       VM_CHECK(gc_aside_is_marked(heap, view & GC_ADDRESS_MASK), "slot %p of a scanned page holds %p, which is not marked [gc.grey]",
                (void *)gc_view_of(heap, (void *)seen.slot.alias), (void *)view);
@@ -185,20 +202,22 @@ static void slot_check(void *arg, gc_seen seen, uintptr_t view) {
     }
     gc_cell cell = gc_ref_cell(heap, (gc_ref){view});
     uint64_t header = gc_header_read(heap, cell);
-    VM_CHECK(gc_is_kept_in_place(heap, cell, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL,
+    bool stays = gc_is_kept_in_place(heap, cell, header) || gc_still_is_marked(heap, view & GC_ADDRESS_MASK);
+    VM_CHECK(stays || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL,
              "slot %p of a scanned page holds the from-space pointer %p [gc.grey]",
              (void *)gc_view_of(heap, (void *)seen.slot.alias), (void *)view);
   }
 }
 
-static void page_check(gc_heap *heap, bool kept, size_t page) {
+static void page_check(gc_heap *heap, const gc_copier *copier, bool kept, size_t page) {
+  check_arg arg = {heap, copier->deferred};
   char *base = gc_page_alias(heap, page);
   char *end = base + gc_top(heap, page);
   for (char *at = gc_page_first(heap, page).alias; at < end;) {
     gc_cell cell = {at};
     uint64_t header = gc_header_read(heap, cell);
     if (header != 0 && !is_corpse(heap, kept, cell, header)) {
-      gc_cell_visit(heap, cell, header, base, base + heap->page_size, slot_check, heap);
+      gc_cell_visit(heap, cell, header, base, base + heap->page_size, slot_check, &arg);
     }
     at += header ? gc_cell_size(cell, header) : GC_UNIT;
   }
@@ -265,9 +284,6 @@ static char *cells_scan(gc_heap *heap, gc_copier *copier, bool kept, char *at, c
 static void page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   uint32_t block = gc_page_block(heap, page);
   char *base = gc_page_alias(heap, page);
-  if (at32_load(&heap->dirty_mask)) {
-    vm_dirty_note(heap->region, page, at32_load(&heap->dirty_mask)); // slots are written through the alias
-  }
   if (gc_is_large(heap, block)) {
     gc_cell cell = gc_large_cell(heap, gc_large_head(heap, block));
     gc_cell_scan(heap, copier, cell, gc_header_read(heap, cell), base, base + heap->page_size);
@@ -311,7 +327,7 @@ void gc_page_scan_finish(gc_heap *heap, gc_copier *copier, size_t page, uint64_t
   }
   copier->near_left = 0;
   if (VM_FULL_CHECKS && !gc_is_large(heap, gc_page_block(heap, page))) {
-    page_check(heap, gc_space(heap, gc_page_block(heap, page)) == heap->from_space, page);
+    page_check(heap, copier, gc_space(heap, gc_page_block(heap, page)) == heap->from_space, page);
   }
 }
 

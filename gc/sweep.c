@@ -14,6 +14,12 @@
 #include "gc/sweep.h"
 #include "gc/young.h"
 
+enum {
+  ALL_EPOCHS = 15, // and none
+  LOOSE = 4,       // a leaf block stays unless one in so many of its bytes is dead, and nobody uses them again
+  THIN = 4,        // a block stays in place if more than one in so many of its bytes lives
+};
+
 bool gc_sweep_begin(gc_heap *heap) {
   if (!gc_scan_finished(heap) || !gc_outer_finish(heap) || !at_cas_full(&heap->phase, GC_SCANNING, GC_SWEEPING)) {
     return false;
@@ -31,13 +37,23 @@ typedef struct sweeper {
   unsigned epoch;   // what stays carries it, and its own place
   const gc_floor *floor;
   unsigned floor_count;
-  bool reset;       // what stays is to have no epoch
+  unsigned drop;    // 1 << e for each epoch that nothing that stays may carry
+  bool still;       // pages where all lives stay as they are (gc.still)
   bool aside;       // its marks are aside
   bool floors;      // the page has a floor
   size_t free, live; // bytes
+  size_t stale;      // bytes above the tops of pages that stay as they are
   unsigned cells;   // that stay
   char *gap;        // where the free space before `at` began
 } sweeper;
+
+// What the sweep has seen of small blocks, for pacing.
+typedef struct tally {
+  uint64_t emptied, dense;    // that had been dense, and are free now; that are still
+  uint64_t asides;            // marked aside
+  uint64_t leaves, leaf_live; // leaf blocks that mutators had filled; bytes that live where they were
+  uint64_t gaps;              // bytes that are not in use in blocks that stay still
+} tally;
 
 static void gap_zero(sweeper *sweep, char *end) {
   if (sweep->gap < end) {
@@ -57,8 +73,17 @@ static bool is_live(const sweeper *sweep, gc_cell cell) {
   if (header == 0 || gc_header_type(header) == GC_FILLER) {
     return false;
   }
-  return sweep->aside ? gc_aside_is_marked(heap, gc_cell_ref(heap, cell, header).view)
-                      : gc_header_epoch(header) == sweep->epoch && (header & GC_PEER_MASK) == gc_cell_peer(heap, cell);
+  bool marked = sweep->aside && gc_aside_is_marked(heap, gc_cell_ref(heap, cell, header).view);
+  return marked || (sweep->epoch != 0 && gc_header_epoch(header) == sweep->epoch && (header & GC_PEER_MASK) == gc_cell_peer(heap, cell));
+}
+
+static void epoch_drop(const sweeper *sweep, gc_cell cell, uint64_t header) {
+  if ((sweep->drop >> gc_header_epoch(header) & 1) && (header & (GC_PEER_MASK | GC_EPOCH_MASK)) != 0) {
+    gc_before_write(sweep->heap, cell.alias, 8);
+    while (!at_cas_full((AO_t volatile *)cell.alias, header, header & ~(GC_PEER_MASK | GC_EPOCH_MASK))) {
+      header = gc_header_load(cell); // a mutator has asked for its hash
+    }
+  }
 }
 
 // Clears what lies between the page's cells that stay. False: none does, and nothing is changed.
@@ -74,6 +99,7 @@ static bool page_walk(sweeper *sweep, size_t page) {
   if (covering.alias != NULL && is_live(sweep, covering)) {
     any = true;
     sweep->gap = at;
+    sweep->live += (size_t)((at < limit ? at : limit) - base);
   }
   while (at < used && at < limit) {
     gc_cell cell = {at};
@@ -89,11 +115,8 @@ static bool page_walk(sweeper *sweep, size_t page) {
       gap_zero(sweep, at);
       sweep->live += (size_t)((next < limit ? next : limit) - at);
       sweep->cells++;
-      if (sweep->reset && floor == NULL && (header & (GC_PEER_MASK | GC_EPOCH_MASK)) != 0) {
-        gc_before_write(heap, at, 8);
-        while (!at_cas_full((AO_t volatile *)at, header, header & ~(GC_PEER_MASK | GC_EPOCH_MASK))) {
-          header = gc_header_load(cell); // a mutator has asked for its hash
-        }
+      if (floor == NULL) {
+        epoch_drop(sweep, cell, header);
       }
       sweep->gap = next;
     }
@@ -103,6 +126,52 @@ static bool page_walk(sweeper *sweep, size_t page) {
     gap_zero(sweep, limit);
   }
   return any;
+}
+
+// Whether something lives on the page, and nothing has died: then it stays as it is, but for epochs.
+static bool page_stays_whole(sweeper *sweep, size_t page) {
+  gc_heap *heap = sweep->heap;
+  char *base = gc_page_alias(heap, page), *used = base + gc_top(heap, page);
+  gc_cell covering = gc_page_covering(heap, page);
+  bool any = covering.alias != NULL;
+  size_t free = 0;
+  unsigned cells = 0;
+  if (any && !is_live(sweep, covering)) {
+    return false;
+  }
+  for (gc_cell cell = gc_page_first(heap, page); cell.alias < used;) {
+    uint64_t header = gc_header_load(cell);
+    bool filler = header != 0 && gc_header_type(header) == GC_FILLER;
+    if (header != 0 && !filler && !is_live(sweep, cell)) {
+      return false;
+    }
+    cells += header != 0 && !filler;
+    free += header == 0 ? GC_UNIT : 0;
+    cell.alias += header != 0 ? gc_cell_size(cell, header) : GC_UNIT;
+  }
+  if (!any && cells == 0) {
+    return false;
+  }
+  sweep->cells += cells;
+  sweep->free += free;
+  size_t stale = (size_t)(base + heap->page_size - used);
+  sweep->stale += stale;
+  sweep->live += heap->page_size - free - stale;
+  // Above a top below the page's end memory is stale, as in a page of copies; else there may be gaps, and a scan has closed them.
+  at32_store_release(&heap->top[page], (uint32_t)(used - base) | (stale != 0 ? GC_CLOSED : 0));
+  return true;
+}
+
+static void page_epochs_drop(const sweeper *sweep, size_t page) {
+  const gc_heap *heap = sweep->heap;
+  char *used = gc_page_alias(heap, page) + gc_top(heap, page);
+  for (gc_cell cell = gc_page_first(heap, page); cell.alias < used;) {
+    uint64_t header = gc_header_load(cell);
+    if (header != 0 && gc_header_type(header) != GC_FILLER) {
+      epoch_drop(sweep, cell, header);
+    }
+    cell.alias += header != 0 ? gc_cell_size(cell, header) : GC_UNIT;
+  }
 }
 
 static bool page_has_floor(const sweeper *sweep, size_t page) {
@@ -125,6 +194,12 @@ static void pages_sweep(sweeper *sweep, uint32_t block) {
       sweep->free += heap->page_size;
       continue;
     }
+    if (sweep->still && page_stays_whole(sweep, page)) {
+      if (sweep->drop != 0) {
+        page_epochs_drop(sweep, page);
+      }
+      continue;
+    }
     sweep->floors = floors && page_has_floor(sweep, page);
     if (!page_walk(sweep, page)) {
       at32_store(&heap->top[page], 0);
@@ -142,8 +217,8 @@ static void pages_sweep(sweeper *sweep, uint32_t block) {
 }
 
 // What is dead in a leaf block holds nothing else: as long as the block is dense it need not move.
-static void leaf_decide(gc_heap *heap, uint32_t block, bool stays, bool gaps) {
-  if (gaps) {
+static void leaf_decide(gc_heap *heap, uint32_t block, bool stays, size_t live) {
+  if (live < GC_BLOCK - GC_BLOCK / LOOSE) {
     at32_store(&heap->spared[block], GC_SPARSE);
   } else if (stays) {
     gc_block_spare(heap, block);
@@ -166,7 +241,7 @@ static size_t aside_sweep(gc_heap *heap, uint32_t block, unsigned marked) {
   size_t live = GC_BLOCK;
   bool gaps = false;
   if (!is_dense_still(heap, block, marked)) {
-    sweeper sweep = {heap, .reset = true, .aside = true}; // an epoch would come back in three cycles
+    sweeper sweep = {heap, .drop = ALL_EPOCHS, .aside = true}; // an epoch would come back in three cycles
     pages_sweep(&sweep, block);
     at_store(&heap->aside_walked, at_load(&heap->aside_walked) + 1);
     live = sweep.live;
@@ -174,7 +249,8 @@ static size_t aside_sweep(gc_heap *heap, uint32_t block, unsigned marked) {
     gc_cells_set(heap, block, gaps ? 0 : GC_CELLS_KNOWN | sweep.cells); // gaps are filled
   }
   gc_aside_clear(heap, block);
-  leaf_decide(heap, block, true, gaps);
+  gc_still_set(heap, block, live >= GC_BLOCK / THIN ? GC_SETTLED : 0);
+  leaf_decide(heap, block, true, live);
   AO_char_store((unsigned char volatile *)&heap->flags[block], GC_BLOCK_LEAF);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
   if (gaps) {
@@ -183,15 +259,64 @@ static size_t aside_sweep(gc_heap *heap, uint32_t block, unsigned marked) {
   return live;
 }
 
-static void block_sweep(gc_heap *heap, uint32_t block) {
-  uint8_t flags = gc_flags(heap, block), leaf = flags & GC_BLOCK_LEAF;
-  bool young = block < heap->young_blocks;
-  sweeper sweep = {heap, .epoch = heap->epoch, .floor = heap->floors, .floor_count = heap->floor_count, .reset = young};
-  pages_sweep(&sweep, block);
-  if (flags & GC_BLOCK_KEPT) {
+static void veils_end(gc_heap *heap, uint32_t block) {
+  if (gc_flags(heap, block) & GC_BLOCK_KEPT) {
     vm_stamp(heap->region, gc_block_page(heap, block), heap->block_pages, 0);
     at8_store(&heap->veiled[block], 0);
   }
+}
+
+// All that was on its pages lives: those that a scan has closed, though nothing is stale there, may be filled again.
+static void tops_reopen(gc_heap *heap, uint32_t block) {
+  for (size_t page = gc_block_page(heap, block); page < gc_block_page(heap, block + 1); page++) {
+    if (gc_top(heap, page) == heap->page_size) {
+      at32_store_release(&heap->top[page], (uint32_t)heap->page_size);
+    }
+  }
+}
+
+// gc.still. Returns how many bytes of it live, roughly.
+static size_t still_sweep(gc_heap *heap, uint32_t block, unsigned marked, tally *seen) {
+  uint8_t leaf = gc_flags(heap, block) & GC_BLOCK_LEAF, known = at8_load(&heap->still[block]);
+  unsigned drop = gc_still_epoch(heap->epoch) | gc_still_epoch(heap->next_epoch), carried = known & GC_EPOCHS & ~drop;
+  drop = known & (drop | GC_MIXED) ? drop : 0;
+  sweeper sweep = {heap, .epoch = heap->epoch, .drop = drop, .still = true, .aside = true};
+  if (drop == 0 && gc_cells_known(heap, block) && marked == gc_cells_count(heap, block)) {
+    sweep.live = GC_BLOCK;
+    sweep.cells = marked;
+    tops_reopen(heap, block);
+  } else {
+    pages_sweep(&sweep, block);
+  }
+  gc_aside_clear(heap, block);
+  veils_end(heap, block);
+  if (sweep.free == GC_BLOCK) {
+    gc_blocks_free(heap, block, 1, false);
+    return 0;
+  }
+  bool gaps = sweep.free >= GC_GAPS_MIN, settled = sweep.live >= GC_BLOCK / THIN;
+  gc_still_set(heap, block, carried | (settled ? GC_SETTLED : 0));
+  seen->dense += settled;
+  seen->gaps += GC_BLOCK - sweep.live;
+  bool filled = sweep.free + sweep.stale < GC_GAPS_MIN; // gc.cells
+  gc_cells_set(heap, block, filled && (carried == 0 || !leaf) ? GC_CELLS_KNOWN | sweep.cells : 0);
+  if (leaf) {
+    leaf_decide(heap, block, true, sweep.live);
+  }
+  AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
+  AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
+  if (gaps) {
+    gc_stack_push(heap, &heap->partial[leaf != 0], block);
+  }
+  return sweep.live;
+}
+
+static void block_sweep(gc_heap *heap, uint32_t block) {
+  uint8_t flags = gc_flags(heap, block), leaf = flags & GC_BLOCK_LEAF;
+  bool young = block < heap->young_blocks;
+  sweeper sweep = {heap, .epoch = heap->epoch, .floor = heap->floors, .floor_count = heap->floor_count, .drop = young ? ALL_EPOCHS : 0};
+  pages_sweep(&sweep, block);
+  veils_end(heap, block);
   bool gaps = sweep.free >= GC_GAPS_MIN;
   if (young) {
     AO_char_store((unsigned char volatile *)&heap->flags[block], (flags & (GC_BLOCK_LEAF | GC_BLOCK_MORE)) | (gaps ? GC_BLOCK_GAPS : 0));
@@ -202,9 +327,10 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
     gc_blocks_free(heap, block, 1, false); // kept for want of memory, and nothing on it was reached
     return;
   }
+  gc_still_set(heap, block, gc_still_epoch(heap->epoch) | (sweep.live >= GC_BLOCK / THIN ? GC_SETTLED : 0));
+  gc_cells_set(heap, block, 0);
   if (leaf) {
-    gc_cells_set(heap, block, 0);
-    leaf_decide(heap, block, heap->spares && at32_load(&heap->spared[block]) > heap->cycle, gaps);
+    leaf_decide(heap, block, heap->spares && at32_load(&heap->spared[block]) > heap->cycle, sweep.live);
   }
   AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
@@ -215,7 +341,7 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
 
 void gc_sweep_young(gc_heap *heap, uint32_t block, unsigned epoch, const gc_floor *floors, unsigned floor_count) {
   uint8_t flags = gc_flags(heap, block), leaf = flags & GC_BLOCK_LEAF;
-  sweeper sweep = {heap, .epoch = epoch, .floor = floors, .floor_count = floor_count, .reset = true};
+  sweeper sweep = {heap, .epoch = epoch, .floor = floors, .floor_count = floor_count, .drop = ALL_EPOCHS};
   pages_sweep(&sweep, block);
   AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], GC_EDEN);
@@ -284,43 +410,59 @@ static void run_free(gc_heap *heap, uint32_t block, uint32_t count, int64_t *res
   }
 }
 
-// What the sweep has seen of small blocks, for pacing.
-typedef struct tally {
-  uint64_t emptied, dense;    // that had been dense, and are free now; that are still
-  uint64_t asides;            // marked aside
-  uint64_t leaves, leaf_live; // leaf blocks that mutators had filled; bytes that live where they were
-} tally;
-
 static bool is_filled_leaf(const gc_heap *heap, uint32_t block) {
   return block >= heap->young_blocks && (gc_flags(heap, block) & GC_BLOCK_LEAF) && at32_load(&heap->spared[block]) == 0;
 }
 
 // Whether anything stays in a block of from-space.
 static bool is_retained(const gc_heap *heap, uint32_t block, tally *seen, unsigned *marked) {
-  bool aside = gc_is_aside(heap, block);
-  *marked = aside ? gc_aside_count(heap, block) : 0;
-  bool retain = aside ? *marked != 0 : (gc_flags(heap, block) & GC_BLOCK_RETAIN) != 0;
+  bool aside = gc_is_aside(heap, block), still = gc_is_still(heap, block);
+  *marked = aside || still ? gc_aside_count(heap, block) : 0;
+  bool retain = *marked != 0 || (!aside && (gc_flags(heap, block) & GC_BLOCK_RETAIN) != 0);
   seen->emptied += !retain && at32_load(&heap->spared[block]) > GC_SPARSE;
-  seen->asides += aside;
+  seen->asides += aside || *marked != 0;
   seen->leaves += is_filled_leaf(heap, block);
   return retain;
 }
 
-static void retained_sweep(gc_heap *heap, gc_copier *copier, uint32_t block, unsigned marked, tally *seen) {
-  at_add_full(&heap->from_left, (uint64_t)-1);
-  gc_copier_enter(copier);
-  gc_sweep_lock_last(heap);
+static void block_retain(gc_heap *heap, uint32_t block, unsigned marked, tally *seen) {
+  bool leaf = (gc_flags(heap, block) & GC_BLOCK_LEAF) != 0, filled = is_filled_leaf(heap, block);
+  if (gc_is_still(heap, block) && !(marked != 0 && leaf && is_dense_still(heap, block, marked))) {
+    size_t live = still_sweep(heap, block, marked, seen);
+    seen->leaf_live += filled ? live : 0;
+    return;
+  }
   if (marked != 0) {
-    bool filled = is_filled_leaf(heap, block);
     size_t live = aside_sweep(heap, block, marked);
     seen->leaf_live += filled ? live : 0;
   } else {
     block_sweep(heap, block);
   }
   seen->dense += at32_load(&heap->spared[block]) > heap->cycle + 1;
+}
+
+static void retained_sweep(gc_heap *heap, gc_copier *copier, uint32_t block, unsigned marked, tally *seen) {
+  at_add_full(&heap->from_left, (uint64_t)-1);
+  gc_copier_enter(copier);
+  gc_sweep_lock_last(heap);
+  block_retain(heap, block, marked, seen);
   gc_sweep_unlock(heap);
   gc_copier_leave(copier);
   gc_provide_born(heap); // there may be thousands, and minor cycles meanwhile
+}
+
+// gc.still: the epoch of the next cycle. Whatever stays and carries it has to be written, so it is the one that fewer blocks may carry.
+static unsigned epoch_after(const gc_heap *heap) {
+  unsigned one = heap->epoch % 3 + 1, other = one % 3 + 1;
+  size_t ones = 0, others = 0;
+  for (uint32_t b = heap->young_blocks; heap->stills && b < at_load(&heap->fresh) && b < heap->small_blocks; b++) {
+    if (gc_space(heap, b) == heap->from_space && gc_is_still(heap, b)) {
+      unsigned carried = at8_load(&heap->still[b]);
+      ones += (carried & gc_still_epoch(one)) != 0;
+      others += (carried & gc_still_epoch(other)) != 0;
+    }
+  }
+  return others < ones ? other : one;
 }
 
 void gc_sweep(gc_heap *heap) {
@@ -333,6 +475,7 @@ void gc_sweep(gc_heap *heap) {
   gc_outer_settle(heap);
   gc_copier *copier = gc_copier_take(heap);
   copiers_sweep(heap);
+  heap->next_epoch = epoch_after(heap);
   at_store(&heap->aside_walked, 0);
   uint64_t used = at_load(&heap->used_blocks), from = at_load(&heap->from_blocks);
   uint64_t live = used > from ? used - from : 0;
@@ -372,7 +515,8 @@ void gc_sweep(gc_heap *heap) {
   at_store(&heap->live_bytes, live_bytes);
   at_store(&heap->large_live_bytes, at_load(&heap->large_bytes));
   at_store(&heap->survived_bytes, live_bytes > born ? live_bytes - born : 0);
-  gc_pace_spared(heap, seen.emptied, seen.dense);
+  gc_pace_stills(heap, seen.emptied);
+  gc_pace_spared(heap, seen.emptied, seen.dense, seen.gaps);
   gc_pace_leaves(heap, seen.leaves * GC_BLOCK, seen.leaf_live + at_load(&heap->leaf_copied));
   at_store(&heap->aside_blocks, seen.asides);
   gc_pace_swept(heap);

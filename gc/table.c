@@ -190,11 +190,11 @@ static void log_if_young(gc_heap *heap, gc_pair *pair, uintptr_t key, uintptr_t 
   }
 }
 
-// Its bucket is locked. The caller holds `key`, so whatever word refers to that has been reached.
+// Its bucket is locked. The caller holds `key`, which may not be marked yet (gc.deferred): so a word that is the same refers to it, whatever is known of that.
 static gc_pair *find_locked(gc_heap *heap, uint32_t table, uint32_t hash, uintptr_t key) {
   for (uint32_t pair = *bucket_of(heap, hash); pair != 0; pair = pair_at(heap, pair - 1)->chain) {
     gc_pair *at = pair_at(heap, pair - 1);
-    if (at32_load(&at->hash) == hash && at32_load(&at->table) == table && gc_outer_peek(heap, &at->key) == key) {
+    if (at32_load(&at->hash) == hash && at32_load(&at->table) == table && (at_load_acquire(&at->key) == key || gc_outer_peek(heap, &at->key) == key)) {
       return at;
     }
   }

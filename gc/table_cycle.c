@@ -5,7 +5,7 @@
 // (Hayes 1997), the value of a table with weak values. To see to that all entries are looked at when nothing is grey, again
 // and again until nothing is found. `traced` is what `opened` was when that began, nobody else being counted: as long as
 // it is that still, nobody has reached anything since but through what was black, and so nothing is left to be found. An entry whose words are written
-// meanwhile holds what a mutator had in its hands, which is no from-space. So tracing takes no locks: of an entry that is removed and
+// meanwhile holds what a mutator had in its hands, which is marked, or will be before this ends (gc.deferred). So tracing takes no locks: of an entry that is removed and
 // made anew between two looks it may see a bit of both, and holds for a cycle what need not be.
 
 #include "gc/alloc.h"

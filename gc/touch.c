@@ -48,8 +48,8 @@ void gc_pin_touched(gc_heap *heap, uintptr_t base, uintptr_t limit) {
   }
 }
 
-// In mid-cycle: what has not been forwarded is reached by no mutator yet; it is scanned where it is, and then stays. Others may be
-// scanning the page (if it is kept), or writing objects that were reached a moment ago: slots are stored by CAS.
+// In mid-cycle: what has not been marked is scanned where it is, and then stays. Others may be scanning the page (if it is kept), or writing objects: those that were reached
+// a moment ago, or are marked aside, or later (gc.deferred). So slots are stored by CAS.
 static void page_pin(gc_heap *heap, gc_copier *copier, size_t page) {
   char *at = page_start(heap, page);
   gc_cell cell;

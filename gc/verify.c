@@ -102,9 +102,21 @@ static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
 // What the sweep believes unseen. Of a buffer that is in use the cells have not been counted yet.
 static void cells_verify(const verifier *v, uint32_t block) {
   unsigned known = gc_cells_count(v->heap, block);
-  if (gc_cells_known(v->heap, block) && (known > v->cells || v->epochs != 0)) {
+  bool leaf = (gc_flags(v->heap, block) & GC_BLOCK_LEAF) != 0;
+  if (gc_cells_known(v->heap, block) && (known > v->cells || (leaf && v->epochs != 0))) {
     vm_fatal("verify %s: block %u is known to have %u cells, none with an epoch; it has %u, of which %u have one [gc.cells]", v->when, block, known, v->cells,
              v->epochs);
+  }
+}
+
+// The next cycle believes that nothing carries its epoch.
+static void epoch_verify(const verifier *v, uint32_t block, gc_cell cell, uint64_t header) {
+  const gc_heap *heap = v->heap;
+  unsigned epoch = gc_header_epoch(header);
+  unsigned known = gc_is_large(heap, block) ? GC_EPOCHS : at8_load(&heap->still[block]);
+  if (block >= heap->young_blocks && epoch != 0 && (epoch == heap->next_epoch || !(known & gc_still_epoch(epoch)))) {
+    vm_fatal("verify %s: the header %lx at %p carries epoch %u: the next one is %u, and of its block %x is known [gc.still]", v->when,
+             (unsigned long)header, (void *)gc_view_of(heap, cell.alias), epoch, heap->next_epoch, known);
   }
 }
 
@@ -125,6 +137,9 @@ static void page_verify(verifier *v, size_t page, bool leaf) {
     }
     type_verify(v, cell, header);
     cell_verify(v, cell, header);
+    if (gc_header_type(header) != GC_FILLER) {
+      epoch_verify(v, gc_page_block(heap, page), cell, header);
+    }
     v->cells += gc_header_type(header) != GC_FILLER;
     v->epochs += gc_header_type(header) != GC_FILLER && (header & (GC_PEER_MASK | GC_EPOCH_MASK)) != 0;
     if (gc_header_type(header) != GC_FILLER && !v->marking && leaf != ((header & GC_LEAF) != 0)) {
@@ -172,6 +187,7 @@ static void heap_walk(verifier *walker) {
       type_verify(&v, cell, header);
       gc_before_read(heap, cell.alias, gc_cell_size(cell, header));
       cell_verify(&v, cell, header);
+      epoch_verify(&v, b, cell, header);
     }
   }
 }

@@ -4,6 +4,7 @@
 // Every page passes through vm_take or a trap, so that it is scanned by one thread (gc.onescan). Pages are scanned one at a time and opened in runs.
 
 #include "gc/alloc.h"
+#include "gc/defer.h"
 #include "gc/gc.h"
 #include "gc/links.h"
 #include "gc/scan.h"
@@ -109,6 +110,9 @@ bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
   if (gc_links_scan(heap, copier)) {
     return true;
   }
+  if (gc_deferred_mark(heap, copier, true)) {
+    return true;
+  }
   uint32_t block = gc_stack_pop(heap, &heap->grey);
   size_t scanned = block != GC_NONE ? block_scan(heap, copier, block) : large_scan(heap, copier);
   // Then what nobody has filled yet: our own block first, where the OPEN page is scanned without closing it.
@@ -124,7 +128,7 @@ bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
     }
   }
   at_add(count, scanned);
-  return block != GC_NONE || scanned != 0;
+  return block != GC_NONE || scanned != 0 || gc_deferred_mark(heap, copier, false); // these last: nobody traps for them
 }
 
 bool gc_scan_anything(gc_heap *heap, gc_copier *copier) {
@@ -172,9 +176,11 @@ void gc_settle(void *arg, size_t page, unsigned claim, bool write) {
              view, at32_load(&heap->died[block]));
   }
   gc_copier *copier = gc_copier_take(heap);
+  gc_deferred_take(heap, copier);
   gc_copier_enter(copier);
   gc_page_scan(heap, copier, page);
   gc_copier_leave(copier);
+  gc_deferred_give(heap, copier);
   gc_copier_give(heap, copier);
   at_add(&heap->scanned_trap, 1);
   gc_young_forget(heap, page);

@@ -276,6 +276,7 @@ static void cycle_scan(veil_heap *heap) {
     // The last pages are in other threads' hands.
     if (++idle > IDLE_SPINS) {
       gc_scan_anything(gc, copier);
+      gc_copier_flush(gc, copier); // another may end the cycle meanwhile
       rt_wait(&heap->ended, at32_load(&heap->ended), NAP_MS);
     } else {
       sched_yield();
@@ -362,7 +363,7 @@ void rt_scanners_stop(veil_heap *heap) {
 RT_EXPORT void veil_collect_start(veil_thread *open) {
   rt_thread *self = rt_self_use(open, "veil_collect_start");
   rt_enter(self);
-  gc_empty_all(self->heap->gc);
+  gc_empty_gladly(self->heap->gc);
   rt_cycle_start(self);
   rt_leave(self);
 }
@@ -371,7 +372,7 @@ RT_EXPORT void veil_collect(veil_thread *open) {
   rt_thread *self = rt_self_use(open, "veil_collect");
   rt_enter(self);
   rt_cycle_wait(self);
-  gc_empty_all(self->heap->gc);
+  gc_empty_gladly(self->heap->gc);
   // Another thread may be quicker: any cycle whose flip comes after this point will do.
   uint32_t before = self->heap->gc->cycle;
   while (self->heap->gc->cycle == before) {

@@ -275,6 +275,7 @@ static void heap_adopt(veil_heap *heap) {
   } else {
     rt_finalizer_fork(heap);
     rt_restore_fork(heap);
+    rt_services_fork(heap);
     rt_operator_fork(heap);
   }
 }

@@ -89,6 +89,9 @@ static void claim_tell(veil_heap *heap, const veil_service *s, size_t page, veil
 static void claim_forget(veil_heap *heap, size_t page, veil_claim claim) {
   AO_char_store_release((unsigned char volatile *)rt_owner_of(heap, page, claim), 0);
   at_add_full(&heap->gc->service_claims, (uint64_t)-1);
+  if (claim == VEIL_UNSAVED) {
+    at_add_full(&heap->services->unsaved_count, (uint64_t)-1);
+  }
 }
 
 // Pages of a heap that came out of a file (restore.c) have no service.
@@ -202,9 +205,27 @@ RT_EXPORT veil_service *veil_service_open(veil_heap *heap, const char *name, con
   return s;
 }
 
+RT_EXPORT void veil_service_keep_in_place(veil_service *s, bool keeps) {
+  if (at32_cas_full(&s->keeps, !keeps, keeps)) {
+    gc_keep_in_place(s->heap->gc, keeps);
+  }
+}
+
+// Who asked for it is the parent's, and may have been about to.
+void rt_services_fork(veil_heap *heap) {
+  for (int i = 0; i < RT_SERVICES; i++) {
+    veil_service *s = service_at(heap->services, i);
+    if (s != NULL) {
+      at32_store(&s->keeps, 0);
+    }
+  }
+  gc_keep_in_place_none(heap->gc);
+}
+
 RT_EXPORT void veil_service_close(veil_service *s) {
   rt_section_refuse("veil_service_close");
   veil_heap *heap = s->heap;
+  veil_service_keep_in_place(s, false);
   sigset_t saved;
   rt_thread *self = rt_service_enter(heap, &saved);
   for (veil_claim claim = VEIL_ABSENT; claim <= VEIL_UNSAVED; claim++) {
@@ -212,6 +233,7 @@ RT_EXPORT void veil_service_close(veil_service *s) {
       veil_service_settle(s, page, claim);
     }
   }
+  veil_service_settle_some(s, 0, 1, VEIL_UNSAVED); // nobody needs to read what is to be saved, unless another service has claims
   if (s->consumer >= 0) {
     at32_store(&heap->gc->dirty_mask, at32_load(&heap->gc->dirty_mask) & ~(1u << s->consumer));
     vm_dirty_close(heap->gc->region, s->consumer);
@@ -252,6 +274,7 @@ RT_EXPORT veil_status veil_service_claim(veil_service *s, size_t page, veil_clai
     AO_char_store_release((unsigned char volatile *)owner, s->owner);
     at_store_release(&s->pending, (page + 1) * 4 + claim);
     at_add_full(&gc->service_claims, 1);
+    at_add_full(&heap->services->unsaved_count, claim == VEIL_UNSAVED);
     vm_prot(gc->region, page, 1, bit, 0);
   }
   pthread_mutex_unlock(&heap->touch_lock);

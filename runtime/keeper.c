@@ -68,7 +68,7 @@ static bool threads_blocked(veil_heap *heap) {
 // It is not at work meanwhile: a fork that has the lock of stops waits for who is.
 static void cycle_run(veil_heap *heap) {
   rt_work_end(heap);
-  gc_empty_all(heap->gc);
+  gc_empty_gladly(heap->gc);
   rt_cycle_start_for(heap, NULL);
   at_add(&heap->idle_cycles, 1);
   while (gc_phase_now(heap->gc) != GC_IDLE && !at32_load_acquire(&heap->keeper_closing)) {

@@ -15,8 +15,13 @@
 #include "runtime/futex.h"
 #include "runtime/named.h"
 #include "runtime/retype.h"
+#include "runtime/services.h"
 
-enum { OS_PAGE = 4096 };
+enum {
+  OS_PAGE = 4096,
+  BUFFERS = 4,        // for who reads at the same time; others do without
+  STRETCH = 2 << 20, // bytes that one of several readers takes on at a time
+};
 
 struct rt_restore {
   // Constant once the heap is open.
@@ -29,8 +34,11 @@ struct rt_restore {
   uint64_t *there; // per page: it has contents that are not zero
   size_t there_bytes;
   uint16_t *numbers; // of types
+  char *buffers;     // BUFFERS of a block, which is read at once; NULL: there are none
   // Atomic.
-  AO_t left; // pages that are away
+  AO_t left;   // pages that are away
+  AO_t cursor; // where readers go on: a page
+  uint32_t volatile buffer_taken[BUFFERS];
   uint32_t volatile closing;
   // Under the lock of forks.
   pthread_t reader;
@@ -62,12 +70,35 @@ static bool contents_read(void *arg, size_t page, size_t count, void *to) {
   return true;
 }
 
-static void pages_read(const rt_restore *r, const gc_heap *gc, size_t page, size_t count) {
+// By way of a buffer that the caches keep: to write a file's new memory takes less than to map it, have it cleared and read there. False: nothing is there yet.
+static bool buffer_read(rt_restore *r, const gc_heap *gc, size_t page, size_t count) {
+  if (r->buffers == NULL) {
+    return false; // who relocates reads and writes through the alias anyway
+  }
+  for (unsigned i = 0; i < BUFFERS; i++) {
+    if (at32_cas_full(&r->buffer_taken[i], 0, 1)) {
+      char *buffer = r->buffers + (size_t)i * GC_BLOCK;
+      bool read = contents_read(r, page, count, buffer);
+      bool filled = read && vm_fill(gc->region, page, count, buffer);
+      at32_store_release(&r->buffer_taken[i], 0);
+      if (!read) {
+        page_lost(r, page);
+      }
+      return filled;
+    }
+  }
+  return false;
+}
+
+static void pages_read(rt_restore *r, const gc_heap *gc, size_t page, size_t count) {
+  if (buffer_read(r, gc, page, count)) {
+    return;
+  }
   if (count > 1) {
     os_populate(gc_page_alias(gc, page), count << gc->page_shift); // in one call, rather than by as many faults; which is what happens if it fails
   }
   gc_covering covering;
-  bool read = (!r->relocates || gc_covering_find(&r->relocation, page, &covering)) && contents_read((void *)(uintptr_t)r, page, count, gc_page_alias(gc, page)) &&
+  bool read = (!r->relocates || gc_covering_find(&r->relocation, page, &covering)) && contents_read(r, page, count, gc_page_alias(gc, page)) &&
               (!r->relocates || gc_relocate(&r->relocation, page, count, &covering));
   if (!read) {
     page_lost(r, page);
@@ -130,27 +161,55 @@ static void done_tell(rt_restore *r) {
   }
 }
 
-static void *reader_main(void *arg) {
-  veil_heap *heap = arg;
+// Reads all that is away, in stretches, beside whoever else does. `self` is the thread's own if it is attached.
+static void all_fetch(veil_heap *heap, rt_thread *self) {
   rt_restore *r = heap->restore;
-  gc_heap *gc = heap->gc;
-  prctl(PR_SET_NAME, "veil-restore");
-  rt_work_begin(heap);
-  size_t pages = gc->region->pages;
+  vm_region *region = heap->gc->region;
+  size_t stretch = STRETCH >> heap->gc->page_shift;
   while (at_load_acquire(&r->left) != 0 && !at32_load_acquire(&r->closing)) {
-    for (size_t page = 0; page < pages && at_load_acquire(&r->left) != 0 && !at32_load_acquire(&r->closing); page++) {
-      if (rt_restored_is_absent(heap, page)) {
-        vm_settle(gc->region, page, VM_ABSENT, false, true);
+    uint64_t at = at_add(&r->cursor, stretch);
+    if (at >= region->pages) {
+      at_cas_full(&r->cursor, at + stretch, 0); // what others hold, or have made room for meanwhile
+      sched_yield();
+      continue;
+    }
+    size_t limit = region->pages - at < stretch ? region->pages : at + stretch;
+    for (size_t page = at; page < limit && !at32_load_acquire(&r->closing); page++) {
+      if (!rt_restored_is_absent(heap, page)) {
+        continue;
+      }
+      vm_settle(region, page, VM_ABSENT, false, true);
+      if (self != NULL) {
+        rt_safepoint(self);
+      } else {
         rt_work_pause(heap);
       }
     }
   }
+}
+
+static void *reader_main(void *arg) {
+  veil_heap *heap = arg;
+  rt_restore *r = heap->restore;
+  prctl(PR_SET_NAME, "veil-restore");
+  rt_work_begin(heap);
+  all_fetch(heap, NULL);
   if (at_load_acquire(&r->left) == 0) {
-    gc_traced_free(gc, &r->traced);
+    gc_traced_free(heap->gc, &r->traced);
     done_tell(r);
   }
   rt_work_end(heap);
   return NULL;
+}
+
+RT_EXPORT void veil_source_fetch(veil_heap *heap) {
+  rt_section_refuse("veil_source_fetch");
+  if (rt_restore_reads(heap->restore)) {
+    sigset_t saved;
+    rt_thread *self = rt_service_enter(heap, &saved);
+    all_fetch(heap, self);
+    rt_service_leave(heap, self, &saved);
+  }
 }
 
 bool rt_restore_start(veil_heap *heap) {
@@ -197,6 +256,9 @@ void rt_restore_free(rt_restore *r) {
   done_tell(r);
   if (r->there != NULL) {
     os_unmap(r->there, r->there_bytes);
+  }
+  if (r->buffers != NULL) {
+    os_unmap(r->buffers, (size_t)BUFFERS * GC_BLOCK);
   }
   if (r->numbers != NULL) {
     os_unmap(r->numbers, GC_TYPES * sizeof *r->numbers);
@@ -339,6 +401,7 @@ bool rt_restore_open(veil_heap *heap, rt_restore *r) {
   r->relocates = gc_relocation_is_needed(&r->relocation);
   r->there_bytes = gc->region->pages / 8 + 8;
   r->there = os_map_private(r->there_bytes);
+  r->buffers = r->relocates ? NULL : os_map_private((size_t)BUFFERS * GC_BLOCK);
   char why[160] = "no memory for its pages";
   if (r->there == NULL || !gc_rebuild(gc, &r->described, pages_begin, heap, why, sizeof why)) {
     rt_error_set("%s: %s", r->name, why);

@@ -391,6 +391,7 @@ void rt_restored_claim(veil_heap *heap, size_t page, size_t count);       // whi
 bool rt_restored_is_absent(const veil_heap *heap, size_t page);
 void rt_restored_forget(veil_heap *heap, size_t page);                    // the holder of the page: the claim is about to go
 void rt_services_close(veil_heap *heap);
+void rt_services_fork(veil_heap *heap); // in a child
 
 // ---- restore.c
 typedef struct rt_restore rt_restore;

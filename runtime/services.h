@@ -18,7 +18,9 @@ struct veil_service {
   int consumer; // of Dirty, or -1
   // Atomic.
   AO_t pending;               // 0, or 4 * (the page whose claim has not stood yet + 1) + the claim
+  uint32_t volatile keeps;    // 1: blocks are to stay in place
   uint32_t volatile instants; // 1: one is being taken
+  AO_t unsealing;              // the chunk, by its first page, in which veil_service_settle_some was last called
   pthread_mutex_t lock;       // one claim at a time
 };
 
@@ -26,6 +28,7 @@ typedef struct rt_services {
   veil_service *volatile service[RT_SERVICES]; // under touch_lock; read atomically
   uint8_t volatile *absent, *unsaved;          // per page: owner, 0: none
   size_t pages;
+  AO_t unsaved_count; // pages that carry UNSAVED
   AO_t telling; // threads in rt_services_tell
   AO_t span_ns[RT_SERVICES]; // of each one's last instant, once the world has been stopped again; 0: it has not
 } rt_services;

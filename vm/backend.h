@@ -16,6 +16,7 @@
 struct vm_backend_state {
   // uffd, uffd-kernel
   int uffd, pagemap;
+  int seal; // uffd: a second one, which tells of writes before they happen (vm.sealed); -1: none
   // uffd-kernel
   struct vm_pager *pager;
   // mprotect; guard
@@ -92,6 +93,8 @@ struct vm_backend {
   // Lowers the access of the range to `access`, 0 or VM_ACCESS_READ. Cannot fail. May lower it further and in
   // more pages than asked: the words then say more than the view gives, and the next touch traps and mends that.
   void (*revoke)(vm_region *region, size_t page, size_t count, unsigned access);
+  // Lowers the access of many runs, VM_LAY_RUNS at most, to none, by few calls to the system. NULL: revoke does, run by run.
+  void (*revoke_many)(vm_region *region, const struct vm_run *run, size_t runs);
   // Raises the access of committed pages to `access`, perhaps with VM_ACCESS_WRITTEN. False if there are no mappings left; some of
   // the pages may be open then.
   bool (*open)(vm_region *region, size_t page, size_t count, unsigned access);
@@ -107,6 +110,13 @@ struct vm_backend {
   bool (*move)(vm_region *region, size_t page, size_t count, char *to);
   // As harvest, but in tables that were moved by `aside` bytes, and for these consumers.
   void (*harvest_moved)(vm_region *region, size_t page, size_t count, ptrdiff_t aside, unsigned consumers);
+  // Seals (seal.c): a mapping in which the back end hears of each write before it happens. NULL: there is none.
+  // Makes one of the pages' memory at `to`, open for reading as far as their words allow that now, and sets the bits of those that are; not with others stopped. False: it cannot.
+  bool (*seal_prepare)(vm_region *region, size_t page, size_t count, char *to, uint8_t *readable);
+  // Puts it in the place of the view's. In the stop. False: it cannot; nothing is sealed there, or open.
+  bool (*seal)(vm_region *region, size_t page, size_t count, char *from);
+  // Puts a mapping as usual in its place, in which all is open, and armed, that their words allow but for SEALED; sets the bits of those pages. The caller holds the pages. False: it cannot; nothing has changed.
+  bool (*unseal)(vm_region *region, size_t page, size_t count, uint8_t *opened);
   // There is no consumer any more: writes cost nothing again.
   void (*disarm)(vm_region *region, size_t page, size_t count);
   bool (*crowded)(vm_region *region);
@@ -182,7 +192,7 @@ enum { VM_ACCESS_WRITTEN = 1 << 30 };
 
 // What the claims in the word allow.
 static inline unsigned vm_claim_allows(const vm_region *region, uint32_t word) {
-  if (word & region->back_end->forbid_read) {
+  if (word & region->back_end->forbid_read & (word & VM_SEALED ? ~(unsigned)VM_UNSAVED : ~0u)) {
     return 0;
   }
   return word & (VM_UNSAVED | VM_CLEAN) ? VM_ACCESS_READ : VM_ACCESS;
@@ -199,8 +209,6 @@ void vm_claim_change(vm_region *region, size_t page, uint32_t off, uint32_t on);
 void vm_claim_release(vm_region *region, size_t page, size_t count, void (*give)(vm_region *, size_t, size_t));
 // Opens what can be of the range without waiting for anybody. False if there are no mappings left for it.
 bool vm_claim_open_some(vm_region *region, size_t page, size_t count);
-// Takes access away from every page that nobody holds, in one call to the system: leaves one mapping.
-void vm_claim_fold(vm_region *region);
 
 // ---- crowd.c
 
@@ -245,6 +253,16 @@ void vm_move_harvest(vm_region *region, size_t page, size_t limit);
 // In a child of fork.
 void vm_move_forget(vm_region *region);
 
+// ---- seal.c
+
+// Before the stop: nothing rests from now on. False: nothing is to be sealed. In the stop: false: all has been unsealed since.
+bool vm_seal_begin(vm_region *region);
+bool vm_seal_stopped(vm_region *region);
+// The region closes.
+void vm_seal_close(vm_region *region);
+// In a child: the view was mapped anew.
+void vm_seal_forget(vm_region *region);
+
 // ---- rest.c. All do nothing in a region that has no `rest`.
 
 // The bytes of struct vm_rest for a region of so many chunks; 0: there is nothing to leave out.
@@ -266,6 +284,10 @@ bool vm_rests(const vm_region *region, size_t page);
 void vm_rest_spare(vm_region *region, vm_spares *spares, void *arg);
 // In a child: the view was mapped anew.
 void vm_rest_forget(vm_region *region);
+
+// All wakes, and nothing is laid until vm_rest_resume, which another thread may call. Not in traps.
+void vm_rest_suspend(vm_region *region);
+void vm_rest_resume(vm_region *region);
 
 // Runs of chunks at rest.
 uint64_t vm_rest_seams(const vm_region *region);

@@ -70,6 +70,19 @@ static void guard_revoke(vm_region *region, size_t page, size_t count, unsigned 
   veil(region, page, count); // without a mapping left that takes more than asked
 }
 
+static void guard_revoke_many(vm_region *region, const struct vm_run *run, size_t runs) {
+  struct iovec ranges[VM_LAY_RUNS] = {0};
+  for (size_t i = 0; i < runs; i++) {
+    ranges[i] = (struct iovec){vm_page_view(region, run[i].page), run[i].count << region->page_shift};
+  }
+  if (os_guard_many(ranges, runs)) {
+    return;
+  }
+  for (size_t i = 0; i < runs; i++) {
+    veil(region, run[i].page, run[i].count);
+  }
+}
+
 static bool guard_open(vm_region *region, size_t page, size_t count, unsigned access) {
   bool write = (access & VM_ACCESS_WRITE) != 0;
   if (!write) {
@@ -106,6 +119,7 @@ const vm_backend vm_backend_guard = {
     .adopt = guard_adopt,
     .adopts_all = true,
     .revoke = guard_revoke,
+    .revoke_many = guard_revoke_many,
     .open = guard_open,
     .fold = take_mapping,
     .release = veil,

@@ -47,11 +47,13 @@ const vm_backend vm_backend_uffd_kernel = {
     .close_state = uffd_kernel_close,
     .adopt = vm_uffd_adopt,
     .revoke = vm_uffd_revoke,
+    .revoke_many = vm_uffd_revoke_many,
     .open = vm_uffd_raise,
     .release = uffd_kernel_release,
     .harvest = vm_uffd_harvest,
     .move = vm_uffd_move,
     .harvest_moved = vm_uffd_harvest_moved,
+    // Nothing is sealed: a system call that writes would be refused.
     .disarm = vm_uffd_disarm,
     .crowded = vm_uffd_crowded,
     .quiesce = vm_pager_quiesce,

@@ -147,14 +147,14 @@ static void written_held(vm_region *region, size_t page) {
   helpers_wait(region, page);
 }
 
-// Opens a page that the caller holds as far as its claims allow, and lets it go. False if there
-// is no mapping left: the word says open all the same, since parts may be (vm.access).
-static bool open_held(vm_region *region, size_t page) {
+// Opens a page that the caller holds as far as its claims allow, and lets it go. `write`: for one that follows at once, so it counts as written, and the kernel
+// need not note it by a second fault. False if there is no mapping left: the word says open all the same, since parts may be (vm.access).
+static bool open_held(vm_region *region, size_t page, bool write) {
   uint32_t w = mark_settled(region, page, 0);
-  unsigned access = vm_claim_allows(region, w);
-  bool opened = true;
+  unsigned access = vm_claim_allows(region, w) & (write || !(w & VM_SEALED) ? ~0u : ~(unsigned)VM_ACCESS_WRITE); // vm.sealed
+  bool written = write && region->kernel_dirty && (access & VM_ACCESS_WRITE) && !vm_rests(region, page), opened = true;
   if (access != 0 && (w & VM_COMMITTED)) {
-    opened = region->back_end->open(region, page, 1, access);
+    opened = region->back_end->open(region, page, 1, access | (written ? VM_ACCESS_WRITTEN : 0));
   } else {
     access = 0;
   }
@@ -165,6 +165,10 @@ static bool open_held(vm_region *region, size_t page) {
 // What a held page may be opened with. `more`: VM_ACCESS_WRITTEN if it is about to be written, else 0.
 static unsigned held_access(const vm_region *region, size_t page, uint32_t word, unsigned more) {
   unsigned access = word & VM_COMMITTED ? vm_claim_allows(region, word) : 0;
+  if (word & VM_SEALED) { // vm.sealed: to open it for writing counts as a write, and what is open for as much stays as it is
+    access &= more != 0 ? ~0u : ~(unsigned)VM_ACCESS_WRITE;
+    return (word & access) == access ? 0 : access;
+  }
   return access != 0 && more != 0 && region->kernel_dirty && vm_dirty_for_all(region, page) ? access | more : access;
 }
 
@@ -174,12 +178,15 @@ static bool open_held_run(vm_region *region, size_t page, size_t count, unsigned
   bool opened = true;
   for (size_t first = page; first < limit;) {
     unsigned access = 0;
+    uint32_t before = 0, alike = VM_SEALED | (word_load(region, first) & VM_SEALED ? VM_ACCESS : 0); // what the back end looks at
     size_t last = first;
     for (; last < limit; last++) {
-      unsigned this_access = held_access(region, last, mark_settled(region, last, 0), more);
+      uint32_t w = mark_settled(region, last, 0);
+      unsigned this_access = held_access(region, last, w, more);
       if (last == first) {
         access = this_access;
-      } else if (this_access != access) {
+        before = w & alike;
+      } else if (this_access != access || (w & alike) != before) {
         break;
       }
     }
@@ -202,7 +209,7 @@ static bool can_help(const vm_region *region, uint32_t w, unsigned need) {
 }
 
 // Opens, as a helper, a page of which can_help is true; `w` is its word. False if the word has changed.
-static bool help(vm_region *region, size_t page, uint32_t w, bool *opened) {
+static bool help(vm_region *region, size_t page, uint32_t w, unsigned need, bool *opened) {
   if ((w & VM_HELPERS) == VM_HELPERS) {
     os_yield();
     return false;
@@ -210,7 +217,7 @@ static bool help(vm_region *region, size_t page, uint32_t w, bool *opened) {
   if (!word_cas(region, page, w, w + VM_HELPER)) {
     return false;
   }
-  unsigned access = vm_claim_allows(region, w);
+  unsigned access = vm_claim_allows(region, w) & (w & VM_SEALED ? need : VM_ACCESS); // vm.sealed
   *opened = region->back_end->open(region, page, 1, access);
   for (;;) {
     uint32_t old = word_load(region, page);
@@ -227,8 +234,27 @@ static bool help(vm_region *region, size_t page, uint32_t w, bool *opened) {
 
 // ---- Trap.
 
+// Takes a page that is sealed, and can be written as far as its claims go, but is not open for it.
+static bool take_saved(vm_region *region, size_t page) {
+  uint32_t w = word_load(region, page);
+  bool saved = (w & (VM_SEALED | VM_COMMITTED | VM_CLAIMS)) == (VM_SEALED | VM_COMMITTED) && (w & VM_ACCESS) != VM_ACCESS && is_free(w);
+  return saved && word_cas(region, page, w, w | VM_BUSY);
+}
+
+// Opens for writing, beside a page that is about to be written, what its owner has saved besides: he thinks that it will be written as well.
+static void open_saved(vm_region *region, size_t page) {
+  size_t from = page, to = page + 1, most = VM_GROUP >> region->page_shift, base = page - page % most;
+  while (from > base && take_saved(region, from - 1)) {
+    from--;
+  }
+  while (to < base + most && to < region->pages && take_saved(region, to)) {
+    to++;
+  }
+  (void)open_held_run(region, from, page - from, VM_ACCESS_WRITTEN);
+  (void)open_held_run(region, page + 1, to - page - 1, VM_ACCESS_WRITTEN);
+}
+
 bool vm_claim_trap(vm_region *region, size_t page, bool write) {
-  unsigned claims = write ? VM_CLAIMS : region->back_end->forbid_read;
   unsigned need = write ? VM_ACCESS : VM_ACCESS_READ;
   bool opened = true;
   for (;;) {
@@ -236,7 +262,7 @@ bool vm_claim_trap(vm_region *region, size_t page, bool write) {
     if (!is_free(w)) {
       if (!can_help(region, w, need)) {
         vm_claim_wait(region, page, w);
-      } else if (help(region, page, w, &opened)) {
+      } else if (help(region, page, w, need, &opened)) {
         break;
       }
       continue;
@@ -245,11 +271,15 @@ bool vm_claim_trap(vm_region *region, size_t page, bool write) {
       return false;
     }
     if (word_cas(region, page, w, w | VM_BUSY)) {
-      settle_held(region, page, claims, write);
+      unsigned spares = w & VM_SEALED ? VM_UNSAVED : 0; // it can be read all the same
+      settle_held(region, page, write ? VM_CLAIMS : region->back_end->forbid_read & ~spares, write);
       if (write) {
         written_held(region, page);
       }
-      opened = open_held(region, page);
+      opened = open_held(region, page, write);
+      if (write && (w & VM_SEALED) && (w & VM_UNSAVED)) {
+        open_saved(region, page);
+      }
       break;
     }
   }
@@ -436,7 +466,7 @@ static enum taken take_open(vm_region *region, size_t page, unsigned claim, uint
     }
     if (!is_free(w)) {
       bool opened;
-      if (can_help(region, w, VM_ACCESS_READ) && help(region, page, w, &opened)) {
+      if (can_help(region, w, VM_ACCESS_READ) && help(region, page, w, VM_ACCESS_READ, &opened)) {
         return PASSED;
       }
       return BLOCKED;
@@ -493,7 +523,7 @@ static bool settle_one(vm_region *region, size_t page, unsigned claims, bool wri
     if (!is_free(w)) {
       if (due != 0 || !can_help(region, w, VM_ACCESS_READ)) {
         vm_claim_wait(region, page, w);
-      } else if (help(region, page, w, &opened)) {
+      } else if (help(region, page, w, VM_ACCESS_READ, &opened)) {
         return opened;
       }
       continue;
@@ -504,7 +534,7 @@ static bool settle_one(vm_region *region, size_t page, unsigned claims, bool wri
         written_held(region, page);
       }
       if (open) {
-        opened = open_held(region, page);
+        opened = open_held(region, page, write && (claims & VM_CLEAN)); // else nobody is about to write
       } else {
         vm_claim_change(region, page, ANY_OPENING, 0);
       }
@@ -581,45 +611,14 @@ void vm_claim_release(vm_region *region, size_t page, size_t count, void (*give)
       region->back_end->release(region, at - held, held);
       give(region, at - held, held);
       for (size_t i = at - held; i < at; i++) {
-        vm_claim_change(region, i, ~(uint32_t)0, 0);
+        vm_claim_change(region, i, ~(uint32_t)VM_SEALED, 0); // that is the mapping's
       }
       held = 0;
     }
     if (busy) {
       vm_claim_wait(region, at, w); // vm.empty
-    } else if (at == limit || word_cas(region, at, w, 0)) {
+    } else if (at == limit || word_cas(region, at, w, w & VM_SEALED)) {
       at++;
-    }
-  }
-}
-
-void vm_claim_fold(vm_region *region) {
-  enum { CHUNK = 4096 };
-  size_t top = at_load_acquire(&region->top);
-  for (size_t base = 0; base < top; base += CHUNK) {
-    size_t count = top - base < CHUNK ? top - base : CHUNK;
-    uint64_t held[CHUNK / 64] = {0};
-    for (size_t i = 0; i < count; i++) {
-      uint32_t w = word_load(region, base + i);
-      if (is_free(w) && !vm_touched(region, base + i) && word_cas(region, base + i, w, w | VM_BUSY | VM_LAYING)) {
-        held[i / 64] |= (uint64_t)1 << (i % 64);
-      }
-    }
-    for (size_t from = 0, to; from < count; from = to + 1) {
-      for (to = from; to < count && !vm_touched(region, base + to); to++) {
-      }
-      if (from < to) {
-        if (region->back_end->fold != NULL) {
-          region->back_end->fold(region, base + from, to - from);
-        } else {
-          region->back_end->revoke(region, base + from, to - from, 0);
-        }
-      }
-    }
-    for (size_t i = 0; i < count; i++) {
-      if (held[i / 64] >> (i % 64) & 1) {
-        vm_claim_change(region, base + i, VM_BUSY | VM_LAYING | VM_ACCESS, 0);
-      }
     }
   }
 }

@@ -142,7 +142,7 @@ void vm_dirty_close(vm_region *region, int consumer) {
   if (open == 0) {
     vm_rest_end(region);
     size_t limit = at_load_acquire(&region->top), n; // what is released is disarmed already
-    for (size_t at = 0; at < limit && (n = next_run(region, &at, limit)) != 0; at += n) {
+    for (size_t at = 0; at < limit && (n = next_run_of(region, &at, limit, VM_COMMITTED | VM_SEALED)) != 0; at += n) { // what is sealed must tell of writes
       region->back_end->disarm(region, at, n);
     }
   }
@@ -152,6 +152,12 @@ void vm_dirty_close(vm_region *region, int consumer) {
 void vm_dirty_note(vm_region *region, size_t page, unsigned consumers) {
   at8_and_full(&region->dirty->clean[page], (uint8_t)~consumers);
   vm_dirty_stir(region, page, 1, consumers);
+}
+
+void vm_dirty_note_once(vm_region *region, size_t page, unsigned consumers) {
+  if (at8_load(&region->dirty->clean[page]) & consumers) {
+    vm_dirty_note(region, page, consumers);
+  }
 }
 
 void vm_dirty_forget(vm_region *region, size_t page, size_t count, unsigned consumers) {

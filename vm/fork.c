@@ -223,6 +223,7 @@ static unsigned access_at(const vm_region *region, size_t page) {
 bool vm_fork_open(vm_region *region) {
   char why[200];
   vm_rest_forget(region);
+  vm_seal_forget(region);
   vm_move_forget(region);
   region->back_end->close_state(region);
   if (region->back_end->open_state(region, why, sizeof why) != VM_OK || !vm_chunks_renew(region)) {

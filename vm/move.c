@@ -24,16 +24,22 @@ enum { WAITING, READING, CLOSING };
 struct vm_move {
   // Constant.
   vm_region *region;
-  int uffd;
+  int uffd, seal;
   unsigned page_shift;
   char *space, *aside_base;  // reserved, and where in it the view's base goes
-  size_t bytes, space_bytes; // of this structure; of the space
+  uint8_t *readable;             // a bit per page: open there
+  char *sealing_space, *sealing; // the same for mappings that are prepared to be sealed; NULL: none
+  size_t bytes, space_bytes, readable_bytes; // of this structure; of a space; of the bits
   // The thread that has stopped the others; read by harvesters under their lock.
-  struct {
+  struct run {
     size_t page, count;
+    bool sealed; // now
+    bool before; // and has been
   } run[RUNS];
   size_t runs;
   bool told;
+  bool sealed; // something may be sealed already
+  bool seals;  // what was prepared is sealed; settled by vm_move_plan
   size_t at_run, at_page; // of vm_move_tell and vm_move_close
   uint32_t news;      // consumers that are to be told of what was written before; 0: nobody
   uint32_t volatile state; // what the reader may do
@@ -42,9 +48,11 @@ struct vm_move {
   // The reader's: faults that were no news of a move.
   unsigned messages;
   char *message[MESSAGES];
-  // By who has stopped the others: per chunk.
-  uint8_t moves[];
+  // By who has stopped the others: per chunk, MOVES or SPARED, and PREPARED for being sealed.
+  uint8_t chunk[];
 };
+
+enum { MOVES = 1, SPARED = 2, EMPTY = 16 /* no page has memory */, PREPARED = 4, FORBIDS = 8 /* reading a page of it, for another claim's sake than UNSAVED */ };
 
 static size_t chunk_pages(const vm_region *region) { return VM_HUGE >> region->page_shift; }
 
@@ -75,13 +83,23 @@ static bool piece_next(vm_move *move, size_t *page, size_t *count) {
   return true;
 }
 
+static void spaces_unmap(const vm_move *move) {
+  os_unmap(move->space, move->space_bytes);
+  if (move->sealing_space != NULL) {
+    os_unmap(move->sealing_space, move->space_bytes);
+  }
+  if (move->readable != NULL) {
+    os_unmap(move->readable, move->readable_bytes);
+  }
+}
+
 // Needs nothing of the region, which may be closed by now.
 static void give_back(vm_move *move) {
   size_t page, count;
   while (piece_next(move, &page, &count)) {
     (void)os_drop(move->aside_base + (page << move->page_shift), count << move->page_shift);
   }
-  os_unmap(move->space, move->space_bytes);
+  spaces_unmap(move);
   os_close(move->event);
   os_unmap(move, move->bytes);
 }
@@ -94,7 +112,7 @@ static void *read_on(void *arg) {
   while (at32_load_acquire(&move->state) == WAITING) {
     os_wait(&move->state, WAITING);
   }
-  while (os_uffd_fault(move->uffd, move->event, &fault) > 0) {
+  while (os_uffd_fault(move->uffd, move->seal, move->event, &fault) > 0) {
     if (move->messages < MESSAGES) {
       move->message[move->messages++] = fault.address;
     } else {
@@ -127,8 +145,10 @@ static vm_move *move_new(vm_region *region) {
   }
   move->region = region;
   move->uffd = region->state->uffd;
+  move->seal = region->back_end->seal != NULL ? region->state->seal : -1;
   move->page_shift = region->page_shift;
   move->bytes = bytes;
+  move->readable_bytes = region->pages / 8 + 1;
   move->space_bytes = (size_t)(region->limit - region->base) + VM_HUGE;
   move->event = os_event();
   move->space = os_reserve(move->space_bytes);
@@ -145,7 +165,7 @@ static vm_move *move_new(vm_region *region) {
   }
   os_thread_detach(thread);
   move->aside_base = (char *)(((uintptr_t)move->space + VM_HUGE - 1) & ~(uintptr_t)(VM_HUGE - 1));
-  memset(move->moves, 0, region->chunks); // memory for them
+  memset(move->chunk, 0, region->chunks); // memory for them
   if (!region->back_end->pager) {
     state_set(move, READING); // nothing else comes there
   }
@@ -169,62 +189,125 @@ vm_move *vm_move_open(vm_region *region, bool *busy) {
   if (move == NULL) {
     at32_store_release(&region->moving, 0);
   }
+  at_store_release(&region->move, (uint64_t)move);
   return move;
+}
+
+// Chunks that have memory now; not those beside them, which may be had in one huge page yet (vm.huge).
+bool vm_move_seal(vm_move *move) {
+  vm_region *region = move->region;
+  size_t per = chunk_pages(region), used = (at_load_acquire(&region->top) + per - 1) / per;
+  move->sealed = vm_is_sealed(region);
+  if (move->seal < 0 || !vm_seal_begin(region)) {
+    return false;
+  }
+  move->readable = os_map_private(move->readable_bytes);
+  move->sealing_space = move->readable != NULL ? os_reserve(move->space_bytes) : NULL;
+  move->sealing = (char *)(((uintptr_t)move->sealing_space + VM_HUGE - 1) & ~(uintptr_t)(VM_HUGE - 1));
+  for (size_t chunk = 0, end; move->sealing_space != NULL && chunk < used; chunk = end) {
+    bool mapped = vm_chunk_mapping(region, chunk) != VM_UNMAPPED;
+    for (end = chunk + 1; end < used && (vm_chunk_mapping(region, end) != VM_UNMAPPED) == mapped; end++) {
+    }
+    if (mapped && region->back_end->seal_prepare(region, chunk * per, (end - chunk) * per, move->sealing + chunk * VM_HUGE, move->readable)) {
+      memset(&move->chunk[chunk], PREPARED, end - chunk);
+      move->seals = true;
+    }
+  }
+  return move->seals;
 }
 
 // ---- In the stop.
 
-void vm_move_spare(vm_move *move, size_t page) { move->moves[page / chunk_pages(move->region)] = 2; }
+void vm_move_spare(vm_move *move, size_t page) { move->chunk[page / chunk_pages(move->region)] |= SPARED; }
+
+// What could be written in a chunk that is sealed still counts as written; its tables say nothing of it, and soon its words do not either.
+static void sealed_tell(vm_region *region, size_t page, size_t count) {
+  for (size_t i = page; i < page + count; i++) {
+    if (at32_load(&region->word[i]) & VM_ACCESS_WRITE) {
+      vm_dirty_note(region, i, ~0u);
+    }
+  }
+}
 
 void vm_move_plan(vm_move *move) {
   vm_region *region = move->region;
   size_t per = chunk_pages(region), used = (at_load(&region->top) + per - 1) / per;
-  enum vm_mapping before = VM_UNMAPPED; // of the last chunk, if its run goes on
+  move->seals = move->seals && vm_seal_stopped(region);
+  struct run *run = NULL; // that goes on
+  enum vm_mapping before = VM_UNMAPPED;
   for (size_t chunk = 0; chunk < used; chunk++) {
-    bool spared = move->moves[chunk] == 2;
-    enum vm_mapping mapping = spared ? VM_UNMAPPED : vm_chunk_mapping(region, chunk);
-    move->moves[chunk] = 0;
+    if (!move->seals || (move->sealed && (at32_load(&region->word[chunk * per]) & VM_SEALED))) { // what the system has used for long
+      move->chunk[chunk] &= (uint8_t)~PREPARED;
+    }
+    bool sealed = move->chunk[chunk] & PREPARED, was = at32_load(&region->word[chunk * per]) & VM_SEALED;
+    enum vm_mapping mapping = move->chunk[chunk] & SPARED ? VM_UNMAPPED : vm_chunk_mapping(region, chunk);
     if (mapping == VM_UNMAPPED) {
-      before = VM_UNMAPPED;
+      move->chunk[chunk] |= move->chunk[chunk] & SPARED ? 0 : EMPTY;
+      run = NULL;
       continue;
     }
-    if (mapping != before) {
+    if (run == NULL || mapping != before || sealed != run->sealed || was != run->before) {
       if (move->runs == RUNS) {
-        before = VM_UNMAPPED;
+        run = NULL;
         continue;
       }
-      move->run[move->runs].page = chunk * per;
-      move->run[move->runs++].count = 0;
-      before = mapping;
+      run = &move->run[move->runs++];
+      *run = (struct run){chunk * per, 0, sealed, was};
     }
-    move->run[move->runs - 1].count += per;
-    move->moves[chunk] = 1;
+    before = mapping;
+    run->count += per;
+    move->chunk[chunk] |= MOVES;
+    if (was) {
+      sealed_tell(region, chunk * per, per);
+    }
   }
 }
 
-bool vm_moves(const vm_move *move, size_t page) { return move->moves[page / chunk_pages(move->region)] == 1; }
+bool vm_moves(const vm_move *move, size_t page) { return move->chunk[page / chunk_pages(move->region)] & MOVES; }
+
+bool vm_stays(const vm_move *move, size_t page) { return (move->chunk[page / chunk_pages(move->region)] & (MOVES | EMPTY)) == 0; }
+
+static bool seals(const vm_move *move, size_t page) { return (move->chunk[page / chunk_pages(move->region)] & (MOVES | PREPARED)) == (MOVES | PREPARED); }
 
 _Static_assert(VM_MOVED == VM_COMMITTED << 16 && VM_EMPTY == VM_MOVED << 1, "WORD_MOVED shifts one to the other");
-#define WORD_MOVED(W, CLAIM) (((W) & ~(uint32_t)(VM_ACCESS | VM_EMPTY)) | (CLAIM) | ((W) & VM_COMMITTED) << 16 | ((W) & VM_MOVED) << 1)
+_Static_assert(VM_ACCESS_READ << 2 == VM_COMMITTED, "WORD_SEALED shifts one to the other");
+#define WORD_MOVED(W, MORE) (((W) & ~(uint32_t)(VM_ACCESS | VM_EMPTY)) | (MORE) | ((W) & VM_COMMITTED) << 16 | ((W) & VM_MOVED) << 1)
+// What has memory may be open for reading.
+#define WORD_SEALED(W, MORE) (WORD_MOVED(W, (MORE) | VM_SEALED) | ((W) & VM_COMMITTED) >> 2)
 
 // Words, four at a time; clean bytes, sixteen (vm.stopped).
 typedef uint32_t words __attribute__((vector_size(16), aligned(4), may_alias));
 typedef uint8_t bytes __attribute__((vector_size(16), aligned(1), may_alias));
 
+// Claims that forbid reading what is sealed, too.
+static uint32_t read_forbidding(const vm_region *region) { return region->back_end->forbid_read & ~(unsigned)VM_UNSAVED; }
+
 void vm_move_lay(vm_move *move, size_t page, size_t count, unsigned claim) {
   enum { AT_ONCE = sizeof(words) / sizeof(uint32_t) };
   vm_region *region = move->region;
+  bool sealed = seals(move, page);
   uint32_t *word = (uint32_t *)(uintptr_t)&region->word[page], *limit = word + count;
   for (size_t i = page; VM_FULL_CHECKS && i < page + count; i++) {
     uint32_t w = at32_load(&region->word[i]);
     VM_CHECK((w & (VM_BUSY | VM_HELPERS | VM_LAYING)) == 0, "page %zu is held while everybody is stopped: word %x", i, w);
   }
+  words all = {0};
+  uint32_t last = 0;
   for (; word + AT_ONCE <= limit; word += AT_ONCE) {
     words w = *(words *)word;
-    *(words *)word = WORD_MOVED(w, claim);
+    all |= w;
+    *(words *)word = sealed ? WORD_SEALED(w, claim) : WORD_MOVED(w, claim);
   }
   for (; word < limit; word++) {
-    *word = WORD_MOVED(*word, claim);
+    last |= *word;
+    *word = sealed ? WORD_SEALED(*word, claim) : WORD_MOVED(*word, claim);
+  }
+  for (size_t i = 0; i < AT_ONCE; i++) {
+    last |= all[i];
+  }
+  size_t per = chunk_pages(region);
+  for (size_t chunk = page / per; sealed && (last & read_forbidding(region)) && chunk * per < page + count; chunk++) {
+    move->chunk[chunk] |= FORBIDS;
   }
 }
 
@@ -254,6 +337,56 @@ void vm_move_doubt(vm_move *move, size_t page, size_t count, int consumer) {
   vm_dirty_stir(move->region, page, count, 1u << consumer);
 }
 
+static void words_clear(vm_move *move, size_t page, size_t count, uint32_t bits) {
+  uint32_t *word = (uint32_t *)(uintptr_t)move->region->word; // vm.stopped
+  for (size_t i = page; i < page + count; i++) {
+    word[i] &= ~bits;
+  }
+}
+
+// What must not be read in a chunk that was sealed goes out of it, whether it could be when that was prepared or not.
+static void chunk_forbid(vm_move *move, size_t page) {
+  enum { BITS = 8 };
+  vm_region *region = move->region;
+  size_t per = chunk_pages(region);
+  uint32_t *word = (uint32_t *)(uintptr_t)&region->word[page], forbidden = read_forbidding(region); // vm.stopped
+  for (size_t i = 0; i < per; i++) {
+    word[i] &= (word[i] & forbidden) != 0 ? ~(uint32_t)VM_ACCESS : ~(uint32_t)0;
+  }
+  for (size_t i = 0; i < per; i += BITS) {
+    uint8_t readable = move->readable[(page + i) / BITS];
+    for (size_t k = 0; readable != 0 && k < BITS; k++) {
+      if ((readable >> k & 1) && (word[i + k] & forbidden)) {
+        region->back_end->revoke(region, page + i + k, 1, 0);
+      }
+    }
+  }
+}
+
+// The mapping that was prepared comes into its place. If it does not come: nothing is sealed there, or open.
+static void run_seal(vm_move *move, size_t page, size_t count) {
+  vm_region *region = move->region;
+  if (!region->back_end->seal(region, page, count, move->sealing + bytes_of(region, page))) {
+    words_clear(move, page, count, VM_SEALED | VM_ACCESS);
+    return;
+  }
+  for (size_t at = page, per = chunk_pages(region); at < page + count; at += per) {
+    if (move->chunk[at / per] & FORBIDS) {
+      chunk_forbid(move, at);
+    }
+  }
+}
+
+// As it is done page by page (vm.veil-dirty), where tables cannot be moved.
+static void run_revoke(vm_move *move, size_t page, size_t count, bool sealed) {
+  vm_region *region = move->region;
+  words_clear(move, page, count, sealed ? VM_SEALED | VM_ACCESS : 0);
+  region->back_end->revoke(region, page, count, 0);
+  if (vm_dirty_tracked(region)) {
+    region->back_end->harvest(region, page, count);
+  }
+}
+
 void vm_move_run(vm_move *move, size_t laid, unsigned known) {
   vm_region *region = move->region;
   size_t top = at_load(&region->top);
@@ -261,17 +394,16 @@ void vm_move_run(vm_move *move, size_t laid, unsigned known) {
   move->news = at32_load(&region->dirty->consumers) & ~known;
   for (size_t i = 0; i < move->runs; i++) {
     size_t page = move->run[i].page, count = move->run[i].count, limit = page + count < top ? page + count : top;
+    limit = move->run[i].sealed ? page + count : limit; // what gets memory later is in that mapping, too
     if (limit > laid) {
       size_t first = page > laid ? page : laid;
       vm_move_lay(move, first, limit - first, 0);
     }
     if (!region->back_end->move(region, page, count, move->aside_base + bytes_of(region, page))) {
-      // As it is done page by page (vm.veil-dirty).
-      region->back_end->revoke(region, page, limit - page, 0);
-      if (vm_dirty_tracked(region)) {
-        region->back_end->harvest(region, page, limit - page);
-      }
+      run_revoke(move, page, limit - page, move->run[i].sealed);
       move->run[i].count = 0;
+    } else if (move->run[i].sealed) {
+      run_seal(move, page, count);
     }
   }
   os_event_post(move->event);
@@ -286,7 +418,7 @@ static void moved_harvest(vm_move *move, size_t page, size_t limit) {
     size_t from = move->run[i].page, to = from + move->run[i].count;
     from = from < page ? page : from;
     to = to < limit ? to : limit;
-    if (from < to) {
+    if (from < to && !move->run[i].before) { // vm_move_plan has told of those
       move->region->back_end->harvest_moved(move->region, from, to - from, move->aside_base - move->region->base, move->news);
     }
   }
@@ -322,6 +454,7 @@ void vm_move_close(vm_move *move) {
   while (piece_next(move, &page, &count)) { // a child of fork has no thread that would give it back
     (void)os_not_inherited(move->aside_base + (page << move->page_shift), count << move->page_shift);
   }
+  (void)at_cas_full(&move->region->move, (uint64_t)move, 0); // another thread's by now, perhaps
   if (!move->told) {
     at32_store_release(&move->region->moving, 0);
   }
@@ -336,11 +469,12 @@ void vm_move_close(vm_move *move) {
 }
 
 void vm_move_forget(vm_region *region) {
-  vm_move *move = (vm_move *)at_load(&region->moved);
+  vm_move *move = (vm_move *)at_load(&region->move);
   at32_store(&region->moving, 0);
+  at_store(&region->moved, 0);
+  at_store(&region->move, 0);
   if (move != NULL) { // its thread is gone, and so is what it read from
-    at_store(&region->moved, 0);
-    os_unmap(move->space, move->space_bytes);
+    spaces_unmap(move);
     os_close(move->event);
     os_unmap(move, move->bytes);
   }

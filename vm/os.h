@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 // What a mapping lets a thread do.
 enum os_access { OS_NONE, OS_READ, OS_READ_WRITE };
@@ -33,6 +34,7 @@ int os_move(void *from, size_t bytes, void *to);
 // Moves the page tables of a mapping to the place of what is at `to`; the mapping stays, as if nothing of it had been touched yet. Where a userfaultfd watches it, and wants to hear of it
 // (UFFD_FEATURE_EVENT_REMAP), the call waits until another thread reads from that.
 int os_move_tables(void *from, size_t bytes, void *to);
+bool os_is_mapped(void *page);
 // Puts address space that nothing can touch in the place of what is there.
 int os_map_nothing(void *address, size_t bytes);
 // A child of fork does not get the range.
@@ -53,11 +55,16 @@ int os_huge(void *address, size_t bytes);
 int os_drop(void *address, size_t bytes);
 // Maps what the file holds, so that the first touches need no fault. A wish: nothing depends on the result.
 void os_map_ahead(void *address, size_t bytes);
-// Asks that the range be mapped by small pages only. A wish: nothing depends on the result.
+// Asks that the range be mapped by small pages only, as far as it is not mapped yet. A wish: nothing depends on the result.
 void os_small_pages(void *address, size_t bytes);
+// Asks that what of the range gets memory from now on get it in huge pages, where one fits. A wish: nothing depends on the result.
+void os_large_pages(void *address, size_t bytes);
 // Makes every touch of the range fault, mapped or not, until os_unguard; the file behind it keeps the contents. -EINVAL: the
 // system does not do that (to files: Linux 6.15), or not to memory that is locked.
 int os_guard(void *address, size_t bytes);
+// os_drop, os_guard of up to 256 ranges by one call. False: the system has no such call (Linux 6.13), or is short of something: some of the ranges may be done, and all are to be done one by one.
+bool os_drop_many(const struct iovec *ranges, size_t count);
+bool os_guard_many(const struct iovec *ranges, size_t count);
 int os_unguard(void *address, size_t bytes);
 // How many mappings a process may have (vm.max_map_count); a cautious figure if it cannot be told.
 size_t os_limit_mappings(void);
@@ -68,6 +75,8 @@ size_t os_limit_mappings(void);
 int os_memory(size_t bytes);
 // Gives the memory of a range back: it reads zero afterwards, through every mapping.
 int os_punch(int fd, size_t offset, size_t bytes);
+// Writes to a range, all of it, which takes less than to map memory that is new and write there. Async-signal-safe. A negative errno: some of it may be written.
+int os_fill(int fd, size_t offset, const void *from, size_t bytes);
 // Bytes of memory the file holds; 0 if that cannot be told.
 size_t os_memory_held(int fd);
 void os_close(int fd);
@@ -102,8 +111,8 @@ struct os_fault {
   uint32_t tid;
   bool write;
 };
-// Waits for a fault. 1: `fault` is the next; 0: `event` was posted.
-int os_uffd_fault(int uffd, int event, struct os_fault *fault);
+// Waits for a fault. 1: `fault` is the next; 0: `event` was posted. What `other` tells, -1: there is none, is read and forgotten.
+int os_uffd_fault(int uffd, int other, int event, struct os_fault *fault);
 // What tells a thread that waits for a descriptor to end. The descriptor, or a negative errno.
 int os_event(void);
 void os_event_post(int event);

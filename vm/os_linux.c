@@ -22,7 +22,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,6 +37,12 @@
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #define MADV_GUARD_REMOVE 103
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440
 #endif
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
@@ -178,6 +183,11 @@ int os_move_tables(void *from, size_t bytes, void *to) {
   return (int)RESULT(mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == MAP_FAILED ? -1 : 0);
 }
 
+bool os_is_mapped(void *page) {
+  unsigned char in_memory;
+  return RESULT(mincore(page, 1, &in_memory)) != -ENOMEM;
+}
+
 int os_map_nothing(void *address, size_t bytes) {
   int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
   return (int)RESULT(mmap(address, bytes, PROT_NONE, flags, -1, 0) == address ? 0 : -1);
@@ -230,9 +240,30 @@ void os_map_ahead(void *address, size_t bytes) { (void)RESULT(madvise(address, b
 
 void os_small_pages(void *address, size_t bytes) { (void)RESULT(madvise(address, bytes, MADV_NOHUGEPAGE)); }
 
+void os_large_pages(void *address, size_t bytes) { (void)RESULT(madvise(address, bytes, MADV_HUGEPAGE)); }
+
 int os_guard(void *address, size_t bytes) {
   return fails() ? -ENOMEM : (int)RESULT(madvise(address, bytes, MADV_GUARD_INSTALL));
 }
+
+// A descriptor for each call: one that was kept would be the parent's in a child of fork.
+static bool advise_many(const struct iovec *ranges, size_t count, int advice) {
+  int self = fails() ? -EMFILE : (int)RESULT(syscall(SYS_pidfd_open, getpid(), 0));
+  if (self < 0) {
+    return false;
+  }
+  long bytes = 0;
+  for (size_t i = 0; i < count; i++) {
+    bytes += (long)ranges[i].iov_len;
+  }
+  long done = fails() ? -ENOMEM : RESULT(syscall(SYS_process_madvise, self, ranges, count, advice, 0));
+  os_close(self);
+  return done == bytes;
+}
+
+bool os_drop_many(const struct iovec *ranges, size_t count) { return advise_many(ranges, count, MADV_DONTNEED); }
+
+bool os_guard_many(const struct iovec *ranges, size_t count) { return advise_many(ranges, count, MADV_GUARD_INSTALL); }
 
 int os_unguard(void *address, size_t bytes) {
   return fails() ? -ENOMEM : (int)RESULT(madvise(address, bytes, MADV_GUARD_REMOVE));
@@ -282,6 +313,17 @@ int os_punch(int fd, size_t offset, size_t bytes) {
     result = (int)RESULT(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes));
   } while (result == -EINTR);
   return result;
+}
+
+int os_fill(int fd, size_t offset, const void *from, size_t bytes) {
+  for (size_t done = 0; done < bytes;) {
+    ssize_t n = fails() ? -ENOMEM : RESULT(pwrite(fd, (const char *)from + done, bytes - done, (off_t)(offset + done)));
+    if (n <= 0 && n != -EINTR) {
+      return n < 0 ? (int)n : -EIO;
+    }
+    done += n > 0 ? (size_t)n : 0;
+  }
+  return 0;
 }
 
 size_t os_memory_held(int fd) {
@@ -410,7 +452,7 @@ int os_pagemap_harvest(int pagemap, uintptr_t *from, uintptr_t limit, struct os_
   return n;
 }
 
-int os_uffd_fault(int uffd, int event, struct os_fault *fault) {
+int os_uffd_fault(int uffd, int other, int event, struct os_fault *fault) {
   for (;;) {
     struct uffd_msg message;
     if (RESULT(read(uffd, &message, sizeof message)) == (long)sizeof message) {
@@ -422,8 +464,11 @@ int os_uffd_fault(int uffd, int event, struct os_fault *fault) {
       }
       continue;
     }
-    struct pollfd ready[2] = {{.fd = uffd, .events = POLLIN}, {.fd = event, .events = POLLIN}};
-    (void)RESULT(poll(ready, 2, -1));
+    struct pollfd ready[3] = {{.fd = uffd, .events = POLLIN}, {.fd = event, .events = POLLIN}, {.fd = other, .events = POLLIN}};
+    (void)RESULT(poll(ready, 3, -1));
+    if (ready[2].revents != 0) {
+      (void)RESULT(read(other, &message, sizeof message));
+    }
     if (ready[1].revents != 0) {
       return 0;
     }

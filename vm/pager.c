@@ -157,7 +157,7 @@ static void *run(void *arg) {
   vm_region *region = arg;
   struct vm_pager *pager = region->state->pager;
   struct os_fault fault;
-  while (os_uffd_fault(region->state->uffd, pager->event, &fault) > 0) {
+  while (os_uffd_fault(region->state->uffd, -1, pager->event, &fault) > 0) {
     os_point(); // a fault that waits here long enough is a late one
     gate_enter(pager, fault.tid);
     if (at32_load_acquire(&pager->closing)) {

@@ -245,6 +245,7 @@ vm_status vm_region_build(const vm_region_config *config, const vm_backend *back
 void vm_region_close(vm_region *region) {
   table_remove(region);
   vm_rest_close(region);
+  vm_seal_close(region);
   region->back_end->close_state(region);
   unbuild(region);
 }
@@ -354,6 +355,10 @@ bool vm_commit_absent(vm_region *region, size_t page, size_t count) {
 void vm_release(vm_region *region, size_t page, size_t count) {
   vm_huge_release(region, page, count);
   vm_claim_release(region, page, count, give_up);
+}
+
+bool vm_fill(vm_region *region, size_t page, size_t count, const void *from) {
+  return os_fill(region->memory, offset_of(region, page), from, offset_of(region, count)) == 0;
 }
 
 size_t vm_held(const vm_region *region) { return os_memory_held(region->memory); }

@@ -330,7 +330,22 @@ uint64_t vm_rest_seams(const vm_region *region) {
   return region->rest != NULL ? runs_count(region, &resting) : 0;
 }
 
-bool vm_wants_rest(const vm_region *region) { return region->rest != NULL && at32_load(&region->rest->due) != 0; }
+bool vm_wants_rest(const vm_region *region) {
+  return region->rest != NULL && at32_load(&region->rest->due) != 0 && !vm_is_sealed(region);
+}
+
+void vm_rest_suspend(vm_region *region) {
+  while (region->rest != NULL && !at32_cas_full(&region->rest->laying, 0, 1)) {
+    os_yield(); // for some calls to the system
+  }
+  vm_rouse(region, 0, region->pages);
+}
+
+void vm_rest_resume(vm_region *region) {
+  if (region->rest != NULL) {
+    at32_store_release(&region->rest->laying, 0);
+  }
+}
 
 bool vm_rest(vm_region *region) {
   struct vm_rest *rest = region->rest;

@@ -2,7 +2,7 @@
 // vm.h: Appel and Li's six primitives, on pages with claims.
 //
 // Neighbours: claim.c keeps the page words, backend_*.c change the protection, trap.c receives
-// faults, dirty.c harvests writes, move.c takes all access away at once. Knows no objects. Used by gc/ and runtime/.
+// faults, dirty.c harvests writes, lay.c and move.c take access away from many pages at once. Knows no objects. Used by gc/ and runtime/.
 //
 //   Trap    vm_region_config.settle     a touch of a claimed page, in the thread that touched it
 //   Prot1, ProtN  vm_prot               lay a claim on a page, on a range
@@ -23,7 +23,7 @@
 // for a write and whenever UNSCANNED is on the page (even if the touch is a read), then UNSCANNED, CLEAN.
 enum {
   VM_ABSENT = 1,    // forbids read and write; settled by the owner who put the contents away
-  VM_UNSAVED = 2,   // forbids write; settled by the owner who wants to save first; a scan writes, so it comes first
+  VM_UNSAVED = 2,   // forbids write, and reading where the back end cannot forbid less and the page is not SEALED; settled by the owner who wants to save first; a scan writes, so it comes first
   VM_UNSCANNED = 4, // forbids read and write; settled by the collector
   VM_CLEAN = 8,     // forbids write; vm's own, on back ends where the kernel does not track writes
   VM_CLAIMS = 15,
@@ -43,6 +43,7 @@ enum {
   VM_STAMPS = 255 << 16,
   VM_MOVED = 1 << 25,  // the view's page tables were moved away, and the page was not opened since (vm.moved)
   VM_EMPTY = 1 << 26,  // it was MOVED already when tables were moved last: those tell nothing of it
+  VM_SEALED = 1 << 27, // its mapping tells of writes before they happen: UNSAVED need not forbid reading (vm.sealed)
   VM_LAYING = 1 << 24, // BUSY, to take access away: the holder waits for nobody, so anybody may wait for it
 };
 
@@ -118,7 +119,11 @@ struct vm_region {
   uint32_t volatile frozen; // 1: whoever traps waits until it is 0 (vm.frozen)
   uint32_t volatile thaws;  // counts when what was read-only for a time could be written again
   uint32_t volatile lost;   // enum vm_lost
+  uint32_t volatile sealed; // 0: no page is SEALED, and chunks may rest; 1: that is about to be so; else which sealing this is
+  uint32_t volatile seals;  // sealings so far
   // The thread that forks.
+  AO_t move;   // the last vm_move that is open
+  struct vm_seal_reader *seal_reader; // by who makes `sealed` 0, or other than that
   AO_t moved;  // vm_move: what vm_move_run has moved away, until vm_move_tell has harvested it; 0: nothing. Read under the harvester's lock
   uint32_t volatile moving; // 1: tables are being moved, or what they tell is not told yet
   bool spared; // vm_freeze could spare what it was asked to
@@ -178,6 +183,9 @@ bool vm_huge_works(const vm_region *region);
 // Gives the memory back to the system. The pages must not be BUSY; their claims are dropped without being
 // settled, access revoked, write tracking lifted, and contents become zero and uncommitted. No part of a huge page (vm_is_huge).
 void vm_release(vm_region *region, size_t page, size_t count);
+
+// Contents for pages that nobody else touches meanwhile, of a region that is committed: as a copy through the alias, but memory that is new takes less. False: some are written, or none. Any thread, in traps too.
+bool vm_fill(vm_region *region, size_t page, size_t count, const void *from);
 
 // Bytes of memory the region really holds (a doubly mapped page counts once).
 size_t vm_held(const vm_region *region);
@@ -260,22 +268,50 @@ size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count,
 // Marks a page dirty for the consumers in the mask (bit i is consumer i): for writes through the
 // alias, which are not seen. Async-signal-safe.
 void vm_dirty_note(vm_region *region, size_t page, unsigned consumers);
+// The same for who notes a page over and over: nothing, if all of them are going to be told anyway.
+void vm_dirty_note_once(vm_region *region, size_t page, unsigned consumers);
 
 // Says that these pages are as the consumers in the mask want to know them: what was written so far is no news to
 // them. For the collector's own pages that no mutator has reached yet: fresh memory counts as dirty otherwise.
 void vm_dirty_forget(vm_region *region, size_t page, size_t count, unsigned consumers);
+
+// ---- Many runs of pages at once (lay.c), with everybody stopped (vm.stopped): on `uffd` some 0.7 us for a page by itself, where vm_prot takes four times as much.
+
+enum { VM_LAY_RUNS = 256 };
+struct vm_run {
+  size_t page, count;
+};
+// Runs whose access is to be taken away yet; by the thread that has stopped the others.
+typedef struct vm_laying {
+  vm_region *region;
+  unsigned claim, news, access; // `access` is what they may keep
+  size_t runs;
+  struct vm_run run[VM_LAY_RUNS];
+} vm_laying;
+
+// In the stop. Where the kernel tracks writes, all pages that follow were harvested (vm_dirty, by any consumer) in this same stop, or will be by nobody. `known`: consumers that
+// look at the contents when the claim is settled, or later: they need not be told what the system writes until the access is gone. `claim` is not VM_CLEAN.
+void vm_lay_begin(vm_laying *laying, vm_region *region, unsigned claim, unsigned known);
+// Lays the claim on those of the pages that do not carry it; how many. No page of the range is `touched`. The ranges ascend, as far as few calls to the system are wanted.
+size_t vm_lay(vm_laying *laying, size_t page, size_t count);
+// Access is gone when this returns, and not before. More may be laid then, and ended again.
+void vm_lay_end(vm_laying *laying);
 
 // ---- A whole region at once (move.c), where page tables can be moved away as they are: some 0.2 ms per GiB, armed or not.
 
 // What it takes. NULL: there is no such way here, and vm_prot is left; or if `busy`, not before another thread's vm_move_tell has come to its end. Before the others are stopped (vm.stopped), by who is going to stop them. Not in traps.
 typedef struct vm_move vm_move;
 vm_move *vm_move_open(vm_region *region, bool *busy);
+// Pages that move are to be sealed: what carries UNSAVED may be read all the same, and is settled by a write. Opens them for reading ahead, some 60 ms per GiB. False: nothing will be sealed,
+// since the back end cannot. Before the stop.
+bool vm_move_seal(vm_move *move);
 // In the stop, in this order. The chunk of this page stays as it is, since the system uses it, say.
 void vm_move_spare(vm_move *move, size_t page);
 // Now it is settled which chunks move: those that vm_moves says.
 void vm_move_plan(vm_move *move);
 bool vm_moves(const vm_move *move, size_t page);
-// Lays the claim, or none if it is 0, on pages that move and do not carry it. To be called once, and no more, for each of them, up to some page. The consumer is to be told of what is written to them from now on, and of nothing that was.
+bool vm_stays(const vm_move *move, size_t page); // it does not, though it may have memory
+// Lays the claim, or none if it is 0, on pages of one chunk that move and do not carry it. To be called once, and no more, for each of them, up to some page. The consumer is to be told of what is written to them from now on, and of nothing that was.
 void vm_move_lay(vm_move *move, size_t page, size_t count, unsigned claim);
 void vm_move_know(vm_move *move, size_t page, size_t count, int consumer);
 // Lays a claim besides, on a page for which vm_move_lay was called.
@@ -290,6 +326,22 @@ bool vm_move_tell(vm_move *move);
 void vm_reopen(vm_region *region, size_t page, size_t count);
 // Then, or if there was no vm_move_run: it is given back, 25 to 40 ms per GiB, in a thread of vm's, which needs the region no more.
 void vm_move_close(vm_move *move);
+
+// Takes the seal off a chunk of VM_HUGE bytes, from this page on, and opens it as far as its claims allow: what carries UNSAVED loses its access, as it does without seals; nothing else does. Some 0.2 ms. False: somebody holds a
+// page of it, or the system is short of something: then nothing has happened. Any thread that may call vm_open, not in traps.
+bool vm_unseal(vm_region *region, size_t page);
+// Takes all seals off, chunk by chunk, one by each call; zero to begin with. Waits for who holds a page. False: it is done, but for chunks for which the system was short of something. To be called when hardly anything
+// is to be saved any more, and before tables are moved. Any thread that may call vm_open, not in traps.
+typedef struct vm_unsealing {
+  uint32_t sealed; // which sealing
+  bool left;       // a chunk is sealed still
+  size_t page;
+} vm_unsealing;
+bool vm_unseal_some(vm_region *region, vm_unsealing *at);
+// Whether the claim forbids reading where nothing is sealed.
+bool vm_forbids_read(const vm_region *region, unsigned claim);
+// Whether anything is.
+static inline bool vm_is_sealed(const vm_region *region) { return at32_load_acquire(&region->sealed) != 0; }
 
 // ---- Rest (rest.c): what nobody writes is left out of harvests, where the kernel tracks writes (uffd).
 

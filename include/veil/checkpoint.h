@@ -61,7 +61,8 @@ typedef struct veil_checkpoint_figures {
 } veil_checkpoint_figures;
 
 // Begins nothing yet but looks at the file, if there is one: the first checkpoint of a checkpointer is always full, and replaces it. NULL, with veil_error(): what is there is no whole image, an option makes no
-// sense, there is no memory or thread, or the heap has too many services. Several heaps of a process may have one each, and a heap several with different files. Any thread.
+// sense, there is no memory or thread, or the heap has too many services. Several heaps of a process may have one each, and a heap several with different files. As long as there is a
+// file to which increments are added the collector leaves objects in place where it can (veil_service_keep_in_place): cycles would change every page. Any thread.
 veil_checkpointer *veil_checkpointer_open(veil_heap *heap, const veil_checkpointer_options *options);
 
 // Waits for checkpoints that were asked for; then forgets the checkpointer. NULL is fine. Before veil_close of its heap. Any thread.
@@ -96,7 +97,7 @@ typedef struct veil_restore_options {
 // roots do not reach is garbage. `options` as for veil_open; what says how the heap is laid out is taken from the file. Either may be NULL. NULL with veil_error(): VEIL_IO and so on tell no more than that. Any thread.
 veil_heap *veil_restore(const char *path, const veil_options *options, const veil_restore_options *restore);
 
-// Whether everything has been read; if `wait`, waits for that. Any thread; with `wait` as veil_checkpoint.
+// Whether everything has been read; if `wait`, helps to read it and waits for that. Any thread; with `wait` as veil_checkpoint.
 bool veil_restored(veil_heap *heap, bool wait);
 
 #ifdef __cplusplus

@@ -87,6 +87,9 @@ typedef enum veil_instant {
 typedef struct veil_instant_calls {
   void (*now)(void *arg, size_t page, size_t count); // these pages were to be claimed and cannot be: a system call uses them, another service has claimed them UNSAVED, or nothing traps. To be copied at once
   void (*at)(void *arg);                             // the instant: veil_description_take
+  // Before the stop, of an increment (VEIL_INSTANT_DIRTY): `pages` have been found written so far. Returns of how many pages, at most, `now` is to be told instead of claiming them: to copy a page in the stop takes as long as to claim it,
+  // and spares the program a trap. It may allocate, and is called in the thread that asked, which counts as no mutator meanwhile. NULL: what can be claimed is.
+  size_t (*copies)(void *arg, size_t pages);
 } veil_instant_calls;
 
 // What an instant was like.
@@ -94,6 +97,7 @@ typedef struct veil_instant_figures {
   uint64_t pause_ns; // from the request to stop until the last mutator ran
   size_t claimed;    // pages that carry the service's claim now
   size_t at_once;    // pages that `now` was told of
+  bool readable;     // pages that carry the claim can be read without being saved: nearly all of them, at least
 } veil_instant_figures;
 
 // Stops the program between two cycles (one that is under way ends first, while mutators run), lays VEIL_UNSAVED for this service on pages in use, and lets the
@@ -104,11 +108,20 @@ typedef struct veil_instant_figures {
 // the service takes another instant meanwhile. Any thread, attached or not, between brackets too; it holds no lock that a mutator or a callback may wait for.
 veil_status veil_service_instant(veil_service *service, unsigned flags, const veil_instant_calls *calls, void *arg, veil_instant_figures *out);
 
+// Whether the service wants objects to stay where they are, as far as can be: it writes down what has changed, and a cycle that moves objects changes nearly every page.
+// While any service of the heap does, cycles leave blocks in place, and untouched, of which a quarter lives; objects that roots lead to may move, and pages change where
+// something has died, or refers to what has moved. The price is memory: pages are not looked at object by object, so what is dead and refers to what is dead may stay for
+// some cycles, those of veil_collect too; so long do weak references to it, and its finalizers wait. When a quarter more (and the headroom) survives than after the last
+// cycle that moved, the next one moves; so do one for which memory is short, and one in 4 to 64, the fewer the less that gains. With `none` nothing changes. Closing the
+// service ends it; a child of fork begins with no service that wants it. Any thread, callbacks too.
+void veil_service_keep_in_place(veil_service *service, bool keeps);
+
 // The first page from `page` on that carries this claim of the service; SIZE_MAX: none. Any thread, callbacks too; others may settle it meanwhile.
 size_t veil_service_next(veil_service *service, size_t page, veil_claim claim);
 
 // As veil_service_settle for each page of the range, but in as few calls to the system as can be. Pages that somebody holds are passed over, so it waits for none: `absent` and `unsaved` may call it.
-// So are pages that carry an earlier claim as well: UNSAVED where it would take `absent` to have the contents. What is left is for veil_service_settle. Returns how many it has settled. Any thread.
+// So are pages that carry an earlier claim as well: UNSAVED where it would take `absent` to have the contents. What is left is for veil_service_settle. Returns how many it has settled. Any thread. While an instant's
+// pages are to be saved their memory may be mapped read-only, so that reading costs nothing; the first call that is not in a callback and finds that no page is to be saved any more undoes that.
 size_t veil_service_settle_some(veil_service *service, size_t page, size_t count, veil_claim claim);
 
 // Calls `fn`, while the calling thread counts as between brackets (veil_block_begin) in all heaps that it is attached to: for calls of a service that wait for long. `fn` touches no
@@ -185,6 +198,9 @@ typedef struct veil_source {
 // registered roots and external bytes were the other process's. Contents of pages are believed, sections, types and roots are not. A page that cannot be read when it is touched aborts with a message. NULL with veil_error; `done` is called in any
 // case, once, at the latest by veil_close; in a child of fork once more. Any thread.
 veil_heap *veil_open_from(const veil_options *options, const veil_source *source, veil_type *const *types, size_t type_count);
+
+// Reads what is still away of a heap that was opened from a source, beside the background's thread, and returns when nothing is. At once for any other heap. Any thread; not in a critical section.
+void veil_source_fetch(veil_heap *heap);
 
 #ifdef __cplusplus
 }

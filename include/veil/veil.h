@@ -152,6 +152,9 @@ void veil_root_range(veil_root_visitor *visitor, const void *base, const void *l
 
 // A full collection: starts a cycle and returns when from-space is free. If a
 // cycle is under way it is finished first, and a new one run. Owning thread.
+// While blocks are to stay in place (veil_service_keep_in_place in
+// veil/hooks.h; a checkpointer asks for it between two increments), garbage
+// that other garbage refers to may outlive some of them.
 void veil_collect(veil_thread *self);
 
 // Starts a cycle and returns after the flip, or at once if one is under way. Owning thread.

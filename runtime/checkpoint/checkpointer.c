@@ -50,24 +50,28 @@ static bool memory_open(veil_checkpointer *c) {
   size_t page_size = c->pages.page_size, run = CP_RUN * page_size, bits = c->pages.count / 8 + 1;
   c->run_count = CP_RUNS_BYTES / run > CP_RUNS_MIN ? (unsigned)(CP_RUNS_BYTES / run) : CP_RUNS_MIN;
   c->runs = calloc(c->run_count, sizeof *c->runs);
-  c->run_memory = os_map_private((c->run_count + 1) * run);
+  c->run_memory = os_map_private(c->run_count * run);
   c->in_file = os_map_private(bits); // touched only as far as pages are in use
   c->put = os_map_private(bits);
-  if (c->runs == NULL || c->run_memory == NULL || c->in_file == NULL || c->put == NULL || !cp_pool_open(&c->pool, c->options.pool, page_size)) {
+  c->trapped = os_map_private(bits / CP_RUN + 1);
+  c->ahead = calloc(c->options.pool / page_size / 2 + 1, sizeof *c->ahead);
+  if (c->runs == NULL || c->ahead == NULL || c->run_memory == NULL || c->trapped == NULL || c->in_file == NULL || c->put == NULL || !cp_pool_open(&c->pool, c->options.pool, page_size)) {
     rt_error_set("veil_checkpointer_open: no memory");
     return false;
   }
   for (unsigned i = 0; i < c->run_count; i++) {
     c->runs[i].memory = c->run_memory + i * run;
   }
-  c->gather = c->run_memory + c->run_count * run;
   return true;
 }
 
 static void memory_close(veil_checkpointer *c) {
   size_t run = CP_RUN * c->pages.page_size, bits = c->pages.count / 8 + 1;
   if (c->run_memory != NULL) {
-    os_unmap(c->run_memory, (c->run_count + 1) * run);
+    os_unmap(c->run_memory, c->run_count * run);
+  }
+  if (c->trapped != NULL) {
+    os_unmap((void *)(uintptr_t)c->trapped, bits / CP_RUN + 1);
   }
   if (c->in_file != NULL) {
     os_unmap(c->in_file, bits);
@@ -77,6 +81,7 @@ static void memory_close(veil_checkpointer *c) {
   }
   cp_pool_close(&c->pool);
   free(c->runs);
+  free(c->ahead);
   free((char *)c->options.path);
   pthread_mutex_destroy(&c->lock);
   pthread_cond_destroy(&c->changed);

@@ -79,13 +79,18 @@ void cp_file_close(veil_checkpointer *c) {
 
 // ---- Versions.
 
-// Pages that a version may have: twice those in use now, of which one in 16 is looked at, and some.
-static size_t pages_most(const veil_checkpointer *c) {
+// One page in 16 is looked at.
+static size_t pages_in_use(const veil_checkpointer *c) {
   size_t used = 0;
   for (size_t page = 0; page < c->pages.count; page += CP_RUN) {
     used += veil_page_in_use(c->heap, page) ? CP_RUN : 0;
   }
-  size_t most = 2 * used + RESERVED_MORE / c->pages.page_size;
+  return used;
+}
+
+// Pages that a version may have: twice those in use now, and some.
+static size_t pages_most(const veil_checkpointer *c) {
+  size_t most = 2 * c->in_use + RESERVED_MORE / c->pages.page_size;
   return most < c->pages.count ? most : c->pages.count;
 }
 
@@ -116,9 +121,15 @@ veil_status cp_file_begin(veil_checkpointer *c, int fd, bool whole) {
   }
   veil_status status = image_open(c, fd);
   status = status == VEIL_OK ? rt_image_begin(c->image) : status;
+  c->in_use = pages_in_use(c);
   c->reserved = pages_most(c);
   status = status == VEIL_OK && CHECKPOINT_BREAK != CHECKPOINT_BREAK_RESERVE ? rt_image_reserve(c->image, c->reserved) : status;
   return status == VEIL_OK ? VEIL_OK : fail_as_told(c, status);
+}
+
+static void put_note(veil_checkpointer *c, size_t page) {
+  cp_bit_set(c->put, page);
+  c->pages_top = page >= c->pages_top ? page + 1 : c->pages_top;
 }
 
 veil_status cp_file_put(veil_checkpointer *c, size_t first, size_t count, const void *contents) {
@@ -130,9 +141,23 @@ veil_status cp_file_put(veil_checkpointer *c, size_t first, size_t count, const 
     return fail_as_told(c, status);
   }
   for (size_t page = first; page < first + count; page++) {
-    cp_bit_set(c->put, page);
+    put_note(c, page);
   }
-  c->pages_top = first + count > c->pages_top ? first + count : c->pages_top;
+  at_add(&c->done, count);
+  return VEIL_OK;
+}
+
+veil_status cp_file_put_list(veil_checkpointer *c, const rt_image_page *list, size_t count, rt_image_taken *taken, void *arg) {
+  if (at32_load_acquire(&c->failed)) {
+    return VEIL_IO;
+  }
+  veil_status status = rt_image_put_list(c->image, list, count, taken, arg);
+  if (status != VEIL_OK) {
+    return fail_as_told(c, status);
+  }
+  for (size_t i = 0; i < count; i++) {
+    put_note(c, list[i].page);
+  }
   at_add(&c->done, count);
   return VEIL_OK;
 }
@@ -275,6 +300,7 @@ void cp_file_end(veil_checkpointer *c) {
     chain_end(c);
   }
   c->image = NULL;
+  veil_service_keep_in_place(c->service, c->chained); // an increment holds what cycles have moved, too
 }
 
 // ---- Compaction.
@@ -299,5 +325,6 @@ void cp_file_compact(veil_checkpointer *c) {
   c->chained = rt_image_append(&c->chain, c->options.path, &options) == VEIL_OK && (status == VEIL_OK ? file_identity(c, c->file) == 0 : file_is_ours(c));
   if (!c->chained) {
     cp_file_close(c); // the next one is full
+    veil_service_keep_in_place(c->service, false);
   }
 }

@@ -55,17 +55,26 @@ typedef struct cp_slot {
   uint32_t volatile next; // index + 1 in the list that it is in; 0: none
 } cp_slot;
 
+enum { CP_LINE = 64 }; // bytes that two processors do not write at the same time without waiting for each other
+
 typedef struct cp_pool {
   // Constant.
   char *memory;
   cp_slot *slots;
-  uint32_t *order, count; // the writer's, to sort them
+  rt_image_page *order; // the writer's: what was queued, to sort it
+  uint32_t count;
   size_t page_size;
-  // Atomic.
-  AO_t free;   // the first slot's index + 1, and in the upper half a count of changes
-  AO_t queued; // the last one that was filled
-  AO_t used, used_max, waits, wait_ns, saved;
-  uint32_t volatile given, waiting; // counts: slots came free; threads that wait for that
+  // Atomic. By who takes, and gives back …
+  char apart[CP_LINE];
+  AO_t free; // the first slot's index + 1, and in the upper half a count of changes
+  AO_t used, used_max;
+  // … by who fills …
+  char apart_too[CP_LINE];
+  AO_t queued, saved; // queued: the last one that was filled
+  // … and seldom, but read by all.
+  char apart_again[CP_LINE];
+  AO_t waits, wait_ns;
+  uint32_t volatile given, waiting; // counts: slots came free while somebody waited; threads that wait for that
   uint32_t volatile refusing;       // 1: nothing is saved any more (cp.fail)
 } cp_pool;
 
@@ -73,6 +82,9 @@ bool cp_pool_open(cp_pool *pool, size_t bytes, size_t page_size); // false: no m
 void cp_pool_close(cp_pool *pool);
 // Nothing is in it: figures begin anew.
 void cp_pool_reset(cp_pool *pool);
+// The saver's, while the writer rests: nothing is in it, though a trap of the last checkpoint may have slots that it did not need and gives back later. So many
+// bytes, half of it at most, get memory before any trap has to wait for that.
+void cp_pool_ready(cp_pool *pool, size_t bytes);
 // Its memory goes back to the system; it is not in use.
 void cp_pool_trim(cp_pool *pool);
 // A slot; waits if there is none. 0: nothing is to be saved any more. Else its index + 1. Async-signal-safe.
@@ -82,6 +94,8 @@ unsigned cp_pool_take_some_in_trap(cp_pool *pool, uint32_t *to, unsigned most);
 static inline char *cp_slot_memory(const cp_pool *pool, uint32_t slot) { return pool->memory + (size_t)(slot - 1) * pool->page_size; }
 void cp_pool_queue_in_trap(cp_pool *pool, uint32_t slot, size_t page);
 void cp_pool_give_in_trap(cp_pool *pool, uint32_t slot);
+// The writer's: the slots of pages in pool->order, `count` of them.
+void cp_pool_give_some(cp_pool *pool, const rt_image_page *pages, size_t count);
 // The writer's: all that is queued, in pool->order, by page. How many.
 uint32_t cp_pool_queued(cp_pool *pool);
 // Whoever waits goes on, now and from now on.
@@ -138,7 +152,7 @@ struct veil_checkpointer {
   cp_pool pool;
   cp_bell *bell;
   cp_run *runs;
-  char *run_memory, *gather; // gather: a run, the writer's
+  char *run_memory;
   unsigned run_count;
 
   // Under the lock.
@@ -159,6 +173,7 @@ struct veil_checkpointer {
   uint32_t volatile order, ordered;      // enum cp_order; counts changes of it, and of what there is to write
   uint32_t volatile asleep;              // 1: the writer is, or is about to be
   uint32_t volatile rests;               // counts: an order was carried out
+  uint32_t volatile readable; // 1: only writes trap
   uint32_t volatile walked;              // 1: the last page is safe
   AO_t run_head, run_tail;               // runs filled by the saver, written by the writer
   uint32_t volatile run_given;           // counts
@@ -174,11 +189,13 @@ struct veil_checkpointer {
   bool chained;           // `chain` has the heap as of the last instant that watched
   rt_image_writer *chain; // the file, open for increments
   uint64_t file[2];       // its device and inode
+  uint8_t volatile *trapped;       // a bit per CP_RUN pages: somebody has trapped there since the instant
   uint8_t *in_file, *put; // a bit per page: that it has, that the version in flight has got
   size_t pages_top;       // no page from here on was ever put
   veil_description *description;
   rt_image_committed committed;
-  size_t reserved;     // pages that can be put without an allocation
+  size_t in_use;       // pages, about, when it was begun
+  size_t reserved;     // that can be put without an allocation
   bool full, watching; // of the version in flight: no increment; the next one may be
   bool compact;        // the file is to be compacted when there is time
   unsigned given_up;   // compactions in a row
@@ -187,9 +204,13 @@ struct veil_checkpointer {
   // In the stop.
   cp_stash *stashed;
   bool stash_failed;
+  uint32_t *ahead; // slots that were taken for pages to be copied there: the saver's before and afterwards
+  size_t ahead_count;
+  uint64_t copied; // pages there, of the version in flight
 
   // The saver alone.
   uint64_t began_ns, told_ns;
+  size_t pool_used; // bytes at most, by the last increment
 };
 
 static inline uint64_t cp_now(void) {
@@ -206,6 +227,8 @@ static inline const char *cp_page_alias(const veil_checkpointer *c, size_t page)
 // ---- unsaved.c: what the service is called for.
 extern const veil_service_callbacks cp_service;
 extern const veil_instant_calls cp_instant;
+// Gives back what was taken for pages to be copied in the stop. After the instant.
+void cp_ahead_give(veil_checkpointer *c);
 // Settles a group of pages into the run that is being filled. How many are in it.
 unsigned cp_run_fill(veil_checkpointer *c, cp_run *run, size_t page, size_t count);
 
@@ -241,6 +264,8 @@ veil_status cp_file_finish(veil_checkpointer *c);
 // The version in flight failed, or is done: what is left of it is closed.
 void cp_file_end(veil_checkpointer *c);
 veil_status cp_file_put(veil_checkpointer *c, size_t first, size_t count, const void *contents);
+// Of pages that lie anywhere, sorted. `taken` as for rt_image_put_list.
+veil_status cp_file_put_list(veil_checkpointer *c, const rt_image_page *list, size_t count, rt_image_taken *taken, void *arg);
 void cp_file_compact(veil_checkpointer *c);
 void cp_file_close(veil_checkpointer *c);
 // What is at the path may be replaced: an image, or nothing. Sets veil_error().

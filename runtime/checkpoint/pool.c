@@ -7,6 +7,11 @@
 #include <string.h>
 #include "runtime/checkpoint/inner.h"
 
+enum {
+  READY_STEP = 2 << 20, // bytes that get memory at once: who waits for the kernel's lock of mappings waits for as much
+  READY_NS = 5000000,   // after that traps find the rest themselves: a virtual machine's memory may come at a tenth of the usual speed
+};
+
 static const uint64_t index_bits = UINT64_C(0xffffffff);
 
 bool cp_pool_open(cp_pool *pool, size_t bytes, size_t page_size) {
@@ -18,10 +23,10 @@ bool cp_pool_open(cp_pool *pool, size_t bytes, size_t page_size) {
     cp_pool_close(pool);
     return false;
   }
-  for (uint32_t i = pool->count; i > 0; i--) {
-    pool->slots[i - 1].next = (uint32_t)pool->free;
-    pool->free = i;
+  for (uint32_t i = 0; i < pool->count; i++) {
+    at32_store(&pool->slots[i].next, i + 1 < pool->count ? i + 2 : 0);
   }
+  at_store_release(&pool->free, pool->count != 0);
   return true;
 }
 
@@ -48,40 +53,115 @@ void cp_pool_trim(cp_pool *pool) { os_drop(pool->memory, (size_t)pool->count * p
 
 static uint64_t head_of(uint64_t old, uint32_t slot) { return ((old >> 32) + 1) << 32 | slot; }
 
-static uint32_t take(cp_pool *pool) {
+// Up to `most` slots, by one change of the head.
+static unsigned take(cp_pool *pool, uint32_t *to, unsigned most) {
   for (;;) {
     uint64_t head = at_load_acquire(&pool->free);
     uint32_t slot = (uint32_t)(head & index_bits);
-    if (slot == 0) {
+    unsigned n = 0;
+    while (n < most && slot != 0) {
+      to[n++] = slot;
+      slot = at32_load(&pool->slots[slot - 1].next); // of no use if another took it meanwhile: then the head has changed
+    }
+    if (n == 0) {
       return 0;
     }
-    uint32_t next = at32_load(&pool->slots[slot - 1].next); // of no use if another took it meanwhile: then the head has changed
-    if (at_cas_full(&pool->free, head, head_of(head, next))) {
-      uint64_t used = at_add(&pool->used, 1) + 1, most;
-      while ((most = at_load(&pool->used_max)) < used && !at_cas_full(&pool->used_max, most, used)) {
+    if (at_cas_full(&pool->free, head, head_of(head, slot))) {
+      uint64_t used = at_add(&pool->used, n) + n, max;
+      while ((max = at_load(&pool->used_max)) < used && !at_cas_full(&pool->used_max, max, used)) {
       }
-      return slot;
+      return n;
     }
   }
 }
 
-void cp_pool_give_in_trap(cp_pool *pool, uint32_t slot) {
-  at_add(&pool->used, (uint64_t)-1); // first, so that it is never more than there are
-  for (;;) {
-    uint64_t head = at_load(&pool->free);
-    at32_store(&pool->slots[slot - 1].next, (uint32_t)(head & index_bits));
-    if (at_cas_full(&pool->free, head, head_of(head, slot))) {
+static uint32_t take_one(cp_pool *pool) {
+  uint32_t slot = 0;
+  take(pool, &slot, 1);
+  return slot;
+}
+
+// Slots that are linked, from `first` to `last`.
+static void push(cp_pool *pool, uint32_t first, uint32_t last) {
+  uint64_t head;
+  do {
+    head = at_load(&pool->free);
+    at32_store(&pool->slots[last - 1].next, (uint32_t)(head & index_bits));
+  } while (!at_cas_full(&pool->free, head, head_of(head, first)));
+}
+
+static void give(cp_pool *pool, uint32_t first, uint32_t last, size_t count) {
+  at_add(&pool->used, -(uint64_t)count); // first, so that it is never more than there are
+  push(pool, first, last);
+  if (at32_load_acquire(&pool->waiting) != 0) {
+    rt_post(&pool->given);
+  }
+}
+
+// Free slots in order again, the first one first, so that what a checkpoint uses lies together. A trap of the last one may still have slots that it took for
+// neighbours and gives back later: those are not touched.
+static void order_free(cp_pool *pool) {
+  uint64_t head;
+  do {
+    head = at_load_acquire(&pool->free);
+  } while (!at_cas_full(&pool->free, head, head_of(head, 0)));
+  for (uint32_t i = 0; i < pool->count; i++) {
+    pool->order[i].contents = NULL;
+  }
+  for (uint32_t slot = (uint32_t)(head & index_bits); slot != 0; slot = at32_load(&pool->slots[slot - 1].next)) {
+    pool->order[slot - 1].contents = pool->memory;
+  }
+  uint32_t first = 0, last = 0;
+  for (uint32_t slot = 1; slot <= pool->count; slot++) {
+    if (pool->order[slot - 1].contents == NULL) {
+      continue;
+    }
+    if (last != 0) {
+      at32_store(&pool->slots[last - 1].next, slot);
+    }
+    first = first != 0 ? first : slot;
+    last = slot;
+  }
+  if (first != 0) {
+    push(pool, first, last);
+  }
+}
+
+void cp_pool_ready(cp_pool *pool, size_t bytes) {
+  size_t most = (size_t)pool->count * pool->page_size;
+  bytes = bytes < most / 2 ? bytes : most / 2;
+  order_free(pool);
+  os_large_pages(pool->memory, most);
+  uint64_t until = cp_now() + READY_NS;
+  for (size_t at = 0; at < bytes && cp_now() < until; at += READY_STEP) {
+    if (os_populate(pool->memory + at, bytes - at < READY_STEP ? bytes - at : READY_STEP) != 0) {
       break;
     }
   }
-  at32_add_full(&pool->given, 1);
-  if (at32_load_acquire(&pool->waiting) != 0) {
-    os_wake_all(&pool->given);
+  os_small_pages(pool->memory, most); // what a trap touches first is small, for clearing a large one takes long
+}
+
+void cp_pool_give_in_trap(cp_pool *pool, uint32_t slot) { give(pool, slot, slot, 1); }
+
+static uint32_t slot_of(const cp_pool *pool, const rt_image_page *page) {
+  return (uint32_t)((size_t)((const char *)page->contents - pool->memory) / pool->page_size) + 1;
+}
+
+void cp_pool_give_some(cp_pool *pool, const rt_image_page *pages, size_t count) {
+  if (count == 0) {
+    return;
   }
+  uint32_t first = slot_of(pool, &pages[0]), last = first;
+  for (size_t i = 1; i < count; i++) {
+    uint32_t slot = slot_of(pool, &pages[i]);
+    at32_store(&pool->slots[last - 1].next, slot);
+    last = slot;
+  }
+  give(pool, first, last, count);
 }
 
 uint32_t cp_pool_take_in_trap(cp_pool *pool) {
-  uint32_t slot = take(pool);
+  uint32_t slot = take_one(pool);
   if (slot != 0 || at32_load_acquire(&pool->refusing)) {
     return slot;
   }
@@ -90,7 +170,7 @@ uint32_t cp_pool_take_in_trap(cp_pool *pool) {
   while (slot == 0 && !at32_load_acquire(&pool->refusing)) {
     uint32_t seen = at32_load_acquire(&pool->given);
     at32_add_full(&pool->waiting, 1); // who gives one back sees that, or we see what was given
-    slot = take(pool);
+    slot = take_one(pool);
     if (slot == 0 && !at32_load_acquire(&pool->refusing)) {
       os_wait(&pool->given, seen);
     }
@@ -101,11 +181,8 @@ uint32_t cp_pool_take_in_trap(cp_pool *pool) {
 }
 
 unsigned cp_pool_take_some_in_trap(cp_pool *pool, uint32_t *to, unsigned most) {
-  unsigned n = 0;
-  while (n < most && at_load(&pool->used) < pool->count / 2 && (to[n] = take(pool)) != 0) {
-    n++;
-  }
-  return n;
+  uint64_t used = at_load(&pool->used), half = pool->count / 2;
+  return used < half ? take(pool, to, half - used < most ? (unsigned)(half - used) : most) : 0;
 }
 
 void cp_pool_refuse(cp_pool *pool) {
@@ -126,13 +203,14 @@ void cp_pool_queue_in_trap(cp_pool *pool, uint32_t slot, size_t page) {
 }
 
 // Shell's sort: qsort may allocate (cp.pool).
-static void order_sort(const cp_slot *slots, uint32_t *order, uint32_t count) {
+static void order_sort(rt_image_page *order, uint32_t count) {
   static const uint32_t gaps[] = {57233, 24885, 10820, 4705, 2046, 890, 387, 168, 73, 32, 14, 6, 2, 1};
   for (size_t g = 0; g < sizeof gaps / sizeof *gaps; g++) {
     uint32_t gap = gaps[g];
     for (uint32_t i = gap; i < count; i++) {
-      uint32_t moved = order[i], at = i;
-      while (at >= gap && slots[order[at - gap] - 1].page > slots[moved - 1].page) {
+      rt_image_page moved = order[i];
+      uint32_t at = i;
+      while (at >= gap && order[at - gap].page > moved.page) {
         order[at] = order[at - gap];
         at -= gap;
       }
@@ -142,14 +220,17 @@ static void order_sort(const cp_slot *slots, uint32_t *order, uint32_t count) {
 }
 
 uint32_t cp_pool_queued(cp_pool *pool) {
+  if (at_load(&pool->queued) == 0) {
+    return 0;
+  }
   uint64_t last;
   do {
     last = at_load(&pool->queued);
-  } while (last != 0 && !at_cas_full(&pool->queued, last, 0));
+  } while (!at_cas_full(&pool->queued, last, 0));
   uint32_t count = 0;
   for (uint32_t slot = (uint32_t)last; slot != 0; slot = at32_load(&pool->slots[slot - 1].next)) {
-    pool->order[count++] = slot;
+    pool->order[count++] = (rt_image_page){pool->slots[slot - 1].page, cp_slot_memory(pool, slot)};
   }
-  order_sort(pool->slots, pool->order, count);
+  order_sort(pool->order, count);
   return count;
 }

@@ -221,6 +221,7 @@ static void restored_wait(void *heap) {
 
 CP_EXPORT bool veil_restored(veil_heap *heap, bool wait) {
   if (wait) {
+    veil_source_fetch(heap); // who waits helps
     veil_service_wait(heap, restored_wait, heap);
   }
   return !is_being_read(heap);

@@ -78,6 +78,7 @@ static void walk(veil_checkpointer *c) {
   for (bool progress = true, insists = false;; insists = !progress) {
     progress = false;
     if (!pass(c, insists, &progress)) {
+      veil_service_settle_some(c->service, 0, 1, VEIL_UNSAVED); // the last may have been a trap's
       return;
     }
   }
@@ -98,7 +99,7 @@ static void request_answer(veil_checkpointer *c, cp_request *r, veil_status stat
 
 static void figures_of_pool(const veil_checkpointer *c, veil_checkpoint_figures *f) {
   f->pages = at_load(&c->done);
-  f->pages_trapped = at_load(&c->pool.saved);
+  f->pages_trapped = at_load(&c->pool.saved) - c->copied;
   f->pool_max = at_load(&c->pool.used_max) * c->pages.page_size;
   f->pool_waits = at_load(&c->pool.waits);
   f->pool_wait_ns = at_load(&c->pool.wait_ns);
@@ -111,6 +112,8 @@ static veil_status instant(veil_checkpointer *c, veil_instant_figures *figures) 
     c->watching = false; // nobody can watch writes, so the next one is full, too
     status = veil_service_instant(c->service, VEIL_INSTANT_ALL, &cp_instant, c, figures);
   }
+  cp_ahead_give(c);
+  at32_store(&c->readable, figures->readable);
   at_store(&c->of, figures->claimed + figures->at_once);
   at_store_release(&c->stash, (uint64_t)c->stashed);
   c->stashed = NULL;
@@ -128,17 +131,26 @@ static void flight_reset(veil_checkpointer *c) {
   c->status = VEIL_OK;
   c->error[0] = 0;
   c->stash_failed = false;
+  c->copied = 0;
   at32_store(&c->failed, 0);
   at32_store(&c->walked, 0);
+  at32_store(&c->readable, 0);
+  for (size_t i = 0; i <= c->pages.count / CP_RUN / 8; i++) {
+    at8_store(&c->trapped[i], 0); // a trap of the last one may still set a bit
+  }
   at_store(&c->done, 0);
   at_store(&c->of, 0);
   cp_pool_reset(&c->pool);
   c->told_ns = c->began_ns = cp_now();
 }
 
+// How much of the pool will be needed: by a full one as much as traps may take for neighbours, by an increment what the last one took.
+static void pool_ready(veil_checkpointer *c) { cp_pool_ready(&c->pool, c->full ? c->in_use * c->pages.page_size : c->pool_used); }
+
 // The instant, and all pages. *r is NULL afterwards if it was answered.
 static void pages_save(veil_checkpointer *c, cp_request **r, veil_checkpoint_figures *f) {
   veil_instant_figures stop = {0};
+  pool_ready(c);
   cp_order_give(c, CP_WRITE);
   veil_status status = instant(c, &stop);
   f->pause_ns = stop.pause_ns;
@@ -151,6 +163,7 @@ static void pages_save(veil_checkpointer *c, cp_request **r, veil_checkpoint_fig
   cp_writer_wake(c);
   cp_order_wait(c);
   figures_of_pool(c, f);
+  c->pool_used = c->full ? c->pool_used : f->pool_max;
   cp_pool_trim(&c->pool);
 }
 

@@ -21,9 +21,22 @@ static void slot_fill_in_trap(veil_checkpointer *c, uint32_t slot, size_t page) 
   cp_pool_queue_in_trap(&c->pool, slot, page);
 }
 
-// Neighbours are written next, and a trap costs ten times a copy: those of the group, too, while slots are plenty.
+// Whether somebody has trapped in the page's run before. Of two at the same time neither need hear of the other.
+static bool run_trapped(veil_checkpointer *c, size_t page) {
+  uint8_t volatile *at = &c->trapped[page / CP_RUN / 8];
+  uint8_t bit = (uint8_t)(1u << page / CP_RUN % 8);
+  bool before = at8_load(at) & bit;
+  at8_or_full(at, bit);
+  return before;
+}
+
+// A trap costs ten times a copy, so where one page is written and the next will be, those beside it are saved, too, while slots are plenty. Where reading traps as well that is so at
+// once; else at the second trap there, since most pages that are hardly ever written the saver comes to first.
 static void neighbours_save_in_trap(veil_checkpointer *c, size_t page) {
   group g = {.of = c};
+  if (at32_load(&c->readable) && !run_trapped(c, page)) {
+    return;
+  }
   g.slots = cp_pool_take_some_in_trap(&c->pool, g.slot, CP_RUN - 1);
   if (g.slots == 0) {
     return;
@@ -82,10 +95,37 @@ unsigned cp_run_fill(veil_checkpointer *c, cp_run *run, size_t page, size_t coun
   return (unsigned)__builtin_popcount(run->saved);
 }
 
-// ---- In the stop.
+// ---- In the stop, and before it.
+
+// Slots for all of them and some more, since the program runs on, if half of the pool is enough: traps have the other. Their memory is had now.
+static size_t copies(void *arg, size_t written) {
+  veil_checkpointer *c = arg;
+  size_t wanted = written + written / 2 + 256;
+  if (wanted > c->pool.count / 2) {
+    return 0; // so many would take long
+  }
+  c->ahead_count = cp_pool_take_some_in_trap(&c->pool, c->ahead, (unsigned)wanted);
+  for (size_t i = 0; i < c->ahead_count; i++) {
+    *(char volatile *)cp_slot_memory(&c->pool, c->ahead[i]) = 0;
+  }
+  return c->ahead_count;
+}
+
+void cp_ahead_give(veil_checkpointer *c) {
+  while (c->ahead_count > 0) {
+    cp_pool_give_in_trap(&c->pool, c->ahead[--c->ahead_count]);
+  }
+}
 
 static void now(void *arg, size_t page, size_t count) {
   veil_checkpointer *c = arg;
+  for (; count > 0 && c->ahead_count > 0; page++, count--) {
+    slot_fill_in_trap(c, c->ahead[--c->ahead_count], page);
+    c->copied++;
+  }
+  if (count == 0) {
+    return;
+  }
   size_t bytes = c->pages.page_size + count * c->pages.page_size; // the first page is for what stands at its head
   cp_stash *s = os_map_private(bytes);
   if (s == NULL) {
@@ -104,4 +144,4 @@ static void at(void *arg) {
 }
 
 const veil_service_callbacks cp_service = {.unsaved = unsaved};
-const veil_instant_calls cp_instant = {.now = now, .at = at};
+const veil_instant_calls cp_instant = {.now = now, .at = at, .copies = copies};

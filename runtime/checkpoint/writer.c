@@ -8,22 +8,31 @@
 #include <sys/prctl.h>
 #include "runtime/checkpoint/inner.h"
 
-// cp.first: pages in order, those that lie side by side together. A slot is free as soon as it was copied once more.
+// Slots that the image copies from, in the order of pool->order, from this one on.
+typedef struct copied {
+  cp_pool *pool;
+  const rt_image_page *next;
+} copied;
+
+static void slots_taken(void *arg, uint64_t count) {
+  copied *s = arg;
+  cp_pool_give_some(s->pool, s->next, count);
+  s->next += count;
+}
+
+// cp.first: pages in order. A slot is free as soon as it was copied once more, or the image refuses it.
 static bool slots_write(veil_checkpointer *c) {
   cp_pool *pool = &c->pool;
   if (CHECKPOINT_BREAK == CHECKPOINT_BREAK_FAIL && at32_load(&c->failed)) {
     return false;
   }
   uint32_t count = cp_pool_queued(pool);
-  for (uint32_t i = 0; i < count;) {
-    size_t first = pool->slots[pool->order[i] - 1].page, n = 0;
-    do {
-      const char *from = CHECKPOINT_BREAK == CHECKPOINT_BREAK_BEFORE ? cp_page_alias(c, first + n) : cp_slot_memory(pool, pool->order[i]);
-      memcpy(c->gather + n++ * pool->page_size, from, pool->page_size);
-      cp_pool_give_in_trap(pool, pool->order[i++]);
-    } while (i < count && n < CP_RUN && (first + n) % CP_RUN != 0 && pool->slots[pool->order[i] - 1].page == first + n);
-    cp_file_put(c, first, n, c->gather);
+  for (uint32_t i = 0; i < count && CHECKPOINT_BREAK == CHECKPOINT_BREAK_BEFORE; i++) {
+    memcpy((char *)pool->order[i].contents, cp_page_alias(c, pool->order[i].page), pool->page_size);
   }
+  copied s = {pool, pool->order};
+  cp_file_put_list(c, pool->order, count, slots_taken, &s);
+  slots_taken(&s, (uint64_t)(pool->order + count - s.next));
   return count != 0;
 }
 

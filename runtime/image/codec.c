@@ -110,5 +110,5 @@ bool rt_image_unpack(rt_image_codec codec, void *unpacker, const void *from, siz
 
 bool rt_image_is_zero(const void *bytes, size_t count) {
   const char *at = bytes;
-  return count == 0 || (at[0] == 0 && memcmp(at, at + 1, count - 1) == 0);
+  return count == 0 || (at[0] == 0 && at[count / 2] == 0 && at[count - 1] == 0 && memcmp(at, at + 1, count - 1) == 0);
 }

@@ -72,6 +72,14 @@ veil_status rt_image_reserve(rt_image_writer *w, uint64_t pages);
 // Puts pages `first` … `first + count - 1`. `contents` does not change until the call returns. Put twice, the last counts. Pages in order are written fastest.
 // A page outside of the span aborts.
 veil_status rt_image_put(rt_image_writer *w, uint64_t first, uint64_t count, const void *contents);
+// As rt_image_put, of pages that lie anywhere. `taken`, if not NULL, is told as soon as `count` more of them, in the order of the list, were copied, and always
+// before a write is waited for: from then on their contents may change. A call that fails has no more to do with any of them.
+typedef struct rt_image_page {
+  uint64_t page;
+  const void *contents;
+} rt_image_page;
+typedef void rt_image_taken(void *arg, uint64_t count);
+veil_status rt_image_put_list(rt_image_writer *w, const rt_image_page *list, uint64_t count, rt_image_taken *taken, void *arg);
 // These pages are there no more.
 veil_status rt_image_remove(rt_image_writer *w, uint64_t first, uint64_t count);
 // Puts a section, in the place of one of that name; with `contents` NULL, removes it. Names are 1 to 31 characters of a-z, 0-9, '_', '-', '.', and not those of

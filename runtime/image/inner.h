@@ -49,6 +49,10 @@ veil_status rt_image_no_memory(const image_file *file);
 // All bytes, or VEIL_IO: `what` names them, for the message.
 veil_status rt_image_pread(const image_file *file, void *to, uint64_t bytes, uint64_t offset, const char *what);
 uint64_t rt_image_sum(const void *bytes, size_t count);
+typedef uint64_t rt_image_summer(const void *bytes, size_t count);
+rt_image_summer *rt_image_sum_fast(void); // sum_avx2.c; the same sums. NULL: this processor, or this build, has none
+// A wish that the range, which was not touched yet, get huge pages: what is written from there is pinned by the page.
+void rt_image_large_pages(void *address, size_t bytes);
 // A copy of a reader's or writer's options' table.
 const rt_image_io *rt_image_io_of(const rt_image_options *options);
 
@@ -227,6 +231,8 @@ veil_status rt_image_out_blocks(rt_image_writer *w, const void *from, size_t byt
 // Where in the buffer the next page can be made, before it is known whether it is kept. Out of place: see rt_image_out_place.
 static inline uint8_t *rt_image_out_spot(rt_image_writer *w) { return w->buffer + w->used; }
 veil_status rt_image_out_took(rt_image_writer *w, size_t bytes);
+// Whether a write may be waited for before, or as soon as, so many bytes are in the buffer.
+static inline bool rt_image_out_writes(const rt_image_writer *w, size_t bytes) { return w->limit != UINT64_MAX || w->used + bytes >= IMAGE_OUT; }
 // Waits until all that was written is durable.
 veil_status rt_image_barrier(rt_image_writer *w);
 // Waits until the file's name is.

@@ -9,12 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 #include "runtime/error.h"
 #include "runtime/image/inner.h"
+
+enum { SUM_LONG = 256 }; // bytes from which on other instructions pay
 
 // ---- Linux.
 
@@ -146,7 +149,14 @@ veil_status rt_image_pread(const image_file *file, void *to, uint64_t bytes, uin
   return VEIL_OK;
 }
 
-uint64_t rt_image_sum(const void *bytes, size_t count) { return XXH3_64bits(bytes, count); }
+uint64_t rt_image_sum(const void *bytes, size_t count) {
+  rt_image_summer *fast = count >= SUM_LONG ? rt_image_sum_fast() : NULL;
+  return fast != NULL ? fast(bytes, count) : XXH3_64bits(bytes, count);
+}
+
+// ---- Memory.
+
+void rt_image_large_pages(void *address, size_t bytes) { madvise(address, bytes, MADV_HUGEPAGE); }
 
 // ---- Bytes and numbers.
 

@@ -52,18 +52,56 @@ static veil_status extent_add(rt_image_writer *w, const image_extent *e, const u
   return rt_image_map_add(&w->delta, e, sums) ? VEIL_OK : rt_image_writer_no_memory(w);
 }
 
+// What is put: pages side by side, or a list of them.
+typedef struct source {
+  const rt_image_page *list; // NULL: `contents`, from page `first` on
+  const char *contents;
+  uint64_t first, count;
+  rt_image_taken *taken; // NULL: nobody wants to know
+  void *arg;
+  uint64_t copied; // pages that were, and of which nobody was told
+} source;
+
+static rt_image_page source_page(const rt_image_writer *w, const source *s, uint64_t i) {
+  return s->list != NULL ? s->list[i] : (rt_image_page){.page = s->first + i, .contents = s->contents + i * w->layout.page_size};
+}
+
+static void source_tell(source *s) {
+  if (s->taken != NULL && s->copied != 0) {
+    s->taken(s->arg, s->copied);
+  }
+  s->copied = 0;
+}
+
+// Fetches what is copied next, and where to, while a checksum is made: both are cold, and that is most of what a page costs.
+static void page_ahead(const void *from, const uint8_t *to) {
+  enum { LINE = 64, AHEAD = 4096 }; // of larger pages the processor foresees the rest
+  for (size_t at = 0; at < AHEAD; at += LINE) {
+    __builtin_prefetch((const char *)from + at, 0);
+    __builtin_prefetch(to + at, 1);
+  }
+}
+
 // Copied before it is looked at, so that checksum and contents agree whatever happens to the original.
-static veil_status page_put(rt_image_writer *w, uint64_t page, const void *contents) {
+static veil_status page_put(rt_image_writer *w, source *s, uint64_t i) {
+  rt_image_page page = source_page(w, s, i);
   uint32_t page_size = w->layout.page_size;
-  image_extent e = {.first = page, .count = 1, .kind = IMAGE_RAW};
+  image_extent e = {.first = page.page, .count = 1, .kind = IMAGE_RAW};
   veil_status status = rt_image_out_place(w, page_size, &e.offset);
   if (status != VEIL_OK) {
     return status;
   }
   uint8_t *spot = rt_image_out_spot(w);
-  memcpy(spot, contents, page_size);
+  memcpy(spot, page.contents, page_size);
+  s->copied++;
+  if (i + 1 == s->count || rt_image_out_writes(w, page_size)) {
+    source_tell(s);
+  }
+  if (i + 1 < s->count) {
+    page_ahead(source_page(w, s, i + 1).contents, spot + page_size);
+  }
   if (rt_image_is_zero(spot, page_size)) {
-    return extent_add(w, &(image_extent){.first = page, .count = 1, .kind = IMAGE_ZERO}, NULL);
+    return extent_add(w, &(image_extent){.first = page.page, .count = 1, .kind = IMAGE_ZERO}, NULL);
   }
   uint64_t sum = rt_image_sum(spot, page_size);
   status = extent_add(w, &e, &sum);
@@ -93,18 +131,32 @@ static veil_status blob_put(rt_image_writer *w, uint64_t first, uint64_t count, 
   return status == VEIL_OK ? rt_image_out_took(w, took) : status;
 }
 
-// At most a blob's pages.
-static veil_status packed_put(rt_image_writer *w, uint64_t first, uint64_t count, const char *contents, rt_image_codec codec) {
+// A blob's pages: those from the i-th on that follow each other, up to where blobs of one version and of another have the same bounds. How many they were.
+static uint64_t blob_copy(rt_image_writer *w, source *s, uint64_t i) {
   uint32_t page_size = w->layout.page_size;
+  rt_image_page page = source_page(w, s, i);
+  uint64_t first = page.page, most = IMAGE_BLOB / page_size, n = 0;
+  most -= first % most;
+  do {
+    memcpy(w->blob + n++ * page_size, page.contents, page_size);
+  } while (n < most && i + n < s->count && (page = source_page(w, s, i + n)).page == first + n);
+  s->copied += n;
+  source_tell(s);
+  return n;
+}
+
+static veil_status packed_put(rt_image_writer *w, source *s, uint64_t at, rt_image_codec codec, uint64_t *count) {
+  uint32_t page_size = w->layout.page_size;
+  uint64_t first = source_page(w, s, at).page;
   if (!packer_ready(w, codec)) {
     return rt_image_writer_no_memory(w);
   }
   veil_status status = VEIL_OK;
-  memcpy(w->blob, contents, count * page_size);
-  for (uint64_t i = 0; i < count && status == VEIL_OK;) {
+  *count = blob_copy(w, s, at);
+  for (uint64_t i = 0; i < *count && status == VEIL_OK;) {
     bool zero = rt_image_is_zero(w->blob + i * page_size, page_size);
     uint64_t end = i + 1;
-    while (end < count && rt_image_is_zero(w->blob + end * page_size, page_size) == zero) {
+    while (end < *count && rt_image_is_zero(w->blob + end * page_size, page_size) == zero) {
       end++;
     }
     status = zero ? extent_add(w, &(image_extent){.first = first + i, .count = (uint32_t)(end - i), .kind = IMAGE_ZERO}, NULL)
@@ -114,19 +166,16 @@ static veil_status packed_put(rt_image_writer *w, uint64_t first, uint64_t count
   return status;
 }
 
-veil_status rt_image_put_as(rt_image_writer *w, uint64_t first, uint64_t count, const void *contents, rt_image_codec codec) {
-  uint32_t page_size = w->layout.page_size;
-  const char *from = contents;
+static veil_status source_put(rt_image_writer *w, source *s, rt_image_codec codec) {
   veil_status status = VEIL_OK;
-  while (count != 0 && status == VEIL_OK) {
-    uint64_t most = IMAGE_BLOB / page_size, n = most - first % most; // so blobs of one version and of another have the same bounds
-    n = codec == RT_IMAGE_PLAIN ? 1 : n < count ? n : count;
-    status = codec == RT_IMAGE_PLAIN ? page_put(w, first, from) : packed_put(w, first, n, from, codec);
-    first += n;
-    count -= n;
-    from += n * page_size;
+  for (uint64_t i = 0, n = 1; i < s->count && status == VEIL_OK; i += n) {
+    status = codec == RT_IMAGE_PLAIN ? page_put(w, s, i) : packed_put(w, s, i, codec, &n);
   }
   return status;
+}
+
+veil_status rt_image_put_as(rt_image_writer *w, uint64_t first, uint64_t count, const void *contents, rt_image_codec codec) {
+  return source_put(w, &(source){.contents = contents, .first = first, .count = count}, codec);
 }
 
 veil_status rt_image_put(rt_image_writer *w, uint64_t first, uint64_t count, const void *contents) {
@@ -135,6 +184,16 @@ veil_status rt_image_put(rt_image_writer *w, uint64_t first, uint64_t count, con
   }
   pages_check(w, "rt_image_put", first, count);
   return rt_image_put_as(w, first, count, contents, w->options.codec);
+}
+
+veil_status rt_image_put_list(rt_image_writer *w, const rt_image_page *list, uint64_t count, rt_image_taken *taken, void *arg) {
+  if (!rt_image_writer_ready(w, IMAGE_OPEN, "rt_image_put_list")) {
+    return VEIL_IO;
+  }
+  for (uint64_t i = 0; i < count; i++) {
+    pages_check(w, "rt_image_put_list", list[i].page, 1);
+  }
+  return source_put(w, &(source){.list = list, .count = count, .taken = taken, .arg = arg}, w->options.codec);
 }
 
 veil_status rt_image_put_blob(rt_image_writer *w, const image_extent *like, uint64_t first, const void *bytes, const uint64_t *sums) {

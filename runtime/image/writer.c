@@ -13,7 +13,10 @@
 #include "runtime/image/inner.h"
 #include "vm/check.h"
 
-enum { OPEN_TRIES = 100 }; // while others rename files in the place of what was opened
+enum {
+  OPEN_TRIES = 100,     // while others rename files in the place of what was opened
+  LARGE_PAGE = 2 << 20, // of the system's
+};
 
 // ---- States.
 
@@ -66,7 +69,7 @@ static rt_image_writer *writer_new(const char *path, const rt_image_options *opt
   image_file named = {.path = (char *)path};
   rt_image_writer *w = calloc(1, sizeof *w);
   void *buffer = NULL, *blob = NULL;
-  if (w == NULL || (w->file.path = strdup(path)) == NULL || posix_memalign(&buffer, IMAGE_BLOCK, IMAGE_OUT + 2 * IMAGE_BLOB + IMAGE_BLOCK) != 0 ||
+  if (w == NULL || (w->file.path = strdup(path)) == NULL || posix_memalign(&buffer, LARGE_PAGE, IMAGE_OUT + 2 * IMAGE_BLOB + IMAGE_BLOCK) != 0 ||
       posix_memalign(&blob, IMAGE_BLOCK, IMAGE_BLOB) != 0) {
     free(buffer);
     if (w != NULL) {
@@ -76,6 +79,7 @@ static rt_image_writer *writer_new(const char *path, const rt_image_options *opt
     rt_image_no_memory(&named);
     return NULL;
   }
+  rt_image_large_pages(buffer, IMAGE_OUT);
   w->buffer = buffer;
   w->blob = blob;
   w->file.fd = w->final_fd = -1;

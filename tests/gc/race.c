@@ -373,6 +373,9 @@ static void flip(bool pins, bool poor) {
   if (!pins) {
     pins_clear();
   }
+  if (gc->cycle % 16 == 5 || gc->cycle % 16 == 13) { // blocks stay in place for eight cycles of sixteen
+    gc_keep_in_place(gc, gc->cycle % 16 == 5);
+  }
   if (gc->cycle % 4 == 3) { // else dense blocks are spared
     gc_empty_all(gc);
   }

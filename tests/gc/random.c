@@ -231,6 +231,18 @@ static void minor_a_little(void) {
   }
 }
 
+static bool keeps;
+static unsigned stills; // cycles that left blocks in place
+
+// For some cycles, then not for some.
+static void keep_in_place_or_not(void) {
+  stills += f->gc->stills;
+  if (below(8) == 0) {
+    keeps = !keeps;
+    gc_keep_in_place(f->gc, keeps);
+  }
+}
+
 static void collect_a_little(void) {
   gc_heap *gc = f->gc;
   if (gc->young_blocks != 0) {
@@ -240,6 +252,7 @@ static void collect_a_little(void) {
   case GC_IDLE:
     if (below(gc->young_blocks != 0 ? 40 : 10) == 0) { // so that there is time to be promoted, and to be hot
       f->spares = below(4) != 0;
+      keep_in_place_or_not();
       fake_flip(f);
       // Sometimes there is less memory for copies than there should be.
       if (gc_phase_now(gc) == GC_SCANNING && below(4) == 0) {
@@ -320,6 +333,8 @@ int main(int argc, char **argv) {
   compare();
   printf("%u cycles, %lu objects copied, %lu blocks kept, %lu traps\n", f->gc->cycle, (unsigned long)f->gc->copied_objects,
          (unsigned long)f->gc->kept_blocks, (unsigned long)at_load(&f->gc->region->traps_count));
+  printf("%u cycles left blocks in place\n", stills);
+  EXPECT(steps < STEPS || stills > 0 || !f->gc->region->traps);
   if (young) {
     uint64_t minors = at_load(&f->gc->minor_cycles), promoted = at_load(&f->gc->minor_promoted_bytes);
     printf("%lu minor cycles, %u of them or more in a major one, %lu bytes promoted\n", (unsigned long)minors,

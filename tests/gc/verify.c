@@ -90,6 +90,19 @@ static void block_without_epochs_has_one(void *arg) {
   gc_verify_stopped(f->gc, "planted");
 }
 
+static void header_carries_the_epoch_of_the_next_cycle(void *arg) {
+  fake *f = heap_with_objects();
+  uint64_t *header = (uint64_t *)(alias_of(f, f->root[0]) - 8);
+  *header = (*header & ~GC_EPOCH_MASK) | (uint64_t)f->gc->next_epoch << GC_EPOCH_SHIFT;
+  gc_verify_stopped(f->gc, "planted");
+}
+
+static void header_carries_an_epoch_that_its_block_does_not_know_of(void *arg) {
+  fake *f = heap_with_objects();
+  gc_still_set(f->gc, gc_block_of(f->gc, (uintptr_t)f->root[0]), GC_SETTLED);
+  gc_verify_stopped(f->gc, "planted");
+}
+
 static void block_is_in_from_space_between_cycles(void *arg) {
   fake *f = heap_with_objects();
   f->gc->space[gc_block_of(f->gc, (uintptr_t)f->root[0])] = 3 - f->gc->to_space;
@@ -220,6 +233,8 @@ DIES_BY_TRAP(page_is_veiled_between_cycles, "[gc.grey]")
 DIES_EVERYWHERE(leaf_is_in_a_block_of_the_wrong_kind, "is in a block of the wrong kind")
 DIES_EVERYWHERE(block_has_fewer_cells_than_are_known, "known to have 2 cells, none with an epoch; it has 1")
 DIES_EVERYWHERE(block_without_epochs_has_one, "it has 1, of which 1 have one")
+DIES_EVERYWHERE(header_carries_the_epoch_of_the_next_cycle, "carries epoch 2: the next one is 2")
+DIES_EVERYWHERE(header_carries_an_epoch_that_its_block_does_not_know_of, "carries epoch 1: the next one is 2, and of its block 1 is known [gc.still]")
 DIES_EVERYWHERE(block_is_in_from_space_between_cycles, "in from-space between cycles")
 DIES_EVERYWHERE(large_object_has_lost_its_header, "has no header")
 DIES_EVERYWHERE(small_object_crosses_its_page, "crosses its page")

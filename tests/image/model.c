@@ -91,12 +91,49 @@ static void roots_make(uint32_t seed, tables *t) {
 
 // ---- Changing.
 
+// What the image says it has copied is spoilt at once.
+typedef struct spoiler {
+  const rt_image_page *next;
+  uint32_t page_size;
+} spoiler;
+static void spoil(void *arg, uint64_t count) {
+  spoiler *s = arg;
+  for (; count > 0; count--) {
+    memset((char *)(s->next++)->contents, 0xa5, s->page_size);
+  }
+}
+
+// Some of the pages, which lie in the opposite order.
+static veil_status list_put(model *m, rt_image_writer *w, uint32_t page_size, uint64_t first, uint64_t count, char *pages, random_state *r) {
+  rt_image_page *list = malloc(count * sizeof *list);
+  uint64_t n = 0;
+  for (uint64_t p = 0; p < count; p++) {
+    if (random_below(r, 8) != 0) {
+      list[n++] = (rt_image_page){first + p, pages + (count - 1 - p) * page_size};
+      m->page[first + p] = random_below(r, 6) == 0 ? MODEL_ZERO : seed_new(r);
+      model_page(m->page[first + p], page_size, (char *)list[n - 1].contents);
+    }
+  }
+  spoiler s = {list, page_size};
+  veil_status status = rt_image_put_list(w, list, n, spoil, &s);
+  if (status == VEIL_OK && s.next != list + n) {
+    fprintf(stderr, "rt_image_put_list told of %ld pages of %llu\n", (long)(s.next - list), (unsigned long long)n);
+    abort();
+  }
+  free(list);
+  return status;
+}
+
 veil_status model_put(model *m, rt_image_writer *w, uint32_t page_size, const model_change *change, random_state *r) {
   veil_status status = VEIL_OK;
   char *pages = malloc((size_t)change->run * page_size + 1);
   for (unsigned i = 0; i < change->puts && status == VEIL_OK; i++) {
     uint64_t first = random_below(r, change->pages), count = 1 + random_below(r, change->run);
     count = count < change->pages - first ? count : change->pages - first;
+    if (random_below(r, 2) == 0) {
+      status = list_put(m, w, page_size, first, count, pages, r);
+      continue;
+    }
     for (uint64_t p = 0; p < count; p++) {
       m->page[first + p] = random_below(r, 6) == 0 ? MODEL_ZERO : seed_new(r);
       model_page(m->page[first + p], page_size, pages + p * page_size);

@@ -39,7 +39,7 @@ class Grammar:
         return [kind + self.pick("1", "2", "3", "4") if self.random.random() < 0.97 else self.pick("nokey", "")]
 
     def lexical_key(self):
-        return self.key(self.pick(*"slhe")) if self.random.random() < 0.05 else ["y" + self.pick("1", "2")]
+        return [(self.pick(*"slhe") if self.random.random() < 0.05 else "y") + self.pick("1", "2")]
 
     def one(self, pool):
         return [self.random.choice(pool)]
@@ -263,6 +263,7 @@ class Grammar:
         chance = self.random.random()
         if chance < 0.02 and words:
             words.pop(self.random.randrange(len(words)))
-        elif chance < 0.04 and name not in ("srandmember", "scan", "hscan", "sscan", "zscan"):  # billions of members; cursors, which Redis reads too kindly
+        # Not where that means billions of members, a cursor, which Redis reads too kindly, or that the key of another kind is read.
+        elif chance < 0.04 and name not in ("srandmember", "scan", "hscan", "sscan", "zscan", "zrangestore"):
             words.insert(self.random.randint(0, len(words)), self.random.choice(INTEGERS + VALUES[:12]))
         return [w.encode("latin-1") for w in [self.cased(name)] + words]

@@ -118,7 +118,7 @@ static inline image *image_take(veil_heap *heap) {
   veil_service *service = veil_service_open(heap, "image", &(veil_service_callbacks){.unsaved = image_unsaved}, i);
   i->description = veil_description_open(heap);
   EXPECT(service != NULL && i->description != NULL);
-  EXPECT(veil_service_instant(service, VEIL_INSTANT_ALL, &(veil_instant_calls){image_now, image_at}, i, NULL) == VEIL_OK);
+  EXPECT(veil_service_instant(service, VEIL_INSTANT_ALL, &(veil_instant_calls){.now = image_now, .at = image_at}, i, NULL) == VEIL_OK);
   for (size_t page = 0; (page = veil_service_next(service, page, VEIL_UNSAVED)) != SIZE_MAX; page++) {
     veil_service_settle(service, page, VEIL_UNSAVED);
   }

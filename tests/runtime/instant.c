@@ -358,3 +358,66 @@ ON_TRAPPING_BACK_ENDS(instant, an_increment_that_does_not_watch_leaves_the_next_
   saver_close(&s);
   end();
 }
+
+static char *dirty_told;
+static size_t dirty_count;
+static void dirty_note(void *arg, size_t page) {
+  (void)arg;
+  dirty_told[page] = 1;
+  dirty_count++;
+}
+
+// As many as are laid by few calls, and as many as make all tables move; pages that the system may write, and others; another service hears of all that was written.
+ON_TRAPPING_BACK_ENDS(instant, increments_of_hundreds_and_thousands_of_runs_are_exact) {
+  enum { LEAVES = 12000, NODES = 60000 };
+  INSTANT_START_OR_SKIP(.limit = 512 * MIB);
+  static saver s;
+  saver_open(&s);
+  veil_service *other = veil_service_open(heap, "other", &(veil_service_callbacks){0}, NULL);
+  dirty_told = calloc(pages.count, 1);
+  char *bytes = veil_new_bytes(self, LEAVES * pages.page_size);
+  node *list = list_make(self, NODES);
+  instant_take(&s, VEIL_INSTANT_WATCH);
+  instant_save(&s);
+  veil_service_dirty(other, dirty_note, NULL);
+  static const size_t steps[] = {17, 2, 23, 400, 3, 40};
+  for (size_t round = 0; round < sizeof steps / sizeof *steps; round++) {
+    size_t step = steps[round], written = 0;
+    for (size_t i = round; i < LEAVES; i += step) {
+      bytes[i * pages.page_size + round] ^= 1;
+      written++;
+    }
+    for (node *n = list; n != NULL; n = n->right) {
+      if (n->key % (50 * (long)step) == 0) {
+        n->more = (long)round;
+      }
+    }
+    instant_take(&s, VEIL_INSTANT_DIRTY | VEIL_INSTANT_WATCH);
+    cr_assert_geq(s.figures.claimed, written);
+    cr_assert_leq(s.figures.claimed, written + NODES / (50 * step) + 2);
+    memset(dirty_told, 0, pages.count);
+    for (size_t i = round; i < LEAVES; i += step) { // while they are claimed
+      bytes[i * pages.page_size + 99] ^= (char)(i % (2 * step) == round);
+      (void)*(char volatile *)&bytes[i * pages.page_size];
+    }
+    list_check(list);
+    instant_save(&s);
+    instant_check(&s, true);
+    veil_service_dirty(other, dirty_note, NULL);
+    for (size_t i = round; i < LEAVES; i += step) {
+      cr_assert(dirty_told[page_of(bytes + i * pages.page_size)], "page %zu of round %zu", i, round);
+    }
+    instant_take(&s, VEIL_INSTANT_DIRTY | VEIL_INSTANT_WATCH); // what was written meanwhile
+    instant_save(&s);
+    instant_check(&s, true);
+    instant_take(&s, VEIL_INSTANT_DIRTY | VEIL_INSTANT_WATCH);
+    cr_assert_eq(s.figures.claimed + s.figures.at_once, 0, "%zu", s.figures.claimed);
+  }
+  dirty_count = 0;
+  veil_service_dirty(other, dirty_note, NULL);
+  cr_assert_leq(dirty_count, LEAVES / 40 + 1000);
+  free(dirty_told);
+  veil_service_close(other);
+  saver_close(&s);
+  end();
+}

@@ -29,6 +29,36 @@ static bool restore_once(veil_options before, veil_options after, int cycles, bo
   return true;
 }
 
+// Whoever wants all of it now reads it, an attached thread or not; then nothing is away.
+static void *fetches(void *arg) {
+  veil_source_fetch(arg);
+  return NULL;
+}
+
+ON_ALL_BACK_ENDS(restore, who_fetches_finds_nothing_away) {
+  image *i;
+  sum was;
+  if (!source_make(with(back_end, VEIL_GENERATIONS_AUTO), 1, &i, &was)) {
+    cr_skip_test("the back end does not work here");
+  }
+  veil_source_fetch(heap); // is from no source
+  source_close();
+  restored_begin(i, image_source(i), with(back_end, VEIL_GENERATIONS_AUTO));
+  pthread_t other = thread_start(fetches, heap);
+  veil_source_fetch(heap);
+  unsigned reads = i->reads;
+  veil_block_begin(self);
+  pthread_join(other, NULL);
+  veil_block_end(self);
+  image_wait(i);
+  veil_source_fetch(heap);
+  sums_compare(was, dump_sum());
+  restored_lives(false, i);
+  EXPECT(i->reads == reads && i->dones == 1);
+  end();
+  image_free(i);
+}
+
 #define RESTORES(...)                                                                                                                                           \
   if (!restore_once(__VA_ARGS__)) {                                                                                                                             \
     cr_skip_test("the back end does not work here");                                                                                                            \

@@ -38,7 +38,7 @@ static int save(const char *back_end, const char *path) {
 static void numbers_take(const char *back_end) {
   enum { MANY = 200 };
   static veil_type types[MANY];
-  static char names[MANY][16];
+  static char names[MANY][20];
   static const size_t slot[1] = {0};
   veil_options options = options_of(back_end);
   veil_heap *heap = veil_open(&options);
@@ -53,8 +53,16 @@ static void numbers_take(const char *back_end) {
   veil_close(heap);
 }
 
+static void *fetches(void *arg) {
+  veil_source_fetch(arg);
+  return NULL;
+}
+
 static void *looks_too(void *arg) {
   veil_thread *t = veil_attach(arg);
+  if ((uintptr_t)t / 4096 % 2 == 0) {
+    veil_source_fetch(arg);
+  }
   things_check(t, false);
   thing_name(t, "new", (size_t)(uintptr_t)t, list_make(t, 10000));
   things_check(t, false);
@@ -63,13 +71,14 @@ static void *looks_too(void *arg) {
 }
 
 static void look(veil_heap *heap, bool collected) {
-  pthread_t others[2] = {thread_start(looks_too, heap), thread_start(looks_too, heap)};
+  pthread_t others[] = {thread_start(looks_too, heap), thread_start(looks_too, heap), thread_start(fetches, heap)};
   veil_thread *t = veil_attach(heap);
   things_check(t, collected);
   veil_collect(t);
   veil_block_begin(t);
-  pthread_join(others[0], NULL);
-  pthread_join(others[1], NULL);
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+    pthread_join(others[i], NULL);
+  }
   veil_block_end(t);
   veil_verify(t);
   for (int round = 0; round < 2; round++) {

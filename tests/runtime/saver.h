@@ -85,7 +85,7 @@ static void on_at(void *arg) {
 }
 
 static const veil_service_callbacks saving = {.unsaved = on_unsaved};
-static const veil_instant_calls instant_calls = {on_now, on_at};
+static const veil_instant_calls instant_calls = {.now = on_now, .at = on_at};
 
 static __attribute__((unused)) void saver_open(saver *s) {
   *s = (saver){.truth = pages_map(pages.count * pages.page_size), .image = pages_map(pages.count * pages.page_size), .state = pages_map(pages.count)};

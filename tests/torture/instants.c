@@ -116,7 +116,7 @@ static void save_all(void) {
 }
 
 static void instant(unsigned flags) {
-  static const veil_instant_calls calls = {on_now, on_at};
+  static const veil_instant_calls calls = {.now = on_now, .at = on_at};
   veil_instant_figures figures;
   for (size_t page = 0; page < pages.count; page++) {
     atomic_store(&state[page], UNUSED);
@@ -164,6 +164,9 @@ static void *instants_main(void *unused) {
     instant((increment ? VEIL_INSTANT_DIRTY : 0) | (watch ? VEIL_INSTANT_WATCH : 0));
     check(increment);
     first = false;
+    if (one_in(&dice, 6)) { // for some instants blocks stay in place, then for some they do not
+      veil_service_keep_in_place(service, !one_in(&dice, 4));
+    }
     usleep((useconds_t)below(&dice, 3000));
   }
   return NULL;

@@ -239,3 +239,23 @@ Test(dirty, there_are_eight_consumers) {
   cr_assert_eq(vm_dirty_open(w.region), 3);
   world_close(&w);
 }
+
+// The kernel may give up a page table with nothing in it, of which nothing is told then.
+ON_ALL_BACK_ENDS(dirty, whole_chunks_that_were_written_and_veiled_are_told) {
+  static struct pages told;
+  world_open(&w, back_end);
+  size_t count = 3 * (VM_HUGE / 4096);
+  cr_assert(vm_commit(w.region, 0, count));
+  vm_open(w.region, 0, count);
+  int consumer = vm_dirty_open(w.region);
+  told.n = 0;
+  vm_dirty(w.region, consumer, 0, count, pages_add, &told);
+  for (size_t page = 0; page < count; page++) {
+    *view_word(&w, page) = 1;
+  }
+  vm_prot(w.region, 0, count, VM_UNSCANNED, 0);
+  told.n = 0;
+  vm_dirty(w.region, consumer, 0, count, pages_add, &told);
+  cr_assert_eq(told.n, count, "%zu of %zu", told.n, count);
+  world_close(&w);
+}
