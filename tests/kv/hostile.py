@@ -132,6 +132,22 @@ def used_mib(c):
     return next(int(line.split(b":")[1]) for line in c.ask("INFO").splitlines() if line.startswith(b"used_memory:")) / (1 << 20)
 
 
+def left_behind(server, watcher, before, used_before):
+    """What is wrong when all clients have gone, as lines."""
+    problems = []
+    after = settled_descriptors(server, before)
+    if after > before + 1:
+        problems.append(f"{before} descriptors were open before, {after} afterwards")
+    with resp.Connection(server.path) as c:
+        held = server.held_mib()
+        c.ask("FLUSHALL")
+        keys, used = c.ask("DBSIZE"), used_mib(c)
+        print(f"memory: {watcher.peak:.0f} MiB at most, {held:.0f} at the end; descriptors {before} before, {after} afterwards")
+        if keys != 0 or not 0 <= used <= used_before + 16:
+            problems.append(f"after FLUSHALL there are {keys} keys, and used_memory is {used:.1f} MiB; it was {used_before:.1f} before")
+    return problems
+
+
 def options_read():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0], allow_abbrev=False)
     add = parser.add_argument
@@ -189,16 +205,10 @@ def run(options, seed):
         problems += [watcher.wrong] if watcher.wrong else []
         print("attacks: " + ", ".join(f"{name} {n}" for name, n in sorted(counts.items())))
         if server.ended() is None:
-            after = settled_descriptors(server, before)
-            if after > before + 1:
-                problems.append(f"{before} descriptors were open before, {after} afterwards")
-            with resp.Connection(server.path) as c:
-                held = server.held_mib()
-                c.ask("FLUSHALL")
-                keys, used = c.ask("DBSIZE"), used_mib(c)
-                print(f"memory: {watcher.peak:.0f} MiB at most, {held:.0f} at the end; descriptors {before} before, {after} afterwards")
-                if keys != 0 or not 0 <= used <= used_before + 16:
-                    problems.append(f"after FLUSHALL there are {keys} keys, and used_memory is {used:.1f} MiB; it was {used_before:.1f} before")
+            try:
+                problems += left_behind(server, watcher, before, used_before)
+            except (OSError, resp.Broken) as error:
+                problems.append(f"at the end: {error!r}")
         elif watcher.wrong is None:
             problems.append(server.ended())
     return problems
