@@ -494,7 +494,9 @@ typedef struct gc_heap {
   AO_t kept_due;             // bytes kept without use for two whole cycles: to be given back
   AO_t trim_lock;            // held while memory is given back, or made ready; before large_lock
   AO_t trims;                // how often that was done
-  uint32_t *trim;            // per chunk: blocks that are being given back; under trim_lock
+  uint32_t *trim;            // per chunk: free blocks that a trim looks through; set and given back under trim_lock, anybody takes them
+  AO_t trim_chunks;          // past the last chunk with any, 0: nothing is to be had there
+  AO_t trim_hint;            // where one was found
   void *tables;              // all side tables; constant
   size_t tables_bytes;
   gc_cell *pins;             // pinned objects to be scanned in the pause

@@ -20,7 +20,7 @@
 
 enum {
   CHUNK_BLOCKS = VM_HUGE / GC_BLOCK,
-  TRIM_STEP = 1024, // blocks given back at a time: meanwhile allocation finds no free ones
+  TRIM_STEP = 1024, // blocks given back at a time
 };
 
 bool gc_commit_count(gc_heap *heap, size_t bytes) {
@@ -105,9 +105,26 @@ static uint32_t block_commit(gc_heap *heap) {
   return block;
 }
 
-// Its pages are never mapped in the view: veiled at no cost.
+// A block of those that are looked through by whoever gives memory back; GC_NONE: nobody does, or he has been through.
+static uint32_t trim_take(gc_heap *heap) {
+  uint64_t chunks = at_load_acquire(&heap->trim_chunks), hint = at_load(&heap->trim_hint);
+  for (uint64_t i = 0; i < chunks; i++) {
+    uint64_t chunk = (hint + i) % chunks;
+    uint32_t volatile *there = &heap->trim[chunk];
+    for (uint32_t mask; (mask = at32_load(there)) != 0;) {
+      if (at32_cas_full(there, mask, mask & (mask - 1))) {
+        at_store(&heap->trim_hint, chunk);
+        return (uint32_t)chunk * CHUNK_BLOCKS + (uint32_t)__builtin_ctz(mask);
+      }
+    }
+  }
+  return GC_NONE;
+}
+
+// Free blocks, if a trim has them, before memory is had for others.
 uint32_t gc_block_commit(gc_heap *heap) {
   uint32_t block = gc_stack_pop(heap, &heap->ready);
+  block = block != GC_NONE ? block : trim_take(heap);
   block = block != GC_NONE ? block : chunk_commit(heap);
   block = block != GC_NONE ? block : block_commit(heap);
   if (block != GC_NONE) {
@@ -155,15 +172,19 @@ static void block_put_back(gc_heap *heap, uint32_t block) {
   gc_stack_push(heap, open ? &heap->open_free : &heap->veiled_free, block);
 }
 
-// Takes all free blocks, of the nursery's zone or of the rest, and marks them in heap->trim. One past the last chunk that has any.
+// Takes all free blocks, of the nursery's zone or of the rest, and marks them in heap->trim. One past the last chunk that has any. Others may take them from there, but
+// for the zone's (trim_take): whoever trims may lose the processor for long, and they would have to get memory instead.
 static size_t free_mark(gc_heap *heap, bool zone) {
   gc_stack *stacks[] = {&heap->young_free, &heap->open_free, &heap->veiled_free, &heap->ready, &heap->born_ready};
   size_t chunks = 0;
   for (size_t i = zone ? 0 : 1; i < (zone ? 1 : sizeof stacks / sizeof *stacks); i++) {
     for (uint32_t block; (block = gc_stack_pop(heap, stacks[i])) != GC_NONE;) {
       size_t chunk = block / CHUNK_BLOCKS;
-      heap->trim[chunk] |= 1u << block % CHUNK_BLOCKS;
+      at32_or_full(&heap->trim[chunk], (uint32_t)1 << block % CHUNK_BLOCKS);
       chunks = chunk < chunks ? chunks : chunk + 1;
+      if (!zone) {
+        at_store_release(&heap->trim_chunks, chunks);
+      }
     }
   }
   return chunks;
@@ -175,8 +196,10 @@ static uint64_t free_give_back_locked(gc_heap *heap, uint64_t wanted, bool zone)
   size_t chunks = free_mark(heap, zone);
   uint64_t freed = 0;
   for (size_t chunk = chunks; chunk-- > 0;) {
-    uint32_t first = (uint32_t)chunk * CHUNK_BLOCKS, rest = heap->trim[chunk];
-    heap->trim[chunk] = 0;
+    uint32_t first = (uint32_t)chunk * CHUNK_BLOCKS, rest;
+    do {
+      rest = at32_load(&heap->trim[chunk]);
+    } while (rest != 0 && !at32_cas_full(&heap->trim[chunk], rest, 0));
     bool whole = rest == ~(uint32_t)0, small = !vm_is_huge(heap->region, gc_block_page(heap, first));
     if (whole && freed < wanted) {
       blocks_empty(heap, first, CHUNK_BLOCKS);
@@ -193,6 +216,7 @@ static uint64_t free_give_back_locked(gc_heap *heap, uint64_t wanted, bool zone)
       }
     }
   }
+  at_store(&heap->trim_chunks, 0);
   return freed;
 }
 

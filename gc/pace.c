@@ -241,11 +241,9 @@ static uint64_t copies_bytes(const gc_heap *heap) {
   uint64_t rest = 0; // copies still to be made
   switch (gc_phase_now(heap)) {
   case GC_SCANNING:
-  case GC_FLIPPING: {
-    uint64_t all = with_slack(from), copied = at_load(&heap->copied_blocks);
-    rest = copied < all ? all - copied : 0;
+  case GC_FLIPPING:
+    rest = above(with_slack(from), at_load(&heap->copied_blocks));
     break;
-  }
   case GC_SWEEPING:
     break;
   default:
@@ -325,8 +323,22 @@ bool gc_wants_assist(const gc_heap *heap) {
   return born / GC_BLOCK * expected > copied * (budget / GC_BLOCK + 1);
 }
 
+// Copies of all that is there. In a cycle of what it has not come to: what it empties does for the next one's.
+static uint64_t reserve_most(const gc_heap *heap) {
+  uint64_t used = at_load_acquire(&heap->used_blocks), from = at_load(&heap->from_left);
+  switch (gc_phase_now(heap)) {
+  case GC_FLIPPING:
+  case GC_SCANNING:
+    return above(with_slack(from), at_load(&heap->copied_blocks));
+  case GC_SWEEPING:
+    return with_slack(above(used, from));
+  default:
+    return with_slack(used);
+  }
+}
+
 uint64_t gc_pace_reserve(const gc_heap *heap) {
-  uint64_t used = at_load(&heap->used_blocks), all = used + used / 16 + 4;
+  uint64_t all = reserve_most(heap);
   gc_pace in = numbers(heap);
   if (at_load(&heap->young_pays)) {
     uint64_t last = above(at_load(&heap->survived_bytes), in.large) / GC_BLOCK; // what gets old meanwhile is no more than what dies

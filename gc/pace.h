@@ -40,7 +40,7 @@ void gc_pace_swept(gc_heap *heap);
 
 // Blocks that the copies of what fills `blocks` now are likely to need.
 uint64_t gc_pace_copies(uint64_t blocks);
-// Blocks to hold ready and veiled for the copies of the next cycle.
+// Blocks to hold ready and veiled for copies: of this cycle, or of the next one if none is under way.
 uint64_t gc_pace_reserve(const gc_heap *heap);
 // Of `kept` bytes that the large zone holds, or would hold, without need: what nobody lacks within the limit or the soft limit (gc.kept).
 uint64_t gc_pace_kept_room(const gc_heap *heap, uint64_t kept);

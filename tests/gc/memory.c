@@ -422,3 +422,84 @@ ON_ALL_BACK_ENDS(memory, who_finds_no_block_waits_for_those_that_somebody_has_in
   fake_cycle(f);
   fake_close(f);
 }
+
+// Memory that was not in use before is had only when those are gone.
+ON_ALL_BACK_ENDS(memory, blocks_that_a_trim_looks_through_can_be_had) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 64 << 20, .headroom = 64 << 20);
+  fake_list(f, 0, 100000);
+  f->root[0] = NULL;
+  fake_cycle(f);
+  fake_buffers_drop(f);
+  gc_heap *gc = f->gc;
+  at_store(&gc->trim_lock, 1);
+  gc_stack *stacks[] = {&gc->open_free, &gc->veiled_free, &gc->ready, &gc->born_ready};
+  unsigned count = 0;
+  for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
+    for (uint32_t block; (block = gc_stack_pop(gc, stacks[i])) != GC_NONE; count++) {
+      at32_or_full(&gc->trim[block / 32], (uint32_t)1 << block % 32);
+    }
+  }
+  cr_assert_gt(count, 8);
+  at_store(&gc->trim_chunks, gc->small_blocks / 32);
+  size_t committed = at_load(&gc->committed_bytes);
+  for (unsigned i = 0; i < count; i++) {
+    uint32_t block = i % 2 ? gc_block_take_veiled(gc) : gc_block_take_open(gc);
+    cr_assert_neq(block, GC_NONE);
+    cr_assert_eq(vm_is_open(gc->region, gc_block_page(gc, block)), i % 2 == 0);
+    cr_assert_eq(at_load(&gc->committed_bytes), committed, "block %u of %u", i, count);
+  }
+  cr_assert_neq(gc_block_take_open(gc), GC_NONE);
+  cr_assert_gt(at_load(&gc->committed_bytes), committed);
+  at_store(&gc->trim_chunks, 0);
+  at_store_release(&gc->trim_lock, 0);
+  fake_close(f);
+}
+
+enum { OWNERS = 3, ROUNDS = 3000 };
+static struct {
+  gc_heap *gc;
+  AO_t *owner, over; // per block
+} owned;
+
+static void *owner_run(void *arg) {
+  uintptr_t self = (uintptr_t)arg, random = self;
+  uint32_t mine[16];
+  for (unsigned round = 0; round < ROUNDS; round++) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    unsigned wanted = random >> 60, got = 0;
+    for (uint32_t block; got < wanted && (block = round % 2 ? gc_block_take_veiled(owned.gc) : gc_block_take_open(owned.gc)) != GC_NONE;) {
+      cr_assert(at_cas_full(&owned.owner[block], 0, self), "block %u had twice", block);
+      mine[got++] = block;
+    }
+    while (got > 0) {
+      cr_assert(at_cas_full(&owned.owner[mine[--got]], self, 0));
+      gc_blocks_free(owned.gc, mine[got], 1, random >> 59 & 1);
+    }
+  }
+  at_add_full(&owned.over, 1);
+  return NULL;
+}
+
+ON_ALL_BACK_ENDS(memory, no_block_is_had_twice_while_others_are_given_back) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 64 << 20, .headroom = 64 << 20);
+  owned.gc = f->gc;
+  owned.owner = calloc(f->gc->small_blocks, sizeof *owned.owner);
+  pthread_t threads[OWNERS];
+  for (uintptr_t i = 0; i < OWNERS; i++) {
+    cr_assert_eq(pthread_create(&threads[i], NULL, owner_run, (void *)(i + 1)), 0);
+  }
+  while (at_load_acquire(&owned.over) < OWNERS) {
+    gc_free_memory(f->gc, 5 * GC_BLOCK);
+  }
+  for (unsigned i = 0; i < OWNERS; i++) {
+    pthread_join(threads[i], NULL);
+  }
+  for (uint32_t block; (block = gc_block_take_open(f->gc)) != GC_NONE;) {
+    cr_assert(at_cas_full(&owned.owner[block], 0, 9), "block %u had twice", block);
+    if (!gc_may_allocate(f->gc, GC_BLOCK)) {
+      break;
+    }
+  }
+  free(owned.owner);
+  fake_close(f);
+}
