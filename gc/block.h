@@ -40,6 +40,14 @@ void gc_harvest_wait(const gc_heap *heap);
 void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags);
 // It is being filled with what has survived, and will be dense: the next flip need not empty it (gc.spared).
 void gc_block_spare(gc_heap *heap, uint32_t block);
+// After pages have come into use: services are told of them, whether they are written or not (gc.news).
+static inline void gc_pages_stir(gc_heap *heap, size_t page, size_t count) {
+  at_fence_full();
+  uint32_t consumers = at32_load(&heap->dirty_mask);
+  if (consumers != 0) {
+    vm_dirty_stir(heap->region, page, count, consumers);
+  }
+}
 // The block is going to hold leaf objects: system calls may use them without a word, so writing there is never forbidden again (vm.rest-touched).
 void gc_block_leaf(gc_heap *heap, uint32_t block);
 

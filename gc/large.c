@@ -103,6 +103,7 @@ static void place_publish(gc_heap *heap, const place *at, size_t lead, uint64_t 
     AO_char_store((unsigned char volatile *)&heap->flags[b - 1], b - 1 == head ? leaf | young : leaf);
     AO_char_store_release((unsigned char volatile *)&heap->space[b - 1], heap->to_space);
   }
+  gc_pages_stir(heap, at->page, at->pages);
   if (header & GC_LEAF) {
     vm_rouse(heap->region, at->page, at->pages); // as gc_block_leaf
   }

@@ -84,9 +84,12 @@ void gc_young_untrack(gc_heap *heap) {
   at_store_release(&heap->young_tracking, TRACKED_IN_VAIN);
 }
 
-bool gc_young_unsettled(const gc_heap *heap) {
-  return at_load(&heap->young_tracking) == TRACKED_IN_VAIN || (gc_young_is_on(heap) && vm_wants_rest(heap->region));
+// Somebody asks for what was written, again and again: the nursery, or a service.
+static bool wants_rest(const gc_heap *heap) {
+  return vm_wants_rest(heap->region) && (gc_young_is_on(heap) || at32_load(&heap->dirty_mask) != 0);
 }
+
+bool gc_young_unsettled(const gc_heap *heap) { return at_load(&heap->young_tracking) == TRACKED_IN_VAIN || wants_rest(heap); }
 
 static bool track_begin(gc_heap *heap, AO_t then) {
   if (!at_cas_full(&heap->young_tracking, UNTRACKED, PREPARING)) {
@@ -118,7 +121,7 @@ static bool track_on(gc_heap *heap) {
 }
 
 bool gc_young_rest(gc_heap *heap) {
-  if (!gc_young_is_on(heap) || !vm_wants_rest(heap->region)) {
+  if (!wants_rest(heap)) {
     return false;
   }
   gc_harvest_wait(heap);
@@ -266,6 +269,7 @@ static uint32_t take(gc_heap *heap, bool leaf, uint8_t space) {
   }
   AO_char_store((unsigned char volatile *)&heap->flags[block], leaf ? GC_BLOCK_LEAF : 0);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], space);
+  gc_pages_stir(heap, page, heap->block_pages);
   at_add(&heap->used_blocks, 1);
   return block;
 }

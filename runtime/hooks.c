@@ -318,12 +318,22 @@ typedef struct dirty_set {
   uint8_t *bits; // one per page
 } dirty_set;
 
+bool rt_dirty_counts(gc_heap *gc, size_t page, int consumer) {
+  if (gc_page_in_use(gc, page)) {
+    return true;
+  }
+  if (gc_space(gc, gc_page_block(gc, page)) == 0) {
+    vm_dirty_put_off(gc->region, page, 1u << consumer); // whoever takes it into use stirs (gc.news)
+  } else {
+    vm_dirty_note(gc->region, page, 1u << consumer); // it may just be coming into use
+  }
+  return false;
+}
+
 static void dirty_collect(void *arg, size_t page) {
   dirty_set *set = arg;
-  if (gc_page_in_use(set->gc, page)) {
+  if (rt_dirty_counts(set->gc, page, set->consumer)) {
     set->bits[page / 8] |= (uint8_t)(1u << page % 8);
-  } else {
-    vm_dirty_note(set->gc->region, page, 1u << set->consumer); // it may just be coming into use
   }
 }
 

@@ -26,6 +26,7 @@ typedef struct instant {
   vm_move *move; // NULL: claims are laid run by run
   vm_laying laying; // VEIL_INSTANT_DIRTY: what does not move
   size_t copies;    // of how many pages more `now` is to be told, though they could be claimed
+  bool copy;        // VEIL_INSTANT_COPY, which `flags` does not have: of all
   veil_instant_figures figures;
 } instant;
 
@@ -62,7 +63,7 @@ static enum fate fate_of(instant *in, size_t page) {
   if (owner == in->service->owner) {
     return STANDS; // it has not changed since that claim was laid
   }
-  if (owner != 0 || !heap->gc->region->traps || rt_world_touched(heap, page)) {
+  if (owner != 0 || in->copy || !heap->gc->region->traps || rt_world_touched(heap, page)) {
     return AT_ONCE;
   }
   if (in->copies != 0 && (vm_claims(heap->gc->region, page) & VM_ABSENT) == 0) { // contents that are away are not fetched in the stop
@@ -103,7 +104,9 @@ static void run_tell(instant *in, size_t page, size_t count) {
   vm_region *region = in->service->heap->gc->region;
   for (size_t i = page; i < page + count; i++) {
     if (vm_claims(region, i) & VM_ABSENT) {
-      vm_lay_end(&in->laying); // that service's callback may open pages
+      if (in->laying.runs != 0) {
+        vm_lay_end(&in->laying); // that service's callback may open pages
+      }
       vm_settle(region, i, VM_ABSENT, false, false); // UNSAVED is another's, so the contents have to be there now
     }
   }
@@ -410,59 +413,132 @@ static uint64_t pause_wait(veil_heap *heap, const AO_t *final) {
   }
 }
 
+static veil_status watch(const instant *in) {
+  if (rt_service_watch(in->service)) {
+    return VEIL_OK;
+  }
+  rt_error_set("veil_service_instant: %s: all consumers of Dirty are taken", in->service->name);
+  return VEIL_UNSUPPORTED;
+}
+
+static void world_take(instant *in, AO_t *span, void (*then)(veil_heap *heap, void *arg), void *arg) {
+  veil_heap *heap = in->service->heap;
+  rt_thread *self = self_running(heap);
+  if (self != NULL) {
+    rt_enter(self);
+  }
+  rt_at_instant(heap, self, span, then, arg);
+  if (self != NULL) {
+    rt_leave(self);
+  }
+}
+
+// ---- What was written is copied in the stop, and nothing is done before it or afterwards.
+
+typedef struct copying {
+  instant *in;
+  size_t first, count; // the run of pages that was found last
+} copying;
+
+static void copied_tell(copying *c) {
+  if (c->count != 0) {
+    run_tell(c->in, c->first, c->count);
+    c->in->figures.at_once += c->count;
+  }
+  c->count = 0;
+}
+
+// A page that carries the service's claim has not changed since that was laid.
+static void copied_find(void *arg, size_t page) {
+  copying *c = arg;
+  const veil_service *s = c->in->service;
+  if (!rt_dirty_counts(s->heap->gc, page, s->consumer) || at8_load(rt_owner_of(s->heap, page, VEIL_UNSAVED)) == s->owner) {
+    return;
+  }
+  if (page != c->first + c->count) {
+    copied_tell(c);
+    c->first = page;
+  }
+  c->count++;
+}
+
+static void copied_take(veil_heap *heap, void *arg) {
+  instant *in = arg;
+  copying c = {.in = in};
+  vm_dirty(heap->gc->region, in->service->consumer, 0, rt_pages_used(heap->gc), copied_find, &c);
+  copied_tell(&c);
+  if (in->calls != NULL && in->calls->at != NULL) {
+    in->calls->at(in->arg);
+  }
+}
+
+static veil_status dirty_copy(instant *in) {
+  veil_heap *heap = in->service->heap;
+  veil_status status = watch(in);
+  if (status == VEIL_OK) {
+    world_take(in, &heap->services->span_ns[in->service->owner - 1], copied_take, in);
+    in->figures.pause_ns = at_load(&heap->stop_span_ns); // who waits for the stop's end may run a little later
+    if (gc_wants_background(heap->gc)) {
+      rt_post(&heap->work);
+    }
+  }
+  return status;
+}
+
+// ---- All else.
+
+static veil_status claims_take(instant *in) {
+  veil_heap *heap = in->service->heap;
+  unsigned flags = in->flags;
+  if (flags != 0) {
+    in->bits = os_map_private(bits_bytes(in->pages));
+    if (in->bits == NULL) {
+      rt_error_set("veil_service_instant: %s: no memory for a bit per page", in->service->name);
+      return VEIL_NO_MEMORY;
+    }
+    veil_status status = watch(in);
+    if (status != VEIL_OK) {
+      return status;
+    }
+  }
+  if (flags & VEIL_INSTANT_DIRTY) {
+    harvest_before(in);
+  }
+  if (!in->copy && (!(flags & VEIL_INSTANT_DIRTY) || moves_rather(in))) {
+    in->move = move_begin(heap);
+    unseal(heap);
+    if (in->move != NULL && !(flags & VEIL_INSTANT_DIRTY)) { // else most pages are opened again at once
+      in->figures.readable = seal_begin(in);
+    }
+  }
+  in->figures.readable |= !vm_forbids_read(heap->gc->region, VM_UNSAVED);
+  tables_touch(in);
+  if (flags == VEIL_INSTANT_WATCH && in->move == NULL) {
+    harvest_before(in);
+  }
+  AO_t *span = &heap->services->span_ns[in->service->owner - 1];
+  world_take(in, span, take, in);
+  in->figures.pause_ns = pause_wait(heap, span);
+  if (flags == VEIL_INSTANT_DIRTY) {
+    harvest_undo(in);
+  }
+  move_end(in);
+  return VEIL_OK;
+}
+
 RT_EXPORT veil_status veil_service_instant(veil_service *s, unsigned flags, const veil_instant_calls *calls, void *arg, veil_instant_figures *out) {
   veil_heap *heap = s->heap;
+  const unsigned both = VEIL_INSTANT_DIRTY | VEIL_INSTANT_WATCH, all = both | VEIL_INSTANT_COPY;
   where_check(heap);
-  if ((flags & ~(unsigned)(VEIL_INSTANT_DIRTY | VEIL_INSTANT_WATCH)) != 0) {
+  if ((flags & ~all) != 0) {
     rt_error_set("veil_service_instant: %u is no set of flags", flags);
     return VEIL_INVALID;
   }
   if (!at32_cas_full(&s->instants, 0, 1)) {
     vm_fatal("veil_service_instant: service %s takes another instant already", s->name);
   }
-  instant in = {.service = s, .flags = flags, .calls = calls, .arg = arg, .pages = heap->gc->region->pages};
-  veil_status status = VEIL_OK;
-  if (flags != 0) {
-    in.bits = os_map_private(bits_bytes(in.pages));
-    if (in.bits == NULL) {
-      rt_error_set("veil_service_instant: %s: no memory for a bit per page", s->name);
-      status = VEIL_NO_MEMORY;
-    } else if (!rt_service_watch(s)) {
-      rt_error_set("veil_service_instant: %s: all consumers of Dirty are taken", s->name);
-      status = VEIL_UNSUPPORTED;
-    }
-  }
-  if (status == VEIL_OK) {
-    if (flags & VEIL_INSTANT_DIRTY) {
-      harvest_before(&in);
-    }
-    if (!(flags & VEIL_INSTANT_DIRTY) || moves_rather(&in)) {
-      in.move = move_begin(heap);
-      unseal(heap);
-      if (in.move != NULL && !(flags & VEIL_INSTANT_DIRTY)) { // else most pages are opened again at once
-        in.figures.readable = seal_begin(&in);
-      }
-    }
-    in.figures.readable |= !vm_forbids_read(heap->gc->region, VM_UNSAVED);
-    tables_touch(&in);
-    if (flags == VEIL_INSTANT_WATCH && in.move == NULL) {
-      harvest_before(&in);
-    }
-    rt_thread *self = self_running(heap);
-    AO_t *span = &heap->services->span_ns[s->owner - 1];
-    if (self != NULL) {
-      rt_enter(self);
-    }
-    rt_at_instant(heap, self, span, take, &in);
-    if (self != NULL) {
-      rt_leave(self);
-    }
-    in.figures.pause_ns = pause_wait(heap, span);
-    if (flags == VEIL_INSTANT_DIRTY) {
-      harvest_undo(&in);
-    }
-    move_end(&in);
-  }
+  instant in = {.service = s, .flags = flags & both, .copy = (flags & VEIL_INSTANT_COPY) != 0, .calls = calls, .arg = arg, .pages = heap->gc->region->pages};
+  veil_status status = flags == all ? dirty_copy(&in) : claims_take(&in);
   if (in.bits != NULL) {
     os_unmap(in.bits, bits_bytes(in.pages));
   }

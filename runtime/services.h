@@ -46,6 +46,8 @@ void rt_service_leave(veil_heap *heap, rt_thread *self, const sigset_t *saved);
 
 // Has the service watch writes, if it does not yet. False: all consumers of Dirty are taken.
 bool rt_service_watch(veil_service *s);
+// Of a page that a harvest reports: whether it is in use. If not, Dirty keeps that it was written.
+bool rt_dirty_counts(gc_heap *gc, size_t page, int consumer);
 // Sets the bits of pages in use of the range that were written since the service last asked, and arms them. Of others Dirty keeps what it knows. Between rt_service_enter and
 // rt_service_leave with touch_lock, or with the world stopped.
 void rt_service_harvest(veil_service *s, uint8_t *bits, size_t page, size_t count);

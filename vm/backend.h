@@ -238,9 +238,6 @@ static inline bool vm_dirty_tracked(const vm_region *region) {
 static inline bool vm_dirty_for_all(const vm_region *region, size_t page) {
   return (at32_load_acquire(&region->dirty->consumers) & at8_load(&region->dirty->clean[page])) == 0;
 }
-
-// Some page of the groups may be dirty for the consumers. After its clean bit was cleared.
-void vm_dirty_stir(vm_region *region, size_t page, size_t count, unsigned consumers);
 // Harvests the committed pages of a range. Under the harvester's lock.
 void vm_dirty_harvest(vm_region *region, size_t page, size_t limit);
 void vm_harvest_enter(vm_region *region);

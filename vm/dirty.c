@@ -154,6 +154,8 @@ void vm_dirty_note(vm_region *region, size_t page, unsigned consumers) {
   vm_dirty_stir(region, page, 1, consumers);
 }
 
+void vm_dirty_put_off(vm_region *region, size_t page, unsigned consumers) { at8_and_full(&region->dirty->clean[page], (uint8_t)~consumers); }
+
 void vm_dirty_note_once(vm_region *region, size_t page, unsigned consumers) {
   if (at8_load(&region->dirty->clean[page]) & consumers) {
     vm_dirty_note(region, page, consumers);

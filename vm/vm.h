@@ -268,6 +268,10 @@ size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count,
 // Marks a page dirty for the consumers in the mask (bit i is consumer i): for writes through the
 // alias, which are not seen. Async-signal-safe.
 void vm_dirty_note(vm_region *region, size_t page, unsigned consumers);
+// As vm_dirty_note, of a page that nobody wants to know of before vm_dirty_stir is called for it: until then harvests need not look at it again.
+void vm_dirty_put_off(vm_region *region, size_t page, unsigned consumers);
+// Some page of the range may be dirty for the consumers: harvests look at it again. After its clean bit was cleared, or after what its being put off depends on was changed. Async-signal-safe.
+void vm_dirty_stir(vm_region *region, size_t page, size_t count, unsigned consumers);
 // The same for who notes a page over and over: nothing, if all of them are going to be told anyway.
 void vm_dirty_note_once(vm_region *region, size_t page, unsigned consumers);
 

@@ -220,7 +220,8 @@ Test(visits, a_thread_that_is_attached_stays_so_after_a_visit) {
   end();
 }
 
-static int volatile visiting, over;
+static int volatile over;
+static __thread unsigned visiting; // a thread may call back in 8 brackets, one in the other: at most two here
 
 // The references are in registers that a call preserves when the brackets open, and the callback uses those registers for its own.
 static __attribute__((noinline)) void called_in_brackets(void) {
