@@ -21,7 +21,7 @@ void st_log_begin(st_log *log, uint64_t head, st_log_place tail, uint64_t positi
   log->head = head;
   log->place = tail;
   log->tail = log->ready = log->durable = position;
-  log->ready_sequence = tail.sequence;
+  log->ready_sequence = log->durable_sequence = tail.sequence;
   log->room = UINT64_MAX;
 }
 
@@ -175,6 +175,7 @@ veil_status st_log_write(st_log *log, uint64_t *upto) {
     }
     pthread_mutex_lock(&log->lock);
     log->durable = to;
+    log->durable_sequence = sequence;
     pthread_mutex_unlock(&log->lock);
   }
   if (upto != NULL) {
@@ -193,10 +194,10 @@ void st_log_advance(st_log *log, st_log_place head) {
            (unsigned long)head.offset);
   uint64_t at = log->tail - (end >= offset ? end - offset : end + log->capacity - offset);
   pthread_mutex_lock(&log->lock);
-  uint64_t durable = log->durable;
+  uint64_t durable = log->durable, sequence = log->durable_sequence;
   pthread_mutex_unlock(&log->lock);
-  VM_CHECK(at >= log->head && at <= durable, "byte %lu is not among the log's durable records", (unsigned long)head.offset); // log.head
-  log->head = at;
+  VM_CHECK(at >= log->head && head.sequence <= sequence, "byte %lu is not among the log's durable records", (unsigned long)head.offset); // log.head
+  log->head = at < durable ? at : durable; // a turn in front of the record may not be written yet
 }
 
 uint64_t st_log_bytes(const st_log *log) { return log->bytes; }

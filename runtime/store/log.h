@@ -19,7 +19,7 @@ typedef struct st_log st_log;
 enum {
   ST_LOG_HEADER = 4096, // bytes in front of the first record
   ST_LOG_RECORD = 32,   // bytes of a record's head
-  ST_LOG_MIN = 1 << 20
+  ST_LOG_MIN = 1 << 16
 };
 
 // Where a record begins, or the next one will. All zero: where the first record of a new log will.

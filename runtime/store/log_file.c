@@ -287,13 +287,14 @@ static veil_status records_read(st_log *log, st_log_place from, st_log_record_fn
 
 // log.settle
 static veil_status log_settle(st_log *log) {
-  if (LOG_BREAK == LOG_BREAK_SETTLE) {
-    return VEIL_OK;
-  }
   if (!st_log_mark(log)) {
     return rt_image_fail(&log->file, VEIL_IO, "is damaged: its records leave no room to open it for writing");
   }
-  return st_log_write(log, NULL);
+  if (LOG_BREAK == LOG_BREAK_SETTLE) {
+    return VEIL_OK;
+  }
+  veil_status status = st_log_write(log, NULL);
+  return status == VEIL_OK ? rt_image_name_barrier(&log->file) : status; // who created it may have been killed before that
 }
 
 veil_status st_log_open(st_log **out, const char *path, const uint64_t id[2], st_log_place from, bool writes, st_log_record_fn *fn, void *arg,

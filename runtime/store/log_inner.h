@@ -17,7 +17,7 @@ enum log_break {
   LOG_BREAK_BARRIER, // st.order: nothing is waited for
   LOG_BREAK_SUM,     // st.atomic: checksums are not looked at
   LOG_BREAK_CHAIN,   // st.atomic: nor what record came before
-  LOG_BREAK_SETTLE,  // log.settle: opening makes nothing durable, and marks nothing
+  LOG_BREAK_SETTLE,  // log.settle: opening waits for nothing
   LOG_BREAK_MARK,    // log.settle: all marks are the same
   LOG_BREAK_ONCE,    // log.once: after a failure it goes on
   LOG_BREAK_SPACE,   // st.space: what the head has not passed is written over
@@ -96,11 +96,12 @@ struct st_log {
   uint64_t room;      // a position: where the next record will be; UINT64_MAX: no room was asked for
   size_t room_bytes;  // that it has
 
-  // Under the lock. `ready`: the appending thread's tail as it was last published; the bytes before it do not change until the head has passed them.
+  // Under the lock. To `ready` it has what was appended, whose bytes do not change until the head has passed them; to `durable` what is durable, which the
+  // writing thread says. The sequences are of the records that come next.
   pthread_mutex_t lock;
   uint64_t ready, ready_sequence;
+  uint64_t durable, durable_sequence;
   uint64_t turned_from, turned_to; // positions: the last turn's end, and where it went on; nothing is between them
-  uint64_t durable;                // a position; written by the writing thread
 
   // The writing thread's.
   bool failed;

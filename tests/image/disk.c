@@ -444,14 +444,15 @@ static uint64_t mix(uint64_t n) {
 }
 
 static void write_partly(disk_file *f, const disk_note *n, const disk_fate *fate) {
-  size_t sectors = (n->bytes + DISK_SECTOR - 1) / DISK_SECTOR;
+  size_t sectors = disk_sectors(n), from = 0;
   for (size_t s = 0; s < sectors; s++) {
-    size_t from = s * DISK_SECTOR, bytes = n->bytes - from < DISK_SECTOR ? n->bytes - from : DISK_SECTOR;
+    size_t whole = DISK_SECTOR - (n->offset + from) % DISK_SECTOR, bytes = n->bytes - from < whole ? n->bytes - from : whole;
     bool there = fate->kind == FATE_WHOLE || (fate->kind == FATE_FIRST && s < fate->arg) || (fate->kind == FATE_BUT_ONE && s != fate->arg) ||
                  (fate->kind == FATE_RANDOM && (mix(fate->arg + s * 977) & 3) != 0);
     if (there) {
       file_write(f, n->data + from, bytes, n->offset + from);
     }
+    from += bytes;
   }
 }
 

@@ -87,6 +87,8 @@ typedef struct disk_fate {
   enum { FATE_LOST, FATE_WHOLE, FATE_FIRST, FATE_BUT_ONE, FATE_RANDOM } kind;
   uint64_t arg; // FATE_FIRST: sectors; FATE_BUT_ONE: the one that is not there; FATE_RANDOM: the seed
 } disk_fate;
+// Sectors of the disk that a write touches.
+static inline size_t disk_sectors(const disk_note *n) { return (n->offset % DISK_SECTOR + n->bytes + DISK_SECTOR - 1) / DISK_SECTOR; }
 // Whether the note is pending if the crash comes before note `at`.
 static inline bool disk_pending(const disk *d, size_t note, size_t at) {
   return d->note[note].kind != DISK_SYNC && d->note[note].kind != DISK_SYNC_FOLDER && d->note[note].durable >= at;
