@@ -69,14 +69,14 @@ static uint64_t tail_turn(st_log *log, uint64_t to) {
 
 // Ends what is at a position, whose bytes are there already, and lets the writing thread have it.
 static st_log_place piece_add(st_log *log, uint64_t at, log_kind kind, size_t size) {
-  bool turns = at != log->tail;
-  uint64_t from = turns ? tail_turn(log, at) : 0;
+  bool again = at % log->capacity == 0; // around once more, with or without a turn
+  uint64_t from = at != log->tail ? tail_turn(log, at) : at;
   st_log_place place = log->place;
   tail_seal(log, kind, size);
   pthread_mutex_lock(&log->lock);
   log->ready = log->tail;
   log->ready_sequence = log->place.sequence;
-  if (turns) { // the one before is durable: from the head to the tail it is less than once around
+  if (again) { // the time before is durable: from the head to the tail it is less than once around
     log->turned_from = from;
     log->turned_to = at;
   }

@@ -101,7 +101,7 @@ struct st_log {
   pthread_mutex_t lock;
   uint64_t ready, ready_sequence;
   uint64_t durable, durable_sequence;
-  uint64_t turned_from, turned_to; // positions: the last turn's end, and where it went on; nothing is between them
+  uint64_t turned_from, turned_to; // positions: where it last came to the file's end, and where it went on, which is at the beginning; nothing is between them
 
   // The writing thread's.
   bool failed;
@@ -115,7 +115,7 @@ static inline size_t st_log_whole(size_t size) { return sizeof(log_record) + ((s
 int st_log_put(st_log *log, uint64_t offset, uint64_t bytes);
 // Appends a mark. False: there is no room.
 bool st_log_mark(st_log *log);
-// The log is empty behind the place.
+// The tail is there, at that position, and all before it is durable.
 void st_log_begin(st_log *log, uint64_t head, st_log_place tail, uint64_t position);
 
 #endif

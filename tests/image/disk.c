@@ -56,7 +56,9 @@ static void file_room(disk_file *f, size_t bytes) {
 
 static void file_write(disk_file *f, const uint8_t *from, size_t bytes, uint64_t offset) {
   file_room(f, offset + bytes);
-  memcpy(f->at + offset, from, bytes);
+  if (bytes != 0) {
+    memcpy(f->at + offset, from, bytes);
+  }
 }
 
 static void file_cut(disk_file *f, uint64_t bytes) {

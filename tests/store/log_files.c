@@ -107,6 +107,37 @@ Test(log, a_large_log_that_is_empty_takes_little_memory, .init = names_choose, .
   st_log_close(log);
 }
 
+static veil_status record_count(void *arg, st_log_place place, const char *bytes, size_t size) {
+  ++*(unsigned *)arg;
+  return VEIL_OK;
+}
+
+// There is no turn then, and one write is of what is before the file's end and what is at its beginning.
+Test(log, a_record_may_end_where_the_file_does, .init = names_choose, .fini = names_remove, .timeout = 60) {
+  struct stat s;
+  st_log *log = created(ST_LOG_MIN);
+  uint64_t left = ST_LOG_MIN - ST_LOG_HEADER;
+  st_log_place last = {0};
+  unsigned count = 0;
+  for (unsigned i = 1; left != 0; i++) {
+    size_t size = left < st_log_most(log) + ST_LOG_RECORD ? left - ST_LOG_RECORD : left < 2 * st_log_most(log) ? left / 2 & ~7u : st_log_most(log) - 1000;
+    OK(st_log_write(log, NULL));
+    st_log_advance(log, st_log_tail(log));
+    cr_assert_not_null(st_log_room(log, size));
+    last = st_log_append(log, size);
+    left -= size + ST_LOG_RECORD;
+  }
+  cr_assert_eq(st_log_tail(log).offset, ST_LOG_HEADER);
+  text_append(log, "at the beginning");
+  OK(st_log_write(log, NULL));
+  st_log_close(log);
+  cr_assert_eq(stat(path, &s), 0);
+  cr_assert_eq(s.st_size, ST_LOG_MIN);
+  OK(st_log_open(&log, path, id, last, false, record_count, &count, NULL));
+  cr_assert_eq(count, 2);
+  st_log_close(log);
+}
+
 // ---- Locks.
 
 // In another process: what opening comes to, 0 to 5; and the text.

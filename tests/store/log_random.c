@@ -30,8 +30,12 @@ static bool good(veil_status status, const char *what) {
   return status == VEIL_OK;
 }
 
+// Often so that the record ends where the file does, or a little before, where there is room for a turn's head or none.
 static uint32_t size_choose(life *l) {
-  uint32_t most = (uint32_t)st_log_most(l->log);
+  uint32_t most = (uint32_t)st_log_most(l->log), left = (uint32_t)(l->bytes - st_log_tail(l->log).offset), less = 8 * (uint32_t)random_below(&l->random, 12);
+  if (left >= ST_LOG_RECORD + less && left - ST_LOG_RECORD - less <= most && random_below(&l->random, 2) == 0) {
+    return left - ST_LOG_RECORD - less;
+  }
   switch (random_below(&l->random, 8)) {
   case 0:
     return 0;
@@ -174,6 +178,9 @@ void trial_random(unsigned steps) {
   create(&l);
   for (unsigned i = 0; i < steps && l.log != NULL && !enough(); i++) {
     step(&l);
+    if (disk_find(l.d, STORY_PATH)->bytes != l.bytes) {
+      found("the file has %zu bytes, and should have %llu", disk_find(l.d, STORY_PATH)->bytes, (unsigned long long)l.bytes);
+    }
     disk_forget(l.d);
   }
   st_log_close(l.log);

@@ -226,6 +226,10 @@ void story_follow(story *next, const story *s, disk *d, size_t at, uint64_t last
 
 static uint32_t size_random(story *s) {
   static const uint32_t most[] = {40, 400, 3000, 3000, 9000};
+  uint32_t left = (uint32_t)(STORY_BYTES - st_log_tail(s->log).offset), less = 8 * (uint32_t)random_below(&s->random, 8);
+  if (left < 12000 && left >= ST_LOG_RECORD + less && random_below(&s->random, 2) == 0) {
+    return left - ST_LOG_RECORD - less; // to the file's end, or a little less
+  }
   return (uint32_t)random_below(&s->random, most[random_below(&s->random, 5)]);
 }
 
