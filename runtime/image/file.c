@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "runtime/error.h"
-#include "runtime/image/inner.h"
+#include "runtime/image/file.h"
 
 enum { OPEN_TRIES = 100 }; // while others rename files in the place of what was opened
 
@@ -90,7 +90,7 @@ veil_status rt_image_name_barrier(const image_file *file) {
   const char *slash = strrchr(file->path, '/');
   char *folder = slash == NULL ? strdup(".") : slash == file->path ? strdup("/") : strndup(file->path, (size_t)(slash - file->path));
   if (folder == NULL) {
-    return rt_image_no_memory(file);
+    return rt_image_fail(file, VEIL_NO_MEMORY, "no memory for its folder's name");
   }
   int fd;
   do {
