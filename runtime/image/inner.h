@@ -6,6 +6,7 @@
 #ifndef RT_IMAGE_INNER_H
 #define RT_IMAGE_INNER_H
 
+#include "runtime/image/file.h"
 #include "runtime/image/format.h"
 #include "runtime/image/image.h"
 
@@ -36,19 +37,7 @@ extern enum image_break rt_image_break;
 
 // ---- io.c
 
-// An open file. Constant while it is open.
-typedef struct image_file {
-  const rt_image_io *io;
-  int fd;
-  char *path; // for messages too
-} image_file;
-
-// Sets the error to "PATH: …" and returns `status`.
-veil_status rt_image_fail(const image_file *file, veil_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 veil_status rt_image_no_memory(const image_file *file);
-// All bytes, or VEIL_IO: `what` names them, for the message.
-veil_status rt_image_pread(const image_file *file, void *to, uint64_t bytes, uint64_t offset, const char *what);
-uint64_t rt_image_sum(const void *bytes, size_t count);
 typedef uint64_t rt_image_summer(const void *bytes, size_t count);
 rt_image_summer *rt_image_sum_fast(void); // sum_avx2.c; the same sums. NULL: this processor, or this build, has none
 // A wish that the range, which was not touched yet, get huge pages: what is written from there is pinned by the page.

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
-// io.c: the system under images, and what every file of this folder needs: errors, reading, checksums, numbers.
+// io.c: the system under images, and what every file of this folder needs: checksums, numbers.
 //
 // Neighbours: io.h says what each call does. Any thread.
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,6 @@
 #include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
-#include "runtime/error.h"
 #include "runtime/image/inner.h"
 
 enum { SUM_LONG = 256 }; // bytes from which on other instructions pay
@@ -70,8 +68,8 @@ static int io_identity(void *context, const char *path, uint64_t identity[2]) {
 enum { PID_SPAN = 1 << 30 };
 static const off_t lock_byte = (off_t)1 << 62;
 
-static int io_lock(void *context, int fd, pid_t *holder) {
-  struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = lock_byte, .l_len = 1};
+static int lock_take(int fd, short type, pid_t *holder) {
+  struct flock whole = {.l_type = type, .l_whence = SEEK_SET, .l_start = lock_byte, .l_len = 1};
   *holder = 0;
   if (fcntl(fd, F_OFD_SETLK, &whole) != 0) {
     if (errno != EAGAIN && errno != EACCES) {
@@ -79,14 +77,18 @@ static int io_lock(void *context, int fd, pid_t *holder) {
     }
     struct flock who = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = lock_byte + 1, .l_len = PID_SPAN};
     if (fcntl(fd, F_OFD_GETLK, &who) == 0 && who.l_type != F_UNLCK) {
-      *holder = (pid_t)(who.l_start - lock_byte - 1);
+      pid_t pid = (pid_t)(who.l_start - lock_byte - 1);
+      *holder = who.l_type == F_RDLCK ? -pid : pid;
     }
     return -EAGAIN;
   }
-  struct flock name = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = lock_byte + 1 + getpid(), .l_len = 1};
+  struct flock name = {.l_type = type, .l_whence = SEEK_SET, .l_start = lock_byte + 1 + getpid(), .l_len = 1};
   fcntl(fd, F_OFD_SETLK, &name); // if that fails, others are told of no process
   return 0;
 }
+
+static int io_lock(void *context, int fd, pid_t *holder) { return lock_take(fd, F_WRLCK, holder); }
+static int io_lock_shared(void *context, int fd, pid_t *holder) { return lock_take(fd, F_RDLCK, holder); }
 
 static int io_direct(void *context, int fd, bool on) {
   int flags = fcntl(fd, F_GETFL);
@@ -112,42 +114,14 @@ const rt_image_io rt_image_io_system = {
     .size = io_size,
     .identity = io_identity,
     .lock = io_lock,
+    .lock_shared = io_lock_shared,
     .direct = io_direct,
     .behind = io_behind,
 };
 
 const rt_image_io *rt_image_io_of(const rt_image_options *options) { return options != NULL && options->io != NULL ? options->io : &rt_image_io_system; }
 
-// ---- Errors.
-
-veil_status rt_image_fail(const image_file *file, veil_status status, const char *format, ...) {
-  char text[400];
-  va_list args;
-  va_start(args, format);
-  vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  rt_error_set("%s: %s", file->path, text);
-  return status;
-}
-
 veil_status rt_image_no_memory(const image_file *file) { return rt_image_fail(file, VEIL_NO_MEMORY, "no memory for the image"); }
-
-// ---- Reading.
-
-veil_status rt_image_pread(const image_file *file, void *to, uint64_t bytes, uint64_t offset, const char *what) {
-  for (uint64_t done = 0; done < bytes;) {
-    uint64_t left = bytes - done;
-    ssize_t n = file->io->pread(file->io->context, file->fd, (char *)to + done, left < (1u << 30) ? left : 1u << 30, offset + done);
-    if (n > 0) {
-      done += (uint64_t)n;
-    } else if (n == 0) {
-      return rt_image_fail(file, VEIL_IO, "ends at byte %llu, within %s: it was cut off", (unsigned long long)(offset + done), what);
-    } else if (n != -EINTR) {
-      return rt_image_fail(file, VEIL_IO, "%s at byte %llu cannot be read: %s", what, (unsigned long long)(offset + done), strerror((int)-n));
-    }
-  }
-  return VEIL_OK;
-}
 
 uint64_t rt_image_sum(const void *bytes, size_t count) {
   rt_image_summer *fast = count >= SUM_LONG ? rt_image_sum_fast() : NULL;

@@ -30,8 +30,10 @@ typedef struct rt_image_io {
   int64_t (*size)(void *context, int fd, uint64_t identity[2]);
   // Device and inode of what `path` names now.
   int (*identity)(void *context, const char *path, uint64_t identity[2]);
-  // Takes the file's lock, until the descriptor is closed. -EAGAIN: somebody has it; *holder is the process, or 0 if that cannot be told.
+  // Takes the file's lock, until the descriptor is closed; or a share of it, which others may have too. -EAGAIN: somebody has it; *holder is the process,
+  // negative if it has a share, or 0 if that cannot be told.
   int (*lock)(void *context, int fd, pid_t *holder);
+  int (*lock_shared)(void *context, int fd, pid_t *holder);
   // Switches writes past the system's cache on or off.
   int (*direct)(void *context, int fd, bool on);
   // Asks that a range be written soon, and may wait for what was asked for earlier. A wish.

@@ -13,10 +13,7 @@
 #include "runtime/image/inner.h"
 #include "vm/check.h"
 
-enum {
-  OPEN_TRIES = 100,     // while others rename files in the place of what was opened
-  LARGE_PAGE = 2 << 20, // of the system's
-};
+enum { LARGE_PAGE = 2 << 20 }; // of the system's
 
 // ---- States.
 
@@ -43,26 +40,12 @@ bool rt_image_writer_ready(rt_image_writer *w, image_state wanted, const char *c
 // ---- Opening.
 
 veil_status rt_image_folder_barrier(rt_image_writer *w) {
-  const rt_image_io *io = w->file.io;
-  const char *slash = strrchr(w->file.path, '/');
-  char *folder = slash == NULL ? strdup(".") : slash == w->file.path ? strdup("/") : strndup(w->file.path, (size_t)(slash - w->file.path));
-  if (folder == NULL) {
-    return rt_image_writer_no_memory(w);
+  veil_status status = IMAGE_BREAK == BREAK_BARRIER_DIRECTORY ? VEIL_OK : rt_image_name_barrier(&w->file);
+  if (status == VEIL_NO_MEMORY) {
+    return rt_image_writer_fail(w, status);
   }
-  int fd;
-  do {
-    fd = io->open(io->context, folder, O_RDONLY | O_DIRECTORY, 0);
-  } while (fd == -EINTR);
-  free(folder);
-  int error = fd < 0 ? fd : IMAGE_BREAK == BREAK_BARRIER_DIRECTORY ? 0 : io->fsync(io->context, fd);
-  if (fd >= 0) {
-    io->close(io->context, fd);
-  }
-  if (error != 0) {
-    w->state = IMAGE_POISONED;
-    return rt_image_fail(&w->file, VEIL_IO, "its name cannot be made durable: %s", strerror(-error));
-  }
-  return VEIL_OK;
+  w->state = status == VEIL_OK ? w->state : IMAGE_POISONED;
+  return status;
 }
 
 static rt_image_writer *writer_new(const char *path, const rt_image_options *options) {
@@ -95,48 +78,6 @@ static veil_status options_check(const image_file *file, const rt_image_options 
     return rt_image_fail(file, options->codec > RT_IMAGE_ZSTD ? VEIL_INVALID : VEIL_UNSUPPORTED, "codec %d is not in this build", (int)options->codec);
   }
   return VEIL_OK;
-}
-
-static veil_status lock_take(const image_file *file, int fd) {
-  pid_t holder;
-  int error = file->io->lock(file->io->context, fd, &holder);
-  if (error == -EAGAIN && holder != 0) {
-    return rt_image_fail(file, VEIL_BUSY, "is being written by process %d", (int)holder);
-  }
-  if (error == -EAGAIN) {
-    return rt_image_fail(file, VEIL_BUSY, "is being written by another process");
-  }
-  return error == 0 ? VEIL_OK : rt_image_fail(file, VEIL_IO, "cannot be locked: %s", strerror(-error));
-}
-
-// Opens what the path names, and locks it; it names the same file still when that is done. `absent`: nothing there is VEIL_OK, and *fd is -1.
-static veil_status locked_open(const image_file *file, const char *path, int flags, bool absent, int *fd) {
-  const rt_image_io *io = file->io;
-  for (int tries = 0; tries < OPEN_TRIES; tries++) {
-    uint64_t opened[2], named[2];
-    *fd = io->open(io->context, path, flags, 0666);
-    if (*fd == -EINTR) {
-      continue;
-    }
-    if (*fd < 0) {
-      int error = *fd;
-      *fd = -1;
-      return absent && error == -ENOENT ? VEIL_OK : rt_image_fail(file, VEIL_IO, "cannot be opened for writing: %s", strerror(-error));
-    }
-    int64_t size = io->size(io->context, *fd, opened);
-    veil_status status = size >= 0
-                             ? lock_take(file, *fd)
-                             : rt_image_fail(file, VEIL_IO, size == -ESPIPE ? "is no regular file" : "cannot be asked for its size: %s", strerror((int)-size));
-    if (status == VEIL_OK && io->identity(io->context, path, named) == 0 && named[0] == opened[0] && named[1] == opened[1]) {
-      return VEIL_OK;
-    }
-    io->close(io->context, *fd);
-    *fd = -1;
-    if (status != VEIL_OK) {
-      return status;
-    }
-  }
-  return rt_image_fail(file, VEIL_BUSY, "is replaced by others all the time");
 }
 
 static void direct_try(rt_image_writer *w) { w->direct = !w->options.buffered && w->file.io->direct(w->file.io->context, w->file.fd, true) == 0; }
@@ -175,11 +116,11 @@ veil_status rt_image_create_bare(rt_image_writer **out, const char *path, const 
   } else {
     snprintf(beside, length, "%s.new", path);
   }
-  status = status == VEIL_OK ? locked_open(&w->file, path, O_RDWR, true, &w->final_fd) : status;
+  status = status == VEIL_OK ? rt_image_open_locked(&w->file, path, O_RDWR, true, &w->final_fd) : status;
   w->final = w->file.path; // im.new: errors tell of the file that is written, which is the one beside
   w->file.path = beside;
   if (status == VEIL_OK) {
-    status = locked_open(&w->file, beside, O_RDWR | O_CREAT, false, &w->file.fd);
+    status = rt_image_open_locked(&w->file, beside, O_RDWR | O_CREAT, false, &w->file.fd);
   }
   if (status == VEIL_OK) {
     int error = io->ftruncate(io->context, w->file.fd, 0);
@@ -298,7 +239,7 @@ veil_status rt_image_append(rt_image_writer **out, const char *path, const rt_im
     return VEIL_NO_MEMORY;
   }
   veil_status status = options_check(&w->file, options);
-  status = status == VEIL_OK ? locked_open(&w->file, path, O_RDWR, false, &w->file.fd) : status;
+  status = status == VEIL_OK ? rt_image_open_locked(&w->file, path, O_RDWR, false, &w->file.fd) : status;
   status = status == VEIL_OK ? version_take(w) : status;
   if (status != VEIL_OK) {
     rt_image_close(w);

@@ -56,7 +56,9 @@ static void file_room(disk_file *f, size_t bytes) {
 
 static void file_write(disk_file *f, const uint8_t *from, size_t bytes, uint64_t offset) {
   file_room(f, offset + bytes);
-  memcpy(f->at + offset, from, bytes);
+  if (bytes != 0) {
+    memcpy(f->at + offset, from, bytes);
+  }
 }
 
 static void file_cut(disk_file *f, uint64_t bytes) {
@@ -126,7 +128,7 @@ static int open_slot(disk *d, int file) {
   for (int fd = 3; fd < DISK_OPEN; fd++) {
     if (d->open[fd].file == 0) {
       d->open[fd].file = file;
-      d->open[fd].direct = false;
+      d->open[fd].direct = d->open[fd].shares = false;
       d->open[fd].at = 0;
       return fd;
     }
@@ -167,6 +169,9 @@ static void disk_close(void *context, int fd) {
   require(fd >= 3 && fd < DISK_OPEN && d->open[fd].file != 0, "closed twice");
   if (d->open[fd].file > 0 && file_of(d, fd)->locked_by == fd + 1) {
     file_of(d, fd)->locked_by = 0;
+  }
+  if (d->open[fd].shares) {
+    file_of(d, fd)->shares--;
   }
   d->open[fd].file = 0;
 }
@@ -307,21 +312,29 @@ static int disk_identity(void *context, const char *path, uint64_t identity[2]) 
   return 0;
 }
 
-static int disk_lock(void *context, int fd, pid_t *holder) {
-  disk *d = context;
+static int lock_take(disk *d, int fd, bool shared, pid_t *holder) {
   bool shorter;
   disk_file *f = file_of(d, fd);
   *holder = 0;
   if (fails(d, "lock", &shorter)) {
     return why(d);
   }
-  if (f->locked_by != 0 && f->locked_by != fd + 1) {
-    *holder = 4242;
+  require(!d->open[fd].shares && f->locked_by != fd + 1, "locked twice");
+  if (f->locked_by != 0 || (f->shares != 0 && !shared)) {
+    *holder = f->locked_by != 0 ? 4242 : -4242;
     return -EAGAIN;
   }
-  f->locked_by = fd + 1;
+  if (shared) {
+    f->shares++;
+    d->open[fd].shares = true;
+  } else {
+    f->locked_by = fd + 1;
+  }
   return 0;
 }
+
+static int disk_lock(void *context, int fd, pid_t *holder) { return lock_take(context, fd, false, holder); }
+static int disk_lock_shared(void *context, int fd, pid_t *holder) { return lock_take(context, fd, true, holder); }
 
 static int disk_direct(void *context, int fd, bool on) {
   disk *d = context;
@@ -336,8 +349,8 @@ static void disk_behind(void *context, int fd, uint64_t offset, uint64_t bytes) 
 disk *disk_new(void) {
   disk *d = calloc(1, sizeof *d);
   require(d != NULL, "no memory");
-  d->io = (rt_image_io){d,           disk_open,   disk_close, disk_pread,    disk_pwrite, disk_write,  disk_fdatasync, disk_fsync, disk_ftruncate,
-                        disk_rename, disk_unlink, disk_size,  disk_identity, disk_lock,   disk_direct, disk_behind};
+  d->io = (rt_image_io){d,           disk_open,   disk_close, disk_pread,    disk_pwrite, disk_write,       disk_fdatasync, disk_fsync, disk_ftruncate,
+                        disk_rename, disk_unlink, disk_size,  disk_identity, disk_lock,   disk_lock_shared, disk_direct,    disk_behind};
   return d;
 }
 
@@ -349,13 +362,16 @@ void disk_free(disk *d) {
     free(d->note[i].data);
   }
   free(d->note);
+  if (d->base != NULL) {
+    disk_free(d->base);
+  }
   free(d);
 }
 
 void disk_restart(disk *d) {
   memset(d->open, 0, sizeof d->open);
   for (int i = 0; i < d->files; i++) {
-    d->file[i].locked_by = 0;
+    d->file[i].locked_by = d->file[i].shares = 0;
   }
   d->failed = false;
   d->fail_at = 0;
@@ -413,6 +429,14 @@ disk *disk_copy(const disk *d) {
   return copy;
 }
 
+void disk_rebase(disk *d) {
+  disk_forget(d);
+  if (d->base != NULL) {
+    disk_free(d->base);
+  }
+  d->base = disk_copy(d);
+}
+
 // ---- Crashes.
 
 static uint64_t mix(uint64_t n) {
@@ -422,14 +446,15 @@ static uint64_t mix(uint64_t n) {
 }
 
 static void write_partly(disk_file *f, const disk_note *n, const disk_fate *fate) {
-  size_t sectors = (n->bytes + DISK_SECTOR - 1) / DISK_SECTOR;
+  size_t sectors = disk_sectors(n), from = 0;
   for (size_t s = 0; s < sectors; s++) {
-    size_t from = s * DISK_SECTOR, bytes = n->bytes - from < DISK_SECTOR ? n->bytes - from : DISK_SECTOR;
+    size_t whole = DISK_SECTOR - (n->offset + from) % DISK_SECTOR, bytes = n->bytes - from < whole ? n->bytes - from : whole;
     bool there = fate->kind == FATE_WHOLE || (fate->kind == FATE_FIRST && s < fate->arg) || (fate->kind == FATE_BUT_ONE && s != fate->arg) ||
                  (fate->kind == FATE_RANDOM && (mix(fate->arg + s * 977) & 3) != 0);
     if (there) {
       file_write(f, n->data + from, bytes, n->offset + from);
     }
+    from += bytes;
   }
 }
 
@@ -458,7 +483,7 @@ static void note_redo(disk *d, const disk_note *n, const disk_fate *fate) {
 
 disk *disk_crash(const disk *d, size_t at, const disk_fate *fates, uint64_t shuffle) {
   static const disk_fate whole = {FATE_WHOLE, 0};
-  disk *after = disk_new();
+  disk *after = d->base != NULL ? disk_copy(d->base) : disk_new();
   after->files = d->files;
   bool folder = true;
   size_t pending = 0, late[256], lates = 0;

@@ -30,6 +30,7 @@ typedef struct disk_file {
   uint8_t *at;
   size_t bytes, room;
   int locked_by; // a descriptor + 1; 0: nobody
+  int shares;    // of the lock, that descriptors have
 } disk_file;
 
 // How the n-th call fails.
@@ -39,18 +40,21 @@ typedef enum disk_failure {
   DISK_DIES       // it and all calls from then on do nothing: the process is gone, and its locks
 } disk_failure;
 
+typedef struct disk_entry {
+  char name[DISK_NAME];
+  int file;
+} disk_entry;
+
 typedef struct disk {
   rt_image_io io;
   disk_file file[DISK_FILES];
   int files;
-  struct {
-    char name[DISK_NAME];
-    int file;
-  } name[DISK_NAMES];
+  disk_entry name[DISK_NAMES];
   int names;
+  struct disk *base; // what there was before the notes; NULL: nothing
   struct {
     int file; // + 1; 0: not open; -1: the folder
-    bool direct;
+    bool direct, shares;
     uint64_t at; // for write
   } open[DISK_OPEN];
   disk_note *note;
@@ -73,6 +77,8 @@ disk_file *disk_find(disk *d, const char *name);
 disk *disk_copy(const disk *d);
 // Drops all notes, and files that have no name any more: from here on nothing crashes that was done before.
 void disk_forget(disk *d);
+// What is there now is durable: crashes go on from it, and there are no notes of how it came to be. Nothing is open.
+void disk_rebase(disk *d);
 // All that was open is closed, as if its process had died; failures end.
 void disk_restart(disk *d);
 
@@ -81,6 +87,8 @@ typedef struct disk_fate {
   enum { FATE_LOST, FATE_WHOLE, FATE_FIRST, FATE_BUT_ONE, FATE_RANDOM } kind;
   uint64_t arg; // FATE_FIRST: sectors; FATE_BUT_ONE: the one that is not there; FATE_RANDOM: the seed
 } disk_fate;
+// Sectors of the disk that a write touches.
+static inline size_t disk_sectors(const disk_note *n) { return (n->offset % DISK_SECTOR + n->bytes + DISK_SECTOR - 1) / DISK_SECTOR; }
 // Whether the note is pending if the crash comes before note `at`.
 static inline bool disk_pending(const disk *d, size_t note, size_t at) {
   return d->note[note].kind != DISK_SYNC && d->note[note].kind != DISK_SYNC_FOLDER && d->note[note].durable >= at;
