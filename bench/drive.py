@@ -18,14 +18,16 @@ import time
 
 import checkpoint
 import kv
+import store
 
-WORKLOADS = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "graph_local", "threads", "strings", "alloc32", "primitives", "barriers", "kv", "checkpoint"]
+WORKLOADS = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "graph_local", "threads", "strings", "alloc32", "primitives", "barriers", "kv", "checkpoint", "store"]
 COLLECTORS = ["veil", "libgc", "malloc", "mimalloc"]
 ON_REQUEST = ["libgc_plain"]
 BACK_ENDS = ["auto", "uffd", "guard", "mprotect", "uffd-kernel", "none"]
 BY_HAND = ["malloc", "mimalloc"]  # They have no heap to size.
 PAGE_SIZES_KIB = [4, 16, 64]
 OUT_OF_MEMORY = 3  # a workload's exit status
+CANNOT = 77  # a peer's, which cannot run here: its last line says why
 # Seconds, as they are and with --quick. A heap that is too small makes a collector slow before it makes it fail.
 TIMEOUT_S = {False: 1200, True: 120}
 TIMEOUT_SIZED_S = {False: 300, True: 30}
@@ -83,6 +85,7 @@ def options_read():
     add("--repeat", type=number(int, 1, 1000))
     add("--json")
     add("--plots")
+    add("--data")
     add("--check", action="store_true", help=argparse.SUPPRESS)
     add("--build", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -90,6 +93,7 @@ def options_read():
     options.repeat = options.repeat or (1 if options.quick else 5)
     here = os.path.dirname(os.path.abspath(__file__))
     options.out = os.path.join(here, "out")
+    options.data = os.path.abspath(options.data or os.path.join(os.path.dirname(here), "build", "bench-data"))
     options.json = options.json or os.path.join(options.out, "records.json")
     return options
 
@@ -181,13 +185,17 @@ def plan_checkpoint(options):
     return checkpoint.plan(options, lambda collector, command, tag: Run("checkpoint", collector, None, command, tag))
 
 
+def plan_store(options):
+    return store.plan(options, lambda collector, command, tag: Run("store", collector, None, command, tag))
+
+
 def out_of_memory(status, said):
     """Whether a process ended because its heap was too small: by the status, or in veil by an abort that says so."""
     return status == OUT_OF_MEMORY or (status == -signal.SIGABRT and any("out of memory" in line for line in said))
 
 
 def outcome_record(run, repetition, outcome):
-    """In the place of a record, for a run whose heap was too small to end."""
+    """In the place of a record, for a run whose heap was too small to end, or that cannot be here."""
     record = {"workload": run.workload, "collector": run.collector, "back_end": None}
     return dict(record, **run.tag, repetition=repetition, heap_option=run.heap, outcome=outcome)
 
@@ -207,6 +215,8 @@ def run_one(run, repetition, detail, quick):
         said = done.stderr.strip().splitlines()
         if sized and out_of_memory(done.returncode, said):
             return [outcome_record(run, repetition, "does not fit")], None
+        if done.returncode == CANNOT:
+            return [outcome_record(run, repetition, f"left out: {said[-1] if said else 'no message'}")], None
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"status {done.returncode}"
         return [], f"{said[-1] if said else 'no message'} ({how})"
     sys.stderr.write(done.stderr)
@@ -247,7 +257,7 @@ def plan(options):
         if workload == "barriers":
             order += [(run, 1) for run in plan_barriers(options)]
             continue
-        planned = {"primitives": plan_primitives, "kv": plan_kv, "checkpoint": plan_checkpoint}.get(workload)
+        planned = {"primitives": plan_primitives, "kv": plan_kv, "checkpoint": plan_checkpoint, "store": plan_store}.get(workload)
         group = planned(options) if planned else plan_workload(options, workload)
         order += [(run, rep) for rep in range(1, options.repeat + 1) for run in group]
     return order
@@ -293,7 +303,13 @@ def main():
     order = plan(options)
     os.makedirs(os.path.join(options.out, "detail"), exist_ok=True)
     print(report.machine_describe())
-    records, failures = run_all(options, order, report)
+    if "store" in options.only:
+        store.prepare(options.data)
+    try:
+        records, failures = run_all(options, order, report)
+    finally:
+        if "store" in options.only:
+            store.clean(options.data)
     print()
     report.table_print(records)
     failures += report.checks_differ(records)

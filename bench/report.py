@@ -9,8 +9,9 @@ import platform
 import statistics
 
 import checkpoint
+import store
 
-OF_THEIR_OWN = ("primitives", "barriers", "kv", "checkpoint")  # records of another kind, and tables of their own
+OF_THEIR_OWN = ("primitives", "barriers", "kv", "checkpoint", "store")  # records of another kind, and tables of their own
 
 
 def machine_describe():
@@ -32,6 +33,8 @@ def record_summary(record):
         return kv_summary(record)
     if record["workload"] == "checkpoint":
         return checkpoint.summary(record)
+    if record["workload"] == "store":
+        return store.summary(record)
     if record["workload"] in OF_THEIR_OWN:
         return "done"
     return f"{record['wall_s']:.2f} s, largest gap {record['gap_max_us'] / 1e3:.2f} ms"
@@ -338,10 +341,64 @@ def checkpoint_increment_rows(records):
     return header, table
 
 
+def store_records(records, part):
+    """Those that have figures, and those that say why not."""
+    return [r for r in records if r["workload"] == "store" and r.get("part", "commits") == part]
+
+
+def store_rows(records):
+    header = ["store", "by", "MiB", "K", "commits/s", "x floor's time", "veil x", "ms p50", "p99", "logged x changed", "open ms", "close ms", "MiB of files", "MiB peak"]
+    of_store, table = [r for r in store_records(records, "commits") if r.get("threads", 1) == 1], []
+    for (size, k, collector, back_end), group in grouped(of_store, "size", "k", "collector", "back_end").items():
+        same = grouped([r for r in of_store if (r["size"], r["k"]) == (size, k)], "collector")
+        # How much longer a commit takes than the floor's; and veil's commits per second over these.
+        cells = ["store", name_of(collector, back_end, None), size, str(k), outcome_of(group) or figure(median(group, "commits_per_s"))]
+        cells += [figure(ratio(same.get((who,), []), group, "commits_per_s")) for who in ("floor", "veil")]
+        cells += [figure(median(group, field), 1e-3) for field in ("commit_p50_us", "commit_p99_us")]
+        table.append(cells + [figure(median(group, field)) for field in ("logged_per_changed", "open_ms", "close_ms", "files_mib", "peak_rss_mib")])
+    return header, table
+
+
+def store_thread_rows(records):
+    header = ["store", "by", "MiB", "K", "threads", "commits/s", "x one thread", "veil x", "ms p50", "p99"]
+    of_store, table = store_records(records, "commits"), []
+    several = [r for r in of_store if r.get("threads", 1) > 1]
+    for (size, k, threads, collector, back_end), group in grouped(several, "size", "k", "threads", "collector", "back_end").items():
+        single = [r for r in of_store if r["collector"] == collector and (r["size"], r["k"], r.get("threads", 1)) == (size, k, 1)]
+        veil = [r for r in several if r["collector"] == "veil" and r["threads"] == threads]
+        cells = ["store", name_of(collector, back_end, None), size, str(k), str(threads), outcome_of(group) or figure(median(group, "commits_per_s"))]
+        cells += [figure(ratio(group, single, "commits_per_s")), figure(ratio(veil, group, "commits_per_s"))]
+        table.append(cells + [figure(median(group, field), 1e-3) for field in ("commit_p50_us", "commit_p99_us")])
+    return header, table
+
+
+def store_open_rows(records):
+    header = ["store", "by", "MiB", "open ms, closed", "killed", "commits before", "MiB of log", "close ms"]
+    table = []
+    for (size, collector, back_end), group in grouped(store_records(records, "recover"), "size", "collector", "back_end").items():
+        closed = [r for r in store_records(records, "commits") if (r["size"], r["collector"]) == (size, collector)]
+        cells = ["store", name_of(collector, back_end, None), size, figure(median(closed, "open_ms")), outcome_of(group) or figure(median(group, "recover_ms"))]
+        table.append(cells + [figure(median(group, field)) for field in ("commits", "log_mib", "close_ms")])
+    return header, table
+
+
+def store_walk_rows(records):
+    header = ["store", "walk by", "MiB", "ns in the store's heap", "volatile", "ratio", "at random: ns", "volatile", "ratio"]
+    table = []
+    for (size, back_end), group in grouped(store_records(records, "walk"), "size", "back_end").items():
+        kept, base = ([r for r in group if r["walk"] == walk] for walk in ("store", "volatile"))
+        cells = ["store", name_of("veil", back_end, None), size]
+        for field in ("walk_ns", "walk_far_ns"):
+            cells += [figure(median(kept, field)), figure(median(base, field)), figure(ratio(kept, base, field))]
+        table.append(cells)
+    return header, table
+
+
 def table_print(records):
     rows = rows_of(records)
     for header, table in [main_rows(rows), veil_rows(rows), thread_rows(records), alloc_rows(rows, records), primitive_rows(records),
-                          barrier_rows(records), barrier_cycle_rows(records), barrier_major_rows(records), kv_rows(records), checkpoint_rows(records), checkpoint_increment_rows(records)]:
+                          barrier_rows(records), barrier_cycle_rows(records), barrier_major_rows(records), kv_rows(records), checkpoint_rows(records), checkpoint_increment_rows(records),
+                          store_rows(records), store_thread_rows(records), store_open_rows(records), store_walk_rows(records)]:
         if table:
             rows_print(header, table)
     for note in kv_notes(records):
@@ -356,7 +413,7 @@ def checks_differ(records):
     lines = []
     plain = [r for r in records if "check" in r]
     for (workload, *_), group in grouped(
-            plain, "workload", "live_mib", "scale", "threads", "seed", "loop", "write_share").items():
+            plain, "workload", "live_mib", "scale", "threads", "seed", "loop", "write_share", "part", "size", "k").items():
         checks = {record["check"]: record["collector"] for record in group}
         if len(checks) > 1:
             lines.append(f"{workload}: checksums differ: " + ", ".join(f"{c} {k}" for k, c in checks.items()))

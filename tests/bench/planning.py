@@ -15,6 +15,7 @@ from unittest import mock
 sys.path.insert(0, os.environ["BENCH_SOURCE"])
 import drive
 import kv
+import store
 
 COLLECTORS = drive.COLLECTORS + drive.ON_REQUEST
 SOURCES = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "threads", "strings", "alloc32"]
@@ -29,7 +30,7 @@ class CommandLines(unittest.TestCase):
     def test_good_ones_are_taken(self):
         for arguments in [[], ["--quick"], ["--only", "binary_trees,churn,threads,strings"], ["--collector", "veil,libgc_plain"],
                           ["--heap", "1.5x,2x,3x,4x,6x"], ["--heap", "512"], ["--heap", "700.5,3x"], ["--live", "2.5"],
-                          ["--threads", "2", "--repeat", "3", "--depth", "16"], ["--back-end", "mprotect"]]:
+                          ["--threads", "2", "--repeat", "3", "--depth", "16"], ["--back-end", "mprotect"], ["--only", "store", "--data", "/somewhere"]]:
             with self.subTest(arguments):
                 done = check(*arguments)
                 self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "\n", ""))
@@ -59,6 +60,7 @@ class Plans(unittest.TestCase):
         os.makedirs(self.servers)
         built = [os.path.join(self.build, f"bench_{source}-{collector}") for source in SOURCES for collector in COLLECTORS]
         built += [os.path.join(self.build, alone) for alone in ("bench_primitives", "bench_barriers", "kv_load", "bench_checkpoint-veil", "bench_checkpoint-fork")]
+        built += [os.path.join(self.build, f"bench_store-{peer}") for peer in store.PEERS]
         for path in built + [os.path.join(self.servers, server) for server in kv.SERVERS.values()]:
             open(path, "w", encoding="utf-8").close()
 
@@ -74,7 +76,7 @@ class Plans(unittest.TestCase):
             runs = self.plan(*arguments)
             self.assertEqual({run.workload for run, _ in runs}, set(drive.WORKLOADS) | {"primitives/page_size"})
             self.assertEqual(max(rep for _, rep in runs), repetitions)
-            self.assertEqual({run.collector for run, _ in runs if run.workload != "checkpoint"}, set(drive.COLLECTORS))
+            self.assertEqual({run.collector for run, _ in runs if run.workload not in ("checkpoint", "store")}, set(drive.COLLECTORS))
 
     def test_repetitions_are_interleaved(self):
         runs = self.plan("--only", "churn", "--repeat", "2")
@@ -138,6 +140,50 @@ class Plans(unittest.TestCase):
                 self.assertEqual([run.collector for run, _ in one], peers)
                 self.assertEqual(["--back-end mprotect" in " ".join(run.command) for run, _ in one], [who == "veil" for who in peers])
                 self.assertEqual(self.plan("--only", "checkpoint", "--collector", "malloc"), [])
+
+    def test_store_runs_all_peers_for_each_k_and_size(self):
+        runs = self.plan("--only", "store", "--repeat", "2")
+        commits = [(rep, run.tag["size"], run.tag["k"], run.collector) for run, rep in runs if "part" not in run.tag and "threads" not in run.tag]
+        self.assertEqual(commits, [(rep, size, k, peer) for rep in (1, 2) for size in ("small", "1024") for k in (1, 10, 100, 1000) for peer in store.PEERS
+                                   if (peer, k) != ("pmemobj", 1000)])
+        with_contents = [peer for peer in store.PEERS if peer != "floor"]
+        others = [(run.collector, run.tag.get("part"), run.tag.get("threads")) for run, rep in runs if rep == 2 and ("part" in run.tag or "threads" in run.tag)]
+        self.assertEqual(others, [(p, None, 8) for p in with_contents] + [(p, "recover", None) for p in with_contents] + [("veil", "walk", None)] * 2)
+        self.assertTrue(all(("--live 1024" in " ".join(run.command)) == (run.tag["size"] == "1024") for run, _ in runs))
+
+    def test_a_file_of_store_is_one_peers_and_one_sizes(self):
+        files = {}
+        for run, _ in self.plan("--only", "store", "--data", "somewhere", "--repeat", "2"):
+            path = run.command[run.command.index("--file") + 1]
+            self.assertEqual(os.path.dirname(path), os.path.abspath("somewhere"))
+            log = run.tag.get("part") == "recover" and run.collector == "veil"
+            self.assertEqual(files.setdefault(path, (run.collector, run.tag["size"], log)), (run.collector, run.tag["size"], log))
+        self.assertEqual(len(set(files.values())), len(files))
+
+    def test_store_takes_the_common_options(self):
+        quick = self.plan("--only", "store", "--quick")
+        self.assertEqual([(run.tag["size"], run.tag["k"], run.collector) for run, _ in quick], [("small", k, peer) for k in (1, 100) for peer in store.PEERS])
+        runs = self.plan("--only", "store", "--live", "7.5", "--threads", "3", "--back-end", "mprotect", "--repeat", "1")
+        self.assertEqual({run.tag["size"] for run, _ in runs}, {"7.5"})
+        self.assertEqual({run.tag.get("threads") for run, _ in runs}, {None, 3})
+        self.assertEqual({run.collector for run, _ in runs if "--back-end mprotect" in " ".join(run.command)}, {"veil"})
+        self.assertEqual(self.plan("--only", "store", "--collector", "malloc"), [])
+        for peer in ("veil", "pmemobj"):
+            os.remove(os.path.join(self.build, f"bench_store-{peer}"))
+        with mock.patch.object(sys, "stderr"):
+            self.assertEqual({run.collector for run, _ in self.plan("--only", "store")}, {"floor", "lmdb", "sqlite"})
+
+    def test_store_leaves_nothing_and_takes_nothing_else(self):
+        folder = os.path.join(self.folder.name, "data")
+        store.prepare(folder)
+        for name in ("store-lmdb-small", "store-lmdb-small.made"):
+            open(os.path.join(folder, name), "w", encoding="utf-8").close()
+        store.clean(folder)
+        self.assertFalse(os.path.exists(folder))
+        os.makedirs(folder)
+        open(os.path.join(folder, "store-mine"), "w", encoding="utf-8").close()
+        store.clean(folder)
+        self.assertEqual(os.listdir(folder), ["store-mine"])
 
     def test_kv_takes_the_common_options(self):
         for arguments, expected in [([], "--live 1024"), (["--quick"], "--live 32"), (["--live", "7.5"], "--live 7.5"), (["--threads", "3"], "--threads 3")]:
@@ -203,6 +249,11 @@ class Endings(unittest.TestCase):
             records, wrong = self.end("exec sleep 60")
         self.assertIsNone(wrong)
         self.assertEqual(records[0]["outcome"], "over 0.2 s")
+
+    def test_a_peer_that_cannot_run_here_is_one_too(self):
+        records, wrong = self.end("echo why >&2; exit 77", "lmdb", None)
+        self.assertIsNone(wrong)
+        self.assertEqual(records[0]["outcome"], "left out: why")
 
     def test_anything_else_is_a_failure(self):
         for script, collector, heap, said in [

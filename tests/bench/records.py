@@ -60,6 +60,16 @@ def checkpoint_record(collector, repetition=1, **more):
     return dict(one, **more)
 
 
+def store_record(collector, repetition=1, **more):
+    one = {"workload": "store", "collector": collector, "back_end": "uffd" if collector == "veil" else "", "part": "commits", "threads": 1, "size": "small", "k": 10, "repetition": repetition,
+           "heap_option": None, "commits_per_s": 4000.0, "commit_p50_us": 250.0, "commit_p99_us": 500.0, "open_ms": 2.0, "close_ms": 4.0, "files_mib": 20.0, "peak_rss_mib": 30.0}
+    if collector != "floor":
+        one["check"] = "c0ffee"
+    if collector == "veil":
+        one["logged_per_changed"] = 3.0
+    return dict(one, **more)
+
+
 def table(records):
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
@@ -87,6 +97,38 @@ class Tables(unittest.TestCase):
         increments = [line for line in text.splitlines() if line.startswith("checkpoint  veil")][-1].split()[4:]
         self.assertEqual(increments, ["2700", "2.00", "6000", "1.50", "50.0", "1.01", "0", "5.00", "0.50", "0.88"])
         self.assertIn("pause 1.00 ms", report.record_summary(checkpoint_record("veil")))
+
+    def test_commits_are_compared_with_the_floor_and_with_veil(self):
+        speeds = {"floor": (8000.0, 4000.0, 6000.0), "veil": (4000.0, 4000.0, 2000.0), "lmdb": (2000.0, 1000.0, 4000.0)}
+        records = [store_record(c, rep, commits_per_s=of_peer[rep - 1]) for c, of_peer in speeds.items() for rep in (1, 2, 3)]
+        records += [store_record(c, rep, k=100, commits_per_s=1.0) for c in speeds for rep in (1, 2, 3)]
+        text = table(records)
+        self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "10"), ["4000", "2.00", "1.00", "0.25", "0.50", "3.00", "2.00", "4.00", "20.0", "30.0"])
+        self.assertEqual(cells(text, "store", "lmdb", "small", "10")[:6], ["2000", "4.00", "2.00", "0.25", "0.50", "-"])
+        self.assertEqual(cells(text, "store", "floor", "small", "10")[:3], ["6000", "1.00", "0.50"])
+        self.assertIn("4500 commits/s", report.record_summary(store_record("veil", commits_per_s=4500.0)))
+
+    def test_what_else_stores_are_measured_by(self):
+        records = [store_record(c, k=1) for c in ("veil", "lmdb")] + [store_record("veil", k=1, threads=8, commits_per_s=16000.0), store_record("lmdb", k=1, threads=8)]
+        records += [store_record("veil", part="recover", k=1000, recover_ms=300.0, commits=400, log_mib=64.0), store_record("lmdb", part="recover", k=1000, recover_ms=0.5, commits=500)]
+        records += [store_record("veil", part="walk", k=None, walk=walk, walk_ns=ns, walk_far_ns=4 * ns) for walk, ns in (("volatile", 20.0), ("store", 25.0))]
+        text = table(records)
+        self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "1", "8"), ["16000", "4.00", "1.00", "0.25", "0.50"])
+        self.assertEqual(cells(text, "store", "lmdb", "small", "1", "8"), ["4000", "1.00", "4.00", "0.25", "0.50"])
+        self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "2.00", "300"), ["400", "64.0", "4.00"])
+        self.assertEqual(cells(text, "store", "lmdb", "small", "2.00", "0.50"), ["500", "-", "4.00"])
+        self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "25.0"), ["20.0", "1.25", "100", "80.0", "1.25"])
+        self.assertEqual([report.record_summary(r) for r in records[-3:]], ["open after a kill 0.5 ms", "20.0 ns per value", "25.0 ns per value"])
+
+    def test_a_peer_without_veil_or_that_cannot_run_has_its_row(self):
+        outcome = {"workload": "store", "collector": "pmemobj", "back_end": None, "repetition": 1, "heap_option": None, "size": "small", "k": 10, "outcome": "left out: why"}
+        text = table([store_record("floor"), store_record("lmdb"), outcome])
+        self.assertEqual(cells(text, "store", "lmdb", "small", "10")[:3], ["4000", "1.00", "-"])
+        self.assertEqual(cells(text, "store", "pmemobj", "small", "10")[:4], ["left", "out:", "why", "-"])
+
+    def test_checksums_of_stores_are_compared_within_a_setting(self):
+        self.assertEqual(report.checks_differ([store_record("veil"), store_record("floor"), store_record("lmdb"), store_record("lmdb", k=1, check="bad")]), [])
+        self.assertEqual(len(report.checks_differ([store_record("veil"), store_record("lmdb", check="bad")])), 1)
 
     def test_what_does_not_fit_says_so_and_the_others_are_there(self):
         outcome = {"workload": "churn", "collector": "veil", "back_end": None, "repetition": 1, "heap_option": "1.5x",

@@ -14,6 +14,7 @@ import checkpoint
 import drive
 import plots
 import report
+import store
 
 BUILD = os.environ["BENCH_BUILD"]
 TINY = {  # gcbench has no tiny size
@@ -201,6 +202,97 @@ class Checkpoints(unittest.TestCase):
             for program in ("bench_checkpoint-veil", "bench_checkpoint-fork"):
                 done = subprocess.run([os.path.join(BUILD, program), *arguments], capture_output=True, text=True, check=False, timeout=60)
                 self.assertEqual((done.returncode, named in done.stderr), (2, True), done.stderr)
+
+
+class Stores(unittest.TestCase):
+    """All peers of the workload store that are built, with few keys. Nothing here asks how long anything takes."""
+
+    BUILT = [peer for peer in store.PEERS if os.path.exists(os.path.join(BUILD, f"bench_store-{peer}"))]
+    CONTENTS = [peer for peer in BUILT if peer != "floor"]
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(dir=BUILD)  # on a disk
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def run_peer(self, peer, *arguments, environment=None):
+        command = [os.path.join(BUILD, f"bench_store-{peer}"), "--file", os.path.join(self.folder, peer), "--keys", "500", "--seconds", "60", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
+
+    def record(self, peer, *arguments):
+        done = self.run_peer(peer, *arguments)
+        self.assertEqual(done.returncode, 0, f"{peer} {arguments}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def test_the_floor_is_built(self):
+        self.assertIn("floor", self.BUILT)
+
+    def test_peers_end_with_the_same_contents(self):
+        seen = set()
+        for arguments in (["--k", "1", "--commits", "20"], ["--k", "70", "--commits", "3"], ["--k", "1", "--commits", "20", "--threads", "3"], ["--commits", "20", "--live", "1"]):
+            records = [self.record(peer, *arguments) for peer in self.BUILT]
+            checks = {r["check"] for r in records if r["collector"] != "floor"}
+            self.assertLessEqual(len(checks), 1, f"{arguments}: {records}")
+            self.assertFalse(checks & seen)
+            seen |= checks
+            for r in records:
+                self.assertEqual((r["workload"], r["part"], r["commits"]), ("store", "commits", 3 if "70" in arguments else 20))
+                self.assertEqual("check" in r, r["collector"] != "floor")
+                self.assertTrue(all(r[name] > 0 for name in ("commits_per_s", "commit_p50_us", "commit_max_us", "wall_s", "peak_rss_mib", "files_mib")), r)
+                self.assertTrue(all(r[name] >= 0 for name in ("open_ms", "close_ms", "cpu_s")), r)
+
+    def test_a_run_does_not_depend_on_those_before_nor_on_time(self):
+        for peer in self.CONTENTS:
+            first = self.record(peer, "--k", "5", "--commits", "10")
+            self.assertIn("make_s", first)
+            other = self.record(peer, "--k", "9", "--commits", "10")
+            hurried = self.record(peer, "--k", "5", "--commits", "10", "--seconds", "0.01")
+            self.assertNotIn("make_s", hurried)
+            self.assertEqual(hurried["check"], first["check"])
+            self.assertNotEqual(other["check"], first["check"])
+            self.assertIn("make_s", self.record(peer, "--seed", "7", "--commits", "1"))  # other contents
+
+    def test_after_a_kill_everything_committed_is_there(self):
+        for peer in self.CONTENTS:
+            r = self.record(peer, "--part", "recover", "--k", "10", "--commits", "20", "--log", "1")
+            self.assertGreater(r["recover_ms"], 0)
+            self.assertGreater(r["commits"], 0)
+            self.assertEqual(self.record(peer, "--commits", "2")["commits"], 2)
+
+    @unittest.skipUnless("pmemobj" in BUILT, "libpmemobj is not installed")
+    def test_damage_is_found(self):
+        arguments = ["--k", "1", "--commits", "1", "--live", "1"]  # most keys are never updated
+        self.record("pmemobj", *arguments)
+        with open(os.path.join(self.folder, "pmemobj"), "r+b") as file:  # the peer whose values are easily found: they are an array
+            data = file.read()
+            at = next(at for at in range(0, len(data), 4096) if data[at:at + 4096].count(0) < 100)
+            file.seek(at)
+            file.write(bytes(byte ^ 1 for byte in data[at:at + 4096]))
+        done = self.run_peer("pmemobj", *arguments)
+        self.assertEqual(done.returncode, 1, done)
+        self.assertIn("what is there is not what was committed", done.stderr)
+
+    @unittest.skipUnless("pmemobj" in BUILT, "libpmemobj is not installed")
+    def test_a_peer_that_cannot_run_here_says_so(self):
+        done = self.run_peer("pmemobj", environment=dict(os.environ, PMEM_IS_PMEM_FORCE="1"))
+        self.assertEqual((done.returncode, done.stdout), (drive.CANNOT, ""))
+        self.assertIn("PMEM_IS_PMEM_FORCE", done.stderr)
+
+    @unittest.skipUnless("veil" in BUILT, "veil's store is not built")
+    def test_walks_see_the_same_in_both_heaps(self):
+        walks = [self.record("veil", "--part", "walk", "--walk", walk) for walk in ("volatile", "store")]
+        self.assertEqual(walks[0]["check"], walks[1]["check"])
+        self.assertTrue(all(r[name] > 0 for r in walks for name in ("walk_ns", "walk_far_ns")))
+
+    def test_bad_command_lines_are_refused_by_name(self):
+        for arguments, named in [(["--k", "0"], "--k"), (["--threads", "65"], "--threads"), (["--keys", "x"], "--keys"), (["--part", "no"], "--part"), (["--walk", "no"], "--walk"),
+                                 (["stray"], "stray"), (["--nonsense"], "--nonsense"), (["--keys", "2", "--threads", "3"], "threads")]:
+            for peer in self.BUILT:
+                done = self.run_peer(peer, *arguments)
+                self.assertEqual((done.returncode, done.stdout, named in done.stderr), (2, "", True), done)
+        done = subprocess.run([os.path.join(BUILD, "bench_store-floor")], capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, "--file" in done.stderr), (2, True))
+        self.assertEqual(self.run_peer("floor", "--part", "walk").returncode, 2)
 
 
 if __name__ == "__main__":
