@@ -112,7 +112,7 @@ static bool page_touched(void *arg, size_t page) {
 static bool page_rests(void *arg, size_t page) {
   gc_heap *heap = arg;
   uint32_t block = gc_page_block(heap, page);
-  return block >= heap->young_blocks && !(gc_flags(heap, block) & GC_BLOCK_LEAF);
+  return block >= heap->young_blocks && (!(gc_flags(heap, block) & GC_BLOCK_LEAF) || at_load_acquire(&heap->leaves_rest) != 0);
 }
 
 static void trap_began(void *arg, size_t page, uint32_t heard) {

@@ -343,6 +343,7 @@ typedef struct gc_heap {
   AO_t service_claims;          // claims of services on pages now, and services that watch writes
   uint32_t volatile listening;  // 0: nobody wants to be told (gc_events); else a number of the listener's
   AO_t keeps_in_place;          // services that want blocks to stay where they are (gc.still)
+  AO_t leaves_rest;            // services for which leaf pages may rest like others: then system calls write there only what was touched
   uint32_t volatile dirty_mask; // consumers of Dirty who want to know of the collector's writes
 
   // The nursery (young.h). Atomic:

@@ -239,6 +239,9 @@ RT_EXPORT void veil_service_close(veil_service *s) {
     vm_dirty_close(heap->gc->region, s->consumer);
     at_add_full(&heap->gc->service_claims, (uint64_t)-1);
   }
+  if (s->copies && at_add_full(&heap->gc->leaves_rest, (uint64_t)-1) == 1) {
+    vm_rouse(heap->gc->region, 0, heap->gc->region->pages);
+  }
   pthread_mutex_lock(&heap->touch_lock);
   at_store_release((AO_t volatile *)&heap->services->service[s->owner - 1], 0);
   pthread_mutex_unlock(&heap->touch_lock);

@@ -475,6 +475,10 @@ static void copied_take(veil_heap *heap, void *arg) {
 static veil_status dirty_copy(instant *in) {
   veil_heap *heap = in->service->heap;
   veil_status status = watch(in);
+  if (status == VEIL_OK && !in->service->copies) {
+    in->service->copies = true;
+    at_add_full(&heap->gc->leaves_rest, 1);
+  }
   if (status == VEIL_OK) {
     world_take(in, &heap->services->span_ns[in->service->owner - 1], copied_take, in);
     in->figures.pause_ns = at_load(&heap->stop_span_ns); // who waits for the stop's end may run a little later

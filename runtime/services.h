@@ -16,6 +16,7 @@ struct veil_service {
   uint8_t owner; // index + 1
   // One thread per service.
   int consumer; // of Dirty, or -1
+  bool copies;  // it takes instants that copy: leaf pages rest
   // Atomic.
   AO_t pending;               // 0, or 4 * (the page whose claim has not stood yet + 1) + the claim
   uint32_t volatile keeps;    // 1: blocks are to stay in place

@@ -80,7 +80,7 @@ typedef enum veil_instant {
   VEIL_INSTANT_ALL = 0,   // claims every page in use …
   VEIL_INSTANT_DIRTY = 1, // … or those only that were written since this service last asked: by veil_service_dirty, or by an instant that watched
   VEIL_INSTANT_WATCH = 2, // writes count from this instant on, for the next call of either
-  VEIL_INSTANT_COPY = 4   // no page is claimed: `now` is told of each. With both of the others little is done beside that: for a few pages, often
+  VEIL_INSTANT_COPY = 4   // no page is claimed: `now` is told of each. With both of the others little is done beside that: for a few pages, often. From the first such instant on leaf pages may be read-only while nobody writes them: a call to the system that writes into objects, leaves too, wants veil_touch (or veil/calls.h)
 } veil_instant;
 
 // Called in the stop, in the thread that asked, when all claims are laid; `now` as often as there are runs of such pages, then `at` once. No malloc, no stdio, no lock that a

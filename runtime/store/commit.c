@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: MIT
+// commit.c: commits, as programs ask for them: who takes the instant for all that wait, who writes the log for all that wait.
+//
+// Neighbours: take.c and change.c take it, fold.c makes room. Any thread, attached or not. Instants have numbers, which are the tickets: what was stored before a call is in the next one that begins.
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "runtime/error.h"
+#include "runtime/store/inner.h"
+#include "vm/check.h"
+
+bool st_process_gone(const veil_store *store) { return getpid() != store->process; }
+
+// Under lock.
+static void poison_locked(veil_store *store, veil_status status) {
+  if (store->poison == VEIL_OK) {
+    store->poison = status;
+    snprintf(store->poison_why, sizeof store->poison_why, "%s", veil_error());
+  }
+}
+
+void st_poison(veil_store *store, veil_status status) {
+  pthread_mutex_lock(&store->lock);
+  poison_locked(store, status);
+  pthread_cond_broadcast(&store->happened);
+  pthread_mutex_unlock(&store->lock);
+}
+
+static veil_status refused(const veil_store *store, const char *function) {
+  if (st_process_gone(store)) {
+    rt_error_set("%s: %s is the parent's, and this is a child of fork", function, store->path);
+    return VEIL_UNSUPPORTED;
+  }
+  if (store->options.mode == VEIL_STORE_READ_ONLY) {
+    rt_error_set("%s: %s was opened read-only", function, store->path);
+    return VEIL_INVALID;
+  }
+  return VEIL_OK;
+}
+
+// ---- Writing.
+
+// Under lock.
+static veil_status poison_tell(const veil_store *store) {
+  if (store->poison != VEIL_OK) {
+    rt_error_set("%s", store->poison_why);
+  }
+  return store->poison;
+}
+
+veil_status st_write(veil_store *store, uint64_t instant) {
+  pthread_mutex_lock(&store->lock);
+  while (store->durable < instant && store->poison == VEIL_OK) {
+    if (store->writing) {
+      pthread_cond_wait(&store->happened, &store->lock);
+      continue;
+    }
+    store->writing = true;
+    uint64_t upto = store->appended;
+    pthread_mutex_unlock(&store->lock);
+    veil_status status = st_log_write(store->log, NULL);
+    pthread_mutex_lock(&store->lock);
+    store->writing = false;
+    store->figures.barriers++;
+    if (status != VEIL_OK) {
+      poison_locked(store, status);
+    } else if (store->durable < upto) {
+      store->durable = upto;
+    }
+    pthread_cond_broadcast(&store->happened);
+  }
+  veil_status status = store->durable >= instant ? VEIL_OK : poison_tell(store);
+  pthread_mutex_unlock(&store->lock);
+  return status;
+}
+
+// ---- Taking.
+
+typedef struct asked {
+  veil_store *store;
+  uint64_t instant;  // the one that has all that was stored before
+  bool leads;        // this thread takes it
+  bool waits;        // until it is durable
+  veil_status status;
+  char why[ST_ERROR];
+  uint64_t pause_ns, logged;
+  veil_commit_figures figures;
+} asked;
+
+static void outcome(asked *a, veil_status status) {
+  a->status = status;
+  snprintf(a->why, sizeof a->why, "%s", status != VEIL_OK ? veil_error() : "");
+}
+
+// Between brackets: waits until the instant was taken, or is this thread's to take.
+static void turn_wait(void *arg) {
+  asked *a = arg;
+  veil_store *store = a->store;
+  pthread_mutex_lock(&store->lock);
+  if (a->instant == 0) {
+    a->instant = store->begun + 1; // one that has begun may have been taken already
+  }
+  while (store->taken < a->instant && store->taking) {
+    pthread_cond_wait(&store->happened, &store->lock);
+  }
+  a->leads = store->taken < a->instant && store->poison == VEIL_OK;
+  if (store->poison != VEIL_OK) {
+    a->status = store->poison;
+    snprintf(a->why, sizeof a->why, "%s", store->poison_why);
+  } else if (a->leads) {
+    store->taking = true;
+    store->begun++;
+  } else {
+    a->status = store->take_status; // the newest has what an older one, that failed, has not
+    snprintf(a->why, sizeof a->why, "%s", store->take_why);
+    a->figures = store->last;
+  }
+  pthread_mutex_unlock(&store->lock);
+}
+
+// What was found belongs to the next commit, and nothing is believed of what was described.
+static void owe(veil_store *store) {
+  st_change *c = &store->change;
+  for (size_t i = 0; i < c->count && STORE_BREAK != STORE_BREAK_OWED; i++) {
+    store->owed_count += !st_bit(store->owed, c->pages[i]);
+    st_bit_set(store->owed, c->pages[i], true);
+  }
+  c->looked = true;
+  veil_description_close(store->description);
+  store->description = NULL;
+}
+
+static void figures_add(veil_store *store, const asked *a) {
+  const st_change *c = &store->change;
+  store->last = (veil_commit_figures){.ticket = a->instant, .pages = c->count, .changed = c->changed, .logged = a->logged, .pause_ns = a->pause_ns};
+  store->figures.commits += c->words != 0;
+  store->figures.pages += c->count;
+  store->figures.changed += c->changed;
+  store->figures.logged += a->logged;
+}
+
+// Between brackets: what was copied goes to the log.
+static void taken_commit(void *arg) {
+  asked *a = arg;
+  veil_store *store = a->store;
+  pthread_mutex_lock(&store->contents_lock);
+  veil_status status = st_change_compose(store);
+  pthread_mutex_unlock(&store->contents_lock);
+  outcome(a, status == VEIL_OK ? st_change_commit(store, &a->logged) : status);
+  if (a->status != VEIL_OK) {
+    owe(store);
+  }
+}
+
+static void instant_take(asked *a) {
+  outcome(a, st_take(a->store, &a->pause_ns));
+  if (a->status == VEIL_OK) {
+    veil_service_wait(a->store->heap, taken_commit, a);
+  }
+}
+
+// Between brackets.
+static void taken_tell(void *arg) {
+  asked *a = arg;
+  veil_store *store = a->store;
+  pthread_mutex_lock(&store->lock);
+  store->taking = false;
+  store->taken = a->instant;
+  store->take_status = a->status;
+  snprintf(store->take_why, sizeof store->take_why, "%s", a->why);
+  if (a->status == VEIL_OK) {
+    store->appended = store->taken;
+    figures_add(store, a);
+    a->figures = store->last;
+    bool full = store->log != NULL && st_log_used(store->log) > st_log_bytes(store->log) / 2;
+    store->fold_wanted |= full && store->all_read; // else when it is (source.c)
+  }
+  pthread_cond_broadcast(&store->happened);
+  pthread_mutex_unlock(&store->lock);
+  if (a->waits && a->status == VEIL_OK) {
+    outcome(a, st_write(store, a->instant));
+  }
+}
+
+static veil_status take(asked *a) {
+  veil_store *store = a->store;
+  veil_service_wait(store->heap, turn_wait, a);
+  if (a->leads) {
+    instant_take(a);
+    if (a->status == VEIL_NO_MEMORY) {
+      instant_take(a); // the heap had grown by more than there was a description for, perhaps
+    }
+    veil_service_wait(store->heap, taken_tell, a);
+  }
+  if (a->status != VEIL_OK) {
+    rt_error_set("%s", a->why);
+  }
+  return a->status;
+}
+
+// ---- Calls.
+
+typedef struct waiting {
+  veil_store *store;
+  uint64_t ticket;
+  veil_status status;
+  char why[ST_ERROR];
+} waiting;
+
+static void written_wait(void *arg) {
+  waiting *w = arg;
+  w->status = st_write(w->store, w->ticket);
+  snprintf(w->why, sizeof w->why, "%s", w->status != VEIL_OK ? veil_error() : "");
+}
+
+static veil_status write_wait(veil_store *store, uint64_t ticket) {
+  waiting w = {.store = store, .ticket = ticket};
+  veil_service_wait(store->heap, written_wait, &w);
+  if (w.status != VEIL_OK) {
+    rt_error_set("%s", w.why);
+  }
+  return w.status;
+}
+
+ST_EXPORT veil_status veil_store_commit(veil_store *store, veil_commit_figures *out) {
+  veil_status status = refused(store, "veil_store_commit");
+  if (status != VEIL_OK) {
+    return status;
+  }
+  asked a = {.store = store, .waits = true};
+  status = take(&a);
+  if (status == VEIL_OK && !a.leads) {
+    status = write_wait(store, a.instant);
+  }
+  if (out != NULL) {
+    *out = a.figures;
+  }
+  return status;
+}
+
+ST_EXPORT veil_status veil_store_commit_async(veil_store *store, uint64_t *ticket) {
+  veil_status status = refused(store, "veil_store_commit_async");
+  if (status != VEIL_OK) {
+    return status;
+  }
+  asked a = {.store = store};
+  status = take(&a);
+  if (status == VEIL_OK) {
+    *ticket = a.instant;
+    pthread_mutex_lock(&store->lock);
+    store->write_wanted = store->durable < a.instant;
+    pthread_cond_broadcast(&store->happened);
+    pthread_mutex_unlock(&store->lock);
+  }
+  return status;
+}
+
+static veil_status ticket_check(veil_store *store, const char *function, uint64_t ticket) {
+  veil_status status = refused(store, function);
+  pthread_mutex_lock(&store->lock);
+  bool there = ticket != 0 && ticket <= store->begun;
+  pthread_mutex_unlock(&store->lock);
+  if (status == VEIL_OK && !there) {
+    rt_error_set("%s: there is no ticket %llu", function, (unsigned long long)ticket);
+    status = VEIL_INVALID;
+  }
+  return status;
+}
+
+ST_EXPORT veil_status veil_store_wait(veil_store *store, uint64_t ticket) {
+  veil_status status = ticket_check(store, "veil_store_wait", ticket);
+  return status == VEIL_OK ? write_wait(store, ticket) : status;
+}
+
+ST_EXPORT veil_status veil_store_poll(veil_store *store, uint64_t ticket) {
+  veil_status status = ticket_check(store, "veil_store_poll", ticket);
+  if (status != VEIL_OK) {
+    return status;
+  }
+  pthread_mutex_lock(&store->lock);
+  status = store->durable >= ticket ? VEIL_OK : store->poison == VEIL_OK ? VEIL_BUSY : poison_tell(store);
+  pthread_mutex_unlock(&store->lock);
+  return status;
+}
+
+ST_EXPORT veil_store_figures veil_store_get_figures(veil_store *store) {
+  pthread_mutex_lock(&store->contents_lock);
+  size_t cached = st_contents_cached(store->contents);
+  pthread_mutex_unlock(&store->contents_lock);
+  pthread_mutex_lock(&store->lock);
+  veil_store_figures f = store->figures;
+  pthread_mutex_unlock(&store->lock);
+  f.cache_bytes = cached;
+  f.log_bytes = store->log != NULL ? st_log_bytes(store->log) : 0;
+  f.log_used = store->log != NULL ? st_log_used(store->log) : 0;
+  return f;
+}

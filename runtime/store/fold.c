@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT
+// fold.c: what was committed goes into the image, so that the log's space can be used again.
+//
+// Neighbours: the store's own thread does it when half of the log is used, whoever commits when there is no room (change.c), open.c at the end. One at a time (`folding`). It also writes the log for those who do not wait
+// (veil_store_commit_async).
+//
+// Pages are put as they are when the fold comes to them, perhaps newer than the place from which the log goes on: st.redo.
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include "runtime/error.h"
+#include "runtime/store/inner.h"
+#include "runtime/store/types.h"
+
+enum { BATCH = 16 }; // pages read at once
+
+void st_fold_begin(veil_store *store) {
+  pthread_mutex_lock(&store->lock);
+  while (store->folding) {
+    pthread_cond_wait(&store->happened, &store->lock);
+  }
+  store->folding = true;
+  pthread_mutex_unlock(&store->lock);
+}
+
+void st_fold_end(veil_store *store, veil_status status) {
+  pthread_mutex_lock(&store->lock);
+  store->folding = false;
+  store->figures.folds += status == VEIL_OK;
+  pthread_cond_broadcast(&store->happened);
+  pthread_mutex_unlock(&store->lock);
+}
+
+// st.trap. Whoever waits reads as well.
+static void all_read_wait(veil_store *store) {
+  pthread_mutex_lock(&store->lock);
+  bool all = store->all_read;
+  pthread_mutex_unlock(&store->lock);
+  if (!all && store->heap != NULL) {
+    veil_source_fetch(store->heap);
+  }
+  pthread_mutex_lock(&store->lock);
+  while (!store->all_read) {
+    pthread_cond_wait(&store->happened, &store->lock);
+  }
+  pthread_mutex_unlock(&store->lock);
+}
+
+// ---- Pages.
+
+static bool is_changed(const st_change *change, uint64_t page) {
+  size_t low = 0, high = change != NULL ? change->count : 0;
+  while (low < high) { // those that are owed come behind, in no order: they are put twice, the last time as they are
+    size_t middle = (low + high) / 2;
+    if (change->pages[middle] < page) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return change != NULL && low < change->count && change->pages[low] == page;
+}
+
+// Those of the list, from *next on, that lie one behind the other, all of them in use or none: how many were read.
+static size_t batch_read(veil_store *store, const uint64_t *list, size_t count, char *buffer, bool *has, veil_status *status) {
+  size_t n = 0;
+  pthread_mutex_lock(&store->contents_lock);
+  *has = st_bit(store->has, list[0]);
+  while (n < count && n < BATCH && list[n] == list[0] + n && st_bit(store->has, list[n]) == *has && *status == VEIL_OK) {
+    *status = *has ? st_contents_read(store->contents, list[n], buffer + n * store->pages.page_size) : VEIL_OK;
+    n++;
+  }
+  pthread_mutex_unlock(&store->contents_lock);
+  return n;
+}
+
+static veil_status listed_put(veil_store *store, const uint64_t *list, size_t count, const st_change *change, char *buffer) {
+  veil_status status = VEIL_OK;
+  for (size_t i = 0, n; i < count && status == VEIL_OK; i += n) {
+    bool has;
+    n = 1;
+    if (is_changed(change, list[i])) {
+      continue;
+    }
+    n = batch_read(store, list + i, count - i, buffer, &has, &status);
+    if (status == VEIL_OK) {
+      status = has ? rt_image_put(store->writer, list[i], n, buffer) : rt_image_remove(store->writer, list[i], n);
+    }
+    if (status == VEIL_OK) {
+      pthread_mutex_lock(&store->lock);
+      store->figures.folded_pages += n;
+      pthread_mutex_unlock(&store->lock);
+    }
+  }
+  return status;
+}
+
+static veil_status changed_put(veil_store *store, const st_change *change) {
+  veil_status status = VEIL_OK;
+  for (size_t i = 0; i < change->gone_count && status == VEIL_OK; i++) {
+    status = rt_image_remove(store->writer, change->gone[i].first, change->gone[i].count);
+  }
+  for (size_t i = 0, n; i < change->count && status == VEIL_OK; i += n) {
+    for (n = 1; n < BATCH && i + n < change->count && change->pages[i + n] == change->pages[i] + n; n++) {
+    }
+    status = rt_image_put(store->writer, change->pages[i], n, change->copies + i * store->pages.page_size);
+  }
+  return status;
+}
+
+// ---- Sections.
+
+static veil_status types_put(veil_store *store, const st_section *s) {
+  size_t count;
+  veil_type_described *from = st_types_decode(s->bytes, s->size, &count);
+  rt_image_type *types = from != NULL ? calloc(count + 1, sizeof *types) : NULL;
+  if (types == NULL) {
+    free(from);
+    rt_error_set("%s: no memory for a list of types", store->path);
+    return VEIL_NO_MEMORY;
+  }
+  for (size_t i = 0; i < count; i++) {
+    const veil_type_described *t = &from[i];
+    types[i] = (rt_image_type){.name = t->name, .number = t->number, .flags = t->flags, .size = t->size, .encoding = t->encoding, .fixed = t->fixed, .slot_count = (uint32_t)t->slot_count,
+                               .fixed_slot_count = (uint32_t)t->fixed_slot_count, .slots = t->slots, .fixed_slots = t->fixed_slots};
+  }
+  veil_status status = rt_image_put_types(store->writer, types, count);
+  free(types);
+  free(from);
+  return status;
+}
+
+static veil_status roots_put(veil_store *store, const st_section *s) {
+  size_t count;
+  veil_root_described *from = st_roots_decode(s->bytes, s->size, &count);
+  rt_image_root *roots = from != NULL ? calloc(count + 1, sizeof *roots) : NULL;
+  if (roots == NULL) {
+    free(from);
+    rt_error_set("%s: no memory for a list of roots", store->path);
+    return VEIL_NO_MEMORY;
+  }
+  for (size_t i = 0; i < count; i++) {
+    roots[i] = (rt_image_root){.name = from[i].name, .address = from[i].address};
+  }
+  veil_status status = rt_image_put_roots(store->writer, roots, count);
+  free(roots);
+  free(from);
+  return status;
+}
+
+static veil_status section_put(veil_store *store, const st_section *s) {
+  if (strcmp(s->name, "types") == 0) {
+    return types_put(store, s);
+  }
+  if (strcmp(s->name, "roots") == 0) {
+    return roots_put(store, s);
+  }
+  return rt_image_put_section(store->writer, s->name, s->bytes, s->size);
+}
+
+static veil_status sections_put(veil_store *store, st_sections *sections) {
+  veil_status status = VEIL_OK;
+  for (size_t i = 0; i < sections->count && status == VEIL_OK; i++) {
+    if (!sections->at[i].folded) {
+      status = section_put(store, &sections->at[i]);
+      sections->at[i].folded = status == VEIL_OK; // unless it is set again; if the version fails, st_fold takes that back
+    }
+  }
+  return status;
+}
+
+static veil_status mark_put(veil_store *store, st_log_place place, bool closed) {
+  st_mark mark = {.magic = "veilstor", .format = 1, .closed = closed, .id = {store->id[0], store->id[1]}, .place = place};
+  return rt_image_put_section(store->writer, "store", &mark, sizeof mark);
+}
+
+// ---- A version.
+
+static veil_status begin(veil_store *store) {
+  if (store->writer == NULL) {
+    rt_image_options options = {.io = store->io};
+    veil_status status = rt_image_append(&store->writer, store->path, &options);
+    if (status != VEIL_OK) {
+      store->writer = NULL;
+      return status;
+    }
+  }
+  return rt_image_begin(store->writer);
+}
+
+// All but the commit. *place: from where on the log counts.
+static veil_status version_put(veil_store *store, const st_change *change, bool closed, st_log_place *place) {
+  size_t count = 0;
+  pthread_mutex_lock(&store->contents_lock);
+  if (store->log != NULL) {
+    *place = st_log_tail(store->log);
+  }
+  uint64_t *list = st_contents_list(store->contents, &count);
+  pthread_mutex_unlock(&store->contents_lock);
+  char *buffer = malloc(BATCH * store->pages.page_size);
+  veil_status status = VEIL_NO_MEMORY;
+  if (list == NULL || buffer == NULL) {
+    rt_error_set("%s: no memory to fold its log", store->path);
+  } else {
+    status = listed_put(store, list, count, change, buffer);
+  }
+  free(list);
+  free(buffer);
+  status = status == VEIL_OK && change != NULL ? changed_put(store, change) : status;
+  if (status != VEIL_OK) {
+    return status;
+  }
+  pthread_mutex_lock(&store->contents_lock);
+  status = sections_put(store, &store->sections);
+  pthread_mutex_unlock(&store->contents_lock);
+  status = status == VEIL_OK && change != NULL ? sections_put(store, (st_sections *)&change->sections) : status;
+  return status == VEIL_OK ? mark_put(store, *place, closed) : status;
+}
+
+static void version_failed(veil_store *store, const st_change *change) {
+  rt_image_close(store->writer);
+  store->writer = NULL;
+  pthread_mutex_lock(&store->contents_lock);
+  for (size_t i = 0; i < store->sections.count; i++) {
+    store->sections.at[i].folded = false;
+  }
+  for (size_t i = 0; change != NULL && i < change->sections.count; i++) {
+    change->sections.at[i].folded = false;
+  }
+  pthread_mutex_unlock(&store->contents_lock);
+}
+
+// The image's newest version counts from here on.
+static void version_use(veil_store *store, rt_image *image, const st_change *change, st_log_place place, bool closed) {
+  pthread_mutex_lock(&store->contents_lock);
+  rt_image *before = store->image;
+  store->image = image;
+  store->closed = closed;
+  st_contents_folded(store->contents, image, place.sequence);
+  if (change != NULL) {
+    st_change_apply(store, NULL, 0);
+  }
+  if (store->log != NULL) {
+    st_log_advance(store->log, place);
+  }
+  pthread_mutex_unlock(&store->contents_lock);
+  rt_image_free(before);
+}
+
+veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
+  all_read_wait(store);
+  st_log_place place = store->first;
+  rt_image *image = NULL;
+  rt_image_committed committed;
+  veil_status status = begin(store);
+  status = status == VEIL_OK ? version_put(store, change, closed, &place) : status;
+  if (status == VEIL_OK && store->log != NULL && STORE_BREAK != STORE_BREAK_ORDER) { // st.order
+    pthread_mutex_lock(&store->lock);
+    uint64_t appended = store->appended;
+    pthread_mutex_unlock(&store->lock);
+    status = st_write(store, appended);
+  }
+  status = status == VEIL_OK ? rt_image_commit(store->writer, &committed) : status;
+  if (status != VEIL_OK) {
+    char why[ST_ERROR];
+    snprintf(why, sizeof why, "%s", veil_error());
+    version_failed(store, change);
+    rt_error_set("%s", why);
+    return status;
+  }
+  rt_image_options options = {.io = store->io};
+  status = rt_image_open(&image, store->path, &options);
+  if (status == VEIL_OK) {
+    version_use(store, image, change, place, closed);
+    pthread_mutex_lock(&store->lock);
+    store->figures.image_bytes = committed.file;
+    pthread_mutex_unlock(&store->lock);
+  } else if (change != NULL) {
+    st_poison(store, status); // it is durable, and not in what we believe of the image
+  }
+  return status;
+}
+
+// ---- The thread.
+
+void *st_folder_main(void *arg) {
+  veil_store *store = arg;
+  prctl(PR_SET_NAME, "veil-store");
+  pthread_mutex_lock(&store->lock);
+  while (!store->closing) {
+    bool write = store->write_wanted, fold = store->fold_wanted;
+    uint64_t appended = store->appended;
+    store->write_wanted = store->fold_wanted = false;
+    if (!write && !fold) {
+      pthread_cond_wait(&store->happened, &store->lock);
+      continue;
+    }
+    pthread_mutex_unlock(&store->lock);
+    if (write) {
+      st_write(store, appended); // who waits for it is told what is wrong
+    }
+    if (fold) {
+      st_fold_begin(store);
+      st_fold_end(store, st_fold(store, NULL, false)); // whoever needs the room tries again, and is told why it fails
+    }
+    pthread_mutex_lock(&store->lock);
+  }
+  pthread_mutex_unlock(&store->lock);
+  return NULL;
+}

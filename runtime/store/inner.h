@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+// inner.h: what the files of this folder share: a store, its fields by who writes them.
+//
+// Neighbours: veil/store.h is for programs, rt_store_open for tests. Whoever commits takes the instant and composes the record (take.c, change.c), whoever waits writes it (commit.c), a thread folds (fold.c). Traps read what is away (source.c).
+
+#ifndef RT_STORE_INNER_H
+#define RT_STORE_INNER_H
+
+#include <pthread.h>
+#include <sys/types.h>
+#include "runtime/image/image.h"
+#include "runtime/store/contents.h"
+#include "runtime/store/log.h"
+#include "runtime/store/sections.h"
+#include "veil/hooks.h"
+#include "veil/store.h"
+#include "vm/atomic.h"
+
+#define ST_EXPORT __attribute__((visibility("default")))
+
+enum { ST_ERROR = 512 }; // as veil_error
+
+// One build for tests can break one rule at a time, which tests/store must find. In the library this is a constant, and nothing is broken.
+enum store_break {
+  STORE_WHOLE,
+  STORE_BREAK_ORDER, // st.order: an image is committed before the log is durable
+  STORE_BREAK_GONE,  // st.gone: pages that are not in use any more are not named
+  STORE_BREAK_SPACE, // st.space: the head advances before the image is durable
+  STORE_BREAK_OWED,  // what a commit that failed has found is forgotten
+  STORE_BREAK_COUNT
+};
+#ifdef STORE_BREAKABLE
+extern enum store_break rt_store_break;
+#define STORE_BREAK rt_store_break
+#else
+#define STORE_BREAK STORE_WHOLE
+#endif
+
+// The section `store` of an image.
+typedef struct st_mark {
+  char magic[8];
+  uint32_t format, closed; // closed: the image has everything, and the log may be missing
+  uint64_t id[2];
+  st_log_place place; // from where on the log counts
+} st_mark;
+
+// What a commit changes; what a commit that failed has left is part of the next one.
+typedef struct st_change {
+  // Copied in the stop.
+  size_t *pages; // that were written …
+  size_t count;
+  char *copies;  // … and their contents
+  bool looked;   // a cycle has been since: pages may have gone
+  // Found afterwards.
+  st_sections sections;                 // that are other than before
+  struct st_gone { uint64_t first, count; } *gone; // runs of pages
+  size_t gone_count, gone_room;
+  uint64_t *record;     // words
+  size_t words, items;  // of it; items: of pages
+  uint64_t changed;     // bytes
+  size_t record_bytes;  // of the mapping
+} st_change;
+
+typedef struct st_source st_source; // source.c
+
+struct veil_store {
+  // Constant once it is open.
+  veil_heap *heap;
+  veil_service *service;
+  veil_pages pages;
+  veil_store_options options;
+  const rt_image_io *io;
+  char *path, *log_path;
+  uint64_t id[2];
+  pid_t process;
+  pthread_t folder;
+  bool folder_runs;
+  st_source *source;      // NULL: the store was made
+  st_log *log;            // beside writing: under `contents_lock`. NULL while the store is made
+  st_log_place first;     // of the log, then
+
+  // Whoever takes the instant: `taking`.
+  st_change change;
+  veil_description *description;
+  bool described; // it was taken
+  uint8_t *owed;  // a bit per page: that a commit which failed has found
+  size_t owed_count;
+  uint32_t volatile moved; // 1: a cycle or a minor cycle began; in stops
+
+  // Under contents_lock, which is taken after `lock`.
+  pthread_mutex_t contents_lock;
+  st_contents *contents;
+  st_sections sections; // types and roots among them
+  uint8_t *has;         // a bit per page: it was in use when the last commit was
+  size_t has_top;       // no bit from here on was ever set
+
+  // Whoever folds: `folding`.
+  rt_image_writer *writer; // NULL: to be opened again
+  rt_image *image;         // its newest version; freed under contents_lock
+  bool closed;             // the mark that the image has says so
+
+  // Under lock.
+  pthread_mutex_t lock;
+  pthread_cond_t happened;
+  bool taking, writing, folding, fold_wanted, write_wanted, closing, all_read;
+  uint64_t begun, taken;      // instants
+  uint64_t appended, durable; // the last instant of which that is true
+  veil_status take_status, poison;
+  char take_why[ST_ERROR], poison_why[ST_ERROR];
+  veil_commit_figures last;
+  veil_store_figures figures;
+};
+
+static inline bool st_bit(const uint8_t *bits, size_t page) { return bits[page / 8] >> page % 8 & 1; }
+static inline void st_bit_set(uint8_t *bits, size_t page, bool value) {
+  bits[page / 8] = (uint8_t)(value ? bits[page / 8] | 1u << page % 8 : bits[page / 8] & ~(1u << page % 8));
+}
+
+// ---- source.c: what the heap is opened from.
+// What `contents` and the sections have, which does not change before `done`. NULL: no memory.
+st_source *st_source_open(veil_store *store, rt_image *image);
+// False with the error set.
+bool st_source_describe(st_source *source, veil_store *store, veil_source *out);
+void st_source_close(st_source *source);
+
+// ---- take.c: the instant, and what has changed since the last one.
+extern const veil_service_callbacks st_service;
+bool st_change_open(veil_store *store); // false: no memory
+void st_change_close(veil_store *store);
+// The thread that is `taking`. What it has found is in store->change, also if it fails.
+veil_status st_take(veil_store *store, uint64_t *pause_ns);
+
+// ---- change.c: from what was copied to a record. Between brackets; the thread that is `taking`.
+// Under contents_lock: all but the record's place.
+veil_status st_change_compose(veil_store *store);
+// Appends it, or writes it into the image if it is too long for the log.
+veil_status st_change_commit(veil_store *store, uint64_t *logged);
+// It is committed: what was committed changes. Under contents_lock. `item_base`: where the record is now; NULL: in the image only.
+void st_change_apply(veil_store *store, const uint64_t *record, uint64_t sequence);
+
+// ---- commit.c
+// No commit succeeds from here on: the calling thread's error is why.
+void st_poison(veil_store *store, veil_status status);
+// Writes the log as far as it was appended, or waits until somebody has. Not with a lock.
+veil_status st_write(veil_store *store, uint64_t instant);
+bool st_process_gone(const veil_store *store);
+
+// ---- fold.c
+void *st_folder_main(void *store);
+// Puts committed contents, and `change` if it is not NULL, into the image. By who is `folding`.
+veil_status st_fold(veil_store *store, const st_change *change, bool closed);
+// Waits until nobody folds; then the caller does, until st_fold_end.
+void st_fold_begin(veil_store *store);
+void st_fold_end(veil_store *store, veil_status status);
+
+// ---- open.c
+veil_store *rt_store_open(const char *path, const veil_options *options, const veil_store_options *store, const rt_image_io *io); // for tests; NULL: the system
+
+#endif
