@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // describe.h: what a heap is beside the contents of its pages: taken down at an instant, written as sections of bytes with names, and read again.
 //
-// Neighbours: runtime/describe.c takes it in a stop, runtime/restore.c opens a heap out of it. rebuild.c is the reader.
+// Neighbours: description.h has what it is made of. runtime/describe.c takes it in a stop, runtime/restore.c opens a heap out of it. rebuild.c is the reader.
 //
 // Sections: `heap`: the numbers below. `small.N`: 64 MiB of the small blocks. `large.N`: of the large zone. `links.N`: 16384 links. `pairs.N`: 16384 entries of weak tables. N in
 // hexadecimal, from 0000 up to as many as `heap` says; each is there, so that none is taken for that of an older description. Numbers have 7 bits a byte, low ones first, the
@@ -62,6 +62,8 @@ gc_description *gc_description_open(gc_heap *heap);
 void gc_description_close(gc_description *d);
 // With the world stopped, no cycle under way, and nobody at work for the heap.
 void gc_description_take(gc_description *d);
+// The same, where only these pages (ascending) were written since it was taken last: takes time as long as there are such pages, links and entries, unless a cycle has come between.
+void gc_description_again(gc_description *d, const size_t *pages, size_t count);
 // False: it was never taken, or there was too little memory for it.
 bool gc_description_is_whole(const gc_description *d);
 bool gc_description_has(const gc_description *d, size_t page); // in use then
@@ -69,6 +71,8 @@ bool gc_description_has(const gc_description *d, size_t page); // in use then
 // Calls `put` for each section until it returns anything but 0, and returns that. -1: there is no memory. Any thread.
 typedef int gc_put_fn(void *arg, const char *name, const void *bytes, size_t size);
 int gc_description_put(gc_description *d, gc_put_fn *put, void *arg);
+// The same for sections that have other bytes than when `put` last returned 0 for them, by either call. NULL: there is no such section any more.
+int gc_description_changes(gc_description *d, gc_put_fn *put, void *arg);
 
 // ---- Reading it (rebuild.c).
 

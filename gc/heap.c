@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "gc/aside.h"
+#include "gc/changed.h"
 #include "gc/defer.h"
 #include "gc/block.h"
 #include "gc/copier.h"
@@ -17,7 +18,7 @@
 #include "vm/os.h"
 
 gc_type *gc_types[GC_TYPES];
-AO_t gc_types_boxed;
+AO_t gc_types_boxed, gc_types_known;
 static AO_t type_count = GC_FIRST_TYPE;
 
 unsigned gc_type_register(const gc_type *type) {
@@ -37,7 +38,11 @@ bool gc_type_register_at(unsigned id, const gc_type *type) {
     at_store_release(&gc_types_boxed, 1);
   }
   // Before any header names it: the id is published by the caller.
-  return at_cas_full((AO_t volatile *)&gc_types[id], 0, (uint64_t)type);
+  if (!at_cas_full((AO_t volatile *)&gc_types[id], 0, (uint64_t)type)) {
+    return false;
+  }
+  at_add_full(&gc_types_known, 1);
+  return true;
 }
 
 enum { HUGE_LIMIT = 32 << 20 }; // bytes: with less, memory is had page by page
@@ -82,6 +87,9 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->young_large, heap->young_blocks != 0 ? large * 4ull : 0},
       {&heap->links.at, heap->links.limit * sizeof(gc_link)},
       {&heap->links.log, heap->young_blocks != 0 ? heap->links.limit * 4ull : 0},
+      {&heap->links.changes.at, heap->links.limit / GC_CHANGES_GROUP * 8ull + 8},
+      {&heap->weak.changes.at, heap->weak.limit / GC_CHANGES_GROUP * 8ull + 8},
+      {&heap->weak.table_changes.at, heap->weak.table_limit / GC_CHANGES_GROUP * 8ull + 8},
       {&heap->weak.pairs, heap->weak.limit * sizeof(gc_pair)},
       {&heap->weak.tables, heap->weak.table_limit * sizeof(gc_table)},
       {&heap->weak.buckets, heap->weak.limit * 4ull},
@@ -190,6 +198,7 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   heap->tables = tables;
   heap->tables_bytes = bytes;
   heap->base = heap->hash_base = (uintptr_t)heap->region->base;
+  at_store(&heap->described, 1); // so that who changes something has written, and so touched, when it was
   heap->span = (size_t)(heap->region->limit - heap->region->base);
   heap->delta = heap->region->delta;
   heap->wide = __builtin_cpu_supports("avx2") != 0;

@@ -142,6 +142,11 @@ typedef struct gc_link {
   // Under the lock of links: of a free one, or one in the queue, the next, plus 1.
   uint32_t next;
 } gc_link;
+// When each of so many links, entries or tables was changed last: gc_heap.described as it was then (changed.h). Atomic; the pointer is constant.
+typedef struct gc_changes {
+  AO_t *at;  // per group
+  AO_t last; // of all
+} gc_changes;
 typedef struct gc_links {
   gc_link *at;     // constant: `limit` of them, whose memory the system gives when they are used
   uint32_t limit;  // how many there may ever be
@@ -155,6 +160,7 @@ typedef struct gc_links {
   uint32_t first, last; // … and the queue's
   // Of this cycle: the next unit of scanners' work, and how many there are; whether finalizers were looked at (1: somebody does, 2: yes).
   AO_t scan_next, scan_limit, finals_traced;
+  gc_changes changes;
 } gc_links;
 
 // A weak table, and its entries: outside of the heap, too (table.h).
@@ -205,6 +211,7 @@ typedef struct gc_weak {
   AO_t locks[GC_TABLE_LOCKS];       // of buckets
   AO_t lock;                        // of what is free:
   uint32_t free, free_table, dead;  // the first, plus 1
+  gc_changes changes, table_changes;
 } gc_weak;
 
 typedef enum gc_phase {
@@ -454,6 +461,7 @@ typedef struct gc_heap {
 
   gc_links links;
   gc_weak weak;
+  AO_t described; // how often anybody has taken down what the heap is (describe.c); written with the world stopped
   AO_t outer_frozen, outer_settled; // the last cycle in which it was decided what lives, and the last after which no word outside refers to from-space
 
   // Large objects: under `large_lock` (never taken in a trap, nor by a thread that may be stopped meanwhile).

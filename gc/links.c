@@ -8,6 +8,7 @@
 
 #include "gc/links.h"
 #include "gc/alloc.h"
+#include "gc/changed.h"
 #include "gc/gc.h"
 #include "gc/minor.h"
 #include "gc/near.h"
@@ -49,6 +50,7 @@ static uint32_t take_locked(gc_heap *heap) {
 
 static void put_locked(gc_heap *heap, uint32_t link) {
   gc_link *at = link_at(heap, link);
+  gc_changed(heap, &heap->links.changes, link);
   at_store(&at->ref, 0);
   at_store(&at->owner, 0);
   at32_store(&at->serial, at32_load(&at->serial) + 1);
@@ -135,6 +137,7 @@ uint32_t gc_link_new(gc_heap *heap, gc_link_kind kind, uintptr_t ref, uintptr_t 
   at_store(&at->data, data);
   count(heap, kind, 1);
   at32_store_release(&at->kind, kind);
+  gc_changed(heap, &heap->links.changes, link);
   log_if_young(heap, link, ref);
   if (gc_link_is_owned(kind)) {
     log_if_young(heap, link, owner);
@@ -148,6 +151,7 @@ uintptr_t gc_link_read(gc_heap *heap, uint32_t link) { return gc_outer_read(heap
 
 void gc_link_write(gc_heap *heap, uint32_t link, uintptr_t ref) {
   at_store_release(&link_at(heap, link)->ref, ref);
+  gc_changed(heap, &heap->links.changes, link);
   log_if_young(heap, link, ref);
 }
 

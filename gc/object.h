@@ -76,6 +76,7 @@ typedef struct gc_type {
 } gc_type;
 
 extern AO_t gc_types_boxed;         // 1: some type has references with tags in the high 16 bits
+extern AO_t gc_types_known;         // how many were ever registered; none goes
 extern gc_type *gc_types[GC_TYPES]; // written once each, before a header names it
 static inline const gc_type *gc_type_at(unsigned id) { return (const gc_type *)at_load_acquire((AO_t volatile *)&gc_types[id]); }
 

@@ -8,6 +8,7 @@
 // and a bucket's lock is also that of the one it is split from.
 
 #include "gc/table.h"
+#include "gc/changed.h"
 #include "gc/gc.h"
 #include "gc/links.h"
 #include "gc/outer.h"
@@ -164,6 +165,7 @@ void gc_pair_remove_locked(gc_heap *heap, gc_pair *pair) {
   at_store(&pair->key, 0);
   at_store(&pair->value, 0);
   at32_store(&pair->table, GC_NONE);
+  gc_changed(heap, &heap->weak.changes, number_of(heap, pair));
   bool visited = pair->visits != 0 && at32_load(&table->kind) != GC_TABLE_DEAD; // who lists a table holds it: then those in a child of fork are gone
   pair->removed = visited;
   if (!visited) {
@@ -223,6 +225,7 @@ static gc_pair *add_locked(gc_heap *heap, uint32_t table, uint32_t hash, uintptr
   at_store(&pair->key, key);
   at_store(&pair->value, value);
   at32_store_release(&pair->table, table);
+  gc_changed(heap, &heap->weak.changes, number_of(heap, pair));
   uint32_t volatile *bucket = bucket_of(heap, hash);
   pair->chain = *bucket;
   *bucket = number_of(heap, pair) + 1;
@@ -240,6 +243,7 @@ bool gc_table_put(gc_heap *heap, uint32_t table, uintptr_t key, uintptr_t value)
   gc_pair *pair = find_locked(heap, table, hash, key);
   if (pair != NULL) {
     at_store_release(&pair->value, value);
+    gc_changed(heap, &heap->weak.changes, number_of(heap, pair));
   } else {
     pair = add_locked(heap, table, hash, key, value);
   }
@@ -331,6 +335,7 @@ static uint32_t number_take(gc_heap *heap) {
 static void number_free(gc_heap *heap, uint32_t table) {
   gc_weak *weak = &heap->weak;
   at32_store_release(&table_at(heap, table)->kind, GC_TABLE_FREE);
+  gc_changed(heap, &heap->weak.table_changes, table);
   lock(&weak->lock);
   table_at(heap, table)->next = weak->free_table;
   weak->free_table = table + 1;
@@ -350,6 +355,7 @@ uint32_t gc_table_new(gc_heap *heap, gc_table_kind kind, uintptr_t owner) {
   table_at(heap, table)->link = link;
   at_add(&heap->weak.table_count, 1);
   at32_store_release(&table_at(heap, table)->kind, kind);
+  gc_changed(heap, &heap->weak.table_changes, table);
   return table;
 }
 

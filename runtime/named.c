@@ -12,9 +12,10 @@
 
 enum { FIRST_ROOM = 64, NAME_MAX_BYTES = 255 };
 
-// Descriptions hold names, so what is taken away is freed when there are none (veil_heap.named_dead).
+// Descriptions hold names, so what is taken away is freed when none has it in its list (veil_heap.named_dead).
 struct rt_name {
-  rt_name *next; // of the dead
+  rt_name *next; // of the dead: those that died last are first
+  uint64_t died; // veil_heap.named_changes, this one counted
   char text[];
 };
 
@@ -120,13 +121,16 @@ static bool change_make_locked(veil_heap *heap, change *c) {
   if (place != NULL && *place != 0) {
     if (c->object == 0) {
       rt_name *name = entry_take(t, place);
-      if (heap->named_holds != 0) {
+      heap->named_changes++;
+      if (heap->named_holds != NULL) {
         name->next = heap->named_dead;
-        heap->named_dead = name;
+        name->died = heap->named_changes;
+        at_store_release((AO_t volatile *)&heap->named_dead, (uint64_t)name);
       } else {
         c->old_name = name;
       }
     } else {
+      heap->named_changes += t->slots[*place - 1] != c->object;
       t->slots[*place - 1] = c->object;
     }
     return true;
@@ -141,6 +145,7 @@ static bool change_make_locked(veil_heap *heap, change *c) {
     table_replace(heap, c);
   }
   entry_add(heap->named, c->hash, c->copy, c->object);
+  heap->named_changes++;
   c->copy = NULL;
   return true;
 }
@@ -238,12 +243,15 @@ void rt_named_forward(veil_heap *heap, gc_flip *flip) {
 
 size_t rt_named_count(const veil_heap *heap) { return heap->named != NULL ? heap->named->count : 0; }
 
-void rt_named_list(const veil_heap *heap, uintptr_t *slots, rt_name **names) {
+bool rt_named_list(const veil_heap *heap, uintptr_t *slots, rt_name **names) {
   size_t count = rt_named_count(heap);
-  if (count != 0) {
-    memcpy(slots, heap->named->slots, count * sizeof *slots);
-    memcpy(names, heap->named->names, count * sizeof *names);
+  const rt_named *t = heap->named;
+  if (count == 0 || (memcmp(slots, t->slots, count * sizeof *slots) == 0 && memcmp(names, t->names, count * sizeof *names) == 0)) {
+    return false;
   }
+  memcpy(slots, t->slots, count * sizeof *slots);
+  memcpy(names, t->names, count * sizeof *names);
+  return true;
 }
 
 const char *rt_named_text(const rt_name *name) { return name->text; }
@@ -256,8 +264,8 @@ static void names_free(rt_name *name) {
   }
 }
 
-size_t rt_named_hold(veil_heap *heap, bool hold) {
-  rt_name *dead = NULL;
+// A critical section and roots_lock, in a thread of the program's or any other. `self`: NULL for the latter.
+static rt_thread *held_lock(veil_heap *heap) {
   rt_thread *self = rt_here;
   while (self != NULL && self->heap != heap) {
     self = self->next_here;
@@ -268,20 +276,62 @@ size_t rt_named_hold(veil_heap *heap, bool hold) {
     rt_work_begin(heap);
   }
   pthread_mutex_lock(&heap->roots_lock);
-  size_t count = rt_named_count(heap);
-  heap->named_holds += hold ? 1u : ~0u;
-  if (heap->named_holds == 0) {
-    dead = heap->named_dead;
-    heap->named_dead = NULL;
-  }
+  return self;
+}
+
+static void held_unlock(veil_heap *heap, rt_thread *self) {
   pthread_mutex_unlock(&heap->roots_lock);
   if (self != NULL) {
     rt_leave(self);
   } else {
     rt_work_end(heap);
   }
-  names_free(dead);
+}
+
+// Of the names that are gone, those that no list has any more: they went before it was made.
+static rt_name *dead_take_locked(veil_heap *heap) {
+  uint64_t seen = UINT64_MAX;
+  for (const rt_named_hold *hold = heap->named_holds; hold != NULL; hold = hold->next) {
+    seen = hold->seen < seen ? hold->seen : seen;
+  }
+  rt_name **at = &heap->named_dead;
+  while (*at != NULL && (*at)->died > seen) {
+    at = &(*at)->next;
+  }
+  rt_name *dead = *at;
+  *at = NULL;
+  return dead;
+}
+
+size_t rt_named_hold_begin(veil_heap *heap, rt_named_hold *hold) {
+  rt_thread *self = held_lock(heap);
+  *hold = (rt_named_hold){heap->named_holds, UINT64_MAX};
+  heap->named_holds = hold;
+  size_t count = rt_named_count(heap);
+  held_unlock(heap, self);
   return count;
+}
+
+void rt_named_hold_end(veil_heap *heap, rt_named_hold *hold) {
+  rt_thread *self = held_lock(heap);
+  rt_named_hold **at = &heap->named_holds;
+  while (*at != hold) {
+    at = &(*at)->next;
+  }
+  *at = hold->next;
+  rt_name *dead = dead_take_locked(heap);
+  held_unlock(heap, self);
+  names_free(dead);
+}
+
+void rt_named_tidy(veil_heap *heap) {
+  if (at_load((AO_t const volatile *)&heap->named_dead) == 0) {
+    return;
+  }
+  rt_thread *self = held_lock(heap);
+  rt_name *dead = dead_take_locked(heap);
+  held_unlock(heap, self);
+  names_free(dead);
 }
 
 bool rt_named_restore(veil_heap *heap, const char *name, uintptr_t object) {

@@ -9,10 +9,20 @@
 // World stopped.
 void rt_named_forward(veil_heap *heap, gc_flip *flip);
 size_t rt_named_count(const veil_heap *heap);
-void rt_named_list(const veil_heap *heap, uintptr_t *slots, rt_name **names); // there is room for all
+bool rt_named_list(const veil_heap *heap, uintptr_t *slots, rt_name **names); // there is room for all; false: they were there already
 
-// While somebody holds them, names stay that were listed. Returns how many there are. Any thread; not in a stop.
-size_t rt_named_hold(veil_heap *heap, bool hold);
+// Who lists names: they stay until he has listed them anew.
+typedef struct rt_named_hold rt_named_hold;
+struct rt_named_hold {
+  rt_named_hold *next; // under roots_lock
+  uint64_t seen;       // veil_heap.named_changes when he did so last; UINT64_MAX: he has not. World stopped
+};
+
+// Begins to hold what is listed from then on. Returns how many names there are. Any thread; not in a stop.
+size_t rt_named_hold_begin(veil_heap *heap, rt_named_hold *hold);
+void rt_named_hold_end(veil_heap *heap, rt_named_hold *hold);
+// Frees names that are gone, and that nobody holds any more. Costs nothing where there are none.
+void rt_named_tidy(veil_heap *heap);
 const char *rt_named_text(const rt_name *name);
 
 // While the heap opens. False: no memory, or the name is there already.

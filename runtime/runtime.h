@@ -167,7 +167,8 @@ struct veil_heap {
   rt_roots *roots;
   rt_named *named;      // named.c; NULL: there never was one
   rt_name *named_dead;  // … names that descriptions may hold …
-  unsigned named_holds; // … and how many of these there are
+  struct rt_named_hold *named_holds; // … and who does
+  uint64_t named_changes; // how often a name came, went, or was set to another object
   struct veil_stack *stacks;
   struct rt_start *starts; // threads that are not joined yet
   struct rt_pins *pins;    // pins.c; NULL: there never was one
