@@ -49,26 +49,42 @@ static veil_status poison_tell(const veil_store *store) {
   return store->poison;
 }
 
+// Under lock, which is given up meanwhile. What was appended before is durable then, or the store is poisoned.
+static void write_locked(veil_store *store) {
+  while (store->writing) {
+    pthread_cond_wait(&store->happened, &store->lock);
+  }
+  store->writing = true;
+  uint64_t upto = store->appended;
+  pthread_mutex_unlock(&store->lock);
+  veil_status status = st_log_write(store->log, NULL);
+  pthread_mutex_lock(&store->lock);
+  store->writing = false;
+  store->figures.barriers++;
+  if (status != VEIL_OK) {
+    poison_locked(store, status);
+  } else if (store->durable < upto) {
+    store->durable = upto;
+  }
+  pthread_cond_broadcast(&store->happened);
+}
+
+veil_status st_write_all(veil_store *store) {
+  pthread_mutex_lock(&store->lock);
+  write_locked(store);
+  veil_status status = poison_tell(store);
+  pthread_mutex_unlock(&store->lock);
+  return status;
+}
+
 veil_status st_write(veil_store *store, uint64_t instant) {
   pthread_mutex_lock(&store->lock);
   while (store->durable < instant && store->poison == VEIL_OK) {
     if (store->writing) {
       pthread_cond_wait(&store->happened, &store->lock);
-      continue;
+    } else {
+      write_locked(store);
     }
-    store->writing = true;
-    uint64_t upto = store->appended;
-    pthread_mutex_unlock(&store->lock);
-    veil_status status = st_log_write(store->log, NULL);
-    pthread_mutex_lock(&store->lock);
-    store->writing = false;
-    store->figures.barriers++;
-    if (status != VEIL_OK) {
-      poison_locked(store, status);
-    } else if (store->durable < upto) {
-      store->durable = upto;
-    }
-    pthread_cond_broadcast(&store->happened);
   }
   veil_status status = store->durable >= instant ? VEIL_OK : poison_tell(store);
   pthread_mutex_unlock(&store->lock);

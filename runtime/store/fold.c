@@ -258,10 +258,7 @@ veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
   veil_status status = begin(store);
   status = status == VEIL_OK ? version_put(store, change, closed, &place) : status;
   if (status == VEIL_OK && store->log != NULL && STORE_BREAK != STORE_BREAK_ORDER) { // st.order
-    pthread_mutex_lock(&store->lock);
-    uint64_t appended = store->appended;
-    pthread_mutex_unlock(&store->lock);
-    status = st_write(store, appended);
+    status = st_write_all(store);
   }
   status = status == VEIL_OK ? rt_image_commit(store->writer, &committed) : status;
   if (status != VEIL_OK) {

@@ -143,6 +143,8 @@ void st_change_apply(veil_store *store, const uint64_t *record, uint64_t sequenc
 void st_poison(veil_store *store, veil_status status);
 // Writes the log as far as it was appended, or waits until somebody has. Not with a lock.
 veil_status st_write(veil_store *store, uint64_t instant);
+// Writes all that has been appended before, whether anybody has been told of it or not.
+veil_status st_write_all(veil_store *store);
 bool st_process_gone(const veil_store *store);
 
 // ---- fold.c
