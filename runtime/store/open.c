@@ -361,23 +361,11 @@ static veil_status image_open(veil_store *store, st_mark *mark) {
   return status;
 }
 
-// What it holds is what was committed: nothing is news but what is written from here on.
-static void nothing(void *arg, size_t page) {
-  (void)arg;
-  (void)page;
-}
-
-// What a page holds when it is in use: what the description says.
-static bool has_read(veil_store *store) {
-  for (size_t page = 0; page < store->pages.count; page++) {
-    if (veil_page_in_use(store->heap, page)) {
-      st_bit_set(store->has, page, true);
-      store->has_top = page + 1;
-    } else if (page % 8 == 0 && page >= store->has_top + ((size_t)1 << 30) / store->pages.page_size) {
-      // nothing: the zones of a heap may lie far apart
-    }
-  }
-  return true;
+// What the heap holds is what was committed: nothing is news but what is written from here on.
+static void in_use(void *arg, size_t page) {
+  veil_store *store = arg;
+  st_bit_set(store->has, page, true);
+  store->has_top = page + 1;
 }
 
 static bool heap_open(veil_store *store, const veil_options *options) {
@@ -405,8 +393,8 @@ static bool heap_open(veil_store *store, const veil_options *options) {
   if (!service_open(store)) {
     return false;
   }
-  veil_service_dirty(store->service, nothing, NULL);
-  return has_read(store);
+  veil_service_dirty(store->service, in_use, store);
+  return true;
 }
 
 static bool store_open(veil_store *store, const veil_options *options) {
