@@ -311,6 +311,7 @@ typedef struct gc_config {
   size_t nursery;        // bytes that may be born between two minor cycles, at most; 0: as pacing wants it
   uint64_t pause_ns;     // what a minor cycle had better not exceed; 0: does not matter
   bool verify;           // what a minor cycle relies on
+  void *at;              // where the view is to be, if that is free, a multiple of 2 MiB; NULL: anywhere, or where the geometry says
   const gc_geometry *geometry; // NULL: as the limit wants it. Read while the heap opens
   size_t zone;           // bytes of the nursery's zone, if there is a geometry and it has one; else 0
 } gc_config;

@@ -33,7 +33,7 @@ static uint64_t pause_ns(const veil_options *options) {
   return us * UINT64_C(1000);
 }
 
-static bool collector_open(veil_heap *heap, bool limit_given, const gc_geometry *geometry) {
+static bool collector_open(veil_heap *heap, bool limit_given, void *at, const gc_geometry *geometry) {
   gc_world world = {
       .buffers = rt_world_buffers,
       .ambiguous = rt_world_ambiguous,
@@ -61,6 +61,7 @@ static bool collector_open(veil_heap *heap, bool limit_given, const gc_geometry 
         .nursery = heap->options.nursery,
         .pause_ns = pause_ns(&heap->options),
         .verify = heap->options.verify >= 1,
+        .at = at,
         .geometry = geometry,
     };
     vm_status status = gc_open(&heap->gc, &config, &world, heap->why, sizeof heap->why);
@@ -88,14 +89,14 @@ static bool world_open(veil_heap *heap) {
   return false;
 }
 
-static bool heap_open(veil_heap *heap, bool limit_given, rt_restore *restore) {
+static bool heap_open(veil_heap *heap, bool limit_given, void *at, rt_restore *restore) {
   gc_geometry geometry;
   if (heap->flips.histogram == NULL || heap->minors.histogram == NULL) {
     rt_error_set("no memory for a heap");
     return false;
   }
   if ((restore != NULL && !rt_restore_geometry(restore, &heap->options, limit_given, &geometry)) || !rt_stop_install(heap->options.stop_signal) ||
-      !collector_open(heap, limit_given || restore != NULL, restore != NULL ? &geometry : NULL)) {
+      !collector_open(heap, limit_given || restore != NULL, at, restore != NULL ? &geometry : NULL)) {
     return false;
   }
   vm_trap_block_signal(heap->options.stop_signal);
@@ -113,7 +114,7 @@ static bool heap_open(veil_heap *heap, bool limit_given, rt_restore *restore) {
   return false;
 }
 
-veil_heap *rt_heap_open(const veil_options *options, rt_restore *restore) {
+veil_heap *rt_heap_open(const veil_options *options, void *at, rt_restore *restore) {
   veil_options read;
   bool limit_given;
   if (!rt_options_read(&read, options, &limit_given) || !rt_segments_open(&read)) {
@@ -135,7 +136,7 @@ veil_heap *rt_heap_open(const veil_options *options, rt_restore *restore) {
   pthread_mutex_init(&heap->roots_lock, NULL);
   pthread_mutex_init(&heap->touch_lock, NULL);
   rt_fork_hold();
-  bool opened = heap_open(heap, limit_given, restore);
+  bool opened = heap_open(heap, limit_given, at, restore);
   rt_fork_release();
   if (opened) {
     rt_note_it(heap, RT_NOTE_HEAP_OPENED, 0, 0, 0);
@@ -150,7 +151,12 @@ veil_heap *rt_heap_open(const veil_options *options, rt_restore *restore) {
 
 RT_EXPORT veil_heap *veil_open(const veil_options *options) {
   rt_section_refuse("veil_open");
-  return rt_heap_open(options, NULL);
+  return rt_heap_open(options, NULL, NULL);
+}
+
+RT_EXPORT veil_heap *veil_open_at(const veil_options *options, void *address) {
+  rt_section_refuse("veil_open_at");
+  return rt_heap_open(options, (uintptr_t)address % VM_HUGE == 0 && (uintptr_t)address < (uintptr_t)1 << 47 ? address : NULL, NULL);
 }
 
 RT_EXPORT void veil_close(veil_heap *heap) {

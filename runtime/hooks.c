@@ -315,6 +315,16 @@ RT_EXPORT void veil_service_settle(veil_service *s, size_t page, veil_claim clai
   }
 }
 
+void rt_dirty_visit(veil_service *s, void (*visit)(void *arg, size_t page), void *arg) {
+  gc_heap *gc = s->heap->gc;
+  uint64_t fresh = at_load(&gc->fresh);
+  size_t small = gc_block_page(gc, fresh < gc->small_blocks ? (uint32_t)fresh : gc->small_blocks), large = gc_block_page(gc, gc->small_blocks), used = rt_pages_used(gc);
+  vm_dirty(gc->region, s->consumer, 0, small, visit, arg);
+  if (used > large) {
+    vm_dirty(gc->region, s->consumer, large, used - large, visit, arg);
+  }
+}
+
 typedef struct dirty_set {
   gc_heap *gc;
   int consumer;

@@ -465,7 +465,7 @@ static void copied_find(void *arg, size_t page) {
 static void copied_take(veil_heap *heap, void *arg) {
   instant *in = arg;
   copying c = {.in = in};
-  vm_dirty(heap->gc->region, in->service->consumer, 0, rt_pages_used(heap->gc), copied_find, &c);
+  rt_dirty_visit(in->service, copied_find, &c);
   copied_tell(&c);
   if (in->calls != NULL && in->calls->at != NULL) {
     in->calls->at(in->arg);

@@ -432,7 +432,7 @@ RT_EXPORT veil_heap *veil_open_from(const veil_options *options, const veil_sour
   }
   r->source = *source;
   r->name = name;
-  veil_heap *heap = types_restore(r, types, type_count) ? rt_heap_open(options, r) : NULL;
+  veil_heap *heap = types_restore(r, types, type_count) ? rt_heap_open(options, NULL, r) : NULL;
   if (heap == NULL) {
     rt_restore_free(r);
   }

@@ -233,7 +233,7 @@ struct veil_heap {
 };
 
 // ---- heap.c: veil_open, or out of what `restore` has, unless that is NULL.
-veil_heap *rt_heap_open(const veil_options *options, struct rt_restore *restore);
+veil_heap *rt_heap_open(const veil_options *options, void *at, struct rt_restore *restore);
 
 // ---- alloc.c
 // In a critical section, after a first attempt was in vain: tries until `attempt` succeeds, collecting meanwhile; false: there is no memory for `bytes`, whatever is done.

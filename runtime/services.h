@@ -47,6 +47,8 @@ void rt_service_leave(veil_heap *heap, rt_thread *self, const sigset_t *saved);
 
 // Has the service watch writes, if it does not yet. False: all consumers of Dirty are taken.
 bool rt_service_watch(veil_service *s);
+// As vm_dirty, of all pages that were ever in use, for the service. What lies between the small zone and the large one is passed over: there can be much of it.
+void rt_dirty_visit(veil_service *s, void (*visit)(void *arg, size_t page), void *arg);
 // Of a page that a harvest reports: whether it is in use. If not, Dirty keeps that it was written.
 bool rt_dirty_counts(gc_heap *gc, size_t page, int consumer);
 // Sets the bits of pages in use of the range that were written since the service last asked, and arms them. Of others Dirty keeps what it knows. Between rt_service_enter and

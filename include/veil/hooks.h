@@ -213,6 +213,9 @@ typedef struct veil_source {
 // case, once, at the latest by veil_close; in a child of fork once more. Any thread.
 veil_heap *veil_open_from(const veil_options *options, const veil_source *source, veil_type *const *types, size_t type_count);
 
+// As veil_open, with the heap's view at this address (a multiple of 2 MiB, below 2^47) if that is free: for heaps that are going to be put down, and are to be found free there again. NULL, and others: anywhere. Any thread.
+veil_heap *veil_open_at(const veil_options *options, void *address);
+
 // Reads what is still away of a heap that was opened from a source, beside the background's thread, and returns when nothing is. At once for any other heap. Any thread; not in a critical section.
 void veil_source_fetch(veil_heap *heap);
 

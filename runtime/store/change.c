@@ -139,7 +139,7 @@ veil_status st_change_compose(veil_store *store) {
     st_gone_write(to, c->gone[i].first, c->gone[i].count);
     c->items += c->gone[i].count;
   }
-  status = pages_write(store);
+  status = store->moved_away ? VEIL_OK : pages_write(store);
   if (status == VEIL_OK) {
     sections_write(c);
   }
@@ -228,7 +228,7 @@ static bool appended(veil_store *store, uint64_t *logged) {
 
 veil_status st_change_commit(veil_store *store, uint64_t *logged) {
   st_change *c = &store->change;
-  if (store->log == NULL || c->words * sizeof *c->record > st_log_most(store->log)) {
+  if (store->log == NULL || store->moved_away || c->words * sizeof *c->record > st_log_most(store->log)) {
     return through_image(store, logged);
   }
   if (c->words == 0) {

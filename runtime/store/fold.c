@@ -100,7 +100,7 @@ static veil_status listed_put(veil_store *store, const uint64_t *list, size_t co
 
 static veil_status changed_put(veil_store *store, const st_change *change) {
   veil_status status = VEIL_OK;
-  for (size_t i = 0; i < change->gone_count && status == VEIL_OK; i++) {
+  for (size_t i = 0; i < change->gone_count && status == VEIL_OK && !store->moved_away; i++) {
     status = rt_image_remove(store->writer, change->gone[i].first, change->gone[i].count);
   }
   for (size_t i = 0, n; i < change->count && status == VEIL_OK; i += n) {
@@ -179,6 +179,24 @@ static veil_status mark_put(veil_store *store, st_log_place place, bool closed) 
 
 // ---- A version.
 
+// In the place of the one that there is; its lock goes, but nobody opens the store without the log's.
+static veil_status image_anew(veil_store *store) {
+  rt_image_options options = {.io = store->io};
+  rt_image_layout layout = {.page_size = (uint32_t)store->pages.page_size, .base = (uint64_t)(uintptr_t)store->pages.base, .span = store->pages.count * store->pages.page_size};
+  rt_image_close(store->writer);
+  veil_status status = rt_image_create(&store->writer, store->path, &layout, &options);
+  if (status != VEIL_OK) {
+    store->writer = NULL;
+    return status;
+  }
+  pthread_mutex_lock(&store->contents_lock);
+  for (size_t i = 0; i < store->sections.count; i++) {
+    store->sections.at[i].folded = false;
+  }
+  pthread_mutex_unlock(&store->contents_lock);
+  return rt_image_begin(store->writer);
+}
+
 static veil_status begin(veil_store *store) {
   if (store->writer == NULL) {
     rt_image_options options = {.io = store->io};
@@ -205,7 +223,7 @@ static veil_status version_put(veil_store *store, const st_change *change, bool 
   if (list == NULL || buffer == NULL) {
     rt_error_set("%s: no memory to fold its log", store->path);
   } else {
-    status = listed_put(store, list, count, change, buffer);
+    status = store->moved_away ? VEIL_OK : listed_put(store, list, count, change, buffer); // else the change has everything
   }
   free(list);
   free(buffer);
@@ -239,6 +257,7 @@ static void version_use(veil_store *store, rt_image *image, const st_change *cha
   rt_image *before = store->image;
   store->image = image;
   store->closed = closed;
+  store->moved_away = false;
   st_contents_folded(store->contents, image, place.sequence);
   if (change != NULL) {
     st_change_apply(store, NULL, 0);
@@ -251,11 +270,14 @@ static void version_use(veil_store *store, rt_image *image, const st_change *cha
 }
 
 veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
+  if (store->moved_away && change == NULL) {
+    return VEIL_OK; // nothing was committed since it was opened, and the files are as they should be
+  }
   all_read_wait(store);
   st_log_place place = store->first;
   rt_image *image = NULL;
   rt_image_committed committed;
-  veil_status status = begin(store);
+  veil_status status = store->moved_away ? image_anew(store) : begin(store);
   status = status == VEIL_OK ? version_put(store, change, closed, &place) : status;
   if (status == VEIL_OK && store->log != NULL && STORE_BREAK != STORE_BREAK_ORDER) { // st.order
     status = st_write_all(store);

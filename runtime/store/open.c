@@ -176,10 +176,6 @@ static veil_status files_make(veil_store *store) {
     rt_error_set("%s: somebody else has just made it", store->path);
     return VEIL_BUSY;
   }
-  if (getrandom(store->id, sizeof store->id, 0) != (ssize_t)sizeof store->id) {
-    rt_error_set("%s: no random number for it: %s", store->path, strerror(errno));
-    return VEIL_IO;
-  }
   store->first = (st_log_place){.sequence = 1};
   st_log *log;
   status = st_log_create(&log, store->log_path, store->id, store->options.log, &store->first, store->io);
@@ -198,8 +194,24 @@ static veil_status files_make(veil_store *store) {
   return status;
 }
 
+// Far from where the system maps things, and another one for each store: so it is free in the next run, too, or pages have to be relocated.
+static void *base_choose(const veil_store *store) {
+#ifdef VEIL_TSAN
+  (void)store;
+  return NULL; // its shadow lies there
+#else
+  enum { SLOTS = 252 };
+  const uint64_t first = (uint64_t)16 << 40, step = (uint64_t)256 << 30;
+  return (void *)(uintptr_t)(first + store->id[0] % SLOTS * step);
+#endif
+}
+
 static bool store_make(veil_store *store, const veil_options *options) {
-  store->heap = veil_open(options);
+  if (getrandom(store->id, sizeof store->id, 0) != (ssize_t)sizeof store->id) {
+    rt_error_set("%s: no random number for it: %s", store->path, strerror(errno));
+    return false;
+  }
+  store->heap = veil_open_at(options, base_choose(store));
   return store->heap != NULL && files_make(store) == VEIL_OK && folder_start(store);
 }
 
@@ -384,6 +396,7 @@ static bool heap_open(veil_store *store, const veil_options *options) {
     return false;
   }
   store->pages = veil_heap_pages(store->heap);
+  store->moved_away = (uint64_t)(uintptr_t)store->pages.base != layout->base;
   if (!tables_open(store)) {
     return false;
   }

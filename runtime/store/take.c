@@ -137,8 +137,13 @@ veil_status st_take(veil_store *store, uint64_t *pause_ns) {
     rt_error_set("%s: no memory for a description of the heap", store->path);
     return VEIL_NO_MEMORY;
   }
+  if (store->moved_away) {
+    veil_source_fetch(store->heap); // in the stop it would take long
+    c->looked = true;
+  }
   veil_instant_figures figures = {0};
-  veil_status status = veil_service_instant(store->service, VEIL_INSTANT_DIRTY | VEIL_INSTANT_WATCH | VEIL_INSTANT_COPY, &calls, store, &figures);
+  unsigned flags = VEIL_INSTANT_WATCH | VEIL_INSTANT_COPY | (store->moved_away ? VEIL_INSTANT_ALL : VEIL_INSTANT_DIRTY);
+  veil_status status = veil_service_instant(store->service, flags, &calls, store, &figures);
   *pause_ns += figures.pause_ns;
   return status;
 }
