@@ -144,9 +144,21 @@ static veil_status poisoned(st_log *log, veil_status status) {
   return status;
 }
 
+// From the first write on, since nothing is read after that.
+static void direct_try(st_log *log) {
+#ifndef VEIL_TSAN // what is appended meanwhile may lie in the block that is being written
+  if (!log->direct_tried) {
+    log->direct = log->file.io->direct(log->file.io->context, log->file.fd, true) == 0;
+  }
+#endif
+  log->direct_tried = true;
+}
+
+// Past the cache whole blocks are written, which takes a quarter less. What lies in them beside the piece is what the file has already, or nothing that counts: part of what is appended next, or what the head has passed.
 static veil_status piece_write(st_log *log, uint64_t from, uint64_t to) {
-  uint64_t offset = st_log_offset(log, from);
-  int error = st_log_put(log, offset, to - from);
+  uint64_t offset = st_log_offset(log, from), end = offset + (to - from);
+  uint64_t first = log->direct ? offset & ~(uint64_t)(LOG_BLOCK - 1) : offset, limit = log->direct ? (end + LOG_BLOCK - 1) & ~(uint64_t)(LOG_BLOCK - 1) : end;
+  int error = st_log_put(log, first, limit - first);
   return error == 0 ? VEIL_OK
                     : poisoned(log, rt_image_fail(&log->file, VEIL_IO, "%llu bytes at byte %llu cannot be written: %s; nothing more is written",
                                                   (unsigned long long)(to - from), (unsigned long long)offset, strerror(-error)));
@@ -164,6 +176,7 @@ veil_status st_log_write(st_log *log, uint64_t *upto) {
   pthread_mutex_unlock(&log->lock);
   if (to != from) {
     bool turned = turned_to > from;
+    direct_try(log);
     veil_status status = piece_write(log, from, turned ? turned_from : to);
     status = status == VEIL_OK && turned ? piece_write(log, turned_to, to) : status;
     int error = status != VEIL_OK || LOG_BREAK == LOG_BREAK_BARRIER ? 0 : log->file.io->fdatasync(log->file.io->context, log->file.fd);

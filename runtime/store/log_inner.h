@@ -87,7 +87,7 @@ struct st_log {
   uint64_t bytes, capacity; // of the file; without the header
   char *mirror;             // private memory that has at each offset what the file has, from the head to the tail; touched as far as it was ever used
   bool writes;
-  bool direct; // while it is created: writes go past the cache
+  bool direct, direct_tried; // writes go past the cache. The writing thread's
 
   // The appending thread's.
   uint64_t head;      // a position: nothing from there to the tail is written over

@@ -6,7 +6,7 @@
 #include "runtime/store/record.h"
 #include <string.h>
 
-enum { KIND_BITS = 4, COUNT_BITS = 20, VALUE_BITS = 40, UNIT = 8, RUN_BYTES = 4 };
+enum { KIND_BITS = 4, COUNT_BITS = 20, VALUE_BITS = 40, UNIT = 8, LINE = 8, RUN_BYTES = 4 }; // LINE: units compared at once
 
 static uint64_t head_of(st_kind kind, uint64_t count, uint64_t value) { return kind | count << KIND_BITS | value << (KIND_BITS + COUNT_BITS); }
 static st_kind kind_of(uint64_t head) { return (st_kind)(head & ((1u << KIND_BITS) - 1)); }
@@ -32,11 +32,28 @@ size_t st_page_words(size_t page_size) {
   return 1 + words_of((units + 1) / 2 * RUN_BYTES) + units;
 }
 
+// The first unit from `at` on, a multiple of LINE, in whose line anything differs; or `units`.
+static size_t next_line(const uint64_t *old, const uint64_t *new, size_t at, size_t units) {
+  for (; at < units; at += LINE) {
+    uint64_t differs = 0;
+    for (size_t i = 0; i < LINE; i++) {
+      differs |= old[at + i] ^ new[at + i];
+    }
+    if (differs != 0) {
+      break;
+    }
+  }
+  return at;
+}
+
 size_t st_page_write(uint64_t *to, uint64_t page, const void *was, const void *now, size_t page_size, uint64_t *changed) {
   const uint64_t *old = was, *new = now;
   size_t units = page_size / UNIT, runs = 0, differ = 0;
   char *at = (char *)(to + 1);
   for (size_t i = 0; i < units; i++) {
+    if (i % LINE == 0 && (i = next_line(old, new, i, units)) == units) {
+      break;
+    }
     if (old[i] == new[i]) {
       continue;
     }
