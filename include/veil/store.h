@@ -81,6 +81,10 @@ veil_status veil_store_wait(veil_store *store, uint64_t ticket);
 // Whether it is durable, without waiting: VEIL_BUSY while it is not. Any thread.
 veil_status veil_store_poll(veil_store *store, uint64_t ticket);
 
+// Copies the store, as of its last commit, to a file that must not be there yet: a store of its own, with a log of its own once it is opened. Commits go on meanwhile, unless the log gets full. Figures as a fold and the writing of all
+// pages: some 1 s per GiB. VEIL_BUSY: it was opened at another address, and nothing was committed since. Otherwise as veil_store_commit.
+veil_status veil_store_backup(veil_store *store, const char *to);
+
 // What a store has done since it was opened, and has.
 typedef struct veil_store_figures {
   uint64_t commits;               // that wrote anything

@@ -106,6 +106,7 @@ static veil_status pages_write(veil_store *store) {
     }
     VM_CHECK((c->words + st_page_words(page_size)) * sizeof *c->record <= c->record_bytes, "a record of %zu words", c->words);
     size_t words = st_page_write(c->record + c->words, c->pages[i], was, c->copies + i * page_size, page_size, &c->changed);
+    c->places[i] = words != 0 ? c->words + 1 : 0;
     words_add(c, words);
     c->items += words != 0;
   }
@@ -156,14 +157,15 @@ static void has_set(veil_store *store, size_t page, bool has) {
 }
 
 static void items_note(veil_store *store, const uint64_t *record, uint64_t sequence) {
-  const uint64_t *at = record, *limit = record + store->change.words;
-  st_item item;
-  while (st_item_read(&at, limit, store->pages.page_size, store->pages.count, &item)) {
-    if (item.kind == ST_PAGE) {
-      st_contents_note(store->contents, item.value, item.at, sequence);
+  const st_change *c = &store->change;
+  for (size_t i = 0; i < c->gone_count; i++) {
+    for (uint64_t n = 0; n < c->gone[i].count; n++) {
+      st_contents_gone(store->contents, c->gone[i].first + n, sequence);
     }
-    for (uint64_t i = 0; item.kind == ST_GONE && i < item.count; i++) {
-      st_contents_gone(store->contents, item.value + i, sequence);
+  }
+  for (size_t i = 0; i < c->count; i++) {
+    if (c->places[i] != 0) {
+      st_contents_note(store->contents, c->pages[i], record + c->places[i] - 1, sequence);
     }
   }
 }

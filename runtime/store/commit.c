@@ -27,7 +27,7 @@ void st_poison(veil_store *store, veil_status status) {
   pthread_mutex_unlock(&store->lock);
 }
 
-static veil_status refused(const veil_store *store, const char *function) {
+veil_status st_refused(const veil_store *store, const char *function) {
   if (st_process_gone(store)) {
     rt_error_set("%s: %s is the parent's, and this is a child of fork", function, store->path);
     return VEIL_UNSUPPORTED;
@@ -240,7 +240,7 @@ static veil_status write_wait(veil_store *store, uint64_t ticket) {
 }
 
 ST_EXPORT veil_status veil_store_commit(veil_store *store, veil_commit_figures *out) {
-  veil_status status = refused(store, "veil_store_commit");
+  veil_status status = st_refused(store, "veil_store_commit");
   if (status != VEIL_OK) {
     return status;
   }
@@ -256,7 +256,7 @@ ST_EXPORT veil_status veil_store_commit(veil_store *store, veil_commit_figures *
 }
 
 ST_EXPORT veil_status veil_store_commit_async(veil_store *store, uint64_t *ticket) {
-  veil_status status = refused(store, "veil_store_commit_async");
+  veil_status status = st_refused(store, "veil_store_commit_async");
   if (status != VEIL_OK) {
     return status;
   }
@@ -273,7 +273,7 @@ ST_EXPORT veil_status veil_store_commit_async(veil_store *store, uint64_t *ticke
 }
 
 static veil_status ticket_check(veil_store *store, const char *function, uint64_t ticket) {
-  veil_status status = refused(store, function);
+  veil_status status = st_refused(store, function);
   pthread_mutex_lock(&store->lock);
   bool there = ticket != 0 && ticket <= store->begun;
   pthread_mutex_unlock(&store->lock);

@@ -48,6 +48,7 @@ typedef struct st_mark {
 typedef struct st_change {
   // Copied in the stop.
   size_t *pages; // that were written …
+  size_t *places; // in the record: of their items, in words, plus 1; 0: they are as they were committed
   size_t count;
   char *copies;  // … and their contents
   bool looked;   // a cycle has been since: pages may have gone
@@ -147,6 +148,8 @@ veil_status st_write(veil_store *store, uint64_t instant);
 // Writes all that has been appended before, whether anybody has been told of it or not.
 veil_status st_write_all(veil_store *store);
 bool st_process_gone(const veil_store *store);
+// VEIL_OK: this process may change the files.
+veil_status st_refused(const veil_store *store, const char *function);
 
 // ---- fold.c
 void *st_folder_main(void *store);

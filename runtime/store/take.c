@@ -19,10 +19,11 @@ bool st_change_open(veil_store *store) {
   size_t bytes = store->pages.count * store->pages.page_size;
   c->record_bytes = bytes + bytes / 4 + ((size_t)64 << 20); // pages of which every second word differs, and sections
   c->pages = os_map_private(store->pages.count * sizeof *c->pages);
+  c->places = os_map_private(store->pages.count * sizeof *c->places);
   c->copies = os_map_private(bytes);
   c->record = os_map_private(c->record_bytes);
   store->owed = os_map_private(store->pages.count / 8 + 1);
-  return c->pages != NULL && c->copies != NULL && c->record != NULL && store->owed != NULL;
+  return c->pages != NULL && c->places != NULL && c->copies != NULL && c->record != NULL && store->owed != NULL;
 }
 
 static void map_free(void *at, size_t bytes) {
@@ -34,6 +35,7 @@ static void map_free(void *at, size_t bytes) {
 void st_change_close(veil_store *store) {
   st_change *c = &store->change;
   map_free(c->pages, store->pages.count * sizeof *c->pages);
+  map_free(c->places, store->pages.count * sizeof *c->places);
   map_free(c->copies, store->pages.count * store->pages.page_size);
   map_free(c->record, c->record_bytes);
   map_free(store->owed, store->pages.count / 8 + 1);
