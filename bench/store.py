@@ -31,7 +31,7 @@ def built(options):
         if os.path.exists(program_of(options, peer)):
             peers.append(peer)
         else:
-            print(f"bench: store for {peer} is not built{' (VEIL_STORE)' if peer == 'veil' else ': its library is missing'}: its rows are left out", file=sys.stderr)
+            print(f"bench: store for {peer} is not built: its library is missing: its rows are left out", file=sys.stderr)
     return peers
 
 

@@ -190,7 +190,7 @@ static void taken_tell(void *arg) {
     figures_add(store, a);
     a->figures = store->last;
     bool full = store->log != NULL && st_log_used(store->log) > st_log_bytes(store->log) / 2;
-    store->fold_wanted |= full && store->all_read; // else when it is (source.c)
+    store->fold_wanted |= full && store->all_read; // else with one of the next (st.trap)
   }
   pthread_cond_broadcast(&store->happened);
   pthread_mutex_unlock(&store->lock);
