@@ -96,9 +96,25 @@ static void words_add(st_change *c, size_t words) {
   c->words += words;
 }
 
+static bool is_zero(const char *page, size_t page_size) { return page[0] == 0 && memcmp(page, page + 1, page_size - 1) == 0; }
+
+// st.gone: a page that has come into use and holds zeros, as before, is named as well. `*last`: the run that was written last.
+static void zeros_write(st_change *c, uint64_t page, uint64_t **last) {
+  if (*last != NULL && c->zeros_next == page) {
+    (*last)[1]++;
+  } else {
+    *last = c->record + c->words;
+    words_add(c, ST_GONE_WORDS);
+    st_gone_write(*last, page, 1);
+  }
+  c->zeros_next = page + 1;
+  c->items++;
+}
+
 static veil_status pages_write(veil_store *store) {
   st_change *c = &store->change;
   size_t page_size = store->pages.page_size;
+  uint64_t *zeros = NULL;
   for (size_t i = 0; i < c->count; i++) {
     const void *was = st_contents_page(store->contents, c->pages[i]);
     if (was == NULL) {
@@ -108,6 +124,9 @@ static veil_status pages_write(veil_store *store) {
     size_t words = st_page_write(c->record + c->words, c->pages[i], was, c->copies + i * page_size, page_size, &c->changed);
     words_add(c, words);
     c->items += words != 0;
+    if (words == 0 && !st_bit(store->has, c->pages[i]) && is_zero(c->copies + i * page_size, page_size)) {
+      zeros_write(c, c->pages[i], &zeros);
+    }
   }
   return VEIL_OK;
 }

@@ -57,6 +57,7 @@ typedef struct st_change {
   size_t gone_count, gone_room;
   uint64_t *record;     // words
   size_t words, items;  // of it; items: of pages
+  uint64_t zeros_next;  // behind the run of zeros that was written last
   uint64_t changed;     // bytes
   size_t record_bytes;  // of the mapping
 } st_change;
