@@ -396,7 +396,6 @@ static bool heap_open(veil_store *store, const veil_options *options) {
     return false;
   }
   store->pages = veil_heap_pages(store->heap);
-  store->moved_away = (uint64_t)(uintptr_t)store->pages.base != layout->base;
   if (!tables_open(store)) {
     return false;
   }
@@ -407,6 +406,7 @@ static bool heap_open(veil_store *store, const veil_options *options) {
     return false;
   }
   veil_service_dirty(store->service, in_use, store);
+  store->moved_away = !veil_source_is_kept(store->heap); // after that: what a cycle writes from now on is news
   return true;
 }
 
