@@ -64,12 +64,12 @@ static bool is_changed(const st_change *change, uint64_t page) {
   return change != NULL && low < change->count && change->pages[low] == page;
 }
 
-// Those of the list, from *next on, that lie one behind the other, all of them in use or none: how many were read.
+// Those of the list, from *next on, that lie one behind the other, all of them in use or none: how many were read. Where the heap is not as it was committed, what it has in use says nothing of that: then zeros are put.
 static size_t batch_read(veil_store *store, const uint64_t *list, size_t count, char *buffer, bool *has, veil_status *status) {
   size_t n = 0;
   pthread_mutex_lock(&store->contents_lock);
-  *has = st_bit(store->has, list[0]);
-  while (n < count && n < BATCH && list[n] == list[0] + n && st_bit(store->has, list[n]) == *has && *status == VEIL_OK) {
+  *has = store->moved_away || st_bit(store->has, list[0]);
+  while (n < count && n < BATCH && list[n] == list[0] + n && (store->moved_away || st_bit(store->has, list[n]) == *has) && *status == VEIL_OK) {
     *status = *has ? st_contents_read(store->contents, list[n], buffer + n * store->pages.page_size) : VEIL_OK;
     n++;
   }
@@ -209,6 +209,9 @@ static veil_status begin(veil_store *store) {
   return rt_image_begin(store->writer);
 }
 
+// The heap is not where the image says, and the change has all of it. What was committed before, without a change, goes into the image that there is.
+static bool is_anew(const veil_store *store, const st_change *change) { return store->moved_away && change != NULL; }
+
 // All but the commit. *place: from where on the log counts.
 static veil_status version_put(veil_store *store, const st_change *change, bool closed, st_log_place *place) {
   size_t count = 0;
@@ -223,7 +226,7 @@ static veil_status version_put(veil_store *store, const st_change *change, bool 
   if (list == NULL || buffer == NULL) {
     rt_error_set("%s: no memory to fold its log", store->path);
   } else {
-    status = store->moved_away ? VEIL_OK : listed_put(store, list, count, change, buffer); // else the change has everything
+    status = is_anew(store, change) ? VEIL_OK : listed_put(store, list, count, change, buffer); // else the change has everything
   }
   free(list);
   free(buffer);
@@ -257,7 +260,7 @@ static void version_use(veil_store *store, rt_image *image, const st_change *cha
   rt_image *before = store->image;
   store->image = image;
   store->closed = closed;
-  store->moved_away = false;
+  store->moved_away = store->moved_away && change == NULL;
   st_contents_folded(store->contents, image, place.sequence);
   if (change != NULL) {
     st_change_apply(store, NULL, 0);
@@ -270,14 +273,11 @@ static void version_use(veil_store *store, rt_image *image, const st_change *cha
 }
 
 veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
-  if (store->moved_away && change == NULL) {
-    return VEIL_OK; // nothing was committed since it was opened, and the files are as they should be
-  }
   all_read_wait(store);
   st_log_place place = store->first;
   rt_image *image = NULL;
   rt_image_committed committed;
-  veil_status status = store->moved_away ? image_anew(store) : begin(store);
+  veil_status status = is_anew(store, change) ? image_anew(store) : begin(store);
   status = status == VEIL_OK ? version_put(store, change, closed, &place) : status;
   if (status == VEIL_OK && store->log != NULL && STORE_BREAK != STORE_BREAK_ORDER) { // st.order
     status = st_write_all(store);
