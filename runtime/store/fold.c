@@ -272,6 +272,15 @@ static void version_use(veil_store *store, rt_image *image, const st_change *cha
   rt_image_free(before);
 }
 
+// Whether the version that failed may be there all the same (im.once): with a change of which the log knows nothing, differences from what was committed before would be of no use then.
+static bool version_appeared(const veil_store *store) {
+  rt_image_options options = {.io = store->io};
+  rt_image *image = NULL;
+  bool same = store->image != NULL && rt_image_open(&image, store->path, &options) == VEIL_OK && rt_image_info_of(image)->version == rt_image_info_of(store->image)->version;
+  rt_image_free(image);
+  return !same;
+}
+
 veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
   all_read_wait(store);
   st_log_place place = store->first;
@@ -282,12 +291,17 @@ veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
   if (status == VEIL_OK && store->log != NULL && STORE_BREAK != STORE_BREAK_ORDER) { // st.order
     status = st_write_all(store);
   }
-  status = status == VEIL_OK ? rt_image_commit(store->writer, &committed) : status;
+  bool commits = status == VEIL_OK;
+  status = commits ? rt_image_commit(store->writer, &committed) : status;
   if (status != VEIL_OK) {
     char why[ST_ERROR];
     snprintf(why, sizeof why, "%s", veil_error());
     version_failed(store, change);
+    bool doubtful = commits && change != NULL && !store->moved_away && version_appeared(store); // where all is put anew, it is once more
     rt_error_set("%s", why);
+    if (doubtful) {
+      st_poison(store, status); // st.once
+    }
     return status;
   }
   rt_image_options options = {.io = store->io};
