@@ -149,6 +149,9 @@ veil_status st_change_compose(veil_store *store) {
   veil_status status = veil_description_changes(store->description, section_found, store);
   status = status == VEIL_OK ? named_find(store) : status;
   status = status == VEIL_OK ? gone_find(store) : status;
+  if (status == VEIL_OK && !st_sections_reserve(&store->sections, &c->sections)) {
+    status = no_memory(store);
+  }
   if (status != VEIL_OK) {
     return status;
   }
@@ -187,7 +190,6 @@ static void items_note(veil_store *store, const uint64_t *record, uint64_t seque
   }
 }
 
-// Sections that there is no memory for stay part of the change: they are put once more.
 void st_change_apply(veil_store *store, const uint64_t *record, uint64_t sequence) {
   st_change *c = &store->change;
   for (size_t i = 0; i < c->gone_count; i++) {
@@ -205,14 +207,7 @@ void st_change_apply(veil_store *store, const uint64_t *record, uint64_t sequenc
   if (record != NULL) {
     items_note(store, record, sequence);
   }
-  bool all = true;
-  for (size_t i = 0; i < c->sections.count; i++) {
-    const st_section *s = &c->sections.at[i];
-    all &= st_section_set(&store->sections, s->name, strlen(s->name), s->bytes, s->size, record == NULL);
-  }
-  if (all) {
-    st_sections_free(&c->sections);
-  }
+  st_sections_move(&store->sections, &c->sections, record == NULL); // compose has made room: what is durable is not forgotten for lack of memory
   c->looked = false;
   c->gone_count = 0;
   if (store->owed_count != 0) {
