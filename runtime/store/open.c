@@ -348,6 +348,10 @@ static veil_status image_open(veil_store *store, st_mark *mark) {
   }
   veil_status status = rt_image_open(&store->image, store->path, &options);
   status = status == VEIL_OK ? mark_read(store, mark) : status;
+  if (status == VEIL_OK && rt_image_info_of(store->image)->fallen_back) { // its place in the log may be written over
+    rt_error_set("%s: %s", store->path, rt_image_info_of(store->image)->damage);
+    status = VEIL_IO;
+  }
   if (status != VEIL_OK) {
     return status;
   }
