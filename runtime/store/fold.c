@@ -300,6 +300,7 @@ veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
     bool doubtful = commits && change != NULL && !store->moved_away && version_appeared(store); // where all is put anew, it is once more
     rt_error_set("%s", why);
     if (doubtful) {
+      status = VEIL_IO;         // nobody tries again
       st_poison(store, status); // st.once
     }
     return status;
@@ -312,6 +313,7 @@ veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
     store->figures.image_bytes = committed.file;
     pthread_mutex_unlock(&store->lock);
   } else if (change != NULL) {
+    status = VEIL_IO;         // nobody tries again, as for lack of memory
     st_poison(store, status); // it is durable, and not in what we believe of the image
   }
   return status;
