@@ -128,7 +128,7 @@ static void turn_wait(void *arg) {
     store->taking = true;
     store->begun++;
   } else {
-    a->status = store->take_status; // the newest has what an older one, that failed, has not
+    a->status = store->appended >= a->instant ? VEIL_OK : store->take_status; // a newer one has what an older one, that failed, has not; and says nothing of one that did not
     snprintf(a->why, sizeof a->why, "%s", store->take_why);
     a->figures = store->last;
   }
