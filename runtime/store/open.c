@@ -400,6 +400,10 @@ static bool heap_open(veil_store *store, const veil_options *options) {
     return false;
   }
   store->pages = veil_heap_pages(store->heap);
+  if (store->pages.count != layout->span / layout->page_size) { // records may name any of them
+    rt_error_set("%s: its span is not that of the heap that it describes", store->path);
+    return false;
+  }
   if (!tables_open(store)) {
     return false;
   }
