@@ -218,6 +218,7 @@ static veil_status version_put(veil_store *store, const st_change *change, bool 
   pthread_mutex_lock(&store->contents_lock);
   if (store->log != NULL) {
     *place = st_log_tail(store->log);
+    place->sequence += change != NULL; // st.gap
   }
   uint64_t *list = st_contents_list(store->contents, &count);
   pthread_mutex_unlock(&store->contents_lock);
@@ -266,6 +267,9 @@ static void version_use(veil_store *store, rt_image *image, const st_change *cha
     st_change_apply(store, NULL, 0);
   }
   if (store->log != NULL) {
+    if (change != NULL) {
+      st_log_skip(store->log);
+    }
     st_log_advance(store->log, place);
   }
   pthread_mutex_unlock(&store->contents_lock);

@@ -188,6 +188,14 @@ veil_status st_log_write(st_log *log, uint64_t *upto) {
 
 st_log_place st_log_tail(const st_log *log) { return log->place; }
 
+void st_log_skip(st_log *log) {
+  pthread_mutex_lock(&log->lock);
+  VM_CHECK(log->ready == log->durable, "a record that is not durable may not be behind a gap");
+  log->place.sequence++;
+  log->ready_sequence = log->durable_sequence = log->place.sequence;
+  pthread_mutex_unlock(&log->lock);
+}
+
 void st_log_advance(st_log *log, st_log_place head) {
   uint64_t end = log->tail % log->capacity, offset = head.offset - ST_LOG_HEADER;
   VM_CHECK(head.offset >= ST_LOG_HEADER && offset < log->capacity && head.sequence <= log->place.sequence, "byte %lu is no place of a log",
