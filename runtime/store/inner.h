@@ -79,6 +79,7 @@ struct veil_store {
   st_source *source;      // NULL: the store was made
   st_log *log;            // beside writing: under `contents_lock`. NULL while the store is made
   st_log_place first;     // of the log, then
+  int read_lock;          // a reader's: a descriptor that has a share of the image's lock; -1: none
 
   // Whoever takes the instant: `taking`.
   st_change change;
