@@ -110,6 +110,9 @@ static uint32_t trim_take(gc_heap *heap) {
   uint64_t chunks = at_load_acquire(&heap->trim_chunks), hint = at_load(&heap->trim_hint);
   for (uint64_t i = 0; i < chunks; i++) {
     uint64_t chunk = (hint + i) % chunks;
+    if (chunk * CHUNK_BLOCKS < heap->young_blocks) {
+      continue; // the zone's: the next trim may be looking through those already
+    }
     uint32_t volatile *there = &heap->trim[chunk];
     for (uint32_t mask; (mask = at32_load(there)) != 0;) {
       if (at32_cas_full(there, mask, mask & (mask - 1))) {

@@ -235,7 +235,10 @@ RT_EXPORT void veil_service_close(veil_service *s) {
   }
   veil_service_settle_some(s, 0, 1, VEIL_UNSAVED); // nobody needs to read what is to be saved, unless another service has claims
   if (s->consumer >= 0) {
-    at32_store(&heap->gc->dirty_mask, at32_load(&heap->gc->dirty_mask) & ~(1u << s->consumer));
+    uint32_t mask;
+    do { // another service may begin watching
+      mask = at32_load(&heap->gc->dirty_mask);
+    } while (!at32_cas_full(&heap->gc->dirty_mask, mask, mask & ~(1u << s->consumer)));
     vm_dirty_close(heap->gc->region, s->consumer);
     at_add_full(&heap->gc->service_claims, (uint64_t)-1);
   }

@@ -212,6 +212,15 @@ RT_EXPORT void veil_source_fetch(veil_heap *heap) {
   }
 }
 
+RT_EXPORT bool veil_source_is_kept(veil_heap *heap) {
+  const rt_restore *r = heap->restore;
+  sigset_t saved;
+  rt_thread *self = rt_service_enter(heap, &saved); // no flip comes between
+  bool kept = r != NULL && !r->relocates && heap->gc->cycle == r->described.number[GC_NUMBER_CYCLE] && at_load(&heap->gc->minor_cycles) == r->described.number[GC_NUMBER_MINOR_CYCLES];
+  rt_service_leave(heap, self, &saved);
+  return kept;
+}
+
 bool rt_restore_start(veil_heap *heap) {
   rt_restore *r = heap->restore;
   if (at_load_acquire(&r->left) == 0) {

@@ -219,6 +219,9 @@ veil_heap *veil_open_at(const veil_options *options, void *address);
 // Reads what is still away of a heap that was opened from a source, beside the background's thread, and returns when nothing is. At once for any other heap. Any thread; not in a critical section.
 void veil_source_fetch(veil_heap *heap);
 
+// Whether pages, read or not, are as the source has them, but for what mutators have written: the view is at the source's base, types have the numbers that they had there, and no cycle or minor cycle has been since. Any thread.
+bool veil_source_is_kept(veil_heap *heap);
+
 #ifdef __cplusplus
 }
 #endif

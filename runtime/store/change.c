@@ -96,9 +96,25 @@ static void words_add(st_change *c, size_t words) {
   c->words += words;
 }
 
+static bool is_zero(const char *page, size_t page_size) { return page[0] == 0 && memcmp(page, page + 1, page_size - 1) == 0; }
+
+// st.gone: a page that has come into use and holds zeros, as before, is named as well. `*last`: the run that was written last.
+static void zeros_write(st_change *c, uint64_t page, uint64_t **last) {
+  if (*last != NULL && c->zeros_next == page) {
+    (*last)[1]++;
+  } else {
+    *last = c->record + c->words;
+    words_add(c, ST_GONE_WORDS);
+    st_gone_write(*last, page, 1);
+  }
+  c->zeros_next = page + 1;
+  c->items++;
+}
+
 static veil_status pages_write(veil_store *store) {
   st_change *c = &store->change;
   size_t page_size = store->pages.page_size;
+  uint64_t *zeros = NULL;
   for (size_t i = 0; i < c->count; i++) {
     const void *was = st_contents_page(store->contents, c->pages[i]);
     if (was == NULL) {
@@ -109,6 +125,9 @@ static veil_status pages_write(veil_store *store) {
     c->places[i] = words != 0 ? c->words + 1 : 0;
     words_add(c, words);
     c->items += words != 0;
+    if (words == 0 && !st_bit(store->has, c->pages[i]) && is_zero(c->copies + i * page_size, page_size)) {
+      zeros_write(c, c->pages[i], &zeros);
+    }
   }
   return VEIL_OK;
 }
@@ -131,6 +150,9 @@ veil_status st_change_compose(veil_store *store) {
   veil_status status = veil_description_changes(store->description, section_found, store);
   status = status == VEIL_OK ? named_find(store) : status;
   status = status == VEIL_OK ? gone_find(store) : status;
+  if (status == VEIL_OK && !st_sections_reserve(&store->sections, &c->sections)) {
+    status = no_memory(store);
+  }
   if (status != VEIL_OK) {
     return status;
   }
@@ -170,7 +192,6 @@ static void items_note(veil_store *store, const uint64_t *record, uint64_t seque
   }
 }
 
-// Sections that there is no memory for stay part of the change: they are put once more.
 void st_change_apply(veil_store *store, const uint64_t *record, uint64_t sequence) {
   st_change *c = &store->change;
   for (size_t i = 0; i < c->gone_count; i++) {
@@ -188,14 +209,7 @@ void st_change_apply(veil_store *store, const uint64_t *record, uint64_t sequenc
   if (record != NULL) {
     items_note(store, record, sequence);
   }
-  bool all = true;
-  for (size_t i = 0; i < c->sections.count; i++) {
-    const st_section *s = &c->sections.at[i];
-    all &= st_section_set(&store->sections, s->name, strlen(s->name), s->bytes, s->size, record == NULL);
-  }
-  if (all) {
-    st_sections_free(&c->sections);
-  }
+  st_sections_move(&store->sections, &c->sections, record == NULL); // compose has made room: what is durable is not forgotten for lack of memory
   c->looked = false;
   c->gone_count = 0;
   if (store->owed_count != 0) {

@@ -128,7 +128,7 @@ static void turn_wait(void *arg) {
     store->taking = true;
     store->begun++;
   } else {
-    a->status = store->take_status; // the newest has what an older one, that failed, has not
+    a->status = store->appended >= a->instant ? VEIL_OK : store->take_status; // a newer one has what an older one, that failed, has not; and says nothing of one that did not
     snprintf(a->why, sizeof a->why, "%s", store->take_why);
     a->figures = store->last;
   }
@@ -265,7 +265,7 @@ ST_EXPORT veil_status veil_store_commit_async(veil_store *store, uint64_t *ticke
   if (status == VEIL_OK) {
     *ticket = a.instant;
     pthread_mutex_lock(&store->lock);
-    store->write_wanted = store->durable < a.instant;
+    store->write_wanted |= store->durable < a.instant; // an older one may still want it
     pthread_cond_broadcast(&store->happened);
     pthread_mutex_unlock(&store->lock);
   }
@@ -274,10 +274,13 @@ ST_EXPORT veil_status veil_store_commit_async(veil_store *store, uint64_t *ticke
 
 static veil_status ticket_check(veil_store *store, const char *function, uint64_t ticket) {
   veil_status status = st_refused(store, function);
+  if (status != VEIL_OK) {
+    return status; // in a child of fork somebody may have had the lock
+  }
   pthread_mutex_lock(&store->lock);
-  bool there = ticket != 0 && ticket <= store->begun;
+  bool there = ticket != 0 && ticket <= store->appended; // others are never durable: to wait for one would take for ever
   pthread_mutex_unlock(&store->lock);
-  if (status == VEIL_OK && !there) {
+  if (!there) {
     rt_error_set("%s: there is no ticket %llu", function, (unsigned long long)ticket);
     status = VEIL_INVALID;
   }

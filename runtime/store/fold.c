@@ -64,12 +64,12 @@ static bool is_changed(const st_change *change, uint64_t page) {
   return change != NULL && low < change->count && change->pages[low] == page;
 }
 
-// Those of the list, from *next on, that lie one behind the other, all of them in use or none: how many were read.
+// Those of the list, from *next on, that lie one behind the other, all of them in use or none: how many were read. Where the heap is not as it was committed, what it has in use says nothing of that: then zeros are put.
 static size_t batch_read(veil_store *store, const uint64_t *list, size_t count, char *buffer, bool *has, veil_status *status) {
   size_t n = 0;
   pthread_mutex_lock(&store->contents_lock);
-  *has = st_bit(store->has, list[0]);
-  while (n < count && n < BATCH && list[n] == list[0] + n && st_bit(store->has, list[n]) == *has && *status == VEIL_OK) {
+  *has = store->moved_away || st_bit(store->has, list[0]);
+  while (n < count && n < BATCH && list[n] == list[0] + n && (store->moved_away || st_bit(store->has, list[n]) == *has) && *status == VEIL_OK) {
     *status = *has ? st_contents_read(store->contents, list[n], buffer + n * store->pages.page_size) : VEIL_OK;
     n++;
   }
@@ -209,12 +209,16 @@ static veil_status begin(veil_store *store) {
   return rt_image_begin(store->writer);
 }
 
+// The heap is not where the image says, and the change has all of it. What was committed before, without a change, goes into the image that there is.
+static bool is_anew(const veil_store *store, const st_change *change) { return store->moved_away && change != NULL; }
+
 // All but the commit. *place: from where on the log counts.
 static veil_status version_put(veil_store *store, const st_change *change, bool closed, st_log_place *place) {
   size_t count = 0;
   pthread_mutex_lock(&store->contents_lock);
   if (store->log != NULL) {
     *place = st_log_tail(store->log);
+    place->sequence += change != NULL; // st.gap
   }
   uint64_t *list = st_contents_list(store->contents, &count);
   pthread_mutex_unlock(&store->contents_lock);
@@ -223,7 +227,7 @@ static veil_status version_put(veil_store *store, const st_change *change, bool 
   if (list == NULL || buffer == NULL) {
     rt_error_set("%s: no memory to fold its log", store->path);
   } else {
-    status = store->moved_away ? VEIL_OK : listed_put(store, list, count, change, buffer); // else the change has everything
+    status = is_anew(store, change) ? VEIL_OK : listed_put(store, list, count, change, buffer); // else the change has everything
   }
   free(list);
   free(buffer);
@@ -257,37 +261,52 @@ static void version_use(veil_store *store, rt_image *image, const st_change *cha
   rt_image *before = store->image;
   store->image = image;
   store->closed = closed;
-  store->moved_away = false;
+  store->moved_away = store->moved_away && change == NULL;
   st_contents_folded(store->contents, image, place.sequence);
   if (change != NULL) {
     st_change_apply(store, NULL, 0);
   }
   if (store->log != NULL) {
+    if (change != NULL) {
+      st_log_skip(store->log);
+    }
     st_log_advance(store->log, place);
   }
   pthread_mutex_unlock(&store->contents_lock);
   rt_image_free(before);
 }
 
+// Whether the version that failed may be there all the same (im.once): with a change of which the log knows nothing, differences from what was committed before would be of no use then.
+static bool version_appeared(const veil_store *store) {
+  rt_image_options options = {.io = store->io};
+  rt_image *image = NULL;
+  bool same = store->image != NULL && rt_image_open(&image, store->path, &options) == VEIL_OK && rt_image_info_of(image)->version == rt_image_info_of(store->image)->version;
+  rt_image_free(image);
+  return !same;
+}
+
 veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
-  if (store->moved_away && change == NULL) {
-    return VEIL_OK; // nothing was committed since it was opened, and the files are as they should be
-  }
   all_read_wait(store);
   st_log_place place = store->first;
   rt_image *image = NULL;
   rt_image_committed committed;
-  veil_status status = store->moved_away ? image_anew(store) : begin(store);
+  veil_status status = is_anew(store, change) ? image_anew(store) : begin(store);
   status = status == VEIL_OK ? version_put(store, change, closed, &place) : status;
   if (status == VEIL_OK && store->log != NULL && STORE_BREAK != STORE_BREAK_ORDER) { // st.order
     status = st_write_all(store);
   }
-  status = status == VEIL_OK ? rt_image_commit(store->writer, &committed) : status;
+  bool commits = status == VEIL_OK;
+  status = commits ? rt_image_commit(store->writer, &committed) : status;
   if (status != VEIL_OK) {
     char why[ST_ERROR];
     snprintf(why, sizeof why, "%s", veil_error());
     version_failed(store, change);
+    bool doubtful = commits && change != NULL && !store->moved_away && version_appeared(store); // where all is put anew, it is once more
     rt_error_set("%s", why);
+    if (doubtful) {
+      status = VEIL_IO;         // nobody tries again
+      st_poison(store, status); // st.once
+    }
     return status;
   }
   rt_image_options options = {.io = store->io};
@@ -298,6 +317,7 @@ veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
     store->figures.image_bytes = committed.file;
     pthread_mutex_unlock(&store->lock);
   } else if (change != NULL) {
+    status = VEIL_IO;         // nobody tries again, as for lack of memory
     st_poison(store, status); // it is durable, and not in what we believe of the image
   }
   return status;

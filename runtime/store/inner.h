@@ -58,6 +58,7 @@ typedef struct st_change {
   size_t gone_count, gone_room;
   uint64_t *record;     // words
   size_t words, items;  // of it; items: of pages
+  uint64_t zeros_next;  // behind the run of zeros that was written last
   uint64_t changed;     // bytes
   size_t record_bytes;  // of the mapping
 } st_change;
@@ -79,6 +80,7 @@ struct veil_store {
   st_source *source;      // NULL: the store was made
   st_log *log;            // beside writing: under `contents_lock`. NULL while the store is made
   st_log_place first;     // of the log, then
+  int read_lock;          // a reader's: a descriptor that has a share of the image's lock; -1: none
 
   // Whoever takes the instant: `taking`.
   st_change change;
@@ -99,7 +101,7 @@ struct veil_store {
   rt_image_writer *writer; // NULL: to be opened again
   rt_image *image;         // its newest version; freed under contents_lock
   bool closed;             // the mark that the image has says so
-  bool moved_away;         // the heap is not where the image says: the next commit makes a new one, of everything. By who is `taking`, too
+  bool moved_away;         // the heap's pages are not as the image has them (veil_source_is_kept): the next commit makes a new one, of everything. By who is `taking`, too
 
   // Under lock.
   pthread_mutex_t lock;

@@ -27,7 +27,10 @@ void st_log_begin(st_log *log, uint64_t head, st_log_place tail, uint64_t positi
 
 // ---- Appending.
 
-size_t st_log_most(const st_log *log) { return (size_t)(log->capacity / 4 & ~(uint64_t)(LOG_UNIT - 1)) - sizeof(log_record); }
+size_t st_log_most(const st_log *log) {
+  uint64_t most = log->capacity / 4 < UINT32_MAX ? log->capacity / 4 : UINT32_MAX; // log_record.size
+  return (size_t)(most & ~(uint64_t)(LOG_UNIT - 1)) - sizeof(log_record);
+}
 
 // Where `bytes` bytes, head and all, would be in one piece, with `spare` bytes behind them. UINT64_MAX: nowhere.
 static uint64_t piece_find(const st_log *log, size_t bytes, size_t spare) {
@@ -200,6 +203,14 @@ veil_status st_log_write(st_log *log, uint64_t *upto) {
 // ---- The head.
 
 st_log_place st_log_tail(const st_log *log) { return log->place; }
+
+void st_log_skip(st_log *log) {
+  pthread_mutex_lock(&log->lock);
+  VM_CHECK(log->ready == log->durable, "a record that is not durable may not be behind a gap");
+  log->place.sequence++;
+  log->ready_sequence = log->durable_sequence = log->place.sequence;
+  pthread_mutex_unlock(&log->lock);
+}
 
 void st_log_advance(st_log *log, st_log_place head) {
   uint64_t end = log->tail % log->capacity, offset = head.offset - ST_LOG_HEADER;

@@ -63,6 +63,8 @@ veil_status st_log_write(st_log *log, uint64_t *upto);
 
 // Where the next record will begin.
 st_log_place st_log_tail(const st_log *log);
+// The number of the next record is one more than it was: who goes through the log from a place before finds none that fits. All that was appended is durable, and nobody appends meanwhile.
+void st_log_skip(st_log *log);
 // Records before `head` are not needed any more; it is one that was appended, or the tail. They are all durable (log.head).
 void st_log_advance(st_log *log, st_log_place head);
 

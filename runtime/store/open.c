@@ -12,6 +12,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 #include "runtime/error.h"
+#include "runtime/image/file.h"
 #include "runtime/store/inner.h"
 #include "runtime/store/record.h"
 #include "runtime/store/types.h"
@@ -48,6 +49,9 @@ static void store_free(veil_store *store) {
   rt_image_free(store->image);
   rt_image_close(store->writer);
   st_log_close(store->log);
+  if (store->read_lock >= 0) {
+    store->io->close(store->io->context, store->read_lock);
+  }
   pthread_mutex_destroy(&store->lock);
   pthread_mutex_destroy(&store->contents_lock);
   pthread_cond_destroy(&store->happened);
@@ -88,6 +92,7 @@ static veil_store *store_new(const char *path, const veil_store_options *options
   store->options.cache = options->cache != 0 ? options->cache : CACHE_DEFAULT;
   store->io = io != NULL ? io : &rt_image_io_system;
   store->process = getpid();
+  store->read_lock = -1;
   pthread_mutex_init(&store->lock, NULL);
   pthread_mutex_init(&store->contents_lock, NULL);
   pthread_cond_init(&store->happened, NULL);
@@ -315,7 +320,7 @@ static bool log_is_missing(const veil_store *store) {
   return store->io->identity(store->io->context, store->log_path, identity) == -ENOENT;
 }
 
-static veil_status log_open(veil_store *store, const st_mark *mark) {
+static veil_status log_open(veil_store *store, st_mark *mark) {
   bool writes = store->options.mode != VEIL_STORE_READ_ONLY;
   if (!log_is_missing(store)) {
     return st_log_open(&store->log, store->log_path, store->id, mark->place, writes, record_found, store, store->io);
@@ -324,8 +329,8 @@ static veil_status log_open(veil_store *store, const st_mark *mark) {
     rt_error_set("%s: its log, %s, is missing, which has commits that it has not", store->path, store->log_path);
     return VEIL_IO;
   }
-  st_log_place first = mark->place;
-  return writes ? st_log_create(&store->log, store->log_path, store->id, store->options.log, &first, store->io) : VEIL_OK;
+  // The new one begins elsewhere: mark_open says where.
+  return writes ? st_log_create(&store->log, store->log_path, store->id, store->options.log, &mark->place, store->io) : VEIL_OK;
 }
 
 // From here on the log is needed. So says the image, before anything is in it.
@@ -339,15 +344,22 @@ static veil_status mark_open(veil_store *store, st_log_place tail) {
 static veil_status image_open(veil_store *store, st_mark *mark) {
   rt_image_options options = {.io = store->io};
   bool writes = store->options.mode != VEIL_STORE_READ_ONLY;
+  veil_status status;
   if (writes) {
-    veil_status status = rt_image_append(&store->writer, store->path, &options); // with its lock
-    if (status != VEIL_OK) {
-      store->writer = NULL;
-      return status;
-    }
+    status = rt_image_append(&store->writer, store->path, &options); // with its lock
+    store->writer = status == VEIL_OK ? store->writer : NULL;
+  } else { // the log may be missing, or change between the two
+    status = rt_image_open_locked(&(image_file){.io = store->io, .fd = -1, .path = store->path}, store->path, O_RDONLY, false, &store->read_lock);
   }
-  veil_status status = rt_image_open(&store->image, store->path, &options);
+  if (status != VEIL_OK) {
+    return status;
+  }
+  status = rt_image_open(&store->image, store->path, &options);
   status = status == VEIL_OK ? mark_read(store, mark) : status;
+  if (status == VEIL_OK && rt_image_info_of(store->image)->fallen_back) { // its place in the log may be written over
+    rt_error_set("%s: %s", store->path, rt_image_info_of(store->image)->damage);
+    status = VEIL_IO;
+  }
   if (status != VEIL_OK) {
     return status;
   }
@@ -396,7 +408,10 @@ static bool heap_open(veil_store *store, const veil_options *options) {
     return false;
   }
   store->pages = veil_heap_pages(store->heap);
-  store->moved_away = (uint64_t)(uintptr_t)store->pages.base != layout->base;
+  if (store->pages.count != layout->span / layout->page_size) { // records may name any of them
+    rt_error_set("%s: its span is not that of the heap that it describes", store->path);
+    return false;
+  }
   if (!tables_open(store)) {
     return false;
   }
@@ -407,6 +422,7 @@ static bool heap_open(veil_store *store, const veil_options *options) {
     return false;
   }
   veil_service_dirty(store->service, in_use, store);
+  store->moved_away = !veil_source_is_kept(store->heap); // after that: what a cycle writes from now on is news
   return true;
 }
 

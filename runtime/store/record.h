@@ -5,7 +5,7 @@
 //
 // An item begins with a word: kind (4 bits), n (20 bits), value (40 bits).
 //   PAGE      value: the page; n: runs. Then each run, 4 bytes: unit, and units less one; zeros to a word; then the runs' units, of 8 bytes, as the page has them now.
-//   GONE      value: the first page that is not in use any more, whose contents are zeros from here on; then a word: how many there are.
+//   GONE      value: the first page that is not in use any more, or has just come into use: whose contents are zeros from here on; then a word: how many there are.
 //   SECTION   value: bytes; n: length of the name. Then the name, and the bytes, each with zeros to a word.
 //   NO_SECTION  n: length of the name, which follows. There is no such section any more.
 

@@ -34,11 +34,11 @@ const st_section *st_section_find(const st_sections *s, const char *name) {
   return there && s->at[at].bytes != NULL ? &s->at[at] : NULL;
 }
 
-static bool room_make(st_sections *s) {
-  if (s->count < s->room) {
+static bool room_make(st_sections *s, size_t more) {
+  if (s->count + more <= s->room) {
     return true;
   }
-  size_t room = 2 * s->room + 16;
+  size_t room = 2 * s->room + 16 + more;
   st_section *at = realloc(s->at, room * sizeof *at);
   if (at == NULL) {
     return false;
@@ -52,7 +52,7 @@ bool st_section_set(st_sections *s, const char *name, size_t length, const void 
   bool there;
   size_t at = place_of(s, name, length, &there);
   void *copy = bytes != NULL ? malloc(size + 1) : NULL;
-  if ((bytes != NULL && copy == NULL) || (!there && !room_make(s))) {
+  if ((bytes != NULL && copy == NULL) || (!there && !room_make(s, 1))) {
     free(copy);
     return false;
   }
@@ -70,6 +70,26 @@ bool st_section_set(st_sections *s, const char *name, size_t length, const void 
   s->at[at].size = size;
   s->at[at].folded = folded;
   return true;
+}
+
+bool st_sections_reserve(st_sections *to, const st_sections *from) { return room_make(to, from->count); }
+
+void st_sections_move(st_sections *to, st_sections *from, bool folded) {
+  for (size_t i = 0; i < from->count; i++) {
+    st_section *s = &from->at[i];
+    bool there;
+    size_t at = place_of(to, s->name, strlen(s->name), &there);
+    if (!there) {
+      memmove(&to->at[at + 1], &to->at[at], (to->count - at) * sizeof *to->at);
+      to->count++;
+    } else {
+      free(to->at[at].bytes);
+    }
+    to->at[at] = *s;
+    to->at[at].folded = folded;
+    s->bytes = NULL;
+  }
+  st_sections_free(from);
 }
 
 void st_sections_free(st_sections *s) {

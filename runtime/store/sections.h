@@ -28,6 +28,9 @@ typedef struct st_sections {
 const st_section *st_section_find(const st_sections *s, const char *name);
 // Copies it; `bytes` NULL: it is gone. False: no memory, and nothing has changed.
 bool st_section_set(st_sections *s, const char *name, size_t name_length, const void *bytes, size_t size, bool folded);
+// Moves all of `from` to `to`, which has room for them: false from the first, no memory; the second cannot fail.
+bool st_sections_reserve(st_sections *to, const st_sections *from);
+void st_sections_move(st_sections *to, st_sections *from, bool folded);
 void st_sections_free(st_sections *s);
 
 #endif
