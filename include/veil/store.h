@@ -14,7 +14,7 @@
 // What named roots reach is kept. Everything else is garbage, as in any heap. The store is two files, PATH and PATH.log; after veil_store_close the first is enough. The system never writes
 // the heap's memory to them by itself.
 //
-// A child of fork() has the heap (option `fork`), but no part in the store: commits there are VEIL_UNSUPPORTED, and all it can do with the store is to close it.
+// A child of fork() that is made before all of the heap was read aborts when it touches what is away and the parent has folded its log twice: veil_source_fetch (veil/hooks.h) reads it. A child has the heap (option `fork`), but no part in the store: commits there are VEIL_UNSUPPORTED, and all it can do with the store is to close it.
 
 #ifndef VEIL_STORE_H
 #define VEIL_STORE_H

@@ -11,6 +11,8 @@
 #include "runtime/store/types.h"
 #include "vm/check.h"
 
+#define ZEROS SIZE_MAX // among places: no item of its own, but a run of zeros
+
 // ---- What has changed.
 
 static veil_status no_memory(const veil_store *store) {
@@ -127,6 +129,7 @@ static veil_status pages_write(veil_store *store) {
     c->items += words != 0;
     if (words == 0 && !st_bit(store->has, c->pages[i]) && is_zero(c->copies + i * page_size, page_size)) {
       zeros_write(c, c->pages[i], &zeros);
+      c->places[i] = ZEROS;
     }
   }
   return VEIL_OK;
@@ -186,7 +189,9 @@ static void items_note(veil_store *store, const uint64_t *record, uint64_t seque
     }
   }
   for (size_t i = 0; i < c->count; i++) {
-    if (c->places[i] != 0) {
+    if (c->places[i] == ZEROS) {
+      st_contents_gone(store->contents, c->pages[i], sequence);
+    } else if (c->places[i] != 0) {
       st_contents_note(store->contents, c->pages[i], record + c->places[i] - 1, sequence);
     }
   }
@@ -237,6 +242,7 @@ static bool appended(veil_store *store, uint64_t *logged) {
     st_log_place place = st_log_append(store->log, bytes);
     st_change_apply(store, room, place.sequence);
     *logged = bytes + ST_LOG_RECORD;
+    c->log_used = st_log_used(store->log);
   }
   pthread_mutex_unlock(&store->contents_lock);
   return room != NULL;

@@ -189,7 +189,7 @@ static void taken_tell(void *arg) {
     store->appended = store->taken;
     figures_add(store, a);
     a->figures = store->last;
-    bool full = store->log != NULL && st_log_used(store->log) > st_log_bytes(store->log) / 2;
+    bool full = store->log != NULL && store->change.log_used > st_log_bytes(store->log) / 2;
     store->fold_wanted |= full && store->all_read; // else with one of the next (st.trap)
   }
   pthread_cond_broadcast(&store->happened);
@@ -303,15 +303,31 @@ ST_EXPORT veil_status veil_store_poll(veil_store *store, uint64_t ticket) {
   return status;
 }
 
-ST_EXPORT veil_store_figures veil_store_get_figures(veil_store *store) {
+typedef struct looking {
+  veil_store *store;
+  veil_store_figures figures;
+} looking;
+
+// Between brackets: somebody may read pages of the image with the lock.
+static void figures_get(void *arg) {
+  looking *l = arg;
+  veil_store *store = l->store;
   pthread_mutex_lock(&store->contents_lock);
   size_t cached = st_contents_cached(store->contents);
+  uint64_t bytes = store->log != NULL ? st_log_bytes(store->log) : 0, used = store->log != NULL ? st_log_used(store->log) : 0;
   pthread_mutex_unlock(&store->contents_lock);
   pthread_mutex_lock(&store->lock);
-  veil_store_figures f = store->figures;
+  l->figures = store->figures;
   pthread_mutex_unlock(&store->lock);
-  f.cache_bytes = cached;
-  f.log_bytes = store->log != NULL ? st_log_bytes(store->log) : 0;
-  f.log_used = store->log != NULL ? st_log_used(store->log) : 0;
-  return f;
+  l->figures.cache_bytes = cached;
+  l->figures.log_bytes = bytes;
+  l->figures.log_used = used;
+}
+
+ST_EXPORT veil_store_figures veil_store_get_figures(veil_store *store) {
+  looking l = {.store = store};
+  if (!st_process_gone(store)) {
+    veil_service_wait(store->heap, figures_get, &l);
+  }
+  return l.figures;
 }

@@ -60,6 +60,7 @@ typedef struct st_change {
   size_t words, items;  // of it; items: of pages
   uint64_t zeros_next;  // behind the run of zeros that was written last
   uint64_t changed;     // bytes
+  uint64_t log_used;    // when the record was there
   size_t record_bytes;  // of the mapping
 } st_change;
 
