@@ -107,23 +107,27 @@ static veil_status section(void *arg, const char *name, const void **bytes, size
   return VEIL_OK;
 }
 
+// What neither the image nor the log has of a page are zeros: nobody has written to it (st.gone).
 static bool next(void *arg, size_t page, size_t *first, size_t *count, bool *zero) {
   const st_source *s = arg;
   const over *o = over_from(s, page), *limit = s->over + s->over_count;
+  const rt_image_layout *layout = &rt_image_info_of(s->image)->layout;
   rt_image_run run;
   bool stored = rt_image_next(s->image, page, &run);
-  if (o < limit && (!stored || o->page <= run.first)) {
-    *first = o->page;
+  size_t pages = layout->span / layout->page_size, over_next = o < limit ? o->page : pages;
+  if (stored && run.first <= page && page < over_next) {
+    *count = over_next - run.first < run.count ? over_next - run.first : run.count;
+    *zero = run.zero;
+  } else if (over_next == page && page < pages) {
     *count = 1;
     *zero = o->zeros && o->count == 0;
-    return true;
+  } else {
+    size_t end = stored && run.first < over_next ? run.first : over_next;
+    *count = end > page ? end - page : 0;
+    *zero = true;
   }
-  if (stored) {
-    *first = run.first;
-    *count = o < limit && o->page - run.first < run.count ? o->page - run.first : run.count;
-    *zero = run.zero;
-  }
-  return stored;
+  *first = page;
+  return *count != 0;
 }
 
 static unsigned scratch_take_in_trap(st_source *s) {
