@@ -315,7 +315,7 @@ static bool log_is_missing(const veil_store *store) {
   return store->io->identity(store->io->context, store->log_path, identity) == -ENOENT;
 }
 
-static veil_status log_open(veil_store *store, const st_mark *mark) {
+static veil_status log_open(veil_store *store, st_mark *mark) {
   bool writes = store->options.mode != VEIL_STORE_READ_ONLY;
   if (!log_is_missing(store)) {
     return st_log_open(&store->log, store->log_path, store->id, mark->place, writes, record_found, store, store->io);
@@ -324,8 +324,7 @@ static veil_status log_open(veil_store *store, const st_mark *mark) {
     rt_error_set("%s: its log, %s, is missing, which has commits that it has not", store->path, store->log_path);
     return VEIL_IO;
   }
-  st_log_place first = mark->place;
-  return writes ? st_log_create(&store->log, store->log_path, store->id, store->options.log, &first, store->io) : VEIL_OK;
+  return writes ? st_log_create(&store->log, store->log_path, store->id, store->options.log, &mark->place, store->io) : VEIL_OK; // which begins elsewhere
 }
 
 // From here on the log is needed. So says the image, before anything is in it.
