@@ -172,8 +172,12 @@ static veil_status sections_put(veil_store *store, st_sections *sections) {
   return status;
 }
 
+// All has been put.
 static veil_status mark_put(veil_store *store, st_log_place place, bool closed) {
-  st_mark mark = {.magic = "veilstor", .format = 1, .closed = closed, .id = {store->id[0], store->id[1]}, .place = place};
+  pthread_mutex_lock(&store->contents_lock);
+  uint64_t upto = store->log != NULL ? st_log_tail(store->log).sequence : place.sequence;
+  pthread_mutex_unlock(&store->contents_lock);
+  st_mark mark = {.magic = "veilstor", .format = 1, .closed = closed, .id = {store->id[0], store->id[1]}, .place = place, .upto = upto};
   return rt_image_put_section(store->writer, "store", &mark, sizeof mark);
 }
 
@@ -269,6 +273,48 @@ static void version_use(veil_store *store, rt_image *image, const st_change *cha
   rt_image_free(before);
 }
 
+// The one that was committed: where it cannot be read, an older one may open.
+static veil_status version_open(veil_store *store, uint64_t version, rt_image **image) {
+  rt_image_options options = {.io = store->io};
+  veil_status status = rt_image_open(image, store->path, &options);
+  if (status == VEIL_OK && rt_image_info_of(*image)->version != version) {
+    rt_error_set("%s: what was folded cannot be read: %s", store->path, rt_image_info_of(*image)->damage);
+    rt_image_free(*image);
+    status = VEIL_IO;
+  }
+  return status;
+}
+
+static bool image_is_as_before(veil_store *store) {
+  rt_image *image;
+  rt_image_options options = {.io = store->io};
+  if (rt_image_open(&image, store->path, &options) != VEIL_OK) {
+    return false;
+  }
+  const rt_image_info *now = rt_image_info_of(image), *before = store->image != NULL ? rt_image_info_of(store->image) : NULL;
+  bool same = before != NULL && now->version == before->version && now->layout.base == before->layout.base;
+  rt_image_free(image);
+  return same;
+}
+
+// A version that failed. If the image may have it all the same, no record can follow what was committed before it: st.once.
+static void version_lost(veil_store *store, const st_change *change) {
+  char why[ST_ERROR];
+  snprintf(why, sizeof why, "%s", veil_error());
+  version_failed(store, change);
+  bool same = change == NULL || image_is_as_before(store);
+  rt_error_set("%s", why);
+  if (!same) {
+    st_poison(store, VEIL_IO);
+  }
+}
+
+static void head_advance(veil_store *store, st_log_place place) {
+  pthread_mutex_lock(&store->contents_lock);
+  st_log_advance(store->log, place);
+  pthread_mutex_unlock(&store->contents_lock);
+}
+
 veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
   if (store->moved_away && change == NULL) {
     return VEIL_OK; // nothing was committed since it was opened, and the files are as they should be
@@ -282,16 +328,15 @@ veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
   if (status == VEIL_OK && store->log != NULL && STORE_BREAK != STORE_BREAK_ORDER) { // st.order
     status = st_write_all(store);
   }
+  if (status == VEIL_OK && store->log != NULL && STORE_BREAK == STORE_BREAK_SPACE) {
+    head_advance(store, place);
+  }
   status = status == VEIL_OK ? rt_image_commit(store->writer, &committed) : status;
   if (status != VEIL_OK) {
-    char why[ST_ERROR];
-    snprintf(why, sizeof why, "%s", veil_error());
-    version_failed(store, change);
-    rt_error_set("%s", why);
+    version_lost(store, change);
     return status;
   }
-  rt_image_options options = {.io = store->io};
-  status = rt_image_open(&image, store->path, &options);
+  status = version_open(store, committed.version, &image);
   if (status == VEIL_OK) {
     version_use(store, image, change, place, closed);
     pthread_mutex_lock(&store->lock);

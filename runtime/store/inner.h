@@ -42,6 +42,7 @@ typedef struct st_mark {
   uint32_t format, closed; // closed: the image has everything, and the log may be missing
   uint64_t id[2];
   st_log_place place; // from where on the log counts
+  uint64_t upto;      // of no record from this one on has the image anything; those from `place` to it have to be in the log
 } st_mark;
 
 // What a commit changes; what a commit that failed has left is part of the next one.

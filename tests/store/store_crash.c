@@ -99,10 +99,10 @@ void trial_crash(void) {
   uint64_t dice = seed + 1;
   shared on;
   shared_open(&on, disk_new());
-  story_run(&s, &on, 4, 14);
+  story_run(&s, &on, 3, 50);
   unsigned times = long_run ? 20 : 1, seen = 0;
   for (unsigned t = 0; t < times && !enough(); t++) {
-    for (size_t at = 0; at <= on.d->notes && !enough(); at += long_run ? 1 : 1 + graph_dice(&dice) % (1 + on.d->notes / 120)) {
+    for (size_t at = 0; at <= on.d->notes && !enough(); at += long_run ? 1 : 1 + graph_dice(&dice) % (1 + on.d->notes / 100)) {
       crash(&s, at, &dice);
       seen++;
     }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include "tests/store/store_trials.h"
+#include "vm/os.h"
 
 __thread bool shared_reads_may_fail;
 
@@ -59,6 +60,9 @@ static bool is_full(shared *s, int fd, uint64_t limit) { return s->full != 0 && 
 
 static ssize_t shared_pwrite(void *context, int fd, const void *from, size_t bytes, uint64_t offset) {
   shared *s = context;
+  if (s->slow && !pthread_equal(pthread_self(), s->quick)) {
+    os_nap(s->slow);
+  }
   pthread_mutex_lock(&s->lock);
   ssize_t result = is_full(s, fd, offset + bytes) ? -s->full : s->d->io.pwrite(s->d, fd, from, bytes, offset);
   pthread_mutex_unlock(&s->lock);
@@ -74,7 +78,7 @@ static int shared_ftruncate(void *context, int fd, uint64_t bytes) {
 }
 
 void shared_open(shared *s, disk *d) {
-  *s = (shared){.d = d};
+  *s = (shared){.d = d, .quick = pthread_self()};
   pthread_mutex_init(&s->lock, NULL);
   s->io = (rt_image_io){s,
                         shared_open_file,

@@ -36,6 +36,8 @@ typedef struct shared {
   disk *d;
   pthread_mutex_t lock;
   int full; // if not 0, an errno: what would make a file longer fails so
+  unsigned slow; // us that a write takes of a thread that did not open it: folds take their time, and commits go on beside them
+  pthread_t quick;
 } shared;
 
 void shared_open(shared *s, disk *d);
