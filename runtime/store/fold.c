@@ -302,17 +302,17 @@ static void version_lost(veil_store *store, const st_change *change) {
   char why[ST_ERROR];
   snprintf(why, sizeof why, "%s", veil_error());
   version_failed(store, change);
-  bool same = change == NULL || image_is_as_before(store);
+  if (STORE_BREAK == STORE_BREAK_SPACE && change == NULL && st_write_all(store) == VEIL_OK) { // as if there were no st.space
+    pthread_mutex_lock(&store->contents_lock);
+    st_contents_folded(store->contents, store->image, st_log_tail(store->log).sequence);
+    st_log_advance(store->log, st_log_tail(store->log));
+    pthread_mutex_unlock(&store->contents_lock);
+  }
+  bool same = change == NULL || STORE_BREAK == STORE_BREAK_SURE || image_is_as_before(store);
   rt_error_set("%s", why);
   if (!same) {
     st_poison(store, VEIL_IO);
   }
-}
-
-static void head_advance(veil_store *store, st_log_place place) {
-  pthread_mutex_lock(&store->contents_lock);
-  st_log_advance(store->log, place);
-  pthread_mutex_unlock(&store->contents_lock);
 }
 
 veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
@@ -327,9 +327,6 @@ veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
   status = status == VEIL_OK ? version_put(store, change, closed, &place) : status;
   if (status == VEIL_OK && store->log != NULL && STORE_BREAK != STORE_BREAK_ORDER) { // st.order
     status = st_write_all(store);
-  }
-  if (status == VEIL_OK && store->log != NULL && STORE_BREAK == STORE_BREAK_SPACE) {
-    head_advance(store, place);
   }
   status = status == VEIL_OK ? rt_image_commit(store->writer, &committed) : status;
   if (status != VEIL_OK) {

@@ -338,7 +338,7 @@ static veil_status mark_open(veil_store *store, st_log_place tail) {
 // st.redo: without the rest of them, what the image has of them is of no commit.
 static veil_status log_is_whole(const veil_store *store, const st_mark *mark) {
   uint64_t next = store->log != NULL ? st_log_tail(store->log).sequence : mark->place.sequence;
-  if (next < mark->upto) {
+  if (next < mark->upto && STORE_BREAK != STORE_BREAK_UPTO) {
     rt_error_set("%s: damaged: record %llu is not whole, and the image has something of record %llu", store->log_path, (unsigned long long)next,
                  (unsigned long long)mark->upto - 1);
     return VEIL_IO;

@@ -60,7 +60,7 @@ static uint64_t place_choose(const disk_file *file, uint64_t *dice) {
 }
 
 // Nothing of what died is left.
-static void gone(void) {
+void trial_gone(void) {
   story s = {.dice = seed};
   shared on;
   rt_image *image;
@@ -90,7 +90,6 @@ static void gone(void) {
 void trial_flips(void) {
   uint64_t dice = seed;
   shared on;
-  gone();
   for (unsigned round = 0; round < 2 && !enough(); round++) {
     figures image = {0}, log = {0};
     told = (story){.dice = graph_dice(&dice)};

@@ -85,5 +85,6 @@ void trial_fail(void);
 void trial_full(void);
 void trial_unsure(void);
 void trial_flips(void);
+void trial_gone(void);
 
 #endif
