@@ -172,8 +172,12 @@ static veil_status sections_put(veil_store *store, st_sections *sections) {
   return status;
 }
 
+// All has been put.
 static veil_status mark_put(veil_store *store, st_log_place place, bool closed) {
-  st_mark mark = {.magic = "veilstor", .format = 1, .closed = closed, .id = {store->id[0], store->id[1]}, .place = place};
+  pthread_mutex_lock(&store->contents_lock);
+  uint64_t upto = store->log != NULL ? st_log_tail(store->log).sequence : place.sequence;
+  pthread_mutex_unlock(&store->contents_lock);
+  st_mark mark = {.magic = "veilstor", .format = 1, .closed = closed, .id = {store->id[0], store->id[1]}, .place = place, .upto = upto};
   return rt_image_put_section(store->writer, "store", &mark, sizeof mark);
 }
 
@@ -276,12 +280,46 @@ static void version_use(veil_store *store, rt_image *image, const st_change *cha
   rt_image_free(before);
 }
 
-// Whether the version that failed may be there all the same (im.once): with a change of which the log knows nothing, differences from what was committed before would be of no use then.
-static bool version_appeared(const veil_store *store) {
+// The one that was committed: where it cannot be read, an older one may open.
+static veil_status version_open(veil_store *store, uint64_t version, rt_image **image) {
   rt_image_options options = {.io = store->io};
-  rt_image *image = NULL;
-  bool same = store->image != NULL && rt_image_open(&image, store->path, &options) == VEIL_OK && rt_image_info_of(image)->version == rt_image_info_of(store->image)->version;
+  veil_status status = rt_image_open(image, store->path, &options);
+  if (status == VEIL_OK && rt_image_info_of(*image)->version != version) {
+    rt_error_set("%s: what was folded cannot be read: %s", store->path, rt_image_info_of(*image)->damage);
+    rt_image_free(*image);
+    status = VEIL_IO;
+  }
+  return status;
+}
+
+static bool image_is_as_before(veil_store *store) {
+  rt_image *image;
+  rt_image_options options = {.io = store->io};
+  if (rt_image_open(&image, store->path, &options) != VEIL_OK) {
+    return false;
+  }
+  const rt_image_info *now = rt_image_info_of(image), *before = store->image != NULL ? rt_image_info_of(store->image) : NULL;
+  bool same = before != NULL && now->version == before->version && now->layout.base == before->layout.base;
   rt_image_free(image);
+  return same;
+}
+
+// A version that failed. If the image may have it all the same (im.once), no record can follow what was committed before it, and the store is poisoned: st.once. But where all is put anew, it is once more.
+static bool version_lost(veil_store *store, const st_change *change, bool commits) {
+  char why[ST_ERROR];
+  snprintf(why, sizeof why, "%s", veil_error());
+  version_failed(store, change);
+  if (STORE_BREAK == STORE_BREAK_SPACE && change == NULL && st_write_all(store) == VEIL_OK) { // as if there were no st.space
+    pthread_mutex_lock(&store->contents_lock);
+    st_contents_folded(store->contents, store->image, st_log_tail(store->log).sequence);
+    st_log_advance(store->log, st_log_tail(store->log));
+    pthread_mutex_unlock(&store->contents_lock);
+  }
+  bool same = !commits || change == NULL || store->moved_away || STORE_BREAK == STORE_BREAK_SURE || image_is_as_before(store);
+  rt_error_set("%s", why);
+  if (!same) {
+    st_poison(store, VEIL_IO);
+  }
   return !same;
 }
 
@@ -298,19 +336,9 @@ veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
   bool commits = status == VEIL_OK;
   status = commits ? rt_image_commit(store->writer, &committed) : status;
   if (status != VEIL_OK) {
-    char why[ST_ERROR];
-    snprintf(why, sizeof why, "%s", veil_error());
-    version_failed(store, change);
-    bool doubtful = commits && change != NULL && !store->moved_away && version_appeared(store); // where all is put anew, it is once more
-    rt_error_set("%s", why);
-    if (doubtful) {
-      status = VEIL_IO;         // nobody tries again
-      st_poison(store, status); // st.once
-    }
-    return status;
+    return version_lost(store, change, commits) ? VEIL_IO : status; // nobody tries again
   }
-  rt_image_options options = {.io = store->io};
-  status = rt_image_open(&image, store->path, &options);
+  status = version_open(store, committed.version, &image);
   if (status == VEIL_OK) {
     version_use(store, image, change, place, closed);
     pthread_mutex_lock(&store->lock);

@@ -25,8 +25,10 @@ enum store_break {
   STORE_WHOLE,
   STORE_BREAK_ORDER, // st.order: an image is committed before the log is durable
   STORE_BREAK_GONE,  // st.gone: pages that are not in use any more are not named
-  STORE_BREAK_SPACE, // st.space: the head advances before the image is durable
+  STORE_BREAK_SPACE, // st.space: the head advances where no image was durable
   STORE_BREAK_OWED,  // what a commit that failed has found is forgotten
+  STORE_BREAK_UPTO,  // st.redo: that the log has all records of which the image has something is not looked at
+  STORE_BREAK_SURE,  // st.once: nor whether a version that failed is there all the same
   STORE_BREAK_COUNT
 };
 #ifdef STORE_BREAKABLE
@@ -42,6 +44,7 @@ typedef struct st_mark {
   uint32_t format, closed; // closed: the image has everything, and the log may be missing
   uint64_t id[2];
   st_log_place place; // from where on the log counts
+  uint64_t upto;      // of no record from this one on has the image anything; those from `place` to it have to be in the log
 } st_mark;
 
 // What a commit changes; what a commit that failed has left is part of the next one.

@@ -190,7 +190,8 @@ static veil_status header_read(st_log *log, const uint64_t id[2], st_log_place *
   if (status != VEIL_OK) {
     return status;
   }
-  if (from->offset == 0 && from->sequence == 0 && from->chain == 0) {
+  bool none = from->offset == 0 && from->sequence == 0 && from->chain == 0;
+  if (none || (from->sequence == h.first_sequence && from->chain == h.chain)) { // or it is said of another file, in whose place this one has come (st_log_create)
     *from = (st_log_place){h.first_sequence, ST_LOG_HEADER, h.chain};
   }
   if (from->offset < ST_LOG_HEADER || from->offset >= h.bytes || from->offset % LOG_UNIT != 0) {

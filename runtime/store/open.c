@@ -335,10 +335,21 @@ static veil_status log_open(veil_store *store, st_mark *mark) {
 
 // From here on the log is needed. So says the image, before anything is in it.
 static veil_status mark_open(veil_store *store, st_log_place tail) {
-  st_mark mark = {.magic = "veilstor", .format = 1, .id = {store->id[0], store->id[1]}, .place = tail};
+  st_mark mark = {.magic = "veilstor", .format = 1, .id = {store->id[0], store->id[1]}, .place = tail, .upto = tail.sequence};
   veil_status status = rt_image_begin(store->writer);
   status = status == VEIL_OK ? rt_image_put_section(store->writer, "store", &mark, sizeof mark) : status;
   return status == VEIL_OK ? rt_image_commit(store->writer, NULL) : status;
+}
+
+// st.redo: without the rest of them, what the image has of them is of no commit.
+static veil_status log_is_whole(const veil_store *store, const st_mark *mark) {
+  uint64_t next = store->log != NULL ? st_log_tail(store->log).sequence : mark->place.sequence;
+  if (next < mark->upto && STORE_BREAK != STORE_BREAK_UPTO) {
+    rt_error_set("%s: damaged: record %llu is not whole, and the image has something of record %llu", store->log_path, (unsigned long long)next,
+                 (unsigned long long)mark->upto - 1);
+    return VEIL_IO;
+  }
+  return VEIL_OK;
 }
 
 static veil_status image_open(veil_store *store, st_mark *mark) {
@@ -372,6 +383,7 @@ static veil_status image_open(veil_store *store, st_mark *mark) {
   st_contents_image(store->contents, store->image);
   status = sections_load(store);
   status = status == VEIL_OK ? log_open(store, mark) : status;
+  status = status == VEIL_OK ? log_is_whole(store, mark) : status;
   if (status == VEIL_OK && mark->closed && writes) {
     status = mark_open(store, mark->place);
     rt_image *again = NULL;

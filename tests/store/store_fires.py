@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""store_fires.py TRIALS: that the trials of stores find what they look for: with one rule of the store's broken, the trial named for it finds that, or a check of the store's own does, and says so. That with none broken nothing is found the trials' own tests show."""
+
+import os
+import subprocess
+import sys
+import unittest
+
+# The rule that is broken, the trial that finds it, and what it says.
+BROKEN = [
+    ("order", "crash", "is not among the log's durable records"),
+    ("gone", "gone", "of a heap that is all but empty"),
+    ("space", "full", "a full disk"),
+    ("owed", "full", "is there"),
+    ("upto", "flips", "of /heap.veil.log"),
+    ("sure", "unsure", "the next one goes well, and"),
+]
+TRIALS = ""
+
+
+class Fires(unittest.TestCase):
+    def test_broken_rules_are_found(self):
+        environment = dict(os.environ, STORE_SEED="1")
+        for rule, trial, said in BROKEN:
+            with self.subTest(rule):
+                done = subprocess.run([TRIALS, trial, "--break", rule], capture_output=True, text=True, check=False, timeout=200, env=environment)
+                text = done.stdout + done.stderr
+                self.assertNotEqual(done.returncode, 0, text)
+                self.assertIn(said, "\n".join(line for line in text.splitlines() if line.startswith(("FOUND", "veil: "))), text)
+
+
+if __name__ == "__main__":
+    TRIALS = sys.argv.pop(1)
+    unittest.main()

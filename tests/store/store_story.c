@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+// store_story.c: commits on a disk in memory, and what they were of. See store_trials.h.
+
+#include "tests/store/store_trials.h"
+
+bool story_open(story *s, shared *on, bool elsewhere) {
+  veil_options options = {.limit = 32 << 20, .headroom = 2 << 20, .nursery = 256 << 10, .stop = VEIL_STOP_POLL, .back_end = back_end};
+  veil_store_options wanted = {.types = graph_types, .type_count = GRAPH_TYPES, .log = 1 << 20, .cache = 1 << 20, .elsewhere = elsewhere};
+  s->on = on;
+  bool may_fail = shared_reads_may_fail;
+  s->store = rt_store_open(PATH, &options, &wanted, &on->io);
+  shared_reads_may_fail = false;
+  if (s->store != NULL) {
+    s->self = veil_attach(veil_store_heap(s->store));
+    veil_source_fetch(veil_store_heap(s->store));
+  }
+  shared_reads_may_fail = may_fail;
+  return s->store != NULL;
+}
+
+void story_die(story *s) {
+  disk *d = s->on->d;
+  veil_detach(s->self);
+  pthread_mutex_lock(&s->on->lock);
+  d->failed = true;
+  d->failure = DISK_DIES;
+  pthread_mutex_unlock(&s->on->lock);
+  veil_store_close(s->store);
+  s->store = NULL;
+  disk_restart(d);
+}
+
+veil_status story_close(story *s) {
+  veil_detach(s->self);
+  veil_status status = veil_store_close(s->store);
+  s->store = NULL;
+  return status;
+}
+
+uint64_t story_hash(story *s) {
+  bool may_fail = shared_reads_may_fail;
+  shared_reads_may_fail = false;
+  uint64_t hash = graph_hash(s->self);
+  shared_reads_may_fail = may_fail;
+  return hash;
+}
+
+veil_status story_commit(story *s, unsigned changes, bool large) {
+  bool may_fail = shared_reads_may_fail;
+  uint64_t ticket;
+  shared_reads_may_fail = false;
+  graph_change(s->self, &s->dice, changes, large);
+  graph_collect(s->self, &s->dice);
+  graph_number_set(s->self, graph_number(s->self) + 1);
+  MUST(s->count < STATES, "too long a story");
+  state *now = &s->state[s->count++];
+  *now = (state){graph_hash(s->self), shared_notes(s->on), SIZE_MAX};
+  shared_reads_may_fail = may_fail;
+  veil_status status;
+  if (graph_dice(&s->dice) % 4 == 0) {
+    status = veil_store_commit_async(s->store, &ticket);
+    status = status == VEIL_OK ? veil_store_wait(s->store, ticket) : status;
+  } else {
+    status = veil_store_commit(s->store, NULL);
+  }
+  now->acknowledged = status == VEIL_OK ? shared_notes(s->on) : SIZE_MAX;
+  return status;
+}
+
+void story_run(story *s, shared *on, unsigned times, unsigned commits) {
+  for (unsigned t = 0; t < times; t++) {
+    MUST(story_open(s, on, t % 3 == 2), "%s", veil_error());
+    if (s->count == 0) {
+      s->state[s->count++] = (state){story_hash(s), 0, 0};
+    }
+    MUST(story_hash(s) == s->state[s->count - 1].hash, "another graph, with no crash");
+    for (unsigned i = 0; i < commits; i++) {
+      MUST(story_commit(s, i % 3 == 0 ? 150 : 20, i % 2 == 0) == VEIL_OK, "%s", veil_error());
+    }
+    MUST(story_close(s) == VEIL_OK, "%s", veil_error());
+  }
+}
+
+int story_sure(const story *s, size_t at) {
+  int sure = 0;
+  for (int i = 1; i < s->count; i++) {
+    sure = s->state[i].acknowledged <= at ? i : sure;
+  }
+  return sure;
+}
+
+int story_find(const story *s, size_t at, uint64_t hash) {
+  for (int i = story_sure(s, at); i < s->count && (i == 0 || s->state[i].begun <= at); i++) {
+    if (s->state[i].hash == hash) {
+      return i;
+    }
+  }
+  return -1;
+}
