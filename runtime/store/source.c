@@ -107,8 +107,10 @@ static veil_status section(void *arg, const char *name, const void **bytes, size
   return VEIL_OK;
 }
 
+// Of a page that is in use and was never anything but zeros nobody has anything (st.zeros): so pages up to the next one of which somebody has are such.
 static bool next(void *arg, size_t page, size_t *first, size_t *count, bool *zero) {
   const st_source *s = arg;
+  const rt_image_layout *layout = &rt_image_info_of(s->image)->layout;
   const over *o = over_from(s, page), *limit = s->over + s->over_count;
   rt_image_run run;
   bool stored = rt_image_next(s->image, page, &run);
@@ -116,14 +118,19 @@ static bool next(void *arg, size_t page, size_t *first, size_t *count, bool *zer
     *first = o->page;
     *count = 1;
     *zero = o->zeros && o->count == 0;
-    return true;
-  }
-  if (stored) {
+  } else if (stored) {
     *first = run.first;
     *count = o < limit && o->page - run.first < run.count ? o->page - run.first : run.count;
     *zero = run.zero;
+  } else {
+    *first = layout->span / layout->page_size;
   }
-  return stored;
+  if (*first > page) {
+    *count = *first - page;
+    *first = page;
+    *zero = true;
+  }
+  return *first < layout->span / layout->page_size;
 }
 
 static unsigned scratch_take_in_trap(st_source *s) {
