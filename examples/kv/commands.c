@@ -205,12 +205,15 @@ void kv_call_run(kv_call *call) {
   __atomic_store_n(&call->c->last_command, command->name, __ATOMIC_RELAXED);
   if (command->arity > 0 ? call->count != command->arity : call->count < -command->arity) {
     kv_reply_error(call, "ERR wrong number of arguments for '%s' command", command->name);
-  } else if ((command->flags & KV_DENYOOM) && !kv_evict(call)) {
+    return;
+  }
+  bool writes = (command->flags & KV_WRITE) != 0;
+  kv_count(&call->t->writes_begun, writes);
+  if ((command->flags & KV_DENYOOM) && !kv_evict(call)) {
     kv_reply_no_memory(call);
   } else {
     command->run(call);
-    if (command->flags & KV_WRITE) {
-      kv_count(&call->t->changes, 1);
-    }
+    kv_count(&call->t->changes, writes);
   }
+  kv_count(&call->t->writes_ended, writes);
 }

@@ -20,6 +20,7 @@ enum { KV_SAVE_POINTS = 16 };
 typedef struct kv_options {
   const char *bind, *unixsocket, *heap_options;
   const char *directory, *name; // of the file with the data …
+  const char *store;            // the name of a store in its place, or NULL
   char *file;                   // … and both in one
   const char *save;             // as it was given; "": only when asked
   kv_save_point save_point[KV_SAVE_POINTS];
@@ -96,6 +97,8 @@ struct kv_thread {
   int inbox[1024]; // under its lock: connections that are handed over
   unsigned inbox_count;
   _Atomic uint64_t clients, commands, expired, evicted, hits, misses, received, sent, bytes_in, bytes_out, changes; // changes: commands that write
+  _Atomic uint64_t writes_begun, writes_ended; // the same, and those that failed, before and after (store.c)
+  bool holds; // replies wait in their clients until the round's work is durable
 } __attribute__((aligned(128)));
 extern kv_thread kv_threads[KV_THREADS];
 extern _Atomic int kv_stopping; // 1: somebody wants the server to end
@@ -151,7 +154,7 @@ void kv_reply_item(kv_call *call, kv_item *item); // the text of a string: by re
 void kv_reply_wrong_type(kv_call *call);
 void kv_reply_syntax(kv_call *call);
 void kv_reply_no_memory(kv_call *call);
-void kv_reply_flush(kv_thread *t, kv_client *c); // sends what it can
+void kv_reply_flush(kv_thread *t, kv_client *c); // sends what it can; while the thread holds replies they go to the client's chunks
 // A chunk of the client's output; `object` is kept. False: memory is out, and the client is dead.
 bool kv_chunk_add(kv_thread *t, kv_client *c, char *object, uint64_t from, uint64_t to);
 
@@ -217,6 +220,11 @@ void kv_save_cron(kv_thread *t);                            // one thread: begin
 bool kv_save_last(kv_thread *t, int wish);
 void kv_save_close(void);
 extern _Atomic int kv_save_wish; // what SHUTDOWN said
+// With a store. Until it returns nothing is answered that the thread has done or seen in this round. A commit that fails ends the server.
+void kv_store_settle(kv_thread *t);
+void kv_store_commit(kv_thread *t); // all that there is
+int64_t kv_store_durable_ms(void);  // when that was last so
+size_t kv_store_report(char *out, size_t room);
 void kv_hash_seed_get(uint64_t out[2]);
 void kv_hash_seed_set(const uint64_t seed[2]);
 

@@ -176,6 +176,10 @@ static void inbox_take(kv_thread *t) {
 
 // ---- A thread.
 
+static kv_client *event_client(const struct epoll_event *event) {
+  return event->data.u64 == WAKE || event->data.u64 == LISTEN || event->data.u64 == LISTEN - 1 ? NULL : kv_client_at((int)(uint32_t)event->data.u64, event->data.u64 >> 32);
+}
+
 static void event_take(kv_thread *t, const struct epoll_event *event) {
   if (event->data.u64 == WAKE) {
     inbox_take(t);
@@ -185,7 +189,7 @@ static void event_take(kv_thread *t, const struct epoll_event *event) {
     accept_some(t, listeners[LISTEN - event->data.u64]);
     return;
   }
-  kv_client *c = kv_client_at((int)(uint32_t)event->data.u64, event->data.u64 >> 32);
+  kv_client *c = event_client(event);
   if (c == NULL) {
     return;
   }
@@ -194,9 +198,20 @@ static void event_take(kv_thread *t, const struct epoll_event *event) {
   } else if (event->events & (EPOLLERR | EPOLLHUP)) {
     c->dead = true;
   }
+  if (t->holds) {
+    return; // until what all have asked for is done
+  }
   if ((event->events & EPOLLOUT) && !c->dead) {
     kv_client_write(t, c);
   }
+  kv_client_settle(t, c);
+}
+
+// What it waits for is durable. If it has sent more than could be run before its output went, that is run now, and waits for the next round.
+static void client_answer(kv_thread *t, kv_client *c) {
+  t->holds = false;
+  kv_client_write(t, c);
+  t->holds = true;
   kv_client_settle(t, c);
 }
 
@@ -211,6 +226,15 @@ static void events_take(kv_thread *t, int timeout_ms) {
   now_set(t);
   for (int i = 0; i < count; i++) {
     event_take(t, &events[i]);
+  }
+  if (t->holds && count > 0) {
+    kv_store_settle(t);
+    for (int i = 0; i < count; i++) {
+      kv_client *c = event_client(&events[i]);
+      if (c != NULL) {
+        client_answer(t, c);
+      }
+    }
   }
 }
 
@@ -237,7 +261,9 @@ static int wait_ms(const kv_thread *t) {
 // What has come is answered, and what waits is sent, if the other side takes it soon.
 static void farewell_read(kv_thread *t, kv_client *c) {
   kv_client_read(t, c);
-  kv_client_settle(t, c);
+  if (!t->holds) {
+    kv_client_settle(t, c);
+  }
 }
 static void farewell_close(kv_thread *t, kv_client *c) { kv_client_close(t, c); }
 static void farewell_look(kv_thread *t, kv_client *c) { t->waiting = t->waiting || c->first != NULL; }
@@ -253,6 +279,10 @@ static void farewell(kv_thread *t) {
   }
   inbox_take(t);
   kv_clients_each(t, farewell_read);
+  if (t->holds) {
+    kv_store_settle(t);
+    kv_clients_each(t, client_answer);
+  }
   for (int64_t until = kv_now_ms() + FAREWELL_MS; t->now_ms < until;) {
     t->waiting = false;
     kv_clients_each(t, farewell_look);
@@ -285,6 +315,7 @@ void *kv_loop_run(void *thread) {
   }
   t->random = kv_now_ns() ^ (uint64_t)(uintptr_t)t;
   t->expiry_shard = (unsigned)t->index;
+  t->holds = kv_options_now.store != NULL;
   now_set(t);
   for (bool more = false; !kv_stopping;) {
     events_take(t, more ? 0 : wait_ms(t));

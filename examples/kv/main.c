@@ -60,9 +60,10 @@ static void threads_open(void) {
 int main(int argc, char **argv) {
   kv_options_read(argc, argv);
   char error[512];
-  if (!kv_memory_open(kv_options_now.heap_options, kv_options_now.file, error, sizeof error)) {
-    fprintf(stderr, "kv: %s: %s\n", kv_memory_loaded() ? kv_options_now.file : "--heap-options", error);
-    return kv_memory_loaded() ? 1 : 2;
+  bool store = kv_options_now.store != NULL;
+  if (!kv_memory_open(kv_options_now.heap_options, kv_options_now.file, store, error, sizeof error)) {
+    fprintf(stderr, "kv: %s: %s\n", store ? "--store" : kv_memory_loaded() ? kv_options_now.file : "--heap-options", error); // stores name their file
+    return store || kv_memory_loaded() ? 1 : 2;
   }
   files_raise();
   kv_commands_open();

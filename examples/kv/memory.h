@@ -52,8 +52,8 @@
 
 extern const char kv_memory_name[]; // veil, libgc, malloc
 
-// Opens the heap, out of `file` if it is there and the heap can be saved; `options` are the collector's own, or NULL. False with a message in `error`.
-bool kv_memory_open(const char *options, const char *file, char *error, size_t bytes);
+// Opens the heap, out of `file` if it is there and the heap can be saved; `options` are the collector's own, or NULL. False with a message in `error`. `store`: the file is, or becomes, a store.
+bool kv_memory_open(const char *options, const char *file, bool store, char *error, size_t bytes);
 // Gives all back. No thread is attached any more.
 void kv_memory_close(void);
 
@@ -106,6 +106,11 @@ bool kv_memory_save_begin(kv_self *self, char *error, size_t bytes);
 bool kv_memory_saving(void);
 // Waits until it is durable; or false, with a message.
 bool kv_memory_save_end(kv_self *self, kv_memory_saved *out, char *error, size_t bytes);
+
+// The same with a store: its heap as it is now is going to be durable; or false, with a message.
+bool kv_memory_commit_begin(kv_self *self, uint64_t *ticket, char *error, size_t bytes);
+bool kv_memory_commit_wait(kv_self *self, uint64_t ticket, char *error, size_t bytes);
+size_t kv_memory_store_report(char *out, size_t room); // as kv_memory_report
 
 static inline void kv_lock(kv_self *self, pthread_mutex_t *lock) {
   if (pthread_mutex_trylock(lock) != 0) {

@@ -9,7 +9,7 @@
 const char kv_memory_name[] = "libgc";
 static kv_self any_thread;
 
-bool kv_memory_open(const char *options, const char *file, char *error, size_t bytes) {
+bool kv_memory_open(const char *options, const char *file, bool store, char *error, size_t bytes) {
   if (options != NULL) {
     snprintf(error, bytes, "libgc takes no options here, but from the environment (GC_...)");
     return false;

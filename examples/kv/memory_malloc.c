@@ -58,7 +58,7 @@ bool kv_reclaim(kv_self *self, unsigned most) {
   return self->count > 0;
 }
 
-bool kv_memory_open(const char *options, const char *file, char *error, size_t bytes) {
+bool kv_memory_open(const char *options, const char *file, bool store, char *error, size_t bytes) {
   if (options != NULL) {
     snprintf(error, bytes, "malloc takes no options");
   }

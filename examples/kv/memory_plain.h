@@ -29,6 +29,9 @@ void kv_memory_saver_close(void) {}
 void kv_memory_quiet(kv_self *self) {}
 bool kv_memory_save_begin(kv_self *self, char *error, size_t bytes) { return false; }
 bool kv_memory_saving(void) { return false; }
+bool kv_memory_commit_begin(kv_self *self, uint64_t *ticket, char *error, size_t bytes) { return false; }
+bool kv_memory_commit_wait(kv_self *self, uint64_t ticket, char *error, size_t bytes) { return false; }
+size_t kv_memory_store_report(char *out, size_t room) { return 0; }
 bool kv_memory_save_end(kv_self *self, kv_memory_saved *out, char *error, size_t bytes) { return false; }
 
 #endif

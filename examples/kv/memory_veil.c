@@ -8,12 +8,14 @@
 #include <unistd.h>
 #include <veil/calls.h>
 #include <veil/checkpoint.h>
+#include <veil/store.h>
 #include "memory.h"
 
 const char kv_memory_name[] = "veil";
 kv_family kv_family_bytes = {"bytes", NULL, 0, {{0}}};
 static veil_heap *heap;
 static veil_checkpointer *saver;
+static veil_store *store; // NULL: the heap is in none
 static bool loaded;
 const bool kv_memory_saves = true;
 
@@ -35,7 +37,7 @@ void kv_slots_fill(veil_type *type, size_t *offsets, size_t first) {
   }
 }
 
-bool kv_memory_open(const char *options, const char *file, char *error, size_t bytes) {
+bool kv_memory_open(const char *options, const char *file, bool in_store, char *error, size_t bytes) {
   kv_family_fill(&kv_family_bytes);
   // The environment wins over what the command line says; running out is an answer to a client, not the end.
   const char *given = getenv("VEIL_OPTIONS");
@@ -54,14 +56,25 @@ bool kv_memory_open(const char *options, const char *file, char *error, size_t b
   // little. So there are none unless somebody wants them (generations=auto).
   veil_options chosen = {.oom = VEIL_OOM_NULL, .generations = VEIL_GENERATIONS_OFF};
   loaded = file != NULL && access(file, F_OK) == 0;
-  heap = loaded ? veil_restore(file, &chosen, NULL) : veil_open(&chosen);
+  if (in_store) {
+    store = veil_store_open(file, &chosen, NULL);
+    heap = store != NULL ? veil_store_heap(store) : NULL;
+  } else {
+    heap = loaded ? veil_restore(file, &chosen, NULL) : veil_open(&chosen);
+  }
   if (heap == NULL) {
     snprintf(error, bytes, "%s", veil_error());
   }
   return heap != NULL;
 }
 
-void kv_memory_close(void) { veil_close(heap); }
+void kv_memory_close(void) {
+  if (store == NULL) {
+    veil_close(heap);
+  } else if (veil_store_close(store) != VEIL_OK) { // nothing is lost, but the next start takes longer
+    fprintf(stderr, "kv: closing the store: %s\n", veil_error());
+  }
+}
 kv_self *kv_attach(void) { return veil_attach(heap); }
 void kv_detach(kv_self *self) { veil_detach(self); }
 bool kv_add_roots(kv_self *self, void *slots, size_t count) { return veil_add_roots(heap, slots, count) == VEIL_OK; }
@@ -130,6 +143,27 @@ bool kv_memory_save_end(kv_self *self, kv_memory_saved *out, char *error, size_t
   }
   *out = (kv_memory_saved){figures.version, figures.bytes, figures.pause_ns};
   return true;
+}
+
+// ---- Stores.
+
+static bool told(veil_status status, char *error, size_t bytes) {
+  if (status != VEIL_OK) {
+    snprintf(error, bytes, "%s", veil_error());
+  }
+  return status == VEIL_OK;
+}
+
+bool kv_memory_commit_begin(kv_self *self, uint64_t *ticket, char *error, size_t bytes) { return told(veil_store_commit_async(store, ticket), error, bytes); }
+bool kv_memory_commit_wait(kv_self *self, uint64_t ticket, char *error, size_t bytes) { return told(veil_store_wait(store, ticket), error, bytes); }
+
+size_t kv_memory_store_report(char *out, size_t room) {
+  veil_store_figures f = veil_store_get_figures(store);
+  return (size_t)snprintf(out, room,
+                          "store_commits:%llu\r\nstore_barriers:%llu\r\nstore_pages:%llu\r\nstore_changed_bytes:%llu\r\nstore_logged_bytes:%llu\r\nstore_folds:%llu\r\n"
+                          "store_log_bytes:%llu\r\nstore_log_used_bytes:%llu\r\nstore_cache_bytes:%llu\r\nstore_commit_waits:%llu\r\n",
+                          (unsigned long long)f.commits, (unsigned long long)f.barriers, (unsigned long long)f.pages, (unsigned long long)f.changed, (unsigned long long)f.logged,
+                          (unsigned long long)f.folds, (unsigned long long)f.log_bytes, (unsigned long long)f.log_used, (unsigned long long)f.cache_bytes, (unsigned long long)f.commit_waits);
 }
 
 uint64_t kv_memory_resident(void) {

@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include "kv.h"
 
-kv_options kv_options_now = {.bind = "127.0.0.1", .port = 6379, .maxclients = 10000, .bulk_limit = (uint64_t)512 << 20, .output_limit = (uint64_t)256 << 20, .directory = ".", .name = "kv.veil", .save = ""};
+kv_options kv_options_now = {.bind = "127.0.0.1", .port = 6379, .maxclients = 10000, .bulk_limit = (uint64_t)512 << 20, .output_limit = (uint64_t)256 << 20, .directory = ".", .name = NULL, .save = NULL};
 const char *const kv_policy_names[4] = {"noeviction", "allkeys-lru", "allkeys-random", "volatile-ttl"};
 
 static const char help[] = "kv-%s: a concurrent in-memory server that speaks the Redis protocol\n\n"
@@ -24,6 +24,7 @@ static const char help[] = "kv-%s: a concurrent in-memory server that speaks the
                            "  --output-limit BYTES      replies that may wait for a client before it is disconnected (256m)\n"
                            "  --dir PATH                where the file with the data is (.)\n"
                            "  --dbfilename NAME         its name; it is loaded at the start if it is there (kv.veil; veil only)\n"
+                           "  --store FILE              the data are in a store: what was answered outlives a crash; if it is no whole path, in --dir (veil only)\n"
                            "  --save 'SECONDS CHANGES ...'  saves by itself, so long after the last time if so much has changed; '': only when asked ('')\n"
                            "  --heap-options STRING     the collector's own, name=value,... (veil only; see veil/options.h)\n"
                            "  --help, --version\n";
@@ -111,7 +112,17 @@ static void save_points_set(const char *name, const char *value) {
 
 static void file_name_set(void) {
   kv_options *o = &kv_options_now;
-  if (*o->name == 0 || strchr(o->name, '/') != NULL) {
+  if (o->store != NULL) {
+    if (!kv_memory_saves || *o->store == 0) {
+      wrong(*o->store == 0 ? ": a file is wanted" : ": only kv on veil has stores", "--store", o->store);
+    }
+    if (o->name != NULL || o->save != NULL) {
+      wrong(": does not go together with --store, where all is saved at once", o->name != NULL ? "--dbfilename" : "--save", o->name != NULL ? o->name : o->save);
+    }
+  }
+  o->save = o->save != NULL ? o->save : "";
+  o->name = o->store != NULL ? o->store : o->name != NULL ? o->name : "kv.veil";
+  if (o->store == NULL && (*o->name == 0 || strchr(o->name, '/') != NULL)) {
     wrong(": a name without a directory is wanted", "--dbfilename", o->name);
   }
   size_t bytes = strlen(o->directory) + strlen(o->name) + 2;
@@ -119,7 +130,7 @@ static void file_name_set(void) {
   if (o->file == NULL) {
     wrong(": no memory", "--dbfilename", o->name);
   }
-  snprintf(o->file, bytes, "%s/%s", o->directory, o->name);
+  snprintf(o->file, bytes, "%s%s%s", *o->name == '/' ? "" : o->directory, *o->name == '/' ? "" : "/", o->name);
 }
 
 static void option_set(const char *name, const char *value) {
@@ -154,6 +165,8 @@ static void option_set(const char *name, const char *value) {
     o->name = value;
   } else if (strcmp(name, "--save") == 0) {
     save_points_set(name, value);
+  } else if (strcmp(name, "--store") == 0) {
+    o->store = value;
   } else {
     o->heap_options = value;
   }
@@ -162,7 +175,7 @@ static void option_set(const char *name, const char *value) {
 void kv_options_read(int argc, char **argv) {
   static const char *const names[] = {"--port",       "--bind",    "--unixsocket",         "--threads",      "--maxmemory",   "--maxmemory-policy",
                                       "--maxclients", "--timeout", "--proto-max-bulk-len", "--output-limit", "--heap-options",
-                                      "--dir",        "--dbfilename", "--save"};
+                                      "--dir",        "--dbfilename", "--save", "--store"};
   for (int i = 1; i < argc; i += 2) {
     if (strcmp(argv[i], "--help") == 0) {
       printf(help, kv_memory_name);

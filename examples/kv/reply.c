@@ -213,6 +213,12 @@ static bool chunks_send(kv_thread *t, kv_client *c) {
 }
 
 void kv_reply_flush(kv_thread *t, kv_client *c) {
+  if (t->holds) {
+    if (t->out_used > 0) {
+      out_pass(t, c);
+    }
+    return;
+  }
   if (c->first == NULL && t->out_used > 0 && !c->dead) {
     ssize_t sent = kv_send(t->self, c->fd, t->out, t->out_used);
     if (sent < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {

@@ -56,6 +56,9 @@ static bool found(kv_thread *t, void ***tables, char *error, size_t bytes) {
 
 bool kv_save_load(kv_thread *t, void ***tables, char *error, size_t bytes) {
   *tables = NULL;
+  if (kv_options_now.store != NULL && kv_memory_root(t->self, "kv.tables") == NULL) {
+    return true; // it was made, and then killed, before the first commit
+  }
   return !kv_memory_loaded() || found(t, tables, error, bytes);
 }
 
@@ -78,6 +81,10 @@ bool kv_save_open(kv_thread *t, char *error, size_t bytes) {
   if (!roots_name(t)) {
     snprintf(error, bytes, "no memory for the names of what is saved");
     return false;
+  }
+  if (kv_options_now.store != NULL) {
+    kv_store_commit(t);
+    return true;
   }
   state.open = kv_memory_saver_open(kv_options_now.file, error, bytes);
   return state.open;
@@ -130,6 +137,10 @@ typedef enum began { BEGUN, BUSY, REFUSED, FAILED } began;
 // Begins a save, and waits for its end if `wait`. The text of a failure is in `error`.
 static began save(kv_thread *t, bool wait, char error[256]) {
   began result = REFUSED;
+  if (kv_options_now.store != NULL) { // it is about to be anyway
+    kv_store_commit(t);
+    return BEGUN;
+  }
   kv_lock(t->self, &state.lock);
   if (state.open && state.under_way) {
     result = BUSY;
@@ -171,6 +182,10 @@ void kv_save_cron(kv_thread *t) {
 
 bool kv_save_last(kv_thread *t, int wish) {
   char error[256];
+  if (kv_options_now.store != NULL) {
+    kv_store_commit(t); // what was answered is durable, whatever the wish: what has expired since comes to it
+    return true;
+  }
   kv_lock(t->self, &state.lock);
   if (state.open && state.under_way) {
     end(t);
@@ -211,12 +226,15 @@ void kv_do_bgsave(kv_call *call) {
 
 void kv_do_lastsave(kv_call *call) {
   kv_lock(call->t->self, &state.lock);
-  int64_t saved_ms = state.saved_ms;
+  int64_t saved_ms = kv_options_now.store != NULL ? kv_store_durable_ms() : state.saved_ms;
   kv_unlock(&state.lock);
   kv_reply_integer(call, saved_ms / 1000);
 }
 
 size_t kv_save_report(kv_thread *t, char *out, size_t room) {
+  if (kv_options_now.store != NULL) {
+    return kv_store_report(out, room);
+  }
   kv_lock(t->self, &state.lock);
   size_t length = (size_t)snprintf(out, room,
                                    "loading:0\r\nrdb_changes_since_last_save:%llu\r\nrdb_bgsave_in_progress:%d\r\nrdb_last_save_time:%lld\r\n"

@@ -9,6 +9,7 @@ import sys
 import time
 
 import behaviour
+import stored
 from client import Server
 
 
@@ -27,7 +28,7 @@ def main():
             env[name] = value
         else:
             sys.exit("run.py: what is %s?" % words[i])
-    known = [t.__name__ for t in behaviour.ON_ONE_SERVER + behaviour.BY_THEMSELVES]
+    known = [t.__name__ for t in behaviour.ON_ONE_SERVER + behaviour.BY_THEMSELVES + stored.BY_THEMSELVES]
     for name in only or []:
         if name not in known:
             sys.exit("run.py: there is no test %s; there are %s" % (name, ", ".join(known)))
@@ -50,7 +51,7 @@ def main():
         with Server(binary, *extra, env=env) as server:
             for test in filter(wanted, behaviour.ON_ONE_SERVER):
                 run(test, server)
-    for test in filter(wanted, behaviour.BY_THEMSELVES):
+    for test in filter(wanted, behaviour.BY_THEMSELVES + stored.BY_THEMSELVES):
         run(test, binary, env)
 
 
