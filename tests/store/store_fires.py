@@ -11,8 +11,7 @@ BROKEN = [
     ("order", "crash", "is not among the log's durable records"),
     ("gone", "gone", "of a heap that is all but empty"),
     ("space", "full", "a full disk"),
-    ("owed", "full", "is there"),
-    ("upto", "flips", "of /heap.veil.log"),
+    ("owed", "full", "a full disk"),
     ("sure", "unsure", "the next one goes well, and"),
 ]
 TRIALS = ""
