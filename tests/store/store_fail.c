@@ -104,7 +104,7 @@ void trial_fail(void) {
   uint64_t dice = seed;
   for (size_t i = 0; i < sizeof errors / sizeof *errors + 1 && !enough(); i++) {
     bool shorter = i == sizeof errors / sizeof *errors;
-    unsigned step = long_run ? 1 : i < 2 ? 3 : 9;
+    unsigned step = long_run ? 1 : i < 2 ? 6 : 25;
     for (unsigned n = 1; !enough() && try(n, shorter ? DISK_SHORT : DISK_FAILS, shorter ? 0 : errors[i], seed); n += 1 + (unsigned)(graph_dice(&dice) % step)) {
       runs++;
     }

@@ -12,6 +12,7 @@ BROKEN = [
     ("gone", "gone", "of a heap that is all but empty"),
     ("space", "full", "a full disk"),
     ("owed", "full", "a full disk"),
+    ("upto", "overlap", "is of commits"),
     ("sure", "unsure", "the next one goes well, and"),
 ]
 TRIALS = ""

@@ -50,13 +50,16 @@ static void flip(disk *d, const char *name, uint64_t at, figures *f) {
   disk_free(damaged);
 }
 
-// Bytes of the file that are not zero, mostly: others are of no use.
+// Of bytes that are not zero; every third time of those at the file's beginning.
 static uint64_t place_choose(const disk_file *file, uint64_t *dice) {
-  uint64_t at = graph_dice(dice) % file->bytes;
-  for (int i = 0; i < 40 && file->at[at] == 0; i++) {
-    at = graph_dice(dice) % 10 == 0 ? graph_dice(dice) % 20000 % file->bytes : graph_dice(dice) % file->bytes;
+  uint64_t limit = graph_dice(dice) % 3 == 0 ? 8192 : file->bytes, count = 0, at = 0;
+  for (uint64_t i = 0; i < limit; i++) {
+    count += file->at[i] != 0;
   }
-  return at * 8 + graph_dice(dice) % 8;
+  for (uint64_t left = graph_dice(dice) % count + 1; left != 0; at++) {
+    left -= file->at[at] != 0;
+  }
+  return (at - 1) * 8 + graph_dice(dice) % 8;
 }
 
 // Nothing of what died is left.
@@ -116,4 +119,90 @@ void trial_flips(void) {
     disk_free(on.d);
     shared_close(&on);
   }
+}
+
+// ---- A fold beside which commits go on: its image has pages as of different records, and without all of these it is of no commit.
+
+enum { WORDS = 5000, BETWEEN = 1200000 }; // between: words of what makes the fold take its time
+
+static void pair_look(void *unused) {
+  story s = {0};
+  shared on;
+  (void)unused;
+  shared_open(&on, damaged);
+  if (!story_open(&s, &on, false)) {
+    printf("%s\n", veil_error());
+    fflush(stdout);
+    _exit(REFUSED);
+  }
+  const uint64_t *a = veil_root_get(s.self, "a"), *b = veil_root_get(s.self, "b");
+  if (a == NULL || b == NULL) { // before the first of them
+    _exit(a == b ? 0 : NO_STATE);
+  }
+  for (int i = 0; i < WORDS; i++) {
+    if (a[i] != a[0] || b[i] != a[0]) {
+      printf("word %d is of commits %llu and %llu, the first of %llu\n", i, (unsigned long long)a[i], (unsigned long long)b[i], (unsigned long long)a[0]);
+      fflush(stdout);
+      _exit(NO_STATE);
+    }
+  }
+  _exit(0);
+}
+
+static void pair_commit(story *s, uint64_t number) {
+  uint64_t *a = veil_root_get(s->self, "a"), *b = veil_root_get(s->self, "b"), *between = veil_root_get(s->self, "between");
+  for (int i = 0; i < WORDS; i++) {
+    a[i] = b[i] = number;
+  }
+  for (int i = 0; i < BETWEEN; i += 512) {
+    between[i] = number;
+  }
+  MUST(veil_store_commit(s->store, NULL) == VEIL_OK, "%s", veil_error());
+}
+
+// What the disk had before that note.
+static disk *all_there(const disk *d, size_t at) {
+  enum { PENDING = 1000 };
+  static disk_fate whole[PENDING];
+  for (int i = 0; i < PENDING; i++) {
+    whole[i] = (disk_fate){FATE_WHOLE, 0};
+  }
+  MUST(at < PENDING, "too many notes are pending");
+  return disk_crash(d, at, whole, 0);
+}
+
+void trial_overlap(void) {
+  uint64_t dice = seed, number = 1;
+  unsigned refused = 0;
+  story s = {0};
+  shared on;
+  shared_open(&on, disk_new());
+  MUST(story_open(&s, &on, false), "%s", veil_error());
+  MUST(veil_root_set(s.self, "a", veil_new_bytes(s.self, WORDS * 8)) == VEIL_OK, "%s", veil_error());
+  MUST(veil_root_set(s.self, "between", veil_new_bytes(s.self, (size_t)BETWEEN * 8)) == VEIL_OK, "%s", veil_error());
+  MUST(veil_root_set(s.self, "b", veil_new_bytes(s.self, WORDS * 8)) == VEIL_OK, "%s", veil_error());
+  on.slow = 40000;
+  uint64_t folds = veil_store_get_figures(s.store).folds;
+  size_t first = 0;
+  while (veil_store_get_figures(s.store).folds < folds + 2) {
+    pair_commit(&s, number++);
+    first = first == 0 ? on.d->notes : first;
+  }
+  story_die(&s);
+  for (unsigned i = 0; i < (long_run ? 4000u : 250u) && !enough(); i++) {
+    size_t note = first + graph_dice(&dice) % (on.d->notes - first);
+    damaged = all_there(on.d, note);
+    disk_file *log = disk_find(damaged, LOG_PATH);
+    uint64_t at = 4096 + graph_dice(&dice) % (log->bytes - 4096);
+    log->at[at] ^= 16;
+    death death = death_of(pair_look, NULL);
+    if (death.signal != 0 || (death.code != 0 && death.code != REFUSED)) {
+      found("byte %llu of the log, as of note %zu: signal %d, code %d: %s", (unsigned long long)at, note, death.signal, death.code, death.said);
+    }
+    refused += death.code == REFUSED;
+    disk_free(damaged);
+  }
+  printf("overlap: %u refused\n", refused);
+  disk_free(on.d);
+  shared_close(&on);
 }

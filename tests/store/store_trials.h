@@ -86,5 +86,6 @@ void trial_full(void);
 void trial_unsure(void);
 void trial_flips(void);
 void trial_gone(void);
+void trial_overlap(void);
 
 #endif
