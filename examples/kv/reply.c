@@ -28,10 +28,10 @@ static void chunk_link(kv_client *c, kv_chunk *chunk) {
   c->dead = c->dead || c->waiting > kv_options_now.output_limit;
 }
 
-bool kv_chunk_add(kv_thread *t, kv_client *c, char *object, uint64_t from, uint64_t to) {
+// False: memory is out.
+static bool chunk_try(kv_thread *t, kv_client *c, char *object, uint64_t from, uint64_t to) {
   kv_chunk *chunk = kv_new(t->self, kv_chunk);
   if (chunk == NULL) {
-    c->dead = true;
     return false;
   }
   kv_keep(object);
@@ -40,6 +40,12 @@ bool kv_chunk_add(kv_thread *t, kv_client *c, char *object, uint64_t from, uint6
   chunk->to = to;
   chunk_link(c, chunk);
   return true;
+}
+
+bool kv_chunk_add(kv_thread *t, kv_client *c, char *object, uint64_t from, uint64_t to) {
+  bool added = chunk_try(t, c, object, from, to);
+  c->dead = c->dead || !added;
+  return added;
 }
 
 // A chunk with an empty buffer: one that was sent before, or a new one; or NULL.
@@ -71,36 +77,40 @@ static void chunk_sent(kv_thread *t, kv_chunk *chunk) {
 }
 
 // The buffer itself becomes a chunk, and another buffer takes its place.
-static void buffer_pass(kv_thread *t, kv_client *c) {
-  kv_chunk *chunk = c->dead ? NULL : buffer_get(t);
+static bool buffer_pass(kv_thread *t, kv_client *c) {
+  kv_chunk *chunk = buffer_get(t);
   if (chunk == NULL) {
-    c->dead = true;
-  } else {
-    char *empty = chunk->object;
-    chunk->object = t->out;
-    t->out = empty;
-    chunk->from = 0;
-    chunk->to = t->out_used;
-    chunk->buffer = true;
-    chunk_link(c, chunk);
+    return false;
   }
-  t->out_used = 0;
+  char *empty = chunk->object;
+  chunk->object = t->out;
+  t->out = empty;
+  chunk->from = 0;
+  chunk->to = t->out_used;
+  chunk->buffer = true;
+  chunk_link(c, chunk);
+  return true;
 }
 
-// What is in the thread's buffer becomes a chunk: the buffer itself if it is well filled, else a copy.
+// What is in the thread's buffer becomes a chunk: the buffer itself if it is well filled, else a copy. False: memory is out, and it stays there.
+static bool out_try(kv_thread *t, kv_client *c) {
+  bool passed = c->dead; // nobody wants it
+  if (!passed && t->out_used > KV_BUFFER / 4) {
+    passed = buffer_pass(t, c);
+  } else if (!passed) {
+    char *made = kv_new_bytes(t->self, t->out_used);
+    if (made != NULL) {
+      memcpy(made, t->out, t->out_used);
+      passed = chunk_try(t, c, made, 0, t->out_used);
+      kv_drop(t->self, made);
+    }
+  }
+  t->out_used = passed ? 0 : t->out_used;
+  return passed;
+}
+
 static void out_pass(kv_thread *t, kv_client *c) {
-  if (t->out_used > KV_BUFFER / 4) {
-    buffer_pass(t, c);
-    return;
-  }
-  char *made = c->dead ? NULL : kv_new_bytes(t->self, t->out_used);
-  if (made == NULL) {
-    c->dead = true;
-  } else {
-    memcpy(made, t->out, t->out_used);
-    kv_chunk_add(t, c, made, 0, t->out_used);
-    kv_drop(t->self, made);
-  }
+  c->dead = !out_try(t, c) || c->dead;
   t->out_used = 0;
 }
 
@@ -212,12 +222,21 @@ static bool chunks_send(kv_thread *t, kv_client *c) {
   return all;
 }
 
+static void waiting_send(kv_thread *t, kv_client *c) {
+  for (int rounds = 0; rounds < 16 && c->first != NULL && !c->dead; rounds++) {
+    if (!chunks_send(t, c)) {
+      break;
+    }
+  }
+}
+
 void kv_reply_flush(kv_thread *t, kv_client *c) {
   if (t->holds) {
-    if (t->out_used > 0) {
-      out_pass(t, c);
+    if (t->out_used == 0 || out_try(t, c)) {
+      return;
     }
-    return;
+    kv_store_settle(t); // no memory to keep it in: so it is sent now
+    waiting_send(t, c);
   }
   if (c->first == NULL && t->out_used > 0 && !c->dead) {
     ssize_t sent = kv_send(t->self, c->fd, t->out, t->out_used);
@@ -236,9 +255,5 @@ void kv_reply_flush(kv_thread *t, kv_client *c) {
     out_pass(t, c);
   }
   t->out_used = 0;
-  for (int rounds = 0; rounds < 16 && c->first != NULL && !c->dead; rounds++) {
-    if (!chunks_send(t, c)) {
-      break;
-    }
-  }
+  waiting_send(t, c);
 }
