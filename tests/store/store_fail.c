@@ -16,6 +16,7 @@ static int end_look(story *s, shared *on, const char *what) {
     found("%s: it does not open afterwards: %s", what, veil_error());
     return -1;
   }
+  veil_verify(s->self); // which aborts, of a graph that is none
   uint64_t hash = story_hash(s);
   int state = story_find(s, END, hash);
   if (state < 0) {
@@ -115,7 +116,7 @@ void trial_fail(void) {
 // ---- The disk is full.
 
 static bool fills(story *s, const char *what) {
-  for (int i = 0; i < STATES - 20; i++) {
+  for (int i = 0; i < STATES - 60; i++) {
     if (story_commit(s, 100, true) != VEIL_OK) {
       if (strstr(veil_error(), "full") == NULL && strstr(veil_error(), "No space") == NULL) {
         found("%s: a commit fails, and does not say that the disk is full: %s", what, veil_error());
@@ -140,8 +141,8 @@ static void full(bool room_again, uint64_t dice) {
   }
   on.full = ENOSPC;
   if (fills(&s, what)) {
-    for (int i = 0; i < 3; i++) {
-      story_commit(&s, 10, true); // may have room, for it has what the others found, and whatever is garbage since has gone
+    for (int i = 0; i < 25; i++) {
+      story_commit(&s, 80, true); // may have room, for it has what the others found, and whatever is garbage since has gone
     }
     if (room_again) {
       on.full = 0;
