@@ -189,7 +189,7 @@ static const char *bytes_wrong(veil_thread *self, int most, int first) {
 }
 
 // The calls that there were.
-static unsigned unsure(unsigned n, bool closes) {
+static unsigned unsure(unsigned n, bool closes, bool elsewhere) {
   static story s;
   s = (story){.dice = seed};
   char what[100];
@@ -201,6 +201,10 @@ static unsigned unsure(unsigned n, bool closes) {
   MUST(veil_root_set(s.self, "bytes", bytes) == VEIL_OK, "%s", veil_error());
   memset(bytes, 1, BYTES);
   MUST(veil_store_commit(s.store, NULL) == VEIL_OK, "%s", veil_error());
+  if (elsewhere) { // so that the image is made anew
+    MUST(story_close(&s) == VEIL_OK && story_open(&s, &on, true), "%s", veil_error());
+    bytes = veil_root_get(s.self, "bytes");
+  }
   memset(bytes, 2, BYTES);
   pthread_mutex_lock(&on.lock);
   on.d->error = EIO;
@@ -242,10 +246,11 @@ static unsigned unsure(unsigned n, bool closes) {
 
 void trial_unsure(void) {
   uint64_t dice = seed;
-  for (int closes = 0; closes < 2; closes++) {
-    unsigned calls = unsure(1000000, closes);
+  for (int way = 0; way < 4; way++) {
+    bool closes = way % 2, elsewhere = way / 2;
+    unsigned calls = unsure(1000000, closes, elsewhere);
     for (unsigned n = 1; n <= calls && !enough(); n += long_run || n + 30 > calls ? 1 : 1 + (unsigned)(graph_dice(&dice) % (calls / 10))) {
-      unsure(n, closes);
+      unsure(n, closes, elsewhere);
     }
     printf("unsure: %u calls\n", calls);
   }
