@@ -102,7 +102,7 @@ void trial_crash(void) {
   story_run(&s, &on, 3, 50);
   unsigned times = long_run ? 20 : 1, seen = 0;
   for (unsigned t = 0; t < times && !enough(); t++) {
-    for (size_t at = 0; at <= on.d->notes && !enough(); at += long_run ? 1 : 1 + graph_dice(&dice) % (1 + on.d->notes / 100)) {
+    for (size_t at = 0; at <= on.d->notes && !enough(); at += long_run ? 1 : 1 + graph_dice(&dice) % (1 + on.d->notes / 60)) {
       crash(&s, at, &dice);
       seen++;
     }

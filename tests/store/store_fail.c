@@ -16,6 +16,7 @@ static int end_look(story *s, shared *on, const char *what) {
     found("%s: it does not open afterwards: %s", what, veil_error());
     return -1;
   }
+  veil_verify(s->self); // which aborts, of a graph that is none
   uint64_t hash = story_hash(s);
   int state = story_find(s, END, hash);
   if (state < 0) {
@@ -115,7 +116,7 @@ void trial_fail(void) {
 // ---- The disk is full.
 
 static bool fills(story *s, const char *what) {
-  for (int i = 0; i < STATES - 20; i++) {
+  for (int i = 0; i < STATES - 60; i++) {
     if (story_commit(s, 100, true) != VEIL_OK) {
       if (strstr(veil_error(), "full") == NULL && strstr(veil_error(), "No space") == NULL) {
         found("%s: a commit fails, and does not say that the disk is full: %s", what, veil_error());
@@ -140,8 +141,8 @@ static void full(bool room_again, uint64_t dice) {
   }
   on.full = ENOSPC;
   if (fills(&s, what)) {
-    for (int i = 0; i < 3; i++) {
-      story_commit(&s, 10, true); // may have room, for it has what the others found, and whatever is garbage since has gone
+    for (int i = 0; i < 25; i++) {
+      story_commit(&s, 80, true); // may have room, for it has what the others found, and whatever is garbage since has gone
     }
     if (room_again) {
       on.full = 0;
@@ -188,7 +189,7 @@ static const char *bytes_wrong(veil_thread *self, int most, int first) {
 }
 
 // The calls that there were.
-static unsigned unsure(unsigned n, bool closes) {
+static unsigned unsure(unsigned n, bool closes, bool elsewhere) {
   static story s;
   s = (story){.dice = seed};
   char what[100];
@@ -200,6 +201,10 @@ static unsigned unsure(unsigned n, bool closes) {
   MUST(veil_root_set(s.self, "bytes", bytes) == VEIL_OK, "%s", veil_error());
   memset(bytes, 1, BYTES);
   MUST(veil_store_commit(s.store, NULL) == VEIL_OK, "%s", veil_error());
+  if (elsewhere) { // so that the image is made anew
+    MUST(story_close(&s) == VEIL_OK && story_open(&s, &on, true), "%s", veil_error());
+    bytes = veil_root_get(s.self, "bytes");
+  }
   memset(bytes, 2, BYTES);
   pthread_mutex_lock(&on.lock);
   on.d->error = EIO;
@@ -241,10 +246,11 @@ static unsigned unsure(unsigned n, bool closes) {
 
 void trial_unsure(void) {
   uint64_t dice = seed;
-  for (int closes = 0; closes < 2; closes++) {
-    unsigned calls = unsure(1000000, closes);
+  for (int way = 0; way < 4; way++) {
+    bool closes = way % 2, elsewhere = way / 2;
+    unsigned calls = unsure(1000000, closes, elsewhere);
     for (unsigned n = 1; n <= calls && !enough(); n += long_run || n + 30 > calls ? 1 : 1 + (unsigned)(graph_dice(&dice) % (calls / 10))) {
-      unsure(n, closes);
+      unsure(n, closes, elsewhere);
     }
     printf("unsure: %u calls\n", calls);
   }

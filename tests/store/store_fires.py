@@ -6,27 +6,30 @@ import subprocess
 import sys
 import unittest
 
-# The rule that is broken, the trial that finds it, and what it says.
+# The rule that is broken, the trial that finds it, and what it says, or a check of the heap that was opened does.
 BROKEN = [
     ("order", "crash", "is not among the log's durable records"),
     ("gone", "gone", "of a heap that is all but empty"),
-    ("space", "full", "a full disk"),
-    ("owed", "full", "a full disk"),
+    ("space", "full", "a full disk|verify on request"),
+    ("owed", "full", "a full disk|is there|verify on request"),
     ("upto", "overlap", "is of commits"),
     ("sure", "unsure", "the next one goes well, and"),
 ]
+SEEDS = 5
 TRIALS = ""
 
 
 class Fires(unittest.TestCase):
     def test_broken_rules_are_found(self):
-        environment = dict(os.environ, STORE_SEED="1")
         for rule, trial, said in BROKEN:
             with self.subTest(rule):
-                done = subprocess.run([TRIALS, trial, "--break", rule], capture_output=True, text=True, check=False, timeout=200, env=environment)
-                text = done.stdout + done.stderr
+                for seed in range(1, SEEDS + 1):  # what some trials find depends on how far a fold came
+                    done = subprocess.run([TRIALS, trial, "--break", rule], capture_output=True, text=True, check=False, timeout=200, env=dict(os.environ, STORE_SEED=str(seed)))
+                    text = done.stdout + done.stderr
+                    if done.returncode != 0:
+                        break
                 self.assertNotEqual(done.returncode, 0, text)
-                self.assertIn(said, "\n".join(line for line in text.splitlines() if line.startswith(("FOUND", "veil: "))), text)
+                self.assertRegex("\n".join(line for line in text.splitlines() if line.startswith(("FOUND", "veil: "))), said, text)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ void trial_flips(void) {
     }
     disk_restart(on.d);
     on.d->failed = false;
-    for (unsigned i = 0; i < (long_run ? 10000u : 60u) && !enough(); i++) {
+    for (unsigned i = 0; i < (long_run ? 10000u : 40u) && !enough(); i++) {
       flip(on.d, PATH, place_choose(disk_find(on.d, PATH), &dice), &image);
       for (int k = 0; k < 2; k++) {
         flip(on.d, LOG_PATH, place_choose(disk_find(on.d, LOG_PATH), &dice), &log);
@@ -189,7 +189,7 @@ void trial_overlap(void) {
     first = first == 0 ? on.d->notes : first;
   }
   story_die(&s);
-  for (unsigned i = 0; i < (long_run ? 4000u : 250u) && !enough(); i++) {
+  for (unsigned i = 0; i < (long_run ? 4000u : 120u) && !enough(); i++) {
     size_t note = first + graph_dice(&dice) % (on.d->notes - first);
     damaged = all_there(on.d, note);
     disk_file *log = disk_find(damaged, LOG_PATH);

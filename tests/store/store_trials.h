@@ -53,7 +53,7 @@ typedef struct state {
   size_t begun, acknowledged; // notes that there were then; SIZE_MAX: never
 } state;
 
-enum { STATES = 200 };
+enum { STATES = 300 };
 typedef struct story {
   shared *on;
   uint64_t dice;
