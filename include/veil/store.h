@@ -25,12 +25,13 @@
 extern "C" {
 #endif
 
+// A file, and the heap that is in it.
 typedef struct veil_store veil_store;
 
 // Whether the file has to be there.
 typedef enum veil_store_mode {
   VEIL_STORE_ANY = 0, // it is opened, or made
-  VEIL_STORE_EXISTING,
+  VEIL_STORE_EXISTING, // it must be there
   VEIL_STORE_NEW,      // there must be none
   VEIL_STORE_READ_ONLY // as EXISTING; the heap can be changed, but not committed. While somebody writes the store it is VEIL_BUSY for readers, and the other way round; readers do not exclude each other
 } veil_store_mode;
@@ -39,7 +40,7 @@ typedef enum veil_store_mode {
 typedef struct veil_store_options {
   veil_type *const *types; // that the program knows: those that the file has by the same name must have the same layout. Types with trace callbacks have to be here
   size_t type_count;       // how many
-  veil_store_mode mode;
+  veil_store_mode mode; // what is to be there
   size_t log;           // bytes of the log, of a store that is made; default 64 MiB, at least 1 MiB
   size_t cache;         // bytes of pages as they were committed, which are kept to tell what has changed; default 128 MiB, at least 1 MiB
   bool elsewhere;       // do not try the address at which the heap was
