@@ -284,7 +284,7 @@ Test(instant, unknown_flags_are_refused) {
   heap_with_pages((veil_options){0});
   static saver s;
   saver_open(&s);
-  cr_assert_eq(veil_service_instant(s.service, 4, NULL, NULL, NULL), VEIL_INVALID);
+  cr_assert_eq(veil_service_instant(s.service, 8, NULL, NULL, NULL), VEIL_INVALID);
   cr_assert(strstr(veil_error(), "veil_service_instant") != NULL, "%s", veil_error());
   cr_assert_eq(veil_service_instant(s.service, 0, NULL, NULL, NULL), VEIL_OK); // no calls, no figures
   memset(s.state, USED, pages.count);
