@@ -14,7 +14,12 @@
 #include "veil/table.h"
 #include "veil/weak.h"
 
-enum { SLOTS = 400, WEAKS = 120, TABLES = 12, HANDLES = 60, NAMES = 30, SECTIONS = 512, STEPS = 1500, PAGES = 1 << 19 };
+enum { SLOTS = 400, WEAKS = 120, TABLES = 12, HANDLES = 60, NAMES = 30, SECTIONS = 512, PAGES = 1 << 19 };
+#ifdef VEIL_TSAN
+enum { STEPS = 40 };
+#else
+enum { STEPS = 200 };
+#endif
 
 static veil_heap *heap;
 static uint64_t seed;
