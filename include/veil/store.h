@@ -47,7 +47,7 @@ typedef struct veil_store_options {
   bool drop_finalizers; // a heap that had finalizers, which are functions of the process that was, is refused otherwise
 } veil_store_options;
 
-// Opens or makes a store and its heap. Takes some milliseconds, whatever its size, and what the log has since it was last folded into the image (some 100 ms per 64 MiB): pages are read when they are first touched, and in
+// Opens or makes a store and its heap. It takes time for the list of its pages, and for what the log has since it was last folded into the image: pages are read when they are first touched, and in
 // the background. `options` as for veil_open; what says how the heap is laid out is the file's once there is one. NULL with veil_error(): another process has it (which is named), the file is no store, of another version or byte order, is
 // damaged, has other types. Any thread.
 veil_store *veil_store_open(const char *path, const veil_options *options, const veil_store_options *store);
@@ -82,8 +82,8 @@ veil_status veil_store_wait(veil_store *store, uint64_t ticket);
 // Whether it is durable, without waiting: VEIL_BUSY while it is not. Any thread.
 veil_status veil_store_poll(veil_store *store, uint64_t ticket);
 
-// Copies the store, as of its last commit, to a file that must not be there yet: a store of its own, with a log of its own once it is opened. Commits go on meanwhile, unless the log gets full. Figures as a fold and the writing of all
-// pages: some 1 s per GiB. VEIL_BUSY: it was opened at another address, and nothing was committed since. Otherwise as veil_store_commit.
+// Copies the store, as of its last commit, to a file that must not be there yet: a store of its own, with a log of its own once it is opened. Commits go on meanwhile, unless the log gets full. It takes a fold, and as long as all pages take to be read and
+// written. VEIL_BUSY: it was opened at another address, and nothing was committed since. Otherwise as veil_store_commit.
 veil_status veil_store_backup(veil_store *store, const char *to);
 
 // What a store has done since it was opened, and has.

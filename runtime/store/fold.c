@@ -260,11 +260,10 @@ static void version_failed(veil_store *store, const st_change *change) {
 }
 
 // The image's newest version counts from here on.
-static void version_use(veil_store *store, rt_image *image, const st_change *change, st_log_place place, bool closed) {
+static void version_use(veil_store *store, rt_image *image, const st_change *change, st_log_place place) {
   pthread_mutex_lock(&store->contents_lock);
   rt_image *before = store->image;
   store->image = image;
-  store->closed = closed;
   store->moved_away = store->moved_away && change == NULL;
   st_contents_folded(store->contents, image, place.sequence);
   if (change != NULL) {
@@ -340,7 +339,7 @@ veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
   }
   status = version_open(store, committed.version, &image);
   if (status == VEIL_OK) {
-    version_use(store, image, change, place, closed);
+    version_use(store, image, change, place);
     pthread_mutex_lock(&store->lock);
     store->figures.image_bytes = committed.file;
     pthread_mutex_unlock(&store->lock);

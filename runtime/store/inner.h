@@ -104,7 +104,6 @@ struct veil_store {
   // Whoever folds: `folding`.
   rt_image_writer *writer; // NULL: to be opened again
   rt_image *image;         // its newest version; freed under contents_lock
-  bool closed;             // the mark that the image has says so
   bool moved_away;         // the heap's pages are not as the image has them (veil_source_is_kept): the next commit makes a new one, of everything. By who is `taking`, too
 
   // Under lock.

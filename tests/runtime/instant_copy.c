@@ -9,7 +9,7 @@
 #include "tests/runtime/world.h"
 #include "veil/hooks.h"
 
-enum { ROUNDS = 60, KEPT = 400 };
+enum { ROUNDS = 40, KEPT = 400 };
 
 typedef struct shadow {
   veil_service *service;
