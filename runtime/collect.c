@@ -451,6 +451,30 @@ void rt_at_instant(veil_heap *heap, rt_thread *self, AO_t *span, void (*then)(ve
   rt_others_unblock(others, &saved);
 }
 
+bool rt_at_rest(veil_heap *heap, rt_thread *self, unsigned ms, void (*then)(veil_heap *heap, void *arg), void *arg) {
+  sigset_t saved;
+  if (self != NULL) {
+    rt_cycle_wait(self);
+  }
+  bool others = rt_others_block(self, &saved);
+  if (self == NULL) {
+    cycle_wait_outside(heap);
+  }
+  rt_stop_begin(heap, self);
+  cycle_end_locked(heap);
+  rt_work_stop(heap);
+  pause_record(heap, RT_FOR_OTHERS);
+  bool rests = rt_rest_world(heap, self, ms);
+  if (rests) {
+    then(heap, arg);
+  }
+  rt_resume_world(heap, self);
+  rt_work_go(heap);
+  rt_stop_end(heap);
+  rt_others_unblock(others, &saved);
+  return rests;
+}
+
 static void verify_wanted(veil_heap *heap) { gc_verify_stopped(heap->gc, "on request"); }
 
 RT_EXPORT void veil_verify(veil_thread *open) {

@@ -35,6 +35,7 @@ enum {
   RT_GO = 0,
   RT_STOP,      // mutators are to park
   RT_STOP_FORK, // stopped by a signal they may go on, for they may hold malloc's locks; whoever comes to a slow path waits (rt.fork)
+  RT_STOP_REST, // they are to park where they are at rest (rt.rest), and run until they come there: no signal is sent
 };
 
 // What holds objects in place, in the order in which a flip looks at it.
@@ -109,6 +110,7 @@ typedef struct rt_thread {
   uint64_t bracket_ns;     // when, and who listened
   uint32_t bracket_heard;
   bool waited, noted; // for parking
+  bool at_rest;       // where it parked last; before `state` is
   struct veil_stack *stack; // that it says it runs on, or NULL: its own
   rt_left native;           // where it left its own
   rt_roots *own_roots;
@@ -307,6 +309,9 @@ void rt_block_again(rt_thread *self, const rt_left *left); // as it was before, 
 void rt_stop_begin(veil_heap *heap, rt_thread *self);
 bool rt_stop_try(veil_heap *heap); // the lock, if nobody has it. In a thread that counts as at work (rt.work), too
 void rt_stop_world(veil_heap *heap, rt_thread *self);
+// As rt_stop_world, but each thread is between brackets, in a poll, or in an allocation that has not handed out anything (rt.rest): what it has of the heap beside references is in its structure. Waits so long at
+// most. False, with the error set: a thread did not come there. To be followed by rt_resume_world all the same.
+bool rt_rest_world(veil_heap *heap, rt_thread *self, unsigned ms);
 void rt_resume_world(veil_heap *heap, rt_thread *self);
 void rt_stop_end(veil_heap *heap);
 // The part of rt_stop_world that fork needs too: signals are blocked. What stops pagers is undone by vm_resume.
@@ -352,6 +357,8 @@ void rt_between_cycles(veil_heap *heap, rt_thread *self, void (*then)(veil_heap 
 // The same with nobody at work for the heap either (rt.work). In a thread that is not at work; in a critical section if it is a mutator that runs, and `self` is NULL if not. Once the world
 // is stopped again, *span is how long this stop was; until then heap->stop_span_ns.
 void rt_at_instant(veil_heap *heap, rt_thread *self, AO_t *span, void (*then)(veil_heap *heap, void *arg), void *arg);
+// The same with all threads at rest (rt_rest_world). False, with the error set: one did not come to rest, and `then` was not called.
+bool rt_at_rest(veil_heap *heap, rt_thread *self, unsigned ms, void (*then)(veil_heap *heap, void *arg), void *arg);
 bool rt_assist(rt_thread *self);                       // scans a little; false: there was nothing to scan
 bool rt_scanners_start(veil_heap *heap);
 void rt_scanners_stop(veil_heap *heap);
@@ -407,6 +414,14 @@ void rt_restore_stop(veil_heap *heap);  // while the heap closes; once more does
 void rt_restore_fork(veil_heap *heap);  // in a child
 bool rt_restore_reads(const rt_restore *restore); // pages are still away; NULL: none. Any thread
 void rt_restore_free(rt_restore *restore);
+// For a heap that goes back to what it was opened from (rollback.c), with the world stopped. NULL: there is no source.
+uintptr_t rt_restore_base(const rt_restore *restore);
+// Whether no cycle had been, nor a minor one, at those numbers.
+bool rt_restore_was_kept(const rt_restore *restore, const uint64_t numbers[2]);
+// Contents of a page as the source has them: they become the page's, put right. Pages that were put back before it, or did not change, are right.
+void rt_restore_put(veil_heap *heap, size_t page, const void *contents);
+void rt_restore_put_end(veil_heap *heap);
+size_t rt_pins_count(const veil_heap *heap); // pins.c
 
 // ---- fork.c: between veil_open and veil_close; false with the error set.
 bool rt_fork_add(veil_heap *heap);

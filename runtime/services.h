@@ -17,6 +17,8 @@ struct veil_service {
   // One thread per service.
   int consumer; // of Dirty, or -1
   bool copies;  // it takes instants that copy: leaf pages rest
+  uint64_t asked[2]; // number of the cycle, and of the minor one, when it asked Dirty first; UINT64_MAX: one came meanwhile
+  bool has_asked;
   // Atomic.
   AO_t pending;               // 0, or 4 * (the page whose claim has not stood yet + 1) + the claim
   uint32_t volatile keeps;    // 1: blocks are to stay in place

@@ -29,16 +29,24 @@ static void span_record(veil_heap *heap) {
   }
 }
 
-// Whether a thread is to wait. One that a signal stopped may hold any lock of the program's, so it goes on while the process forks (rt.fork).
-static bool must_wait(const veil_heap *heap, bool by_signal) {
-  uint32_t stopping = at32_load_acquire(&heap->stopping);
-  return stopping == RT_STOP || (stopping == RT_STOP_FORK && !by_signal);
+// Where a thread is, when it looks whether it is to wait.
+enum place {
+  BY_SIGNAL, // anywhere in the program
+  PASSING,   // at the end of a call, perhaps with an object that nobody has yet
+  AT_REST,   // in a poll, at the end of brackets, or in an allocation that has not begun
+};
+
+// Whether it is. One that a signal stopped may hold any lock of the program's, so it goes on while the process forks (rt.fork).
+static bool waits_for(uint32_t stopping, enum place place) {
+  return stopping == RT_STOP || (stopping == RT_STOP_FORK && place != BY_SIGNAL) || (stopping == RT_STOP_REST && place == AT_REST);
 }
 
+static bool must_wait(const veil_heap *heap, enum place place) { return waits_for(at32_load_acquire(&heap->stopping), place); }
+
 // A thread may be attached to several heaps, and stops or waits for all of them at once (rt.heaps).
-static veil_heap *stop_wanted(bool by_signal) {
+static veil_heap *stop_wanted(enum place place) {
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-    if (at32_load(&t->state) == RT_RUNNING && must_wait(t->heap, by_signal)) {
+    if (at32_load(&t->state) == RT_RUNNING && must_wait(t->heap, place)) {
       return t->heap;
     }
   }
@@ -55,21 +63,22 @@ static bool critical_anywhere(void) {
 }
 
 // Waits until no stop is wanted, by any heap; `heap` is the one for whose events it counts. The caller's roots lie at and above each attachment's stopped_sp, and in its registers.
-static void park(veil_heap *heap, bool by_signal) {
+static void park(veil_heap *heap, enum place place) {
   rt_span span = rt_begin(heap, RT_NOTE_STOPPED, 0);
   do {
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
       if (at32_load(&t->state) != RT_BLOCKED) {
+        t->at_rest = place == AT_REST;
         at32_store_release(&t->state, RT_STOPPED);
         os_wake_all(&t->state);
       }
     }
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-      while (at32_load(&t->state) == RT_STOPPED && must_wait(t->heap, by_signal)) {
+      while (at32_load(&t->state) == RT_STOPPED && must_wait(t->heap, place)) {
         at32_add_full(&t->heap->stop_waiting, !t->waited);
         t->waited = true;
         uint32_t stopping = at32_load(&t->heap->stopping);
-        if (stopping == RT_STOP || (stopping == RT_STOP_FORK && !by_signal)) {
+        if (waits_for(stopping, place)) {
           os_wait(&t->heap->stopping, stopping);
         }
       }
@@ -80,7 +89,7 @@ static void park(veil_heap *heap, bool by_signal) {
       }
     }
     at_fence_full();
-  } while (stop_wanted(by_signal) != NULL);
+  } while (stop_wanted(place) != NULL);
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t->waited) {
       t->waited = false;
@@ -104,8 +113,8 @@ static inline __attribute__((always_inline)) void roots_note(rt_thread *t) {
   t->alt_base = t->alt_limit = NULL;
 }
 
-__attribute__((noinline)) void rt_safepoint(rt_thread *self) {
-  veil_heap *heap = stop_wanted(false);
+static void stop_look(rt_thread *self, enum place place) {
+  veil_heap *heap = stop_wanted(place);
   if (heap == NULL) {
     return;
   }
@@ -119,17 +128,19 @@ __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
       roots_note(t);
     }
   }
-  park(heap, false);
+  park(heap, place);
   self->critical--; // before a signal that waits comes: refused, it would not come again
   os_signals_restore(&saved);
 }
+
+__attribute__((noinline)) void rt_safepoint(rt_thread *self) { stop_look(self, AT_REST); }
 
 __attribute__((noinline)) void rt_leave(rt_thread *self) {
   __asm__ volatile("" ::: "memory");
   self->critical--;
   __asm__ volatile("" ::: "memory");
   if (self->critical == 0 && !critical_anywhere()) {
-    rt_safepoint(self);
+    stop_look(self, PASSING);
   }
 }
 
@@ -170,7 +181,7 @@ void rt_unblock(rt_thread *self) {
     }
   }
   at_fence_full();
-  veil_heap *heap = stop_wanted(false);
+  veil_heap *heap = stop_wanted(AT_REST);
   if (heap != NULL) {
     // Registers and stack count as they were saved then: no reference was loaded since. A stopper may be reading them.
     sigset_t saved;
@@ -180,7 +191,7 @@ void rt_unblock(rt_thread *self) {
         roots_note(t);
       }
     }
-    park(heap, false);
+    park(heap, AT_REST);
     os_signals_restore(&saved);
   }
   rt_leave(self);
@@ -215,14 +226,14 @@ static void stop_handler(int signo, siginfo_t *info, void *context) {
   if (vm_trapping()) {
     return; // it may hold a page. The mask says so too, but not to a signal that a sanitizer kept back
   }
-  veil_heap *heap = critical_anywhere() ? NULL : stop_wanted(true);
+  veil_heap *heap = critical_anywhere() ? NULL : stop_wanted(BY_SIGNAL);
   if (heap != NULL) {
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
       if (at32_load(&t->state) == RT_RUNNING) {
         stack_note(t, rt_registers_save(t->registers));
       }
     }
-    park(heap, true);
+    park(heap, BY_SIGNAL);
   }
   errno = saved;
 }
@@ -302,7 +313,7 @@ static void stop_signal_send(veil_heap *heap, const rt_thread *self) {
   }
 }
 
-void rt_stop_world(veil_heap *heap, rt_thread *self) {
+static void stop_note(veil_heap *heap) {
   // No handler of the program runs in this thread between two spaces.
   os_signals_block(&heap->stop_saved_mask);
   rt_span span = rt_begin(heap, RT_NOTE_STOP, 0);
@@ -310,7 +321,37 @@ void rt_stop_world(veil_heap *heap, rt_thread *self) {
   heap->stop_heard = span.heard;
   at_store(&heap->stop_began_ns, vm_now());
   at_store(&heap->stop_span_ns, 0);
+}
+
+void rt_stop_world(veil_heap *heap, rt_thread *self) {
+  stop_note(heap);
   rt_threads_stop(heap, self);
+}
+
+static bool is_at_rest(const rt_thread *t) {
+  uint32_t state = at32_load_acquire(&t->state);
+  return state == RT_BLOCKED || (state == RT_STOPPED && t->at_rest); // by another heap's stop it may be stopped anywhere
+}
+
+bool rt_rest_world(veil_heap *heap, rt_thread *self, unsigned ms) {
+  stop_note(heap);
+  uint64_t limit = vm_now() + ms * (uint64_t)1000000;
+  pthread_mutex_lock(&heap->threads_lock);
+  at32_store_release(&heap->stopping, RT_STOP_REST);
+  at_fence_full();
+  heap->stop_restored = vm_trap_restore();
+  for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
+    while (t != self && !is_at_rest(t)) {
+      if (vm_now() >= limit) {
+        rt_error_set("thread %d is neither at a poll nor between brackets, and did not come there in %u ms", (int)t->tid, ms);
+        vm_quiesce(heap->gc->region); // which rt_resume_world undoes
+        return false;
+      }
+      rt_wait(&t->state, at32_load(&t->state), 1);
+    }
+  }
+  vm_quiesce(heap->gc->region);
+  return true;
 }
 
 void rt_threads_stop(veil_heap *heap, rt_thread *self) {

@@ -82,6 +82,8 @@ veil_status veil_store_wait(veil_store *store, uint64_t ticket);
 // Whether it is durable, without waiting: VEIL_BUSY while it is not. Any thread.
 veil_status veil_store_poll(veil_store *store, uint64_t ticket);
 
+// What a rollback took.
+typedef struct veil_rollback_figures veil_rollback_figures;
 // Copies the store, as of its last commit, to a file that must not be there yet: a store of its own, with a log of its own once it is opened. Commits go on meanwhile, unless the log gets full. It takes a fold, and as long as all pages take to be read and
 // written. VEIL_BUSY: it was opened at another address, and nothing was committed since. Otherwise as veil_store_commit.
 veil_status veil_store_backup(veil_store *store, const char *to);
