@@ -132,6 +132,15 @@ static void block_forget(gc_heap *heap, uint32_t block) {
   gc_cells_set(heap, block, 0);
 }
 
+// Pages that are free may be veiled: a copier has left them over, or all free memory is, in builds with full checks.
+static void pages_unveil(gc_heap *heap, size_t page, size_t count) {
+  for (size_t p = page; p < page + count; p++) {
+    if (vm_claims(heap->region, p) & VM_UNSCANNED) {
+      vm_unprot(heap->region, p, 1, VM_UNSCANNED);
+    }
+  }
+}
+
 // What was in use and is keeps its memory, and its claims of services. What was not is free.
 static void small_leave(gc_past *past) {
   gc_heap *heap = past->heap;
@@ -144,6 +153,7 @@ static void small_leave(gc_past *past) {
       continue;
     }
     block_forget(heap, b);
+    pages_unveil(heap, gc_block_page(heap, b), heap->block_pages);
     AO_char_store_release((unsigned char volatile *)&heap->space[b], 0);
     at_add(&heap->used_blocks, (uint64_t)-1);
     past->kind[b] |= GC_PAST_STAYS;
@@ -220,12 +230,9 @@ static void large_leave(gc_past *past) {
     bool used = gc_past_uses(past, page), memory = has_memory(heap, page);
     for (end = page + 1; end < limit && gc_past_uses(past, end) == used && has_memory(heap, end) == memory; end++) {
     }
-    for (size_t p = page; used && p < end; p++) {
-      if (vm_claims(heap->region, p) & VM_UNSCANNED) { // free memory is, in builds with full checks
-        vm_unprot(heap->region, p, 1, VM_UNSCANNED);
-      }
-    }
-    if (memory && !used) {
+    if (used) {
+      pages_unveil(heap, page, end - page);
+    } else if (memory) {
       large_release(past, page, end - page);
     }
   }

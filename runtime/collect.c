@@ -192,6 +192,7 @@ static void ended_wait(rt_thread *self, uint32_t ended, unsigned ms) {
   sigset_t saved;
   rt_post(&self->heap->work);
   os_signals_block(&saved);
+  self->on_the_way = true;
   rt_block(self);
   rt_wait(&self->heap->ended, ended, ms);
   rt_unblock(self);
@@ -460,19 +461,26 @@ bool rt_at_rest(veil_heap *heap, rt_thread *self, unsigned ms, void (*then)(veil
   if (self == NULL) {
     cycle_wait_outside(heap);
   }
-  rt_stop_begin(heap, self);
-  cycle_end_locked(heap);
-  rt_work_stop(heap);
-  pause_record(heap, RT_FOR_OTHERS);
-  bool rests = rt_rest_world(heap, self, ms);
-  if (rests) {
-    then(heap, arg);
-  }
-  rt_resume_world(heap, self);
-  rt_work_go(heap);
-  rt_stop_end(heap);
+  uint64_t limit = vm_now() + ms * (uint64_t)1000000;
+  int runs;
+  do { // who wants a cycle, or another stop, on its way has that first
+    rt_stop_begin(heap, self);
+    cycle_end_locked(heap);
+    rt_work_stop(heap);
+    pause_record(heap, RT_FOR_OTHERS);
+    runs = rt_rest_world(heap, self, limit);
+    if (runs == 0) {
+      then(heap, arg);
+    }
+    rt_resume_world(heap, self);
+    rt_work_go(heap);
+    rt_stop_end(heap);
+  } while (runs != 0 && vm_now() < limit);
   rt_others_unblock(others, &saved);
-  return rests;
+  if (runs != 0) {
+    rt_error_set("thread %d is neither at a poll nor between brackets, and did not come there in %u ms", runs, ms);
+  }
+  return runs == 0;
 }
 
 static void verify_wanted(veil_heap *heap) { gc_verify_stopped(heap->gc, "on request"); }

@@ -35,7 +35,7 @@ typedef struct rollback {
   outcome outcome;
   veil_status status; // of FAILED
   char why[512];      // as veil_error
-  veil_rollback_figures figures;
+  veil_past_figures figures;
 } rollback;
 
 static bool bit_at(const uint64_t *bits, size_t page) { return bits[page / 64] >> page % 64 & 1; }
@@ -199,7 +199,7 @@ static void stopped(veil_heap *heap, void *arg) {
   memset(r->put, 0, r->words * sizeof *r->put);
   memset(r->save, 0, r->words * sizeof *r->save);
   r->pages = 0;
-  r->figures = (veil_rollback_figures){0};
+  r->figures = (veil_past_figures){0};
   r->outcome = DONE;
   if (!is_free(r)) {
     return;
@@ -327,7 +327,7 @@ static veil_status attempt(rollback *r) {
   return VEIL_OK;
 }
 
-RT_EXPORT veil_status veil_service_rollback(veil_service *s, const veil_past *to, veil_rollback_figures *out) {
+RT_EXPORT veil_status veil_service_rollback(veil_service *s, const veil_past *to, veil_past_figures *out) {
   where_check(s->heap);
   if (s->consumer < 0 || (to->as_opened && s->heap->restore == NULL)) {
     rt_error_set("veil_service_rollback: %s %s", s->name, s->consumer < 0 ? "does not watch writes" : "has a heap that was not opened from a source");

@@ -111,6 +111,7 @@ typedef struct rt_thread {
   uint32_t bracket_heard;
   bool waited, noted; // for parking
   bool at_rest;       // where it parked last; before `state` is
+  bool on_the_way;    // BLOCKED in the midst of a call, which goes on whatever the program expects: an allocation that waits for a cycle, a stop of another heap; before `state` is
   struct veil_stack *stack; // that it says it runs on, or NULL: its own
   rt_left native;           // where it left its own
   rt_roots *own_roots;
@@ -309,9 +310,9 @@ void rt_block_again(rt_thread *self, const rt_left *left); // as it was before, 
 void rt_stop_begin(veil_heap *heap, rt_thread *self);
 bool rt_stop_try(veil_heap *heap); // the lock, if nobody has it. In a thread that counts as at work (rt.work), too
 void rt_stop_world(veil_heap *heap, rt_thread *self);
-// As rt_stop_world, but each thread is between brackets, in a poll, or in an allocation that has not handed out anything (rt.rest): what it has of the heap beside references is in its structure. Waits so long at
-// most. False, with the error set: a thread did not come there. To be followed by rt_resume_world all the same.
-bool rt_rest_world(veil_heap *heap, rt_thread *self, unsigned ms);
+// As rt_stop_world, but each thread is between brackets, in a poll, or in a call that waits for others (rt.rest): what it has of the heap beside references is in its structure. 0; else a thread (its number) that is not there yet, while
+// another waits for the lock of stops, or since limit_ns (vm_now). To be followed by rt_resume_world all the same.
+int rt_rest_world(veil_heap *heap, rt_thread *self, uint64_t limit_ns);
 void rt_resume_world(veil_heap *heap, rt_thread *self);
 void rt_stop_end(veil_heap *heap);
 // The part of rt_stop_world that fork needs too: signals are blocked. What stops pagers is undone by vm_resume.

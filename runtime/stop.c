@@ -32,8 +32,8 @@ static void span_record(veil_heap *heap) {
 // Where a thread is, when it looks whether it is to wait.
 enum place {
   BY_SIGNAL, // anywhere in the program
-  PASSING,   // at the end of a call, perhaps with an object that nobody has yet
-  AT_REST,   // in a poll, at the end of brackets, or in an allocation that has not begun
+  PASSING,   // in a call of veil's, or at its end, perhaps with an object that nobody has yet
+  AT_REST,   // in a poll, or at the end of brackets or of a call that waits (rt.rest)
 };
 
 // Whether it is. One that a signal stopped may hold any lock of the program's, so it goes on while the process forks (rt.fork).
@@ -133,7 +133,7 @@ static void stop_look(rt_thread *self, enum place place) {
   os_signals_restore(&saved);
 }
 
-__attribute__((noinline)) void rt_safepoint(rt_thread *self) { stop_look(self, AT_REST); }
+__attribute__((noinline)) void rt_safepoint(rt_thread *self) { stop_look(self, PASSING); }
 
 __attribute__((noinline)) void rt_leave(rt_thread *self) {
   __asm__ volatile("" ::: "memory");
@@ -158,6 +158,7 @@ static void block_one(rt_thread *self, const uintptr_t *registers, void *sp) {
 void rt_others_block_saved(rt_thread *self, const uintptr_t *registers, void *sp) {
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t != self && at32_load(&t->state) == RT_RUNNING) {
+      t->on_the_way = true;
       block_one(t, registers, sp);
     }
   }
@@ -166,7 +167,12 @@ void rt_others_block_saved(rt_thread *self, const uintptr_t *registers, void *sp
 // The rest of rt_block: the registers are saved.
 void rt_block_saved(rt_thread *self, uintptr_t *saved) {
   block_one(self, saved + 1, saved + 7);
-  rt_others_block_saved(self, saved + 1, saved + 7);
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t != self && at32_load(&t->state) == RT_RUNNING) {
+      t->on_the_way = self->on_the_way;
+      block_one(t, saved + 1, saved + 7);
+    }
+  }
 }
 
 void rt_block_again(rt_thread *self, const rt_left *left) { block_one(self, left->registers, left->sp); }
@@ -174,14 +180,16 @@ void rt_block_again(rt_thread *self, const rt_left *left) { block_one(self, left
 void rt_unblock(rt_thread *self) {
   // Our handler must not overwrite what a stopper may be reading, so this is a critical section.
   rt_enter(self);
+  enum place place = AT_REST;
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     t->noted = at32_load(&t->state) == RT_BLOCKED;
+    place = t->noted && t->on_the_way ? PASSING : place;
     if (t->noted && !t->bracketed) {
       at32_store_release(&t->state, RT_RUNNING);
     }
   }
   at_fence_full();
-  veil_heap *heap = stop_wanted(AT_REST);
+  veil_heap *heap = stop_wanted(place);
   if (heap != NULL) {
     // Registers and stack count as they were saved then: no reference was loaded since. A stopper may be reading them.
     sigset_t saved;
@@ -191,8 +199,11 @@ void rt_unblock(rt_thread *self) {
         roots_note(t);
       }
     }
-    park(heap, AT_REST);
+    park(heap, place);
     os_signals_restore(&saved);
+  }
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    t->on_the_way = t->on_the_way && at32_load(&t->state) == RT_BLOCKED;
   }
   rt_leave(self);
 }
@@ -330,28 +341,29 @@ void rt_stop_world(veil_heap *heap, rt_thread *self) {
 
 static bool is_at_rest(const rt_thread *t) {
   uint32_t state = at32_load_acquire(&t->state);
-  return state == RT_BLOCKED || (state == RT_STOPPED && t->at_rest); // by another heap's stop it may be stopped anywhere
+  return (state == RT_BLOCKED && !t->on_the_way) || (state == RT_STOPPED && t->at_rest); // by another heap's stop it may be stopped anywhere
 }
 
-bool rt_rest_world(veil_heap *heap, rt_thread *self, unsigned ms) {
+// Somebody waits for the lock of stops, which the caller has.
+static bool stop_is_awaited(const veil_heap *heap) { return at32_load_acquire(&heap->stop_tickets) != at32_load(&heap->stop_serves) + 1; }
+
+int rt_rest_world(veil_heap *heap, rt_thread *self, uint64_t limit_ns) {
   stop_note(heap);
-  uint64_t limit = vm_now() + ms * (uint64_t)1000000;
   pthread_mutex_lock(&heap->threads_lock);
   at32_store_release(&heap->stopping, RT_STOP_REST);
   at_fence_full();
   heap->stop_restored = vm_trap_restore();
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
     while (t != self && !is_at_rest(t)) {
-      if (vm_now() >= limit) {
-        rt_error_set("thread %d is neither at a poll nor between brackets, and did not come there in %u ms", (int)t->tid, ms);
+      if (vm_now() >= limit_ns || stop_is_awaited(heap)) {
         vm_quiesce(heap->gc->region); // which rt_resume_world undoes
-        return false;
+        return (int)t->tid;
       }
       rt_wait(&t->state, at32_load(&t->state), 1);
     }
   }
   vm_quiesce(heap->gc->region);
-  return true;
+  return 0;
 }
 
 void rt_threads_stop(veil_heap *heap, rt_thread *self) {
@@ -402,7 +414,7 @@ RT_EXPORT void veil_poll(veil_thread *open) {
   if (__builtin_expect(at32_load(&self->heap->stopping) != 0, 0)) {
     rt_self_check(open, "veil_poll");
     if (!rt_section_any()) { // its end does it
-      rt_safepoint(self);
+      stop_look(self, critical_anywhere() ? PASSING : AT_REST);
     }
   }
 }

@@ -69,7 +69,7 @@ static bool is_owed(void *arg, size_t page) {
   return store->owed_count != 0 && st_bit(store->owed, page);
 }
 
-static veil_status committed_use(veil_store *store, veil_rollback_figures *out) {
+static veil_status committed_use(veil_store *store, veil_past_figures *out) {
   const st_section *named = st_section_find(&store->sections, "roots");
   veil_past past = {.section = section, .read = page_read, .owed = is_owed, .arg = store, .as_opened = store->moved_away, .drop_finalizers = store->options.drop_finalizers};
   veil_root_described *roots = named != NULL ? st_roots_decode(named->bytes, named->size, &past.root_count) : NULL;
@@ -96,7 +96,7 @@ static void owed_forget(veil_store *store) {
 }
 
 ST_EXPORT veil_status veil_store_rollback(veil_store *store, veil_rollback_figures *out) {
-  veil_rollback_figures figures = {0};
+  veil_past_figures figures = {0};
   veil_status status = st_refused(store, "veil_store_rollback");
   if (status != VEIL_OK) {
     return status;
@@ -121,7 +121,7 @@ ST_EXPORT veil_status veil_store_rollback(veil_store *store, veil_rollback_figur
     rt_error_set("%s", b.why);
   }
   if (out != NULL) {
-    *out = figures;
+    *out = (veil_rollback_figures){.pages = figures.pages, .came = figures.came, .went = figures.went, .finalizers = figures.finalizers, .pause_ns = figures.pause_ns};
   }
   return b.status;
 }
