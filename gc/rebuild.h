@@ -6,7 +6,6 @@
 
 #include "gc/describe.h"
 
-enum { GC_PAST_STAYS = 0x80 }; // among the kinds of blocks that rollback.c has: it is in use now, too
 
 // What was in use: the kind of each small block, and a bit for each page. Both were zeros. Nothing else is looked at, and the heap is not changed. False: the sections are damaged.
 bool gc_described_uses(const gc_described *from, const gc_heap *heap, uint8_t *kind, uint64_t *used, char *why, size_t why_bytes);

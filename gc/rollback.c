@@ -120,6 +120,10 @@ void gc_past_uncommit(gc_past *past) {
 
 // ---- What is in use now goes out of use.
 
+static void stays_note(gc_past *past, uint32_t block) {
+  past->kind[block] |= GC_PAST_STAYS | (gc_flags(past->heap, block) & GC_BLOCK_LEAF ? GC_PAST_LEAF : 0);
+}
+
 static void block_forget(gc_heap *heap, uint32_t block) {
   size_t page = gc_block_page(heap, block);
   for (size_t p = page; p < page + heap->block_pages; p++) {
@@ -152,11 +156,11 @@ static void small_leave(gc_past *past) {
       (b < heap->young_blocks) ? gc_young_free(heap, b) : gc_blocks_free(heap, b, 1, false);
       continue;
     }
+    stays_note(past, b);
     block_forget(heap, b);
     pages_unveil(heap, gc_block_page(heap, b), heap->block_pages);
     AO_char_store_release((unsigned char volatile *)&heap->space[b], 0);
     at_add(&heap->used_blocks, (uint64_t)-1);
-    past->kind[b] |= GC_PAST_STAYS;
   }
 }
 
@@ -216,7 +220,7 @@ static void large_leave(gc_past *past) {
   for (uint32_t b = heap->small_blocks; b < high; b++) {
     size_t page = gc_block_page(heap, b);
     if (gc_space(heap, b) != 0) {
-      past->kind[b] |= GC_PAST_STAYS; // if it does
+      stays_note(past, b); // if it does
     }
     for (size_t p = page; p < page + heap->block_pages; p++) {
       at32_store(&heap->top[p], 0);
@@ -251,18 +255,19 @@ static void roots_clear(gc_heap *heap) {
 static void entered_tell(const gc_past *past) {
   gc_heap *heap = past->heap;
   for (uint32_t b = 0; b < at32_load(&heap->large_high); b++) {
-    bool small = b < heap->small_blocks;
-    if (small && b >= at_load(&heap->fresh)) {
+    if (b < heap->small_blocks && b >= at_load(&heap->fresh)) {
       b = heap->small_blocks - 1;
       continue;
     }
-    if (gc_space(heap, b) == 0 || (past->kind[b] & GC_PAST_STAYS)) {
+    if (gc_space(heap, b) == 0) {
       continue;
     }
-    if ((gc_flags(heap, b) & GC_BLOCK_LEAF) && b >= heap->young_blocks) {
+    if ((gc_flags(heap, b) & GC_BLOCK_LEAF) && !(past->kind[b] & GC_PAST_LEAF) && b >= heap->young_blocks) {
       vm_rouse(heap->region, gc_block_page(heap, b), heap->block_pages);
     }
-    gc_pages_stir(heap, gc_block_page(heap, b), heap->block_pages);
+    if (!(past->kind[b] & GC_PAST_STAYS)) {
+      gc_pages_stir(heap, gc_block_page(heap, b), heap->block_pages);
+    }
   }
 }
 

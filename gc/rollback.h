@@ -8,11 +8,14 @@
 
 #include "gc/describe.h"
 
+// Beside a block's kind: it is in use now, too; and is a leaf block now.
+enum { GC_PAST_STAYS = 0x80, GC_PAST_LEAF = 0x40 };
+
 // What was in use then. Whoever rolls back has it; nothing of it is the heap's.
 typedef struct gc_past {
   gc_heap *heap;
   const gc_described *from;
-  uint8_t *kind;  // per block: gc_block_kind, of a small one; and GC_PAST_STAYS
+  uint8_t *kind;  // per block: gc_block_kind, of a small one; and GC_PAST_*
   uint64_t *used; // a bit per page
   uint64_t *got;  // a bit per page that has got memory by gc_past_commit
   void *memory;

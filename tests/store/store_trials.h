@@ -87,5 +87,6 @@ void trial_unsure(void);
 void trial_flips(void);
 void trial_gone(void);
 void trial_overlap(void);
+void trial_back(void);
 
 #endif

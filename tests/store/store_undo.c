@@ -133,7 +133,7 @@ static void *garbage_make(void *arg) {
   veil_thread *t = veil_attach(heap);
   uint64_t dice = seed + (uintptr_t)arg;
   while (!atomic_load(&ends)) {
-    for (unsigned n = (unsigned)(graph_dice(&dice) % 50); n > 0; n--) { // nothing is kept over the poll
+    for (unsigned n = (unsigned)(graph_dice(&dice) % 12); n > 0; n--) { // nothing is kept over the poll
       void **p = veil_new_pointers(t, graph_dice(&dice) % 100 + 1);
       p[0] = veil_new_bytes(t, graph_dice(&dice) % (graph_dice(&dice) % 100 == 0 ? 200000 : 500) + 1);
       p[0] = veil_weak_new(t, p);
@@ -154,7 +154,7 @@ static void *garbage_make(void *arg) {
 static void store_open(void) {
   veil_store_options wanted = {.types = graph_types, .type_count = GRAPH_TYPES, .log = LOG, .cache = CACHE, .elsewhere = graph_dice(&state) % 3 == 0};
   options.generations = (veil_generations)(graph_dice(&state) % 3);
-  options.torture = graph_dice(&state) % 4 == 0 ? 20 : 0;
+  options.torture = graph_dice(&state) % 4 == 0 ? 60 : 0;
   options.seed = seed;
   if (options.back_end != NULL && strcmp(options.back_end, "none") == 0) {
     options.generations = VEIL_GENERATIONS_AUTO;
@@ -199,6 +199,7 @@ static void roll_back(void) {
   veil_status status = veil_store_rollback(store, NULL);
   if (status == VEIL_BUSY) { // on a machine that has no time for a thread
     busy++;
+    fprintf(stderr, "%s\n", veil_error());
     return;
   }
   must(status, "a rollback");
