@@ -279,13 +279,18 @@ size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count, void
     }
     vm_harvest_leave(region);
   }
-  for (size_t at = page, end; (at = next_news(region, bit, at, limit)) < limit; at = end) {
+  for (size_t at = next_news(region, bit, page, limit), end; at < limit; at = next_news(region, bit, end, limit)) {
     end = at;
     do { // quiet before its pages are looked at (vm.news)
       at8_or_full(&dirty->quiet[group_of(region, end)], bit);
       end = group_page(region, group_of(region, end) + 1);
     } while (end < limit && !(at8_load(&dirty->quiet[group_of(region, end)]) & bit));
     end = end < limit ? end : limit;
+    size_t following = next_news(region, bit, end, limit); // with many, somewhere each, this takes as long as fetching their words
+    if (following < limit) {
+      __builtin_prefetch((const void *)&region->word[following]);
+      __builtin_prefetch((const void *)&dirty->clean[following], 1);
+    }
     os_point();
     visited += answer_groups(region, bit, at, end, visit, arg);
   }

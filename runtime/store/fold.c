@@ -361,7 +361,7 @@ void *st_folder_main(void *arg) {
     uint64_t appended = store->appended;
     store->write_wanted = store->fold_wanted = false;
     if (!write && !fold) {
-      pthread_cond_wait(&store->happened, &store->lock);
+      pthread_cond_wait(&store->folder_wanted, &store->lock);
       continue;
     }
     pthread_mutex_unlock(&store->lock);
