@@ -121,12 +121,19 @@ static void zeros_write(st_change *c, uint64_t page, uint64_t **last) {
   c->items++;
 }
 
+static bool is_too_long(const veil_store *store) { return store->log != NULL && store->change.words * sizeof *store->change.record > st_log_most(store->log); }
+
 // What was copied is compared now.
 static veil_status pages_write(veil_store *store) {
   st_change *c = &store->change;
   size_t page_size = store->pages.page_size;
   uint64_t *zeros = NULL;
   for (size_t i = 0; i < c->count; i++) {
+    if (is_too_long(store)) { // the image wants pages as a whole
+      c->changed += (c->count - i) * page_size;
+      break;
+    }
+    char *now = st_change_copy(c, i, page_size);
     const void *was = c->copied[i] ? st_contents_page(store->contents, c->pages[i]) : NULL;
     if (!c->copied[i]) {
       continue;
@@ -134,9 +141,9 @@ static veil_status pages_write(veil_store *store) {
     if (was == NULL) {
       return VEIL_IO;
     }
-    size_t words = st_change_add(c, c->pages[i], was, c->copies + i * page_size, page_size);
+    size_t words = st_change_add(c, c->pages[i], was, now, page_size);
     c->places[i] = words != 0 ? c->words + 1 - words : 0;
-    if (words == 0 && !st_bit(store->has, c->pages[i]) && is_zero(c->copies + i * page_size, page_size)) {
+    if (words == 0 && !st_bit(store->has, c->pages[i]) && is_zero(now, page_size)) {
       zeros_write(c, c->pages[i], &zeros);
       c->places[i] = ZEROS;
     }
@@ -223,10 +230,6 @@ void st_change_apply(veil_store *store, const uint64_t *record, uint64_t sequenc
   st_sections_move(&store->sections, &c->sections, record == NULL); // compose has made room: what is durable is not forgotten for lack of memory
   c->looked = false;
   c->gone_count = 0;
-  if (store->owed_count != 0) {
-    memset(store->owed, 0, store->pages.count / 8 + 1);
-    store->owed_count = 0;
-  }
 }
 
 // The image wants pages as a whole, and the record of those that were compared in the stop has only what differs.
@@ -236,7 +239,7 @@ static veil_status copies_complete(veil_store *store) {
   pthread_mutex_lock(&store->contents_lock);
   for (size_t i = 0; i < c->count && status == VEIL_OK; i++) {
     if (!c->copied[i]) {
-      char *copy = c->copies + i * store->pages.page_size;
+      char *copy = st_change_copy(c, i, store->pages.page_size);
       status = st_contents_read(store->contents, c->pages[i], copy);
       if (status == VEIL_OK && c->places[i] != 0) {
         st_page_apply(c->record + c->places[i] - 1, copy);
@@ -279,7 +282,7 @@ static bool appended(veil_store *store, uint64_t *logged) {
 
 veil_status st_change_commit(veil_store *store, uint64_t *logged) {
   st_change *c = &store->change;
-  if (store->log == NULL || store->moved_away || c->words * sizeof *c->record > st_log_most(store->log)) {
+  if (store->log == NULL || store->moved_away || is_too_long(store)) {
     return through_image(store, logged);
   }
   if (c->words == 0) {

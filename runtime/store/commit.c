@@ -163,9 +163,10 @@ static void turn_wait(void *arg) {
 // What was found belongs to the next commit, and nothing is believed of what was described.
 static void owe(veil_store *store) {
   st_change *c = &store->change;
-  for (size_t i = 0; i < c->count && STORE_BREAK != STORE_BREAK_OWED; i++) {
-    store->owed_count += !st_bit(store->owed, c->pages[i]);
-    st_bit_set(store->owed, c->pages[i], true);
+  for (size_t i = 0, n; i < c->count && STORE_BREAK != STORE_BREAK_OWED; i += n) {
+    for (n = 1; i + n < c->count && c->pages[i + n] == c->pages[i] + n; n++) {
+    }
+    veil_service_written(store->service, c->pages[i], n);
   }
   c->looked = true;
   veil_description_close(store->description);
@@ -185,6 +186,7 @@ static void figures_add(veil_store *store, const asked *a) {
 static void taken_commit(void *arg) {
   asked *a = arg;
   veil_store *store = a->store;
+  st_take_rest(store);
   pthread_mutex_lock(&store->contents_lock);
   veil_status status = st_change_compose(store);
   pthread_mutex_unlock(&store->contents_lock);
@@ -192,6 +194,7 @@ static void taken_commit(void *arg) {
   if (a->status != VEIL_OK) {
     owe(store);
   }
+  st_take_trim(store);
 }
 
 static void instant_take(asked *a) {

@@ -57,7 +57,9 @@ typedef struct st_change {
   size_t *places; // … in the record: of their items, in words, plus 1; 0: they are as they were committed
   uint8_t *copied; // … whether there is a copy: else the page was compared in the stop, and the record has what differs
   size_t count;
-  char *copies;  // each page's at its place in `pages`
+  char *copies;  // st_change_copy
+  bool claimed;  // they were claimed, and saved when the world ran: each copy is at the page's own place
+  uint8_t *saved; // until they are listed: a bit per page. Atomic: traps
   bool looked;   // a cycle has been since: pages may have gone
   // Found afterwards.
   st_sections sections;                 // that are other than before
@@ -71,6 +73,9 @@ typedef struct st_change {
   size_t record_bytes;  // of the mapping
 } st_change;
 
+// What the n-th page held at the instant, if it was copied.
+static inline char *st_change_copy(const st_change *c, size_t n, size_t page_size) { return c->copies + (c->claimed ? c->pages[n] : n) * page_size; }
+
 typedef struct st_source st_source; // source.c
 
 struct veil_store {
@@ -82,6 +87,7 @@ struct veil_store {
   const rt_image_io *io;
   char *path, *log_path;
   uint64_t id[2];
+  size_t stop_bytes; // of pages that are compared or copied in a stop, at most: of more they are claimed
   pid_t process;
   pthread_t folder;
   bool folder_runs;
@@ -94,8 +100,7 @@ struct veil_store {
   st_change change;
   veil_description *description;
   bool described; // it was taken
-  uint8_t *owed;  // a bit per page: that a commit which failed has found
-  size_t owed_count;
+  bool many; // the last commit had more pages than are copied in the stop
   uint32_t volatile moved; // 1: a cycle or a minor cycle began; in stops
 
   // Under contents_lock, which is taken after `lock`.
@@ -143,6 +148,10 @@ bool st_change_open(veil_store *store); // false: no memory
 void st_change_close(veil_store *store);
 // The thread that is `taking`. What it has found is in store->change, also if it fails.
 veil_status st_take(veil_store *store, uint64_t *pause_ns);
+// Between brackets: what the instant has claimed is saved. Then all pages are listed.
+void st_take_rest(veil_store *store);
+// What a large commit has used goes.
+void st_take_trim(veil_store *store);
 
 // ---- change.c: from what was taken to a record. Between brackets; the thread that is `taking`.
 // In the stop too: adds what makes `now` of `was`, as a page's item, to the record; its words, 0 if they are equal.

@@ -80,6 +80,8 @@ static const char *options_wrong(const char *path, const veil_store_options *o) 
   return NULL;
 }
 
+enum { STOP_BYTES = 16 << 20 }; // some 4 ms
+
 static veil_store *store_new(const char *path, const veil_store_options *options, const rt_image_io *io) {
   const char *wrong = options_wrong(path, options);
   if (wrong != NULL) {
@@ -103,6 +105,7 @@ static veil_store *store_new(const char *path, const veil_store_options *options
     pthread_cond_init(&store->turn[i], NULL);
   }
   pthread_cond_init(&store->folder_wanted, NULL);
+  store->stop_bytes = STOP_BYTES;
   pthread_cond_init(&store->happened, NULL);
   store->path = path_join(path, "");
   store->log_path = path_join(path, ".log");
