@@ -36,8 +36,8 @@ static veil_status image_complete(veil_store *store) {
   }
   pthread_mutex_lock(&store->lock);
   store->taking = false;
-  pthread_cond_broadcast(&store->happened);
   pthread_mutex_unlock(&store->lock);
+  st_wake(store, 0, ST_TURNS - 1);
   return status;
 }
 

@@ -14,8 +14,8 @@
 
 typedef struct st_contents st_contents;
 
-// `cache`: bytes of twins, at most. NULL: no memory.
-st_contents *st_contents_open(size_t page_size, size_t cache);
+// `pages`: that the heap may have, at most; `cache`: bytes of twins, at most. NULL: no memory.
+st_contents *st_contents_open(size_t page_size, size_t pages, size_t cache);
 void st_contents_close(st_contents *c); // NULL is fine; the image is the caller's
 
 // The image's newest version; NULL: there is none yet.
@@ -23,6 +23,10 @@ void st_contents_image(st_contents *c, const rt_image *image);
 
 // The page, until the next call. NULL with the error set: it cannot be read, or there is no memory.
 const void *st_contents_page(st_contents *c, uint64_t page);
+// The page if there is a twin of it, or NULL: nothing is made, read or dropped, so it can be asked for in a stop.
+const void *st_contents_twin(st_contents *c, uint64_t page);
+// It will be asked for soon: fetches where its entry is said to be; or, `near`, the entry, which asks for the first.
+void st_contents_fetch(const st_contents *c, uint64_t page, bool near);
 // The same into memory of the caller's, and without a twin.
 veil_status st_contents_read(const st_contents *c, uint64_t page, void *to);
 

@@ -53,7 +53,7 @@ static void all_read_wait(veil_store *store) {
 
 static bool is_changed(const st_change *change, uint64_t page) {
   size_t low = 0, high = change != NULL ? change->count : 0;
-  while (low < high) { // those that are owed come behind, in no order: they are put twice, the last time as they are
+  while (low < high) {
     size_t middle = (low + high) / 2;
     if (change->pages[middle] < page) {
       low = middle + 1;
@@ -106,7 +106,7 @@ static veil_status changed_put(veil_store *store, const st_change *change) {
   for (size_t i = 0, n; i < change->count && status == VEIL_OK; i += n) {
     for (n = 1; n < BATCH && i + n < change->count && change->pages[i + n] == change->pages[i] + n; n++) {
     }
-    status = rt_image_put(store->writer, change->pages[i], n, change->copies + i * store->pages.page_size);
+    status = rt_image_put(store->writer, change->pages[i], n, st_change_copy(change, i, store->pages.page_size));
   }
   return status;
 }
@@ -361,7 +361,7 @@ void *st_folder_main(void *arg) {
     uint64_t appended = store->appended;
     store->write_wanted = store->fold_wanted = false;
     if (!write && !fold) {
-      pthread_cond_wait(&store->happened, &store->lock);
+      pthread_cond_wait(&store->folder_wanted, &store->lock);
       continue;
     }
     pthread_mutex_unlock(&store->lock);

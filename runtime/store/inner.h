@@ -18,7 +18,10 @@
 
 #define ST_EXPORT __attribute__((visibility("default")))
 
-enum { ST_ERROR = 512 }; // as veil_error
+enum {
+  ST_ERROR = 512, // as veil_error
+  ST_TURNS = 4,   // instants that anybody waits for at the same time, mostly: one not durable, one appended, one being taken, and the next
+};
 
 // One build for tests can break one rule at a time, which tests/store must find. In the library this is a constant, and nothing is broken.
 enum store_break {
@@ -49,11 +52,14 @@ typedef struct st_mark {
 
 // What a commit changes; what a commit that failed has left is part of the next one.
 typedef struct st_change {
-  // Copied in the stop.
+  // Taken in the stop.
   size_t *pages; // that were written …
-  size_t *places; // in the record: of their items, in words, plus 1; 0: they are as they were committed
+  size_t *places; // … in the record: of their items, in words, plus 1; 0: they are as they were committed
+  uint8_t *copied; // … whether there is a copy: else the page was compared in the stop, and the record has what differs
   size_t count;
-  char *copies;  // … and their contents
+  char *copies;  // st_change_copy
+  bool claimed;  // they were claimed, and saved when the world ran: each copy is at the page's own place
+  uint8_t *saved; // until they are listed: a bit per page. Atomic: traps
   bool looked;   // a cycle has been since: pages may have gone
   // Found afterwards.
   st_sections sections;                 // that are other than before
@@ -67,6 +73,9 @@ typedef struct st_change {
   size_t record_bytes;  // of the mapping
 } st_change;
 
+// What the n-th page held at the instant, if it was copied.
+static inline char *st_change_copy(const st_change *c, size_t n, size_t page_size) { return c->copies + (c->claimed ? c->pages[n] : n) * page_size; }
+
 typedef struct st_source st_source; // source.c
 
 struct veil_store {
@@ -78,6 +87,7 @@ struct veil_store {
   const rt_image_io *io;
   char *path, *log_path;
   uint64_t id[2];
+  size_t stop_bytes; // of pages that are compared or copied in a stop, at most: of more they are claimed
   pid_t process;
   pthread_t folder;
   bool folder_runs;
@@ -90,8 +100,7 @@ struct veil_store {
   st_change change;
   veil_description *description;
   bool described; // it was taken
-  uint8_t *owed;  // a bit per page: that a commit which failed has found
-  size_t owed_count;
+  bool many; // the last commit had more pages than are copied in the stop
   uint32_t volatile moved; // 1: a cycle or a minor cycle began; in stops
 
   // Under contents_lock, which is taken after `lock`.
@@ -108,8 +117,11 @@ struct veil_store {
 
   // Under lock.
   pthread_mutex_t lock;
-  pthread_cond_t happened;
+  pthread_cond_t turn[ST_TURNS]; // commits that wait to be durable, by their instant: for who takes it, and until it is
+  pthread_cond_t folder_wanted;  // the folder's thread
+  pthread_cond_t happened;       // all others
   bool taking, writing, folding, fold_wanted, write_wanted, closing, all_read;
+  unsigned to_write;          // threads that have taken an instant, and write it
   uint64_t begun, taken;      // instants
   uint64_t appended, durable; // the last instant of which that is true
   veil_status take_status, poison;
@@ -136,8 +148,14 @@ bool st_change_open(veil_store *store); // false: no memory
 void st_change_close(veil_store *store);
 // The thread that is `taking`. What it has found is in store->change, also if it fails.
 veil_status st_take(veil_store *store, uint64_t *pause_ns);
+// Between brackets: what the instant has claimed is saved. Then all pages are listed.
+void st_take_rest(veil_store *store);
+// What a large commit has used goes.
+void st_take_trim(veil_store *store);
 
-// ---- change.c: from what was copied to a record. Between brackets; the thread that is `taking`.
+// ---- change.c: from what was taken to a record. Between brackets; the thread that is `taking`.
+// In the stop too: adds what makes `now` of `was`, as a page's item, to the record; its words, 0 if they are equal.
+size_t st_change_add(st_change *c, size_t page, const void *was, const void *now, size_t page_size);
 // Under contents_lock: all but the record's place.
 veil_status st_change_compose(veil_store *store);
 // Appends it, or writes it into the image if it is too long for the log.
@@ -148,6 +166,8 @@ void st_change_apply(veil_store *store, const uint64_t *record, uint64_t sequenc
 // ---- commit.c
 // No commit succeeds from here on: the calling thread's error is why.
 void st_poison(veil_store *store, veil_status status);
+// Wakes who waits for any of these instants to be durable, or for anything else that has changed; none if `last` is less. Not with the lock.
+void st_wake(veil_store *store, uint64_t first, uint64_t last);
 // Writes the log as far as it was appended, or waits until somebody has. Not with a lock.
 veil_status st_write(veil_store *store, uint64_t instant);
 // Writes all that has been appended before, whether anybody has been told of it or not.

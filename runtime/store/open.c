@@ -54,6 +54,10 @@ static void store_free(veil_store *store) {
   }
   pthread_mutex_destroy(&store->lock);
   pthread_mutex_destroy(&store->contents_lock);
+  for (int i = 0; i < ST_TURNS; i++) {
+    pthread_cond_destroy(&store->turn[i]);
+  }
+  pthread_cond_destroy(&store->folder_wanted);
   pthread_cond_destroy(&store->happened);
   free(store->path);
   free(store->log_path);
@@ -76,6 +80,8 @@ static const char *options_wrong(const char *path, const veil_store_options *o) 
   return NULL;
 }
 
+enum { STOP_BYTES = 16 << 20 }; // some 4 ms
+
 static veil_store *store_new(const char *path, const veil_store_options *options, const rt_image_io *io) {
   const char *wrong = options_wrong(path, options);
   if (wrong != NULL) {
@@ -95,6 +101,11 @@ static veil_store *store_new(const char *path, const veil_store_options *options
   store->read_lock = -1;
   pthread_mutex_init(&store->lock, NULL);
   pthread_mutex_init(&store->contents_lock, NULL);
+  for (int i = 0; i < ST_TURNS; i++) {
+    pthread_cond_init(&store->turn[i], NULL);
+  }
+  pthread_cond_init(&store->folder_wanted, NULL);
+  store->stop_bytes = STOP_BYTES;
   pthread_cond_init(&store->happened, NULL);
   store->path = path_join(path, "");
   store->log_path = path_join(path, ".log");
@@ -110,7 +121,7 @@ static veil_store *store_new(const char *path, const veil_store_options *options
 static bool tables_open(veil_store *store) {
   store->has = os_map_private(store->pages.count / 8 + 1);
   if (store->contents == NULL) {
-    store->contents = st_contents_open(store->pages.page_size, store->options.cache);
+    store->contents = st_contents_open(store->pages.page_size, store->pages.count, store->options.cache);
   }
   if (store->has == NULL || store->contents == NULL || !st_change_open(store)) {
     rt_error_set("veil_store_open: %s: no memory", store->path);
@@ -144,7 +155,7 @@ static void folder_stop(veil_store *store) {
   if (store->folder_runs) {
     pthread_mutex_lock(&store->lock);
     store->closing = true;
-    pthread_cond_broadcast(&store->happened);
+    pthread_cond_broadcast(&store->folder_wanted);
     pthread_mutex_unlock(&store->lock);
     os_thread_join(store->folder);
     store->folder_runs = false;
@@ -374,8 +385,9 @@ static veil_status image_open(veil_store *store, st_mark *mark) {
   if (status != VEIL_OK) {
     return status;
   }
-  store->pages.page_size = rt_image_info_of(store->image)->layout.page_size;
-  store->contents = st_contents_open(store->pages.page_size, store->options.cache);
+  const rt_image_layout *layout = &rt_image_info_of(store->image)->layout;
+  store->pages.page_size = layout->page_size;
+  store->contents = st_contents_open(layout->page_size, layout->span / layout->page_size, store->options.cache);
   if (store->contents == NULL) {
     rt_error_set("%s: no memory", store->path);
     return VEIL_NO_MEMORY;
