@@ -231,6 +231,22 @@ Test(store_refuses, to_go_on_without_a_log_that_is_needed, .timeout = 60) {
   folder_remove();
 }
 
+Test(store_refuses, to_make_one_where_a_log_is_left, .timeout = 60) {
+  KILLED_AFTER(NULL, commit_and_more);
+  char aside[140];
+  snprintf(aside, sizeof aside, "%s/aside", folder);
+  EXPECT(rename(path, aside) == 0);
+  for (int i = 0; i < 2; i++) {
+    wanted.mode = i == 0 ? VEIL_STORE_ANY : VEIL_STORE_NEW;
+    REFUSED("may have commits");
+    SAYS(log_path);
+    EXPECT(access(path, F_OK) != 0);
+  }
+  wanted.mode = VEIL_STORE_ANY;
+  EXPECT(rename(aside, path) == 0);
+  there_still();
+}
+
 // ---- Types.
 
 typedef struct shape {
