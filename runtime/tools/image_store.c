@@ -47,17 +47,17 @@ static void log_report(heap_out *out, const st_inspection *s) {
   value(out, "log_first_record", "    from number", HEAP_NUMBER, r->first);
   value(out, "log_next_record", "    up to, without", HEAP_NUMBER, r->first + r->count);
   value(out, "log_record_bytes", "    their bytes", HEAP_BYTES, r->bytes);
-  value(out, "log_page_items", "    differences of pages", HEAP_NUMBER, r->page_items);
-  value(out, "log_pages", "      of pages", HEAP_NUMBER, r->pages);
+  value(out, "log_page_items", "    pages' changes", HEAP_NUMBER, r->page_items);
+  value(out, "log_pages", "      of so many", HEAP_NUMBER, r->pages);
   value(out, "log_value_bytes", "      their values", HEAP_BYTES, r->values);
-  value(out, "log_gone_pages", "    pages that are zeros", HEAP_NUMBER, r->gone);
+  value(out, "log_gone_pages", "    zero pages", HEAP_NUMBER, r->gone);
   value(out, "log_sections", "    sections", HEAP_NUMBER, r->sections);
   if (s->log != NULL) {
     value(out, "log_end_byte", "  ends at byte", HEAP_NUMBER, s->end.place.offset);
     text(out, "log_end", "    where there is", end_text(&s->end));
   }
   if (s->end.kind == ST_LOG_END_FOLLOWED) {
-    value(out, "log_follower", "    the first of these", HEAP_NUMBER, s->end.follower.sequence);
+    value(out, "log_follower", "    first of them", HEAP_NUMBER, s->end.follower.sequence);
     value(out, "log_follower_byte", "      at byte", HEAP_NUMBER, s->end.follower.offset);
   }
 }

@@ -117,10 +117,10 @@ Test(stores, what_would_be_recovered_is_told, .init = files_make, .fini = files_
   SAYS("  records to recover  6\n");
   SAYS("    from number       1\n");
   SAYS("    up to, without    7\n");
-  SAYS("    differences of pages 12\n");
-  SAYS("      of pages        7\n"); // 5, and 21 to 26
+  SAYS("    pages' changes    12\n");
+  SAYS("      of so many      7\n"); // 5, and 21 to 26
   SAYS("      their values    96 B\n");
-  SAYS("    pages that are zeros 7\n");
+  SAYS("    zero pages        7\n");
   SAYS("    sections          1\n");
   SAYS("nothing was written there yet");
   SAYS_NOT("Damage\n");
@@ -195,7 +195,7 @@ Test(stores, what_follows_a_damaged_record_is_told, .init = files_make, .fini = 
     ANSWERS(4, "--verify", path);
     SAYS("  records to recover  2\n");
     SAYS("others follow it");
-    SAYS("    the first of these 4\n");
+    SAYS("    first of them     4\n");
     ANSWERS(4, path);
     byte_flip(log_path, place[3].offset + at[i]);
   }
