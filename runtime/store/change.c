@@ -258,7 +258,7 @@ static veil_status through_image(veil_store *store, uint64_t *logged) {
   }
   st_fold_begin(store);
   status = st_fold(store, &store->change, false);
-  st_fold_end(store, status);
+  st_fold_end(store);
   *logged = 0;
   return status;
 }
@@ -274,7 +274,7 @@ static bool appended(veil_store *store, uint64_t *logged) {
     st_log_place place = st_log_append(store->log, bytes);
     st_change_apply(store, room, place.sequence);
     *logged = bytes + ST_LOG_RECORD;
-    c->log_used = st_log_used(store->log);
+    at_store(&store->log_used, st_log_used(store->log));
   }
   pthread_mutex_unlock(&store->contents_lock);
   return room != NULL;
@@ -304,7 +304,7 @@ veil_status st_change_commit(veil_store *store, uint64_t *logged) {
     pthread_mutex_unlock(&store->lock);
     st_fold_begin(store);
     veil_status status = st_fold(store, NULL, false);
-    st_fold_end(store, status);
+    st_fold_end(store);
     if (status != VEIL_OK) {
       return status;
     }

@@ -229,8 +229,7 @@ static void taken_tell(void *arg) {
     store->appended = store->taken;
     figures_add(store, a);
     a->figures = store->last;
-    bool full = store->log != NULL && store->change.log_used > st_log_bytes(store->log) / 2;
-    store->fold_wanted |= full && store->all_read; // else with one of the next (st.trap)
+    store->fold_wanted |= st_fold_is_due(store); // else when all is read (source.c)
   }
   bool folds = store->fold_wanted, writes = a->waits && a->status == VEIL_OK, lost = store->poison != VEIL_OK;
   store->to_write += writes;

@@ -281,6 +281,20 @@ void st_contents_gone(st_contents *c, uint64_t page, uint64_t sequence) {
   e->zero_sequence = sequence;
 }
 
+void st_contents_gone_known(st_contents *c, uint64_t first, uint64_t count, uint64_t sequence) {
+  for (uint64_t i = 0; count <= c->entry_count && i < count; i++) {
+    if (find(c, first + i) != 0) {
+      st_contents_gone(c, first + i, sequence);
+    }
+  }
+  for (uint32_t i = 0; count > c->entry_count && i < c->entry_count; i++) {
+    uint64_t page = c->entries[i].page;
+    if (page != UINT64_MAX && page >= first && page - first < count) {
+      st_contents_gone(c, page, sequence);
+    }
+  }
+}
+
 void st_contents_forget(st_contents *c, uint64_t page) {
   uint32_t at = find(c, page);
   if (at != 0) {

@@ -36,6 +36,8 @@ bool st_contents_reserve(st_contents *c, size_t items);
 void st_contents_note(st_contents *c, uint64_t page, const uint64_t *item, uint64_t sequence);
 // The page holds zeros from that record on.
 void st_contents_gone(st_contents *c, uint64_t page, uint64_t sequence);
+// The same for all pages of a run of which anything is known; takes no more time than there are such pages, or the run has.
+void st_contents_gone_known(st_contents *c, uint64_t first, uint64_t count, uint64_t sequence);
 // What is known of the page beside the image and the log's items is not so any more.
 void st_contents_forget(st_contents *c, uint64_t page);
 

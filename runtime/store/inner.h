@@ -11,6 +11,7 @@
 #include "runtime/image/image.h"
 #include "runtime/store/contents.h"
 #include "runtime/store/log.h"
+#include "runtime/store/mark.h"
 #include "runtime/store/sections.h"
 #include "veil/hooks.h"
 #include "veil/store.h"
@@ -31,6 +32,7 @@ enum store_break {
   STORE_BREAK_SPACE, // st.space: the head advances where no image was durable
   STORE_BREAK_OWED,  // what a commit that failed has found is forgotten
   STORE_BREAK_UPTO,  // st.redo: that the log has all records of which the image has something is not looked at
+  STORE_BREAK_COMPACT, // st.compact: what the log has is taken to be in the compacted image
   STORE_BREAK_SURE,  // st.once: nor whether a version that failed is there all the same
   STORE_BREAK_COUNT
 };
@@ -40,15 +42,6 @@ extern enum store_break rt_store_break;
 #else
 #define STORE_BREAK STORE_WHOLE
 #endif
-
-// The section `store` of an image.
-typedef struct st_mark {
-  char magic[8];
-  uint32_t format, closed; // closed: the image has everything, and the log may be missing
-  uint64_t id[2];
-  st_log_place place; // from where on the log counts
-  uint64_t upto;      // of no record from this one on has the image anything; those from `place` to it have to be in the log
-} st_mark;
 
 // What a commit changes; what a commit that failed has left is part of the next one.
 typedef struct st_change {
@@ -69,7 +62,6 @@ typedef struct st_change {
   size_t words, items;  // of it; items: of pages
   uint64_t zeros_next;  // behind the run of zeros that was written last
   uint64_t changed;     // bytes
-  uint64_t log_used;    // when the record was there
   size_t record_bytes;  // of the mapping
 } st_change;
 
@@ -77,6 +69,12 @@ typedef struct st_change {
 static inline char *st_change_copy(const st_change *c, size_t n, size_t page_size) { return c->copies + (c->claimed ? c->pages[n] : n) * page_size; }
 
 typedef struct st_source st_source; // source.c
+
+// Runs of pages that the log says hold zeros, or are gone; sorted, and apart, once the log was read.
+typedef struct st_zeros {
+  struct st_gone *run;
+  size_t count, room;
+} st_zeros;
 
 struct veil_store {
   // Constant once it is open.
@@ -94,6 +92,7 @@ struct veil_store {
   st_source *source;      // NULL: the store was made
   st_log *log;            // beside writing: under `contents_lock`. NULL while the store is made
   st_log_place first;     // of the log, then
+  st_zeros zeros;         // while it is opened
   int read_lock;          // a reader's: a descriptor that has a share of the image's lock; -1: none
 
   // Whoever takes the instant: `taking`.
@@ -109,10 +108,12 @@ struct veil_store {
   st_sections sections; // types and roots among them
   uint8_t *has;         // a bit per page: it was in use when the last commit was
   size_t has_top;       // no bit from here on was ever set
+  AO_t log_used;        // of the log, in bytes; read without the lock
 
   // Whoever folds: `folding`.
   rt_image_writer *writer; // NULL: to be opened again
   rt_image *image;         // its newest version; freed under contents_lock
+  uint64_t compact_next;   // bytes of the image below which compaction is not tried again by itself
   bool moved_away;         // the heap's pages are not as the image has them (veil_source_is_kept): the next commit makes a new one, of everything. By who is `taking`, too
 
   // Under lock.
@@ -120,8 +121,10 @@ struct veil_store {
   pthread_cond_t turn[ST_TURNS]; // commits that wait to be durable, by their instant: for who takes it, and until it is
   pthread_cond_t folder_wanted;  // the folder's thread
   pthread_cond_t happened;       // all others
-  bool taking, writing, folding, fold_wanted, write_wanted, closing, all_read;
+  bool taking, writing, folding, fold_wanted, compact_wanted, write_wanted, closing, all_read;
   unsigned to_write;          // threads that have taken an instant, and write it
+  unsigned fold_waiters; // who would fold, or keep others from it
+  unsigned given_up;     // compactions in a row, for these
   uint64_t begun, taken;      // instants
   uint64_t appended, durable; // the last instant of which that is true
   veil_status take_status, poison;
@@ -141,6 +144,16 @@ st_source *st_source_open(veil_store *store, rt_image *image);
 // False with the error set.
 bool st_source_describe(st_source *source, veil_store *store, veil_source *out);
 void st_source_close(st_source *source);
+
+// ---- zeros.c
+// A record says that these pages hold zeros. False: no memory.
+bool st_zeros_found(veil_store *store, uint64_t first, uint64_t count, uint64_t sequence);
+void st_zeros_sort(st_zeros *z);
+// The first run with pages >= `page`, cut to begin there. False: none.
+bool st_zeros_next(const st_zeros *z, uint64_t page, rt_image_run *out);
+// It is known which pages the heap has in use: what the image has otherwise is noted, and the runs go. False with the error set.
+bool st_zeros_settle(veil_store *store);
+void st_zeros_free(st_zeros *z);
 
 // ---- take.c: the instant, and what has changed since the last one.
 extern const veil_service_callbacks st_service;
@@ -182,7 +195,21 @@ void *st_folder_main(void *store);
 veil_status st_fold(veil_store *store, const st_change *change, bool closed);
 // Waits until nobody folds; then the caller does, until st_fold_end.
 void st_fold_begin(veil_store *store);
-void st_fold_end(veil_store *store, veil_status status);
+void st_fold_end(veil_store *store);
+// Half of the log is used, and nothing is away any more (st.trap). Under lock.
+bool st_fold_is_due(const veil_store *store);
+// The version of that number, which was just committed.
+veil_status st_version_open(veil_store *store, uint64_t version, rt_image **image);
+// st.trap: waits until nothing is away. Whoever waits reads as well.
+void st_all_read_wait(veil_store *store);
+
+// ---- compact.c: by who is `folding`, after a fold that went well or before any.
+// The image is longer than the option says, `times` times as long.
+bool st_compact_is_due(const veil_store *store, unsigned times);
+// st.compact. `gives_way`: to who would fold, and to closing; then it is VEIL_BUSY.
+veil_status st_compact(veil_store *store, bool gives_way);
+// In the background, if it is due.
+void st_compact_look(veil_store *store);
 
 // ---- open.c
 veil_store *rt_store_open(const char *path, const veil_options *options, const veil_store_options *store, const rt_image_io *io); // for tests; NULL: the system

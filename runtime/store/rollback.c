@@ -46,8 +46,8 @@ static void turn_give(void *arg) {
   veil_store *store = ((back *)arg)->store;
   pthread_mutex_lock(&store->lock);
   store->taking = false;
-  pthread_cond_broadcast(&store->happened);
   pthread_mutex_unlock(&store->lock);
+  st_wake(store, 0, ST_TURNS - 1);
 }
 
 // ---- What was committed.
