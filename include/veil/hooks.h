@@ -232,7 +232,6 @@ typedef struct veil_past {
   const veil_root_described *roots;
   size_t root_count;
   bool (*read)(void *arg, size_t page, void *to);    // contents of a page that was in use, in the stop: no malloc, no stdio, no lock that a mutator may hold. False: they cannot be had; the reason is in veil_error()
-  bool (*owed)(void *arg, size_t page);              // in the stop: whether the page may have been written since, though Dirty does not say so any more. NULL: none was
   void *arg;
   bool as_opened;       // it is what veil_open_from had: references and types are put right again, if they were then
   bool drop_finalizers; // finalizers, which are never part of what was, are dropped; if not, it is refused while there are any
