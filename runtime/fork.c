@@ -240,6 +240,7 @@ static void in_parent(void) {
 static void heap_lose(veil_heap *heap, enum vm_lost how) {
   vm_fork_lose(heap->gc->region, how);
   at32_store_release(&heap->lost, how);
+  at32_store(&heap->resting, 0);
   at32_store_release(&heap->stopping, RT_GO); // of a stop whose thread is gone
 }
 
