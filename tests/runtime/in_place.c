@@ -83,8 +83,9 @@ static void increments_are_small(const char *back_end, veil_generations generati
   uintptr_t place = place_of(&t);
   veil_service_keep_in_place(s.service, false);
   veil_collect(self);
+  uintptr_t between = place_of(&t); // what moves twice may come back to where it was
   veil_collect(self);
-  cr_assert_neq(place_of(&t), place, "and then they move again");
+  cr_assert(between != place || place_of(&t) != place, "and then they move again");
   cr_assert_geq(increment_take(&s), all / 4);
   things_check(&t);
   saver_close(&s);
