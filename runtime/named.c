@@ -299,7 +299,7 @@ static rt_name *dead_take_locked(veil_heap *heap) {
     at = &(*at)->next;
   }
   rt_name *dead = *at;
-  *at = NULL;
+  at_store_release((AO_t volatile *)at, 0); // rt_named_tidy looks without the lock
   return dead;
 }
 
@@ -383,7 +383,7 @@ void rt_named_swap(veil_heap *heap, rt_named **table) {
     rt_name *name = old->names[i];
     name->next = heap->named_dead;
     name->died = heap->named_changes;
-    heap->named_dead = name;
+    at_store_release((AO_t volatile *)&heap->named_dead, (uint64_t)name);
   }
   heap->named = *table;
   *table = old;
