@@ -145,7 +145,7 @@ static void spaces_swap(gc_heap *heap) {
   heap->from_space = heap->to_space;
   heap->to_space = 3 - heap->to_space;
   heap->epoch = heap->next_epoch;
-  heap->cycle++;
+  at32_store(&heap->cycle, heap->cycle + 1); // a service may look at it beside the stop
   heap->floor_count = 0;
   heap->pin_count = heap->flip_pins = 0;
   for (unsigned i = 0; i < GC_COPIERS; i++) {

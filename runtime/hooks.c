@@ -427,12 +427,12 @@ RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, si
   // Pages are armed under touch_lock, since none may be that a system call writes; the service is called without it.
   rt_thread *self = rt_service_enter(heap, &saved);
   pthread_mutex_lock(&heap->touch_lock);
-  uint64_t before[] = {gc->cycle, at_load(&gc->minor_cycles)};
+  uint64_t before[] = {at32_load(&gc->cycle), at_load(&gc->minor_cycles)};
   rt_service_harvest(s, bits, 0, pages);
   pthread_mutex_unlock(&heap->touch_lock);
   gc_grace_wait(gc); // the collector notes a page first and writes it then: now it is written
   for (int i = 0; i < 2 && !s->has_asked; i++) {
-    s->asked[i] = before[i] == (i == 0 ? gc->cycle : at_load(&gc->minor_cycles)) ? before[i] : UINT64_MAX;
+    s->asked[i] = before[i] == (i == 0 ? at32_load(&gc->cycle) : at_load(&gc->minor_cycles)) ? before[i] : UINT64_MAX;
   }
   s->has_asked = true;
   rt_service_leave(heap, self, &saved);

@@ -122,7 +122,7 @@ static void after_full(uint64_t dice) {
   uint64_t hash;
   const char *what = "after commits that failed";
   story_begin(&s, &on, dice, dice % 5 == 0, &hash);
-  on.full = ENOSPC;
+  shared_full(&on, ENOSPC);
   for (int i = 0; i < STATES - 20 && story_commit(&s, 100, true) == VEIL_OK; i++) {
     hash = s.state[s.count - 1].hash;
   }
@@ -135,7 +135,7 @@ static void after_full(uint64_t dice) {
     found("%s: another graph", what);
   }
   veil_verify(s.self);
-  on.full = 0;
+  shared_full(&on, 0);
   graph_change(s.self, &s.dice, 100, true);
   goes_on(&s, &on, hash, what);
   story_end(&s, &on);

@@ -61,7 +61,7 @@ static void end(story *s, shared *on) {
 // What is there after the process has died is the newest that was acknowledged.
 static void last_look(story *s, shared *on, const char *what) {
   story_die(s);
-  on->full = 0;
+  shared_full(on, 0);
   if (!story_open(s, on, false)) {
     found("%s: it does not open afterwards: %s", what, veil_error());
     return;
@@ -200,7 +200,7 @@ static void full_disk(uint64_t *dice) {
   shared on;
   grown(&s, &on, graph_dice(dice));
   MUST(veil_store_backup(s.store, "/copy") == VEIL_OK, "%s", veil_error()); // which folds, so that what follows needs no room for that
-  on.full = ENOSPC;
+  shared_full(&on, ENOSPC);
   if (veil_store_compact(s.store) == VEIL_OK || (strstr(veil_error(), "No space") == NULL && strstr(veil_error(), "full") == NULL)) {
     found("a full disk: compaction needs no room, or does not say that there is none: %s", veil_error());
   }
@@ -212,7 +212,7 @@ static void full_disk(uint64_t *dice) {
       found("a full disk: a commit for which the log has room fails: %s", veil_error());
     }
   }
-  on.full = 0;
+  shared_full(&on, 0);
   if (veil_store_compact(s.store) != VEIL_OK || !is_compact(&s, &on)) {
     found("room again: %llu bytes: %s", (unsigned long long)file_bytes(&on), veil_error());
   }
@@ -244,7 +244,7 @@ static void commits_beside(uint64_t *dice) {
   grown(&s, &on, graph_dice(dice));
   for (int round = 0; round < 3; round++) {
     beside b = {.store = s.store};
-    on.slow = 3000;
+    shared_slow(&on, 3000);
     MUST(pthread_create(&thread, NULL, compact_again, &b) == 0, "no thread");
     int most = STATES - 20 - s.count < 60 ? STATES - 20 - s.count : 60;
     for (int i = 0; i < most && !(i > 10 && at32_load(&b.times) >= 3); i++) {
@@ -258,7 +258,7 @@ static void commits_beside(uint64_t *dice) {
     veil_block_begin(s.self);
     pthread_join(thread, NULL);
     veil_block_end(s.self);
-    on.slow = 0;
+    shared_slow(&on, 0);
     if (b.times == 0) {
       found("commits beside a compaction: none came to its end");
     }
@@ -281,7 +281,7 @@ static void fold_alone(uint64_t *dice) {
   must_open(&s, &on);
   char *bytes = veil_new_bytes(s.self, 100000);
   MUST(veil_root_set(s.self, "bytes", bytes) == VEIL_OK, "%s", veil_error());
-  on.full = ENOSPC; // for folds: the image has no gaps yet
+  shared_full(&on, ENOSPC); // for folds: the image has no gaps yet
   for (int i = 0; veil_store_get_figures(s.store).log_used < (1 << 20) * 5 / 8; i++) {
     memset(bytes, i, 100000);
     MUST(veil_store_commit(s.store, NULL) == VEIL_OK, "%s", veil_error());

@@ -58,10 +58,25 @@ static ssize_t shared_pread(void *context, int fd, void *to, size_t bytes, uint6
 // Under the lock: whether a write to there has no room.
 static bool is_full(shared *s, int fd, uint64_t limit) { return s->full != 0 && (int64_t)limit > s->d->io.size(s->d, fd, NULL); }
 
+void shared_full(shared *s, int error) {
+  pthread_mutex_lock(&s->lock);
+  s->full = error;
+  pthread_mutex_unlock(&s->lock);
+}
+
+void shared_slow(shared *s, unsigned us) {
+  pthread_mutex_lock(&s->lock);
+  s->slow = us;
+  pthread_mutex_unlock(&s->lock);
+}
+
 static ssize_t shared_pwrite(void *context, int fd, const void *from, size_t bytes, uint64_t offset) {
   shared *s = context;
-  if (s->slow && !pthread_equal(pthread_self(), s->quick)) {
-    os_nap(s->slow);
+  pthread_mutex_lock(&s->lock);
+  unsigned slow = s->slow;
+  pthread_mutex_unlock(&s->lock);
+  if (slow != 0 && !pthread_equal(pthread_self(), s->quick)) {
+    os_nap(slow);
   }
   pthread_mutex_lock(&s->lock);
   ssize_t result = is_full(s, fd, offset + bytes) ? -s->full : s->d->io.pwrite(s->d, fd, from, bytes, offset);

@@ -10,7 +10,7 @@ static const size_t END = SIZE_MAX - 1;
 // What is there after all that must be the last state that was acknowledged, or one that was tried since. Its number, or -1.
 static int end_look(story *s, shared *on, const char *what) {
   on->d->fail_at = 0;
-  on->full = 0;
+  shared_full(on, 0);
   disk_restart(on->d);
   if (!story_open(s, on, false)) {
     found("%s: it does not open afterwards: %s", what, veil_error());
@@ -139,13 +139,13 @@ static void full(bool room_again, uint64_t dice) {
   for (int i = 0; i < 3; i++) {
     MUST(story_commit(&s, 30, false) == VEIL_OK, "%s", veil_error());
   }
-  on.full = ENOSPC;
+  shared_full(&on, ENOSPC);
   if (fills(&s, what)) {
     for (int i = 0; i < 25; i++) {
       story_commit(&s, 80, true); // may have room, for it has what the others found, and whatever is garbage since has gone
     }
     if (room_again) {
-      on.full = 0;
+      shared_full(&on, 0);
       for (int i = 0; i < 3; i++) {
         if (story_commit(&s, 10, true) != VEIL_OK) {
           found("%s: a commit fails all the same: %s", what, veil_error());

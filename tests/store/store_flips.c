@@ -100,7 +100,7 @@ void trial_flips(void) {
     story_run(&told, &on, 1, 40);
     if (round == 0) { // with much in the log
       MUST(story_open(&told, &on, false), "%s", veil_error());
-      on.slow = 10000;
+      shared_slow(&on, 10000);
       for (int i = 0; i < 60; i++) {
         MUST(story_commit(&told, 40, true) == VEIL_OK, "%s", veil_error());
       }
@@ -181,7 +181,7 @@ void trial_overlap(void) {
   MUST(veil_root_set(s.self, "a", veil_new_bytes(s.self, WORDS * 8)) == VEIL_OK, "%s", veil_error());
   MUST(veil_root_set(s.self, "between", veil_new_bytes(s.self, (size_t)BETWEEN * 8)) == VEIL_OK, "%s", veil_error());
   MUST(veil_root_set(s.self, "b", veil_new_bytes(s.self, WORDS * 8)) == VEIL_OK, "%s", veil_error());
-  on.slow = 40000;
+  shared_slow(&on, 40000);
   uint64_t folds = veil_store_get_figures(s.store).folds;
   size_t first = 0;
   while (veil_store_get_figures(s.store).folds < folds + 2) {

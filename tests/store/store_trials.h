@@ -42,6 +42,8 @@ typedef struct shared {
 
 void shared_open(shared *s, disk *d);
 void shared_close(shared *s); // the disk is left
+void shared_slow(shared *s, unsigned us);
+void shared_full(shared *s, int error); // from now on what makes a file longer fails with this; 0: there is room
 size_t shared_notes(shared *s);
 // Reads of other threads, and of this one when it is false, do not fail and are not counted: a page that cannot be read ends the process, as it should.
 extern __thread bool shared_reads_may_fail;
