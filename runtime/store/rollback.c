@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include "runtime/error.h"
 #include "runtime/store/inner.h"
 #include "runtime/store/types.h"
