@@ -33,7 +33,7 @@ TIMEOUT_S = {False: 1200, True: 120}
 TIMEOUT_SIZED_S = {False: 300, True: 30}
 
 # MiB of live data, as they are and with --quick, where --live is not given.
-LIVE_MIB = {"graph": (1024, 64), "graph_local": (1024, 64), "churn": (500, 32), "old_to_young": (200, 32), "threads": (128, 16), "strings": (256, 32),
+LIVE_MIB = {"graph": (1024, 32), "graph_local": (1024, 32), "churn": (500, 32), "old_to_young": (200, 32), "threads": (128, 16), "strings": (256, 32),
             "kv": (1024, 32)}
 
 # `tag` goes into the records besides what the process says itself.
@@ -110,7 +110,7 @@ def workload_arguments(options, workload):
     if workload == "binary_trees":
         return ["--depth", str(options.depth or (14 if quick else 21))]
     if workload == "alloc32":
-        return ["--steps", "100000" if quick else "800000"]
+        return ["--steps", "50000" if quick else "800000"]
     if workload == "threads":
         return ["--live", f"{live_mib(options, workload):g}", "--steps", "50000" if quick else "2000000"]
     return ["--workload", workload, "--live", f"{live_mib(options, workload):g}"]
@@ -137,7 +137,7 @@ def plan_workload(options, workload):
         # Next to nothing lives in alloc32: there is no heap to size.
         sizes = [None] if workload == "alloc32" else options.heap[:1] if collector in BY_HAND else options.heap
         for heap, (arguments, tag) in itertools.product(sizes, mutators(options, workload)):
-            command = [program, "--idle", "0.2" if options.quick else "5"] + arguments
+            command = [program, "--idle", "0.1" if options.quick else "5"] + arguments
             command += workload_arguments(options, workload)
             if heap is not None and collector not in BY_HAND:
                 command += ["--heap", heap]
@@ -157,8 +157,8 @@ def plan_primitives(options):
     runs = [Run("primitives", "veil", None, command, {})]
     for kib in PAGE_SIZES_KIB:
         program = os.path.join(options.build, "bench_graph-veil")
-        command = [program, "--idle", "0.2" if options.quick else "1", "--granule", str(kib)]
-        command += ["--workload", "graph", "--live", f"{max(live_mib(options, 'graph') / 4, 64):g}"]
+        command = [program, "--idle", "0.1" if options.quick else "1", "--granule", str(kib)]
+        command += ["--workload", "graph", "--live", f"{max(live_mib(options, 'graph') / 4, 32 if options.quick else 64):g}"]
         if options.back_end != "auto":
             command += ["--back-end", options.back_end]
         runs.append(Run("primitives/page_size", "veil", None, command, {"granule_kib": kib}))

@@ -89,6 +89,6 @@ void gc_touch_open(gc_heap *heap, uintptr_t base, uintptr_t limit, bool write) {
   gc_grace_wait(heap); // whoever was about to veil the range had not seen it in world.touched
   for (size_t page = gc_page_at(heap, base); page <= gc_page_at(heap, limit - 1); page++) {
     // UNSAVED for a read too: some back ends cannot forbid writing alone.
-    vm_settle(heap->region, page, VM_ABSENT | VM_UNSAVED | VM_UNSCANNED | (write ? VM_CLEAN : 0), write, true);
+    vm_settle(heap->region, page, VM_ABSENT | VM_UNSAVED | VM_UNSCANNED | VM_IDLE | (write ? VM_CLEAN : 0), write, true);
   }
 }

@@ -213,6 +213,21 @@ RT_EXPORT void veil_service_keep_in_place(veil_service *s, bool keeps) {
   }
 }
 
+enum { TOUCHED_AT_ONCE = 256 }; // pages: a stop waits so long
+
+// Nobody asks any more what was touched: idle pages open, for calls to the system do not trap.
+static void touched_end(veil_heap *heap, unsigned owner) {
+  if (owner == 0 || !at32_cas_full(&heap->services->sampler, owner, 0)) {
+    return;
+  }
+  for (size_t page = 0, used = rt_pages_used(heap->gc); page < used; page += TOUCHED_AT_ONCE) {
+    sigset_t saved;
+    rt_thread *self = rt_service_enter(heap, &saved);
+    vm_unprot(heap->gc->region, page, used - page < TOUCHED_AT_ONCE ? used - page : TOUCHED_AT_ONCE, VM_IDLE);
+    rt_service_leave(heap, self, &saved);
+  }
+}
+
 // Who asked for it is the parent's, and may have been about to.
 void rt_services_fork(veil_heap *heap) {
   for (int i = 0; i < RT_SERVICES; i++) {
@@ -222,12 +237,52 @@ void rt_services_fork(veil_heap *heap) {
     }
   }
   gc_keep_in_place_none(heap->gc);
+  touched_end(heap, at32_load(&heap->services->sampler));
+}
+
+static void touched_set(void *arg, size_t page) {
+  uint8_t *bits = arg;
+  bits[page % TOUCHED_AT_ONCE / 8] |= (uint8_t)(1u << page % 8);
+}
+
+RT_EXPORT veil_status veil_service_touched(veil_service *s, size_t page, size_t count, void (*visit)(void *arg, size_t page), void *arg) {
+  veil_heap *heap = s->heap;
+  gc_heap *gc = heap->gc;
+  if (page > gc->region->pages || count > gc->region->pages - page) {
+    rt_error_set("veil_service_touched: %s: pages [%zu, +%zu) of %zu", s->name, page, count, gc->region->pages);
+    return VEIL_INVALID;
+  }
+  if (!gc->region->traps) {
+    rt_error_set("veil_service_touched: %s: nothing traps with this back end", s->name);
+    return VEIL_UNSUPPORTED;
+  }
+  if (at32_load_acquire(&heap->services->sampler) != s->owner && !at32_cas_full(&heap->services->sampler, 0, s->owner)) {
+    rt_error_set("veil_service_touched: %s: another service asks already", s->name);
+    return VEIL_BUSY;
+  }
+  size_t young = gc_block_page(gc, gc->young_blocks), used = rt_pages_used(gc), limit = page + count < used ? page + count : used;
+  for (size_t at = page > young ? page : young, end; at < limit; at = end) {
+    uint8_t bits[TOUCHED_AT_ONCE / 8] = {0};
+    end = at - at % TOUCHED_AT_ONCE + TOUCHED_AT_ONCE;
+    end = end < limit ? end : limit;
+    sigset_t saved;
+    rt_thread *self = rt_service_enter(heap, &saved);
+    vm_idle(gc->region, at, end - at, touched_set, bits);
+    rt_service_leave(heap, self, &saved);
+    for (size_t i = at; i < end; i++) {
+      if ((bits[i % TOUCHED_AT_ONCE / 8] >> i % 8 & 1) && gc_page_in_use(gc, i)) {
+        visit(arg, i);
+      }
+    }
+  }
+  return VEIL_OK;
 }
 
 RT_EXPORT void veil_service_close(veil_service *s) {
   rt_section_refuse("veil_service_close");
   veil_heap *heap = s->heap;
   veil_service_keep_in_place(s, false);
+  touched_end(heap, s->owner);
   sigset_t saved;
   rt_thread *self = rt_service_enter(heap, &saved);
   for (veil_claim claim = VEIL_ABSENT; claim <= VEIL_UNSAVED; claim++) {

@@ -33,6 +33,7 @@ typedef struct rt_services {
   size_t pages;
   AO_t unsaved_count; // pages that carry UNSAVED
   AO_t telling; // threads in rt_services_tell
+  uint32_t volatile sampler; // owner: who asks what was touched; 0: nobody
   AO_t span_ns[RT_SERVICES]; // of each one's last instant, once the world has been stopped again; 0: it has not
 } rt_services;
 

@@ -113,7 +113,7 @@ const vm_backend vm_backend_guard = {
     .signal = SIGSEGV,
     .kernel_dirty = false,
     // Readable pages cost mappings, so of these claims there are none.
-    .forbid_read = VM_ABSENT | VM_UNSCANNED | VM_UNSAVED,
+    .forbid_read = VM_ABSENT | VM_UNSCANNED | VM_UNSAVED | VM_IDLE,
     .open_state = guard_open_state,
     .close_state = guard_close_state,
     .adopt = guard_adopt,

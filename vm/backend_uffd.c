@@ -12,7 +12,7 @@ const vm_backend vm_backend_uffd = {
     .kernel_dirty = true,
     .rests = true,
     // WP_ASYNC never tells us of a write, so a page that must not be written must be absent, or sealed (vm_claim_allows).
-    .forbid_read = VM_ABSENT | VM_UNSCANNED | VM_UNSAVED,
+    .forbid_read = VM_ABSENT | VM_UNSCANNED | VM_UNSAVED | VM_IDLE,
     .open_state = vm_uffd_open,
     .close_state = vm_uffd_close,
     .adopt = vm_uffd_adopt,

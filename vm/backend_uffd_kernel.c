@@ -42,7 +42,7 @@ const vm_backend vm_backend_uffd_kernel = {
     .kernel_dirty = true,
     .rests = false, // a system call would be refused
     // WP_ASYNC never tells us of a write, so a page that must not be written must be absent.
-    .forbid_read = VM_ABSENT | VM_UNSCANNED | VM_UNSAVED,
+    .forbid_read = VM_ABSENT | VM_UNSCANNED | VM_UNSAVED | VM_IDLE,
     .open_state = uffd_kernel_open,
     .close_state = uffd_kernel_close,
     .adopt = vm_uffd_adopt,

@@ -83,6 +83,10 @@ static void range_check(const vm_region *region, size_t page, size_t count) {
 // that are away can be neither saved nor scanned, and a scan writes.
 static void settle_held(vm_region *region, size_t page, unsigned claims, bool write) {
   uint32_t all = word_load(region, page) & claims;
+  if (all & VM_IDLE) { // there is nothing to it, and it has no place in the order
+    vm_claim_change(region, page, VM_IDLE, 0);
+    all &= ~(uint32_t)VM_IDLE;
+  }
   unsigned up_to = all == 0 ? 0 : (2u << (31 - __builtin_clz(all))) - 1;
   for (;;) {
     uint32_t due = word_load(region, page) & up_to;
@@ -318,9 +322,11 @@ static enum laying lay_one(vm_region *region, size_t page, unsigned claim, uint8
     uint32_t n = with_stamp(w | claim, stamp);
     bool revoke = (w & VM_ACCESS & ~vm_claim_allows(region, n)) != 0;
     if (word_cas(region, page, w, revoke ? n | VM_BUSY | VM_LAYING : n)) {
-      if (revoke && claim == VM_CLEAN && vm_touched(region, page)) {
-        vm_dirty_note(region, page, ~0u); // it stays open, so it counts as written
-        vm_claim_change(region, page, VM_BUSY | VM_LAYING | VM_CLEAN, 0);
+      if (revoke && (claim == VM_CLEAN || claim == VM_IDLE) && vm_touched(region, page)) {
+        if (claim == VM_CLEAN) {
+          vm_dirty_note(region, page, ~0u); // it stays open, so it counts as written
+        }
+        vm_claim_change(region, page, VM_BUSY | VM_LAYING | claim, 0);
         return SKIPPED;
       }
       return revoke ? LAID_HELD : LAID;
@@ -460,8 +466,8 @@ static bool wants_opening(const vm_region *region, uint32_t w) {
 // For vm_open: takes the page if something is to be opened, waits for whoever is about to.
 static enum taken take_open(vm_region *region, size_t page, unsigned claim, uint32_t *seen) {
   for (;;) {
-    uint32_t w = *seen = word_load(region, page);
-    if (!wants_opening(region, w)) {
+    uint32_t w = *seen = word_load(region, page), n = w & ~(uint32_t)VM_IDLE; // it is about to be touched
+    if (!wants_opening(region, n)) {
       return PASSED;
     }
     if (!is_free(w)) {
@@ -471,7 +477,7 @@ static enum taken take_open(vm_region *region, size_t page, unsigned claim, uint
       }
       return BLOCKED;
     }
-    if (word_cas(region, page, w, w | VM_BUSY)) {
+    if (word_cas(region, page, w, n | VM_BUSY)) {
       return TAKEN;
     }
   }

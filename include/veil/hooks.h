@@ -64,6 +64,12 @@ size_t veil_service_dirty(veil_service *service, void (*visit)(void *arg, size_t
 // Pages that the service has been told of, and wants to be told of once more: they count as written since it last asked. Any thread; not in a stop. Nothing happens if it does not watch yet.
 void veil_service_written(veil_service *service, size_t page, size_t count);
 
+// Which pages were touched: calls `visit` for each page in use of [page, page + count) that the program has touched, or a call to the system for it, or that came into use, since the call before that had it in its range (for all of them the first time). The
+// nursery's zone is left out, and the collector's work is no touch: a cycle makes no page young, unless it moves what is on it. From then on the first touch of each such page traps once, 4 to 6 us; so a call to the system on an object whose page was
+// not touched since, leaves too, is refused with EFAULT (but on `uffd-kernel`), and wants veil_touch (or veil/calls.h). Some 0.3 us for a page that was touched, a few ns for each other.
+// VEIL_BUSY: another service of the heap asks. VEIL_UNSUPPORTED: nothing traps here. VEIL_INVALID: no such pages. Until the service is closed; in a child of fork nobody asks. One thread per service; not in callbacks.
+veil_status veil_service_touched(veil_service *service, size_t page, size_t count, void (*visit)(void *arg, size_t page), void *arg);
+
 // The heap's geometry.
 typedef struct veil_pages {
   char *base;         // the view's address of page 0

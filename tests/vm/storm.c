@@ -10,6 +10,7 @@
 // - nothing is written to a page between a snapshot under UNSAVED and its settling (vm.derive),
 // - UNSCANNED is settled exactly as often as it is laid (vm.word),
 // - after a pause of the writers each consumer of Dirty has seen each page's last contents (vm.dirty),
+// - and whoever asks for idle pages was told of each that a mutator has touched (vm.idle),
 // - memory that is committed again is zero, and still veiled when it was veiled.
 
 #include "vm_test.h"
@@ -29,6 +30,7 @@ static pthread_rwlock_t writers = PTHREAD_RWLOCK_INITIALIZER; // held for writin
 static pthread_mutex_t laying = PTHREAD_MUTEX_INITIALIZER;    // one layer at a time: the model, not vm, needs it
 static uint32_t volatile stop;
 static AO_t laid_total, taken_total, accesses;
+static uint32_t volatile touches[SHARED]; // by mutators, of each page
 static uint64_t seed;
 
 static uint64_t next_random(uint64_t *state) {
@@ -72,6 +74,7 @@ static void *mutate(void *arg) {
     for (int i = 0; i < 32; i++) {
       size_t page = next_random(&state) % SHARED;
       EXPECT(!region->traps || see_word(page, GREY) == 0);
+      at32_add(&touches[page], 1);
       if (next_random(&state) % 2 == 0) {
         put_word(page, COUNT + self, see_word(page, COUNT + self) + 1);
       }
@@ -182,6 +185,31 @@ static void *harvest(void *arg) {
   return NULL;
 }
 
+static void tell(void *arg, size_t page) { ((bool *)arg)[page] = true; }
+
+// Asks what was touched.
+static void *sample(void *arg) {
+  static bool told[SHARED];
+  static uint32_t known[SHARED];
+  uint64_t state = seed * 53;
+  while (!at32_load(&stop)) {
+    size_t page = next_random(&state) % SHARED;
+    vm_idle(region, page, 1 + next_random(&state) % (SHARED - page), tell, told);
+    if (next_random(&state) % 8 == 0) {
+      pthread_rwlock_wrlock(&writers);
+      vm_idle(region, 0, SHARED, tell, told);
+      for (size_t i = 0; i < SHARED; i++) {
+        EXPECT(told[i] || touches[i] == known[i]);
+        told[i] = false;
+        known[i] = touches[i];
+      }
+      pthread_rwlock_unlock(&writers);
+    }
+    usleep(1000);
+  }
+  return NULL;
+}
+
 // Gives memory back and takes it again, in pages of its own.
 static void *recycle(void *arg) {
   uint64_t state = seed * 47;
@@ -234,6 +262,7 @@ int main(int argc, char **argv) {
     pthread_create(&threads[n++], NULL, harvest, (void *)i);
   }
   pthread_create(&threads[n++], NULL, recycle, NULL);
+  pthread_create(&threads[n++], NULL, sample, NULL);
   sleep(seconds);
   at32_store_release(&stop, 1);
 #ifdef VEIL_FULL_CHECKS
