@@ -13,7 +13,7 @@
 #include "runtime/services.h"
 #include "vm/os.h"
 
-enum { FIND_BYTES = 32 << 20 }; // asked for at once, where it is of interest whether too many were written
+enum { FIND_BYTES = 256 << 20 }; // asked for at once, where it is of interest whether too many were written
 
 static veil_service *service_at(rt_services *services, int index) {
   return (veil_service *)at_load_acquire((AO_t volatile *)&services->service[index]);
