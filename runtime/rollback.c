@@ -104,6 +104,7 @@ static void save_look(rollback *r, size_t page) {
 static void pages_find(rollback *r) {
   veil_heap *heap = r->service->heap;
   gc_heap *gc = heap->gc;
+  (void)rt_dirty_find(r->service, 0);
   rt_dirty_visit(r->service, written, r);
   size_t fresh = gc_block_page(gc, (uint32_t)at_load(&gc->fresh)), large = gc_block_page(gc, gc->small_blocks);
   for (size_t page = 0, limit = rt_pages_used(gc); page < limit; page++) {
@@ -112,7 +113,7 @@ static void pages_find(rollback *r) {
       break;
     }
     bool was = gc_past_uses(&r->past, page), is = gc_page_in_use(gc, page);
-    if (was && (r->all || !is || bit_at(r->put, page) || (r->to->owed != NULL && r->to->owed(r->to->arg, page)))) {
+    if (was && (r->all || !is || bit_at(r->put, page))) {
       r->pages++;
       r->figures.came += !is;
       bit_set(r->put, page);

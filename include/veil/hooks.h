@@ -61,6 +61,9 @@ void veil_service_settle(veil_service *service, size_t page, veil_claim claim);
 // reports every page in use. Returns how many were reported. One thread per service.
 size_t veil_service_dirty(veil_service *service, void (*visit)(void *arg, size_t page), void *arg);
 
+// Pages that the service has been told of, and wants to be told of once more: they count as written since it last asked. Any thread; not in a stop. Nothing happens if it does not watch yet.
+void veil_service_written(veil_service *service, size_t page, size_t count);
+
 // The heap's geometry.
 typedef struct veil_pages {
   char *base;         // the view's address of page 0
@@ -91,6 +94,7 @@ typedef struct veil_instant_calls {
   // Before the stop, of an increment (VEIL_INSTANT_DIRTY): `pages` have been found written so far. Returns of how many pages, at most, `now` is to be told instead of claiming them: to copy a page in the stop takes as long as to claim it,
   // and spares the program a trap. It may allocate, and is called in the thread that asked, which counts as no mutator meanwhile. NULL: what can be claimed is.
   size_t (*copies)(void *arg, size_t pages);
+  size_t most; // with all three flags: pages. If more were written the instant is none: nobody is called, VEIL_BUSY, and they still count as written. 0: any number
 } veil_instant_calls;
 
 // What an instant was like.
@@ -105,7 +109,7 @@ typedef struct veil_instant_figures {
 // program go on: what `unsaved` is called with from then on, and what nobody has touched, is the heap as of that instant. A page that carries the service's UNSAVED already keeps it, and counts as claimed: it has not changed
 // since. One that carries another's keeps that, and `now` is told of it. One that is ABSENT is claimed as well, though its contents are not to be had in the stop: whoever settles UNSAVED has them put back
 // before `unsaved` is called. Without VEIL_INSTANT_WATCH, what the service's Dirty knows stays as it is. `out` may be NULL.
-// VEIL_NO_MEMORY; VEIL_UNSUPPORTED: there is nobody to watch writes; VEIL_INVALID: no such flags. Then nothing has happened. Aborts in callbacks of veil's, in critical sections, and if
+// VEIL_NO_MEMORY; VEIL_UNSUPPORTED: there is nobody to watch writes; VEIL_INVALID: no such flags; VEIL_BUSY: veil_instant_calls.most. Then nothing has happened. Aborts in callbacks of veil's, in critical sections, and if
 // the service takes another instant meanwhile. Any thread, attached or not, between brackets too; it holds no lock that a mutator or a callback may wait for.
 veil_status veil_service_instant(veil_service *service, unsigned flags, const veil_instant_calls *calls, void *arg, veil_instant_figures *out);
 
@@ -228,7 +232,6 @@ typedef struct veil_past {
   const veil_root_described *roots;
   size_t root_count;
   bool (*read)(void *arg, size_t page, void *to);    // contents of a page that was in use, in the stop: no malloc, no stdio, no lock that a mutator may hold. False: they cannot be had; the reason is in veil_error()
-  bool (*owed)(void *arg, size_t page);              // in the stop: whether the page may have been written since, though Dirty does not say so any more. NULL: none was
   void *arg;
   bool as_opened;       // it is what veil_open_from had: references and types are put right again, if they were then
   bool drop_finalizers; // finalizers, which are never part of what was, are dropped; if not, it is refused while there are any

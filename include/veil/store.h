@@ -45,6 +45,7 @@ typedef struct veil_store_options {
   size_t cache;         // bytes of pages as they were committed, which are kept to tell what has changed; default 128 MiB, at least 1 MiB
   bool elsewhere;       // do not try the address at which the heap was
   bool drop_finalizers; // a heap that had finalizers, which are functions of the process that was, is refused otherwise; and so is veil_store_rollback while there are any
+  unsigned compact;     // percent: the image is compacted in the background when its file is longer than so much of what it holds, and by more than the log; default 200, at least 101; UINT_MAX: never by itself
 } veil_store_options;
 
 // Opens or makes a store and its heap. It takes time for the list of its pages, and for what the log has since it was last folded into the image: pages are read when they are first touched, and in
@@ -109,6 +110,11 @@ veil_status veil_store_rollback(veil_store *store, veil_rollback_figures *out);
 // written. VEIL_BUSY: it was opened at another address, and nothing was committed since. Otherwise as veil_store_commit.
 veil_status veil_store_backup(veil_store *store, const char *to);
 
+// Writes the image anew, without what no commit needs any more: a file that folds have made longer than what it holds becomes as long as that, and what was dead goes back to the file system. Commits and reading go on meanwhile, unless the
+// log gets full: then a commit waits. It takes a fold, as long as all pages take to be read and written, and until it is done disk space for what the store holds. A crash leaves the old file or the new one, with the same commits. VEIL_IO: the disk is
+// full, a page of the image is damaged, or a write failed: the image is as it was, and nothing is lost. Done in the background when it is worth it: option `compact`; for a store that is not open: veil-image --compact. Otherwise as veil_store_commit.
+veil_status veil_store_compact(veil_store *store);
+
 // What a store has done since it was opened, and has.
 typedef struct veil_store_figures {
   uint64_t commits;               // that wrote anything
@@ -120,6 +126,8 @@ typedef struct veil_store_figures {
   uint64_t image_bytes;           // of the other file
   uint64_t cache_bytes;           // of pages as they were committed
   uint64_t commit_waits;          // commits that waited for room in the log
+  uint64_t image_needed;          // of image_bytes, that the last version needs
+  uint64_t compactions;           // of the image
 } veil_store_figures;
 
 veil_store_figures veil_store_get_figures(veil_store *store); // any thread

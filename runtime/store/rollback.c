@@ -46,8 +46,8 @@ static void turn_give(void *arg) {
   veil_store *store = ((back *)arg)->store;
   pthread_mutex_lock(&store->lock);
   store->taking = false;
-  pthread_cond_broadcast(&store->happened);
   pthread_mutex_unlock(&store->lock);
+  st_wake(store, 0, ST_TURNS - 1);
 }
 
 // ---- What was committed.
@@ -64,14 +64,9 @@ static veil_status section(void *arg, const char *name, const void **bytes, size
 
 static bool page_read(void *arg, size_t page, void *to) { return st_contents_read(((veil_store *)arg)->contents, page, to) == VEIL_OK; }
 
-static bool is_owed(void *arg, size_t page) {
-  const veil_store *store = arg;
-  return store->owed_count != 0 && st_bit(store->owed, page);
-}
-
 static veil_status committed_use(veil_store *store, veil_past_figures *out) {
   const st_section *named = st_section_find(&store->sections, "roots");
-  veil_past past = {.section = section, .read = page_read, .owed = is_owed, .arg = store, .as_opened = store->moved_away, .drop_finalizers = store->options.drop_finalizers};
+  veil_past past = {.section = section, .read = page_read, .arg = store, .as_opened = store->moved_away, .drop_finalizers = store->options.drop_finalizers};
   veil_root_described *roots = named != NULL ? st_roots_decode(named->bytes, named->size, &past.root_count) : NULL;
   if (named != NULL && roots == NULL) {
     rt_error_set("%s: no memory for a list of roots", store->path);
@@ -89,10 +84,6 @@ static void owed_forget(veil_store *store) {
   st_sections_free(&c->sections);
   c->gone_count = 0;
   c->looked = true;
-  if (store->owed_count != 0) {
-    memset(store->owed, 0, store->pages.count / 8 + 1);
-    store->owed_count = 0;
-  }
 }
 
 ST_EXPORT veil_status veil_store_rollback(veil_store *store, veil_rollback_figures *out) {

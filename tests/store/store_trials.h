@@ -57,6 +57,8 @@ enum { STATES = 300 };
 typedef struct story {
   shared *on;
   uint64_t dice;
+  unsigned compact; // the option
+  size_t log, reserve; // options; 0: a log of 1 MiB, and what is usual
   state state[STATES]; // the first is what there was
   int count;
   veil_store *store;
@@ -78,6 +80,11 @@ int story_sure(const story *s, size_t at);
 // The one that this hash is, of those that may be there after a crash before note `at`; -1: none.
 int story_find(const story *s, size_t at, uint64_t hash);
 
+// ---- store_crash.c
+
+// A crash before note `at` of the story's disk: looks at what may be left, goes on from there, and crashes once more.
+void story_crash(const story *s, size_t at, uint64_t *dice);
+
 // ---- The trials.
 
 void trial_crash(void);
@@ -88,5 +95,7 @@ void trial_flips(void);
 void trial_gone(void);
 void trial_overlap(void);
 void trial_back(void);
+void trial_compact(void);
+void trial_lost(void);
 
 #endif
