@@ -192,7 +192,7 @@ static void ended_wait(rt_thread *self, uint32_t ended, unsigned ms) {
   sigset_t saved;
   rt_post(&self->heap->work);
   os_signals_block(&saved);
-  self->on_the_way = true;
+  self->passing = true;
   rt_block(self);
   rt_wait(&self->heap->ended, ended, ms);
   rt_unblock(self);
@@ -463,6 +463,7 @@ bool rt_at_rest(veil_heap *heap, rt_thread *self, unsigned ms, void (*then)(veil
   }
   uint64_t limit = vm_now() + ms * (uint64_t)1000000;
   int runs;
+  rt_rest_begin(heap);
   do { // who wants a cycle, or another stop, on its way has that first
     rt_stop_begin(heap, self);
     cycle_end_locked(heap);
@@ -476,6 +477,7 @@ bool rt_at_rest(veil_heap *heap, rt_thread *self, unsigned ms, void (*then)(veil
     rt_work_go(heap);
     rt_stop_end(heap);
   } while (runs != 0 && vm_now() < limit);
+  rt_rest_end(heap);
   rt_others_unblock(others, &saved);
   if (runs != 0) {
     rt_error_set("thread %d is neither at a poll nor between brackets, and did not come there in %u ms", runs, ms);

@@ -13,7 +13,7 @@
 #include "runtime/services.h"
 
 enum {
-  REST_MS = 1000, // for threads to come to rest
+  REST_MS = 10000, // for threads to come to rest: one that polls does, however busy the machine is
   TRIES = 100,    // while another service claims pages
 };
 

@@ -28,6 +28,7 @@ typedef enum rt_state {
   RT_RUNNING = 0,
   RT_STOPPED, // waits in rt_park until the stop is over
   RT_BLOCKED, // between brackets, or ending: touches no object, and waits out a stop before it goes on
+  RT_PASSING = 4, // beside one of these two: not at rest (rt.rest), for it is somewhere in the program, or in the midst of a call that goes on whatever the program expects: an allocation that waits for a cycle, a stop of another heap
 } rt_state;
 
 // Values of veil_heap.stopping.
@@ -35,7 +36,6 @@ enum {
   RT_GO = 0,
   RT_STOP,      // mutators are to park
   RT_STOP_FORK, // stopped by a signal they may go on, for they may hold malloc's locks; whoever comes to a slow path waits (rt.fork)
-  RT_STOP_REST, // they are to park where they are at rest (rt.rest), and run until they come there: no signal is sent
 };
 
 // What holds objects in place, in the order in which a flip looks at it.
@@ -110,8 +110,7 @@ typedef struct rt_thread {
   uint64_t bracket_ns;     // when, and who listened
   uint32_t bracket_heard;
   bool waited, noted; // for parking
-  bool at_rest;       // where it parked last; before `state` is
-  bool on_the_way;    // BLOCKED in the midst of a call, which goes on whatever the program expects: an allocation that waits for a cycle, a stop of another heap; before `state` is
+  bool passing;       // is about to block so (RT_PASSING), or has
   struct veil_stack *stack; // that it says it runs on, or NULL: its own
   rt_left native;           // where it left its own
   rt_roots *own_roots;
@@ -159,6 +158,7 @@ struct veil_heap {
   sigset_t stop_saved_mask;
   // Atomic.
   uint32_t volatile stopping; // RT_STOP: mutators are to park
+  uint32_t volatile resting;  // how many ask that mutators park where they are at rest (rt.rest), and run until they come there
   AO_t stop_began_ns;
   AO_t stop_span_ns;          // of the last stop, until the last mutator ran again
   uint32_t volatile stop_for; // what the last stop was for: enum rt_stop_for
@@ -289,6 +289,8 @@ static inline void rt_section_refuse(const char *function) {
 }
 
 // ---- stop.c
+// What the thread does, at rest or not.
+static inline rt_state rt_state_of(const rt_thread *t) { return (rt_state)(at32_load_acquire(&t->state) & ~(uint32_t)RT_PASSING); }
 // A critical section: the thread is not stopped in it. Nests.
 void rt_fork_wait(rt_thread *self);
 static inline void rt_enter(rt_thread *self) {
@@ -310,7 +312,10 @@ void rt_block_again(rt_thread *self, const rt_left *left); // as it was before, 
 void rt_stop_begin(veil_heap *heap, rt_thread *self);
 bool rt_stop_try(veil_heap *heap); // the lock, if nobody has it. In a thread that counts as at work (rt.work), too
 void rt_stop_world(veil_heap *heap, rt_thread *self);
-// As rt_stop_world, but each thread is between brackets, in a poll, or in a call that waits for others (rt.rest): what it has of the heap beside references is in its structure. 0; else a thread (its number) that is not there yet, while
+// From here on threads that come to rest (rt.rest) stay there, whoever has the lock of stops; to rt_rest_end.
+void rt_rest_begin(veil_heap *heap);
+void rt_rest_end(veil_heap *heap);
+// In between: as rt_stop_world, but no signal is sent, and each thread is between brackets, in a poll, or in a call that waits for others (rt.rest): what it has of the heap beside references is in its structure. 0; else a thread (its number) that is not there yet, while
 // another waits for the lock of stops, or since limit_ns (vm_now). To be followed by rt_resume_world all the same.
 int rt_rest_world(veil_heap *heap, rt_thread *self, uint64_t limit_ns);
 void rt_resume_world(veil_heap *heap, rt_thread *self);

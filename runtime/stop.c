@@ -38,10 +38,12 @@ enum place {
 
 // Whether it is. One that a signal stopped may hold any lock of the program's, so it goes on while the process forks (rt.fork).
 static bool waits_for(uint32_t stopping, enum place place) {
-  return stopping == RT_STOP || (stopping == RT_STOP_FORK && place != BY_SIGNAL) || (stopping == RT_STOP_REST && place == AT_REST);
+  return stopping == RT_STOP || (stopping == RT_STOP_FORK && place != BY_SIGNAL);
 }
 
-static bool must_wait(const veil_heap *heap, enum place place) { return waits_for(at32_load_acquire(&heap->stopping), place); }
+static bool must_wait(const veil_heap *heap, enum place place) {
+  return waits_for(at32_load_acquire(&heap->stopping), place) || (place == AT_REST && at32_load_acquire(&heap->resting) != 0);
+}
 
 // A thread may be attached to several heaps, and stops or waits for all of them at once (rt.heaps).
 static veil_heap *stop_wanted(enum place place) {
@@ -67,24 +69,25 @@ static void park(veil_heap *heap, enum place place) {
   rt_span span = rt_begin(heap, RT_NOTE_STOPPED, 0);
   do {
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-      if (at32_load(&t->state) != RT_BLOCKED) {
-        t->at_rest = place == AT_REST;
-        at32_store_release(&t->state, RT_STOPPED);
+      if (rt_state_of(t) != RT_BLOCKED) {
+        at32_store_release(&t->state, RT_STOPPED | (place == AT_REST ? 0 : RT_PASSING));
         os_wake_all(&t->state);
       }
     }
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-      while (at32_load(&t->state) == RT_STOPPED && must_wait(t->heap, place)) {
-        at32_add_full(&t->heap->stop_waiting, !t->waited);
-        t->waited = true;
-        uint32_t stopping = at32_load(&t->heap->stopping);
+      while (rt_state_of(t) == RT_STOPPED && must_wait(t->heap, place)) {
+        uint32_t stopping = at32_load(&t->heap->stopping), resting = at32_load(&t->heap->resting);
         if (waits_for(stopping, place)) {
+          at32_add_full(&t->heap->stop_waiting, !t->waited);
+          t->waited = true;
           os_wait(&t->heap->stopping, stopping);
+        } else if (resting != 0) {
+          os_wait(&t->heap->resting, resting);
         }
       }
     }
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-      if (at32_load(&t->state) == RT_STOPPED) {
+      if (rt_state_of(t) == RT_STOPPED) {
         at32_store_release(&t->state, RT_RUNNING);
       }
     }
@@ -149,7 +152,7 @@ static void block_one(rt_thread *self, const uintptr_t *registers, void *sp) {
   memcpy(self->registers, registers, 6 * sizeof *registers);
   self->stopped_sp = sp;
   self->alt_base = self->alt_limit = NULL;
-  at32_store_release(&self->state, RT_BLOCKED);
+  at32_store_release(&self->state, RT_BLOCKED | (self->passing ? RT_PASSING : 0));
   at_fence_full();
   os_wake_all(&self->state);
   self->critical--;
@@ -158,7 +161,7 @@ static void block_one(rt_thread *self, const uintptr_t *registers, void *sp) {
 void rt_others_block_saved(rt_thread *self, const uintptr_t *registers, void *sp) {
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t != self && at32_load(&t->state) == RT_RUNNING) {
-      t->on_the_way = true;
+      t->passing = true;
       block_one(t, registers, sp);
     }
   }
@@ -169,7 +172,7 @@ void rt_block_saved(rt_thread *self, uintptr_t *saved) {
   block_one(self, saved + 1, saved + 7);
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t != self && at32_load(&t->state) == RT_RUNNING) {
-      t->on_the_way = self->on_the_way;
+      t->passing = self->passing;
       block_one(t, saved + 1, saved + 7);
     }
   }
@@ -182,8 +185,8 @@ void rt_unblock(rt_thread *self) {
   rt_enter(self);
   enum place place = AT_REST;
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-    t->noted = at32_load(&t->state) == RT_BLOCKED;
-    place = t->noted && t->on_the_way ? PASSING : place;
+    t->noted = rt_state_of(t) == RT_BLOCKED;
+    place = t->noted && t->passing ? PASSING : place;
     if (t->noted && !t->bracketed) {
       at32_store_release(&t->state, RT_RUNNING);
     }
@@ -203,7 +206,7 @@ void rt_unblock(rt_thread *self) {
     os_signals_restore(&saved);
   }
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-    t->on_the_way = t->on_the_way && at32_load(&t->state) == RT_BLOCKED;
+    t->passing = t->passing && rt_state_of(t) == RT_BLOCKED;
   }
   rt_leave(self);
 }
@@ -341,17 +344,22 @@ void rt_stop_world(veil_heap *heap, rt_thread *self) {
 
 static bool is_at_rest(const rt_thread *t) {
   uint32_t state = at32_load_acquire(&t->state);
-  return (state == RT_BLOCKED && !t->on_the_way) || (state == RT_STOPPED && t->at_rest); // by another heap's stop it may be stopped anywhere
+  return state == RT_BLOCKED || state == RT_STOPPED;
 }
 
 // Somebody waits for the lock of stops, which the caller has.
 static bool stop_is_awaited(const veil_heap *heap) { return at32_load_acquire(&heap->stop_tickets) != at32_load(&heap->stop_serves) + 1; }
 
+void rt_rest_begin(veil_heap *heap) { at32_add_full(&heap->resting, 1); }
+
+void rt_rest_end(veil_heap *heap) {
+  at32_add_full(&heap->resting, ~0u);
+  os_wake_all(&heap->resting);
+}
+
 int rt_rest_world(veil_heap *heap, rt_thread *self, uint64_t limit_ns) {
   stop_note(heap);
   pthread_mutex_lock(&heap->threads_lock);
-  at32_store_release(&heap->stopping, RT_STOP_REST);
-  at_fence_full();
   heap->stop_restored = vm_trap_restore();
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
     while (t != self && !is_at_rest(t)) {
@@ -411,7 +419,7 @@ void rt_resume_world(veil_heap *heap, rt_thread *self) {
 
 RT_EXPORT void veil_poll(veil_thread *open) {
   rt_thread *self = (rt_thread *)open;
-  if (__builtin_expect(at32_load(&self->heap->stopping) != 0, 0)) {
+  if (__builtin_expect((at32_load(&self->heap->stopping) | at32_load(&self->heap->resting)) != 0, 0)) {
     rt_self_check(open, "veil_poll");
     if (!rt_section_any()) { // its end does it
       stop_look(self, critical_anywhere() ? PASSING : AT_REST);

@@ -249,7 +249,7 @@ typedef struct veil_past_figures {
 // Brings the heap back to what it was: objects lie where they lay, with the contents that they had, and nothing else is there. The service has asked Dirty before: what was written since then, or is in use now and was not, is
 // found by that. Named roots, weak references and tables, and identity hashes are as they were. All other references of the program's are not: slots of veil_add_roots, veil_add_thread_roots, callbacks of roots,
 // and handles refer to nothing afterwards, references in variables are to be had anew; veil_moves has changed. For services it is as if a minor cycle had been. Between two cycles: one that is under way ends first.
-// All other attached threads come to rest first: between brackets, at a poll, or in a call of veil's that waits, but for allocations; no signal is sent for that. VEIL_BUSY: one did not within a second; or objects are pinned or touched. VEIL_NO_MEMORY: also if it is more than
+// All other attached threads come to rest first: between brackets, at a poll, or in a call of veil's that waits, but for allocations; no signal is sent for that. VEIL_BUSY: one did not within ten seconds; or objects are pinned or touched. VEIL_NO_MEMORY: also if it is more than
 // the limit is now. VEIL_INVALID: finalizers; the service does not watch writes. VEIL_IO: `read` failed. Then nothing has changed. Any thread, as veil_service_instant.
 veil_status veil_service_rollback(veil_service *service, const veil_past *to, veil_past_figures *out);
 

@@ -102,7 +102,7 @@ typedef struct veil_rollback_figures {
 // Other attached threads come to rest first, each by itself: between brackets, at a veil_poll, or in a call of veil's that waits (for a commit, say, but not an allocation). So whoever calls this has an understanding with them that they hold no references there; a thread in a critical section is waited for, and so is
 // one that does not poll. Checkpoints go on, and so do commits of others, afterwards.
 //
-// VEIL_BUSY: a thread did not come to rest within a second, objects are pinned (veil_pin) or touched (veil_touch). VEIL_INVALID: there are finalizers, and no drop_finalizers; the store is read-only. VEIL_IO: a page could not be read, or a write or a barrier has failed (as veil_store_commit: it is not known then what
+// VEIL_BUSY: a thread did not come to rest within ten seconds, objects are pinned (veil_pin) or touched (veil_touch). VEIL_INVALID: there are finalizers, and no drop_finalizers; the store is read-only. VEIL_IO: a page could not be read, or a write or a barrier has failed (as veil_store_commit: it is not known then what
 // the disk has). VEIL_NO_MEMORY: also if the limit was lowered, and what was there is more. In all these cases nothing has changed. `out` may be NULL. Any thread; not in a signal handler, nor in a callback of veil's, nor in a critical section; not while the thread holds a lock that another one waits for.
 veil_status veil_store_rollback(veil_store *store, veil_rollback_figures *out);
 

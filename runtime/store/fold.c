@@ -258,7 +258,9 @@ static void version_use(veil_store *store, rt_image *image, const st_change *cha
   pthread_mutex_lock(&store->contents_lock);
   rt_image *before = store->image;
   store->image = image;
-  store->moved_away = store->moved_away && change == NULL;
+  if (change != NULL) { // else nobody else need be kept from reading it
+    store->moved_away = false;
+  }
   st_contents_folded(store->contents, image, place.sequence);
   if (change != NULL) {
     st_change_apply(store, NULL, 0);

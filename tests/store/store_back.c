@@ -403,20 +403,34 @@ ON_ALL_BACK_ENDS(back, other_threads_come_to_rest) {
     back();
     EXPECT(list_of("a") == 1000);
   }
-  atomic_store(&mode, RUNS);
-  while (atomic_load(&runs) < THREADS) {
-    usleep(1000);
-  }
-  list_set("a", 3000);
-  EXPECT(veil_store_rollback(store, NULL) == VEIL_BUSY);
-  SAYS("neither at a poll nor between brackets");
-  EXPECT(list_of("a") == 3000);
   atomic_store(&stop_now, 1);
   for (int i = 0; i < THREADS; i++) {
     EXPECT(pthread_join(threads[i], NULL) == 0);
   }
   back();
   EXPECT(list_of("a") == 1000);
+  shut();
+  folder_remove();
+}
+
+Test(back, a_thread_that_never_polls_is_in_the_way, .timeout = 100) {
+  BEGIN(NULL);
+  pthread_t thread;
+  list_set("a", 1);
+  commit();
+  atomic_store(&mode, RUNS);
+  EXPECT(pthread_create(&thread, NULL, other, NULL) == 0);
+  while (atomic_load(&runs) == 0) {
+    usleep(1000);
+  }
+  list_set("a", 2);
+  EXPECT(veil_store_rollback(store, NULL) == VEIL_BUSY);
+  SAYS("neither at a poll nor between brackets");
+  EXPECT(list_of("a") == 2);
+  atomic_store(&stop_now, 1);
+  EXPECT(pthread_join(thread, NULL) == 0);
+  back();
+  EXPECT(list_of("a") == 1);
   shut();
   folder_remove();
 }
