@@ -173,6 +173,16 @@ void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled) 
   }
 }
 
+// The length of an array stands behind its header, on the next page perhaps; which is nobody's business otherwise: it may be parked.
+uint64_t gc_header_read_slow(gc_heap *heap, gc_cell cell) {
+  gc_before_read(heap, cell.alias, 8);
+  uint64_t header = gc_header_load(cell);
+  if (header & GC_ARRAY) {
+    gc_before_read(heap, cell.alias + 8, 8);
+  }
+  return header;
+}
+
 void gc_claims_settle_slow(gc_heap *heap, const char *alias, size_t bytes, unsigned claims) {
   uintptr_t view = gc_view_of(heap, alias);
   size_t last = gc_page_at(heap, view + bytes - 1);

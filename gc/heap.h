@@ -466,7 +466,7 @@ typedef struct gc_heap {
   AO_t aside_walked;  // … and which of them it has walked
   // parked.c: who is about to park; the next flip is, or the cycle under way, so nobody may; pages scanned by their notes; those that came back for a reference that did not fit, or to be saved
   // first; refusals.
-  AO_t parking, parking_closed, parked_scanned, parked_misfits, parked_saved, park_refused[8];
+  AO_t parking, parking_closed, parked_scanned, parked_misfits, parked_saved, park_refused[9];
   AO_t empties;       // the next flip is to empty every block
   gc_copier copiers[GC_COPIERS];
   struct gc_deferred *deferred; // defer.h; constant …

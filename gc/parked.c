@@ -145,7 +145,7 @@ typedef struct parking {
   uintptr_t most;   // the last target
   unsigned last;    // unit of the last cell
   bool even;        // cells so far have the same distance
-  bool epochs;      // a header has been changed
+  bool epochs;      // a header carries one, and is changed
   notes *out;       // the second time
   uint8_t *refs;
   unsigned next;
@@ -190,6 +190,7 @@ static bool cell_look(void *arg, gc_cell cell, uint64_t header) {
   if (gc_header_type(header) == GC_FILLER) {
     return true;
   }
+  p->epochs |= (header & (GC_PEER_MASK | GC_EPOCH_MASK)) != 0;
   unsigned unit = unit_of(p, cell);
   if (p->n.cells == 0) {
     p->n.first = (uint16_t)unit;
@@ -223,7 +224,6 @@ static bool cell_take(void *arg, gc_cell cell, uint64_t header) {
   }
   if (header & (GC_PEER_MASK | GC_EPOCH_MASK)) { // or it would come round again, unseen
     at_store_release((AO_t volatile *)cell.alias, header & ~(GC_PEER_MASK | GC_EPOCH_MASK));
-    p->epochs = true;
   }
   if (p->n.step == 0) {
     unsigned unit = unit_of(p, cell);
@@ -279,6 +279,9 @@ static void held_park(parking *p, void *memory, size_t room) {
   gc_cover cover = cell.alias != NULL ? gc_page_cover_slow(heap, cell) : cover_of(cell, 0, 0);
   if (p->refusal == GC_PARK_REFUSALS) {
     page_look(p, cover, top);
+  }
+  if (p->epochs && (vm_claims(heap->region, p->page) & VM_UNSAVED)) {
+    refuse(p, GC_PARK_UNSAVED);
   }
   if (p->refusal == GC_PARK_REFUSALS && notes_bytes(heap, &p->n) > room) {
     refuse(p, GC_PARK_ROOM);

@@ -106,6 +106,7 @@ typedef enum veil_park_refusal {
   VEIL_PARK_HEAD,   // it holds the header of a large object, or a part of an array's whose other part is on the next page
   VEIL_PARK_TRACED, // an object on it has a trace callback
   VEIL_PARK_TOKEN,  // a slot holds the address 16, with tags or without
+  VEIL_PARK_UNSAVED, // it carries UNSAVED, and the collector's own marks on it would be changed
   VEIL_PARK_ROOM,   // `room` does not suffice
   VEIL_PARK_REFUSALS
 } veil_park_refusal;

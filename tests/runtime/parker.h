@@ -20,6 +20,7 @@ typedef struct parker {
   char *contents, *notes; // a page each, for each page of the heap
   uint32_t *used;         // bytes of notes
   bool control;           // pages are claimed, and not parked
+  bool forgets;           // to put references back
   atomic_ulong absents, unparked, discarded, taken, refused, notes_bytes, refs_pages;
 } parker;
 
@@ -46,7 +47,7 @@ static void parker_absent(void *arg, size_t page) {
     memcpy(parker_alias(p, page), p->contents + page * p->pages.page_size, p->pages.page_size);
     atomic_fetch_add(&p->absents, 1);
   }
-  if (veil_page_unpark(p->service, page)) {
+  if (!p->forgets && veil_page_unpark(p->service, page)) {
     atomic_fetch_add(&p->unparked, 1);
     parker_notes_spoil(p, page);
   }
