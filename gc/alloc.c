@@ -11,6 +11,7 @@
 #include "gc/block.h"
 #include "gc/gc.h"
 #include "gc/nursery.h"
+#include "gc/parked.h"
 #include "gc/runs.h"
 #include "gc/young.h"
 
@@ -54,6 +55,9 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool 
     at_add(&heap->young_taken, 1); // the zone is full: what is born elsewhere meanwhile counts too
   }
   uint32_t block = partial ? gc_stack_pop(heap, &heap->partial[leaf]) : GC_NONE;
+  while (block != GC_NONE && !gc_parked_fill(heap, block)) {
+    block = gc_stack_pop(heap, &heap->partial[leaf]); // that one has parked pages: its gaps are for later (gc.parked)
+  }
   if (block != GC_NONE && leaf) {
     at32_store(&heap->spared[block], 0); // from here on it is filled
   }

@@ -60,7 +60,8 @@ static inline bool gc_aside_is_marked(const gc_heap *heap, uintptr_t view) {
 
 // gc.still: whether an object whose header tells nothing is known to stay where it is.
 static inline bool gc_still_is_marked(const gc_heap *heap, uintptr_t view) {
-  return gc_is_still(heap, gc_block_of(heap, view)) && gc_aside_is_marked(heap, view);
+  uint32_t block = gc_block_of(heap, view);
+  return (gc_is_still(heap, block) || gc_is_cold(heap, block)) && gc_aside_is_marked(heap, view);
 }
 
 // A check only: a service may have the page away, and then what is there is no header. So TSan need not look.

@@ -9,6 +9,7 @@
 #include "gc/block.h"
 #include "gc/copier.h"
 #include "gc/minor.h"
+#include "gc/parked.h"
 #include "gc/still.h"
 
 static uint32_t block_next(gc_minor *minor, bool leaf, bool promote) {
@@ -22,6 +23,7 @@ static uint32_t block_next(gc_minor *minor, bool leaf, bool promote) {
   if (block != GC_NONE) {
     gc_block_spare(heap, block);
     gc_still_set(heap, block, GC_SETTLED);
+    (void)gc_parked_fill(heap, block); // nothing is yet
   }
   if (block != GC_NONE && leaf) {
     gc_block_leaf(heap, block);

@@ -66,6 +66,7 @@ static uint32_t block_start(gc_heap *heap, uint32_t block) {
   at32_store(&heap->spared[block], 0);
   gc_still_set(heap, block, 0); // whoever takes it for copies says so; what is born carries no epoch
   gc_cells_set(heap, block, 0);
+  at8_store(&heap->parked[block], 0);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
   gc_pages_stir(heap, page, heap->block_pages);
   at_add(&heap->used_blocks, 1);
@@ -158,6 +159,7 @@ void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled) 
   for (uint32_t b = block; b < block + count; b++) {
     AO_char_store((unsigned char volatile *)&heap->flags[b], 0);
     AO_char_store_release((unsigned char volatile *)&heap->space[b], 0);
+    at8_store(&heap->parked[b], 0);
     at32_store(&heap->died[b], heap->cycle);
   }
   at_add(&heap->used_blocks, -(uint64_t)count);
@@ -169,6 +171,16 @@ void gc_blocks_free(gc_heap *heap, uint32_t block, uint32_t count, bool veiled) 
   for (uint32_t b = block + count; b > block; b--) {
     gc_stack_push(heap, veiled ? &heap->veiled_free : &heap->open_free, b - 1);
   }
+}
+
+// The length of an array stands behind its header, on the next page perhaps; which is nobody's business otherwise: it may be parked.
+uint64_t gc_header_read_slow(gc_heap *heap, gc_cell cell) {
+  gc_before_read(heap, cell.alias, 8);
+  uint64_t header = gc_header_load(cell);
+  if (header & GC_ARRAY) {
+    gc_before_read(heap, cell.alias + 8, 8);
+  }
+  return header;
 }
 
 void gc_claims_settle_slow(gc_heap *heap, const char *alias, size_t bytes, unsigned claims) {

@@ -66,8 +66,11 @@ static inline void gc_before_write(gc_heap *heap, const char *alias, size_t byte
 }
 
 // A header that may lie on a page which the caller does not hold: a service may have its contents away.
+uint64_t gc_header_read_slow(gc_heap *heap, gc_cell cell);
 static inline uint64_t gc_header_read(const gc_heap *heap, gc_cell cell) {
-  gc_before_read((gc_heap *)heap, cell.alias, 16); // the length of an array stands behind it
+  if (__builtin_expect(at_load_acquire(&heap->service_claims) != 0, 0)) {
+    return gc_header_read_slow((gc_heap *)heap, cell);
+  }
   return gc_header_load(cell);
 }
 

@@ -29,7 +29,7 @@ bool gc_deferred_mark(gc_heap *heap, gc_copier *copier, bool pressing);
 
 // Whether every object of this block of from-space that can be reached stays where it is.
 static inline bool gc_is_unmoved(const gc_heap *heap, uint32_t block) {
-  if (gc_is_large(heap, block)) {
+  if (gc_is_large(heap, block) || gc_is_cold(heap, block)) { // in a cold block each page is veiled by itself
     return false;
   }
   return gc_is_aside(heap, block) || (gc_is_spared(heap, block) && block >= heap->young_blocks && !(gc_flags(heap, block) & (GC_BLOCK_FLOOR | GC_BLOCK_LEAF)) &&

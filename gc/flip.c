@@ -10,6 +10,7 @@
 #include "gc/gc.h"
 #include "gc/outer.h"
 #include "gc/pace.h"
+#include "gc/parked.h"
 #include "gc/pin.h"
 #include "gc/young.h"
 
@@ -180,9 +181,12 @@ void gc_flip_stopped(gc_heap *heap) {
   gc_young_unhold(heap);
   bool stays = may_stay(heap), stills = stays && may_still(heap);
   bool spares = stills || (stays && gc_pace_is_roomy(heap)); // gc.spared
+  gc_parked_close(heap);
   at_store_release(&heap->phase, GC_FLIPPING);
+  at_store_release(&heap->parking_closed, 0); // now the phase says so
   gc_pace_flips(heap);
   spaces_swap(heap);
+  gc_parked_flip(heap);
   heap->stills = stills;
   heap->mixes = spares;
   heap->asides = spares; // from the first root on: it takes no veil

@@ -60,7 +60,8 @@ static bool keep_first(gc_heap *heap, uint32_t block) {
 }
 
 static bool is_run(const gc_heap *heap, uint32_t block) {
-  return gc_space(heap, block) == heap->from_space && gc_is_spared(heap, block) && !(gc_flags(heap, block) & (GC_BLOCK_LEAF | GC_BLOCK_KEPT));
+  return gc_space(heap, block) == heap->from_space && gc_is_spared(heap, block) && !(gc_flags(heap, block) & (GC_BLOCK_LEAF | GC_BLOCK_KEPT)) &&
+         !gc_is_cold(heap, block);
 }
 
 // Its neighbours that are spared, too, and nobody has reached yet: to veil them all takes not much longer than to veil one. Not where blocks stay

@@ -32,8 +32,17 @@ static inline bool gc_marks_aside(const gc_heap *heap, uint32_t block) {
   return gc_is_aside(heap, block) || (gc_is_still(heap, block) && !(at8_load(&heap->still[block]) & GC_MIXED) && gc_is_veiled_block(heap, block));
 }
 
+// Marks an object of a cold block, and veils what can be reached with it: its page, and those with which that hangs together by cells that cross, unless it is a leaf
+// block. In force when it returns. Idempotent; reads nothing of the object (gc.parked).
+void gc_cold_mark(gc_heap *heap, uintptr_t view);
+
 static inline gc_ref gc_forward(gc_heap *heap, gc_copier *copier, gc_ref ref) {
-  if (gc_marks_aside(heap, gc_block_of(heap, ref.view))) {
+  uint32_t block = gc_block_of(heap, ref.view);
+  if (__builtin_expect(gc_is_cold(heap, block), 0)) {
+    gc_cold_mark(heap, ref.view);
+    return ref;
+  }
+  if (gc_marks_aside(heap, block)) {
     gc_aside_mark(heap, ref.view);
     return ref;
   }

@@ -215,6 +215,11 @@ typedef struct gc_weak {
   gc_changes changes, table_changes;
 } gc_weak;
 
+// What is known of a cell whose header may be away (parked.c).
+typedef struct gc_crossing {
+  AO_t header, length; // of an array; else 1
+} gc_crossing;
+
 typedef enum gc_phase {
   GC_IDLE = 0,  // no cycle; one space
   GC_FLIPPING,  // world stopped
@@ -344,6 +349,9 @@ typedef struct gc_heap {
   AO_t volatile *aside;      // per block: marks beside the heap (aside.h); zero but in a cycle
   uint16_t volatile *cells;  // per block: how many cells it has, and GC_CELLS_KNOWN; 0: not known (aside.h)
   uint8_t volatile *still;   // per block: what is known of it for cycles that leave it in place (still.h)
+  uint8_t volatile *parked;  // per block, of the large zone too: what is known of pages that are parked (parked.h)
+  AO_t volatile *notes;      // per page: the notes of one that is parked, or 0
+  struct gc_crossing *crossing; // per page: of a cell that reaches into the next one, or of a large object; written when either is parked
   uint8_t volatile *veiled;  // per block of from-space that is kept: the stamp of the cycle once all its pages are veiled
   uint32_t volatile *top;    // per page: bytes used, GC_CLOSED
   uint16_t volatile *cover;  // per page: 0, or (distance back to the cell that covers the page's start + 8) / 16
@@ -351,6 +359,7 @@ typedef struct gc_heap {
   // Atomic, read for every object and hardly ever written: so not beside the counters below.
   AO_t service_claims;          // claims of services on pages now, and services that watch writes
   uint32_t volatile listening;  // 0: nobody wants to be told (gc_events); else a number of the listener's
+  AO_t parked_pages;            // pages that are parked
   AO_t keeps_in_place;          // services that want blocks to stay where they are (gc.still)
   AO_t leaves_rest;            // services for which leaf pages may rest like others: then system calls write there only what was touched
   uint32_t volatile dirty_mask; // consumers of Dirty who want to know of the collector's writes
@@ -417,6 +426,7 @@ typedef struct gc_heap {
   uint8_t volatile leaves_stay; // … those of blocks that mutators have filled, too: most of them live. Atomic: the sweep writes it, mutators with new leaf blocks read it
   bool stills; // and leaves blocks as they are that have been through a cycle (gc.still)
   bool mixes;  // what is copied out of a block, or marked by its header, is noted for the block (GC_MIXED): in the flip, and where blocks stay still
+  bool colds;  // there are cold blocks (gc.parked)
   bool defers; // and traps put off marking what stays (gc.deferred)
   bool sparse; // of what was dense once too little has been found alive lately
   unsigned epoch, next_epoch; // the next one is carried by no header: the sweep sees to that (gc.still)
@@ -454,6 +464,9 @@ typedef struct gc_heap {
   AO_t leaf_copied;   // … out of leaf blocks that mutators have filled
   AO_t aside_blocks;  // those that the last sweep has found marked aside …
   AO_t aside_walked;  // … and which of them it has walked
+  // parked.c: who is about to park; the next flip is, or the cycle under way, so nobody may; pages scanned by their notes; those that came back for a reference that did not fit, or to be saved
+  // first; refusals.
+  AO_t parking, parking_closed, parked_scanned, parked_misfits, parked_saved, park_refused[9];
   AO_t empties;       // the next flip is to empty every block
   gc_copier copiers[GC_COPIERS];
   struct gc_deferred *deferred; // defer.h; constant …

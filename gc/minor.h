@@ -71,6 +71,9 @@ bool gc_minor_stay(gc_minor *minor, gc_cell cell, uint64_t header);
 // The object's slots in [base, limit) of the alias; with minor->old, young pointers that stay are remembered. Some may
 // be forwarded later, at gc_minor_drain.
 void gc_minor_cell(gc_minor *minor, gc_cell cell, uint64_t header, char *base, char *limit);
+struct gc_cover;
+// The same for a cell that covers the start of a page, and whose own page may be parked.
+void gc_minor_cover(gc_minor *minor, const struct gc_cover *cover, char *base, char *limit);
 void gc_minor_cell_whole(gc_minor *minor, gc_cell cell, uint64_t header);
 void gc_minor_drain(gc_minor *minor); // before `old` or `fresh` changes
 // Scans what the worker itself has copied, to the end. False: there was nothing.

@@ -35,7 +35,7 @@ static bool is_behind_floor(const gc_heap *heap, uintptr_t view, gc_cell cell) {
 }
 
 uintptr_t gc_outer_resolved(gc_heap *heap, uintptr_t view) {
-  if (gc_is_aside(heap, gc_block_of(heap, view))) {
+  if (gc_is_cold(heap, gc_block_of(heap, view)) || gc_is_aside(heap, gc_block_of(heap, view))) {
     return gc_aside_is_marked(heap, view) ? view : 0;
   }
   gc_cell cell = gc_ref_cell(heap, (gc_ref){view});

@@ -6,6 +6,7 @@
 #include "gc/pin.h"
 #include "gc/alloc.h"
 #include "gc/gc.h"
+#include "gc/parked.h"
 #include "gc/queue.h"
 #include "gc/young.h"
 
@@ -54,6 +55,10 @@ bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_
     if (wanted >= end) {
       return false;
     }
+  } else if (gc_is_parked(heap, gc_page_at(heap, gc_view_of(heap, at.alias)))) { // its header is away
+    *cell = at;
+    *header = gc_page_cover(heap, page).header;
+    return *header != 0 && gc_header_type(*header) != GC_FILLER;
   }
   while (at.alias <= wanted) {
     *cell = at;
@@ -74,9 +79,45 @@ static void pin_remember(gc_heap *heap, gc_cell cell) {
   heap->pins[heap->pin_count++] = cell;
 }
 
+static bool is_group_touched(const gc_heap *heap, size_t page) {
+  size_t first, end;
+  bool touched = false;
+  gc_cold_group(heap, page, &first, &end);
+  for (; first < end; first++) {
+    touched |= heap->world.touched(heap->world.arg, first);
+  }
+  return touched;
+}
+
+// In a cold block: it is marked, and its page veiled, so it need not be scanned now; but for what a system call uses, which is not veiled (touch.c).
+static void cold_pin(gc_heap *heap, uintptr_t word) {
+  gc_cell cell;
+  uint64_t header;
+  if (gc_parked_find(heap, word - 1, &cell) ? cell.alias == NULL : !gc_find_cell(heap, word, &cell, &header)) {
+    return;
+  }
+  uintptr_t view = gc_view_of(heap, cell.alias) + 8; // as good as the object's own address, which is an array's if its header says so
+  if (gc_aside_is_marked(heap, view)) {
+    return;
+  }
+  at_add(&heap->pinned_objects, 1);
+  gc_cold_mark(heap, view);
+  if (!(gc_flags(heap, gc_block_of(heap, view)) & GC_BLOCK_LEAF) && is_group_touched(heap, gc_page_at(heap, view - 8))) {
+    pin_remember(heap, cell);
+  }
+}
+
+static bool is_cold_word(const gc_heap *heap, uintptr_t word) {
+  return heap->colds && gc_in_heap(heap, word - 1) && gc_is_cold(heap, gc_block_of(heap, word - 1));
+}
+
 static void word_pin(gc_heap *heap, uintptr_t word) {
   gc_cell cell;
   uint64_t header;
+  if (__builtin_expect(is_cold_word(heap, word), 0)) {
+    cold_pin(heap, word);
+    return;
+  }
   if (!gc_find_cell(heap, word, &cell, &header)) {
     return;
   }

@@ -18,13 +18,15 @@ static inline gc_ref referent(gc_seen seen) { return (gc_ref){seen.word & GC_ADD
 // Only a hint: a service may have the page away, and then what is there is no header. So TSan need not look.
 __attribute__((no_sanitize("thread"))) static inline void body_prefetch(const gc_heap *heap, gc_ref ref) {
   gc_cell cell = gc_ref_cell(heap, ref);
-  if (!gc_marks_aside(heap, gc_block_of(heap, ref.view)) && !gc_is_done(heap, *(uint64_t volatile *)cell.alias)) {
+  uint32_t block = gc_block_of(heap, ref.view);
+  if (!gc_is_cold(heap, block) && !gc_marks_aside(heap, block) && !gc_is_done(heap, *(uint64_t volatile *)cell.alias)) {
     __builtin_prefetch(cell.alias + 64);
   }
 }
 
 static inline void mark_prefetch(const gc_heap *heap, gc_ref ref) {
-  bool aside = gc_marks_aside(heap, gc_block_of(heap, ref.view));
+  uint32_t block = gc_block_of(heap, ref.view);
+  bool aside = gc_is_cold(heap, block) || gc_marks_aside(heap, block);
   __builtin_prefetch(aside ? (const char *)gc_aside_word(heap, ref.view) : gc_ref_cell(heap, ref).alias);
 }
 

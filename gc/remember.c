@@ -9,6 +9,7 @@
 #include "gc/block.h"
 #include "gc/gc.h"
 #include "gc/minor.h"
+#include "gc/parked.h"
 #include "gc/pin.h"
 #include "gc/sweep.h"
 
@@ -109,6 +110,16 @@ static inline void cell_scan(gc_minor *minor, size_t page, bool from, gc_cell ce
   }
 }
 
+// The part that a cell has on the page whose own page is parked: of from-space it counts if it is marked.
+static void cover_scan(gc_minor *minor, size_t page, bool from) {
+  gc_heap *heap = minor->heap;
+  gc_cover cover = gc_page_cover(heap, page);
+  char *base = gc_page_alias(heap, page);
+  if (!from || gc_still_is_marked(heap, gc_cell_ref(heap, cover.cell, cover.header).view)) {
+    gc_minor_cover(minor, &cover, base, base + heap->page_size);
+  }
+}
+
 static void cells_scan(gc_minor *minor, uint32_t block, size_t page, bool from) {
   gc_heap *heap = minor->heap;
   char *base = gc_page_alias(heap, page);
@@ -123,7 +134,9 @@ static void cells_scan(gc_minor *minor, uint32_t block, size_t page, bool from) 
     return;
   }
   gc_cell cell = gc_page_covering(heap, page);
-  if (cell.alias != NULL) {
+  if (cell.alias != NULL && gc_is_parked(heap, gc_page_at(heap, gc_view_of(heap, cell.alias)))) {
+    cover_scan(minor, page, from);
+  } else if (cell.alias != NULL) {
     uint64_t header = gc_header_read(heap, cell);
     if (header != 0) {
       cell_scan(minor, page, from, cell, header);
@@ -140,6 +153,9 @@ static void cells_scan(gc_minor *minor, uint32_t block, size_t page, bool from) 
 void gc_remembered_page(gc_minor *minor, size_t page) {
   gc_heap *heap = minor->heap;
   uint32_t block = gc_page_block(heap, page);
+  if (gc_is_parked(heap, page)) {
+    return; // it referred to nothing young when it was parked, and nobody has written there since
+  }
   minor->old = true;
   minor->fresh = false;
   bool locked = gc_space(heap, block) == heap->from_space;
@@ -253,15 +269,16 @@ void gc_remembered_check(gc_heap *heap) {
   for (uint32_t b = heap->young_blocks; b < at32_load(&heap->large_high); b++) {
     b = b == at_load(&heap->fresh) ? heap->small_blocks : b;
     for (size_t page = gc_block_page(heap, b); is_tracked(heap, b) && page < gc_block_page(heap, b + 1); page++) {
-      if (at32_load(&heap->top[page]) == 0 || (at_load(&heap->remembered[page / 64]) >> page % 64 & 1)) {
+      if (at32_load(&heap->top[page]) == 0 || gc_is_parked(heap, page) || (at_load(&heap->remembered[page / 64]) >> page % 64 & 1)) {
         continue;
       }
       char *base = gc_page_alias(heap, page), *limit = base + heap->page_size;
       gc_before_read(heap, base, heap->page_size);
       gc_cell cell = gc_is_large(heap, b) ? gc_large_cell(heap, gc_large_head(heap, b)) : gc_page_covering(heap, page);
-      uint64_t header = cell.alias != NULL ? gc_header_read(heap, cell) : 0;
+      gc_cover cover = cell.alias != NULL ? gc_page_cover_slow(heap, cell) : (gc_cover){cell, 0, 0};
+      uint64_t header = cover.header;
       if (header != 0) {
-        gc_cell_visit(heap, cell, header, base, limit, slot_check, heap);
+        gc_cover_visit(heap, cover, base, limit, slot_check, heap);
       }
       gc_cell at = gc_page_first(heap, page);
       for (char *next;

@@ -7,6 +7,7 @@
 #include "gc/alloc.h"
 #include "gc/gc.h"
 #include "gc/near.h"
+#include "gc/parked.h"
 #include "gc/queue.h"
 #include "gc/visitor.h"
 #include "gc/young.h"
@@ -163,12 +164,23 @@ void gc_cell_scan(gc_heap *heap, gc_copier *copier, gc_cell cell, uint64_t heade
 }
 
 gc_cell gc_page_first(const gc_heap *heap, size_t page) {
-  gc_cell covering = gc_page_covering(heap, page);
-  uint64_t header = covering.alias != NULL ? gc_header_read(heap, covering) : 0;
-  if (header == 0) { // nothing covers the start, or the sweep has just cleared it
+  gc_cover cover = gc_page_cover(heap, page);
+  if (cover.header == 0) { // nothing covers the start, or the sweep has just cleared it
     return (gc_cell){gc_page_alias(heap, page) + 8};
   }
-  return (gc_cell){covering.alias + gc_cell_size(covering, header)};
+  return (gc_cell){cover.cell.alias + gc_cover_bytes(cover)};
+}
+
+void gc_cover_visit(const gc_heap *heap, gc_cover cover, char *base, char *limit, gc_slot_fn *visit, void *arg) {
+  const gc_type *type = gc_type_at(gc_header_type(cover.header));
+  if ((cover.header & GC_LEAF) || type == NULL) {
+    return;
+  }
+  if (type->layout == GC_LAYOUT_TRACE) { // its page cannot be parked
+    gc_cell_visit(heap, cover.cell, cover.header, base, limit, visit, arg);
+    return;
+  }
+  gc_slots_visit(type, cover.length, cover.cell.alias + gc_header_bytes(cover.header), base, limit, visit, arg);
 }
 
 // The pages of from-space that are grey are those of kept blocks; there, what was copied away is a corpse.
@@ -195,7 +207,7 @@ static void slot_check(void *arg, gc_seen seen, uintptr_t view) {
   check_arg *check = arg;
   gc_heap *heap = check->heap;
   if (gc_is_from(heap, view) && !is_deferred(check, view & GC_ADDRESS_MASK)) {
-    if (gc_is_aside(heap, gc_block_of(heap, view))) {
+    if (gc_is_cold(heap, gc_block_of(heap, view)) || gc_is_aside(heap, gc_block_of(heap, view))) {
       VM_CHECK(gc_aside_is_marked(heap, view & GC_ADDRESS_MASK), "slot %p of a scanned page holds %p, which is not marked [gc.grey]",
                (void *)gc_view_of(heap, (void *)seen.slot.alias), (void *)view);
       return;
@@ -227,6 +239,20 @@ static void page_check(gc_heap *heap, const gc_copier *copier, bool kept, size_t
 static inline void page_cell_scan(gc_heap *heap, gc_copier *copier, bool kept, gc_cell cell, uint64_t header, char *base) {
   if (gc_header_type(header) != GC_FILLER && !is_corpse(heap, kept, cell, header)) {
     gc_cell_scan(heap, copier, cell, header, base, base + heap->page_size);
+  }
+}
+
+// What covers the page's start; its own page may be parked.
+static void covering_scan(gc_heap *heap, gc_copier *copier, bool kept, size_t page, char *base) {
+  gc_cell covering = gc_page_covering(heap, page);
+  if (covering.alias == NULL) {
+    return;
+  }
+  if (gc_is_parked(heap, gc_page_at(heap, gc_view_of(heap, covering.alias)))) {
+    scan_arg arg = {heap, copier};
+    gc_cover_visit(heap, gc_page_cover(heap, page), base, base + heap->page_size, scan_visit, &arg);
+  } else {
+    page_cell_scan(heap, copier, kept, covering, gc_header_read(heap, covering), base);
   }
 }
 
@@ -295,10 +321,7 @@ static void page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   if (kept || at32_load(&copier->lane[0].page) != page) {
     at32_or_full(&heap->top[page], GC_CLOSED);
   }
-  gc_cell covering = gc_page_covering(heap, page);
-  if (covering.alias != NULL) {
-    page_cell_scan(heap, copier, kept, covering, gc_header_read(heap, covering), base);
-  }
+  covering_scan(heap, copier, kept, page, base);
   char *at = gc_page_first(heap, page).alias;
   for (;;) {
     uint32_t top = at32_load_acquire(&heap->top[page]);

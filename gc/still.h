@@ -26,6 +26,10 @@ static inline bool gc_stays_still(const gc_heap *heap, uint32_t block) {
 // Whether it does, and holds objects that refer to others: not before the flip is over, since what roots lead to is copied in it.
 static inline bool gc_is_still(const gc_heap *heap, uint32_t block) { return heap->spares && gc_stays_still(heap, block); }
 
+// gc.parked: whether the block has had parked pages when the cycle began: what lives in it is marked aside, and its headers are not asked.
+enum { GC_COLD = 64 };
+static inline bool gc_is_cold(const gc_heap *heap, uint32_t block) { return heap->colds && (at8_load(&heap->parked[block]) & GC_COLD); }
+
 // A header of the block is about to carry this cycle's epoch: the flip copies or pins the object, or a system call is given its page.
 static inline void gc_still_mix(gc_heap *heap, uint32_t block) {
   if (heap->mixes && !gc_is_large(heap, block) && !(at8_load(&heap->still[block]) & GC_MIXED)) {

@@ -12,6 +12,7 @@
 #include "gc/block.h"
 #include "gc/copier.h"
 #include "gc/minor.h"
+#include "gc/parked.h"
 #include "gc/scan.h"
 
 static inline uint64_t bare(uint64_t header) { return header & ~(GC_PEER_MASK | GC_EPOCH_MASK); }
@@ -237,6 +238,10 @@ void gc_minor_cell(gc_minor *minor, gc_cell cell, uint64_t header, char *base, c
   } else {
     gc_cell_visit(minor->heap, cell, header, base, limit, slot_forward, minor);
   }
+}
+
+void gc_minor_cover(gc_minor *minor, const gc_cover *cover, char *base, char *limit) {
+  gc_cover_visit(minor->heap, *cover, base, limit, slot_forward, minor);
 }
 
 void gc_minor_cell_whole(gc_minor *minor, gc_cell cell, uint64_t header) {

@@ -8,6 +8,7 @@
 #include "gc/gc.h"
 #include "gc/outer.h"
 #include "gc/pace.h"
+#include "gc/parked.h"
 #include "gc/scan.h"
 #include "gc/block.h"
 #include "gc/runs.h"
@@ -183,6 +184,33 @@ static bool page_has_floor(const sweeper *sweep, size_t page) {
   return false;
 }
 
+static void page_sweep(sweeper *sweep, size_t page, bool floors) {
+  gc_heap *heap = sweep->heap;
+  if (at32_load(&heap->top[page]) == 0) {
+    sweep->free += heap->page_size;
+    return;
+  }
+  if (sweep->still && page_stays_whole(sweep, page)) {
+    if (sweep->drop != 0) {
+      page_epochs_drop(sweep, page);
+    }
+    return;
+  }
+  sweep->floors = floors && page_has_floor(sweep, page);
+  if (!page_walk(sweep, page)) {
+    at32_store(&heap->top[page], 0);
+    AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
+    sweep->free += heap->page_size;
+    return;
+  }
+  gc_cell covering = gc_page_covering(heap, page);
+  if (covering.alias != NULL && !is_live(sweep, covering)) {
+    AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
+  }
+  // A mutator owns the rest of its buffer: nobody else allocates in that page.
+  at32_store_release(&heap->top[page], (uint32_t)heap->page_size | (sweep->floors ? GC_CLOSED : 0));
+}
+
 // From last page to first: a page asks the header of the object that covers its start, which lies further down.
 static void pages_sweep(sweeper *sweep, uint32_t block) {
   gc_heap *heap = sweep->heap;
@@ -190,29 +218,7 @@ static void pages_sweep(sweeper *sweep, uint32_t block) {
   bool floors = (gc_flags(heap, block) & GC_BLOCK_FLOOR) != 0;
   gc_before_read(heap, gc_block_alias(heap, block), GC_BLOCK);
   for (size_t page = first + heap->block_pages; page-- > first;) {
-    if (at32_load(&heap->top[page]) == 0) {
-      sweep->free += heap->page_size;
-      continue;
-    }
-    if (sweep->still && page_stays_whole(sweep, page)) {
-      if (sweep->drop != 0) {
-        page_epochs_drop(sweep, page);
-      }
-      continue;
-    }
-    sweep->floors = floors && page_has_floor(sweep, page);
-    if (!page_walk(sweep, page)) {
-      at32_store(&heap->top[page], 0);
-      AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
-      sweep->free += heap->page_size;
-      continue;
-    }
-    gc_cell covering = gc_page_covering(heap, page);
-    if (covering.alias != NULL && !is_live(sweep, covering)) {
-      AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
-    }
-    // A mutator owns the rest of its buffer: nobody else allocates in that page.
-    at32_store_release(&heap->top[page], (uint32_t)heap->page_size | (sweep->floors ? GC_CLOSED : 0));
+    page_sweep(sweep, page, floors);
   }
 }
 
@@ -250,6 +256,7 @@ static size_t aside_sweep(gc_heap *heap, uint32_t block, unsigned marked) {
   }
   gc_aside_clear(heap, block);
   gc_still_set(heap, block, live >= GC_BLOCK / THIN ? GC_SETTLED : 0);
+  at8_store(&heap->parked[block], 0);
   leaf_decide(heap, block, true, live);
   AO_char_store((unsigned char volatile *)&heap->flags[block], GC_BLOCK_LEAF);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
@@ -296,6 +303,7 @@ static size_t still_sweep(gc_heap *heap, uint32_t block, unsigned marked, tally 
   }
   bool gaps = sweep.free >= GC_GAPS_MIN, settled = sweep.live >= GC_BLOCK / THIN;
   gc_still_set(heap, block, carried | (settled ? GC_SETTLED : 0));
+  at8_store(&heap->parked[block], 0);
   seen->dense += settled;
   seen->gaps += GC_BLOCK - sweep.live;
   bool filled = sweep.free + sweep.stale < GC_GAPS_MIN; // gc.cells
@@ -309,6 +317,67 @@ static size_t still_sweep(gc_heap *heap, uint32_t block, unsigned marked, tally 
     gc_stack_push(heap, &heap->partial[leaf != 0], block);
   }
   return sweep.live;
+}
+
+// Nothing lives on these pages of a cold block, and no cell reaches out of them: what is parked need not come back.
+static void group_discard(sweeper *sweep, size_t first, size_t end) {
+  gc_heap *heap = sweep->heap;
+  for (size_t page = first; page < end; page++) {
+    at32_store_release(&heap->top[page], 0); // as gc_blocks_free
+  }
+  at_fence_full();
+  gc_claims_drop(heap, first, end - first);
+  for (size_t page = first; page < end; page++) {
+    AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
+  }
+  sweep->free += (end - first) << heap->page_shift;
+}
+
+// Pages of a cold block that hang together.
+static void group_sweep(sweeper *sweep, size_t first, size_t end) {
+  gc_heap *heap = sweep->heap;
+  bool parked = false;
+  for (size_t page = first; page < end; page++) {
+    parked |= gc_is_parked(heap, page);
+  }
+  if (parked && !gc_cold_any(heap, first, end)) {
+    group_discard(sweep, first, end);
+    return;
+  }
+  for (size_t page = end; page-- > first;) {
+    if (!parked) {
+      gc_before_read(heap, gc_page_alias(heap, page), heap->page_size);
+      page_sweep(sweep, page, false);
+    } else {
+      sweep->live += heap->page_size; // all stays as it is, what is dead, too: it was scanned
+      if (sweep->drop != 0 && at32_load(&heap->top[page]) != 0 && !gc_is_parked(heap, page)) {
+        gc_before_read(heap, gc_page_alias(heap, page), heap->page_size);
+        page_epochs_drop(sweep, page);
+      }
+    }
+  }
+}
+
+// gc.parked. Something of it lives.
+static void cold_sweep(gc_heap *heap, uint32_t block) {
+  uint8_t leaf = gc_flags(heap, block) & GC_BLOCK_LEAF, known = at8_load(&heap->still[block]);
+  unsigned drop = gc_still_epoch(heap->epoch) | gc_still_epoch(heap->next_epoch), carried = known & GC_EPOCHS & ~drop;
+  sweeper sweep = {heap, .drop = known & drop ? drop : 0, .still = true, .aside = true};
+  size_t base = gc_block_page(heap, block), first, end;
+  for (size_t page = base + heap->block_pages; page > base; page = first) {
+    gc_cold_group(heap, page - 1, &first, &end);
+    group_sweep(&sweep, first, end);
+  }
+  gc_aside_clear(heap, block);
+  vm_stamp(heap->region, base, heap->block_pages, 0);
+  gc_still_set(heap, block, carried | GC_SETTLED);
+  gc_cells_set(heap, block, 0);
+  AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
+  AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
+  at8_and_full(&heap->parked[block], GC_PARKED_PAGES); // pages may be coming back at this moment
+  if (sweep.free >= GC_GAPS_MIN && (at8_load(&heap->parked[block]) & GC_PARKED_PAGES) == 0) {
+    gc_stack_push(heap, &heap->partial[leaf != 0], block);
+  }
 }
 
 static void block_sweep(gc_heap *heap, uint32_t block) {
@@ -328,6 +397,7 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
     return;
   }
   gc_still_set(heap, block, gc_still_epoch(heap->epoch) | (sweep.live >= GC_BLOCK / THIN ? GC_SETTLED : 0));
+  at8_store(&heap->parked[block], flags & GC_BLOCK_FLOOR ? GC_FILLED : 0); // a mutator goes on there
   gc_cells_set(heap, block, 0);
   if (leaf) {
     leaf_decide(heap, block, heap->spares && at32_load(&heap->spared[block]) > heap->cycle, sweep.live);
@@ -416,6 +486,10 @@ static bool is_filled_leaf(const gc_heap *heap, uint32_t block) {
 
 // Whether anything stays in a block of from-space.
 static bool is_retained(const gc_heap *heap, uint32_t block, tally *seen, unsigned *marked) {
+  if (gc_is_cold(heap, block)) {
+    *marked = gc_aside_count(heap, block);
+    return *marked != 0;
+  }
   bool aside = gc_is_aside(heap, block), still = gc_is_still(heap, block);
   *marked = aside || still ? gc_aside_count(heap, block) : 0;
   bool retain = *marked != 0 || (!aside && (gc_flags(heap, block) & GC_BLOCK_RETAIN) != 0);
@@ -427,6 +501,10 @@ static bool is_retained(const gc_heap *heap, uint32_t block, tally *seen, unsign
 
 static void block_retain(gc_heap *heap, uint32_t block, unsigned marked, tally *seen) {
   bool leaf = (gc_flags(heap, block) & GC_BLOCK_LEAF) != 0, filled = is_filled_leaf(heap, block);
+  if (gc_is_cold(heap, block)) {
+    cold_sweep(heap, block);
+    return;
+  }
   if (gc_is_still(heap, block) && !(marked != 0 && leaf && is_dense_still(heap, block, marked))) {
     size_t live = still_sweep(heap, block, marked, seen);
     seen->leaf_live += filled ? live : 0;
@@ -455,8 +533,8 @@ static void retained_sweep(gc_heap *heap, gc_copier *copier, uint32_t block, uns
 static unsigned epoch_after(const gc_heap *heap) {
   unsigned one = heap->epoch % 3 + 1, other = one % 3 + 1;
   size_t ones = 0, others = 0;
-  for (uint32_t b = heap->young_blocks; heap->stills && b < at_load(&heap->fresh) && b < heap->small_blocks; b++) {
-    if (gc_space(heap, b) == heap->from_space && gc_is_still(heap, b)) {
+  for (uint32_t b = heap->young_blocks; (heap->stills || heap->colds) && b < at_load(&heap->fresh) && b < heap->small_blocks; b++) {
+    if (gc_space(heap, b) == heap->from_space && (gc_is_still(heap, b) || gc_is_cold(heap, b))) {
       unsigned carried = at8_load(&heap->still[b]);
       ones += (carried & gc_still_epoch(one)) != 0;
       others += (carried & gc_still_epoch(other)) != 0;

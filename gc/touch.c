@@ -6,6 +6,7 @@
 
 #include "gc/alloc.h"
 #include "gc/gc.h"
+#include "gc/parked.h"
 #include "gc/pin.h"
 
 static bool page_is_from_small(const gc_heap *heap, size_t page) {
@@ -52,16 +53,21 @@ void gc_pin_touched(gc_heap *heap, uintptr_t base, uintptr_t limit) {
 // a moment ago, or are marked aside, or later (gc.deferred). So slots are stored by CAS.
 static void page_pin(gc_heap *heap, gc_copier *copier, size_t page) {
   char *at = page_start(heap, page);
+  bool cold = gc_is_cold(heap, gc_page_block(heap, page));
   gc_cell cell;
   uint64_t header;
   while (object_next(heap, page, &at, &cell, &header)) {
-    if (gc_is_done(heap, header) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL) {
+    if ((!cold && gc_is_done(heap, header)) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL) {
       continue;
     }
     size_t bytes = gc_cell_size(cell, header);
     gc_before_write(heap, cell.alias, bytes);
     gc_cell_scan_shared(heap, copier, cell, header, cell.alias, cell.alias + bytes);
-    gc_mark_in_place(heap, cell);
+    if (cold) {
+      gc_cold_mark(heap, gc_cell_ref(heap, cell, header).view);
+    } else {
+      gc_mark_in_place(heap, cell);
+    }
   }
   gc_flags_set(heap, gc_page_block(heap, page), GC_BLOCK_RETAIN | GC_BLOCK_MORE);
 }

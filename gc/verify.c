@@ -5,6 +5,7 @@
 #include "gc/aside.h"
 #include "gc/gc.h"
 #include "gc/outer.h"
+#include "gc/parked.h"
 #include "gc/runs.h"
 #include "gc/scan.h"
 #include "gc/young.h"
@@ -32,6 +33,9 @@ static bool is_object(const verifier *v, uintptr_t view) {
   }
   cell = gc_ref_cell(heap, (gc_ref){view});
   uint64_t unit = gc_cell_peer(heap, cell);
+  if ((v->starts[unit / 8] >> unit % 8 & 1) && gc_is_parked(heap, gc_page_at(heap, gc_view_of(heap, cell.alias)))) {
+    return true; // its header is away, and the notes do not say what it is
+  }
   return (v->starts[unit / 8] >> unit % 8 & 1) && gc_cell_ref(heap, cell, gc_header_load(cell)).view == view;
 }
 
@@ -68,6 +72,29 @@ static void type_verify(const verifier *v, gc_cell cell, uint64_t header) {
   }
 }
 
+static void parked_ref(void *arg, uintptr_t view);
+static void parked_cell(void *arg, gc_cell cell);
+
+// Page by page: some may be parked.
+static void large_verify(verifier *v, gc_cell cell, uint64_t header) {
+  gc_heap *heap = v->heap;
+  size_t bytes = gc_cell_size(cell, header), first = gc_page_at(heap, gc_view_of(heap, cell.alias));
+  gc_cover cover = {cell, header, header & GC_ARRAY ? gc_cell_length(cell) : 1};
+  if (gc_type_at(gc_header_type(header))->layout == GC_LAYOUT_TRACE) {
+    gc_before_read(heap, cell.alias, bytes);
+    gc_cell_visit(heap, cell, header, cell.alias, cell.alias + bytes, slot_verify, v);
+    return;
+  }
+  for (size_t page = first; gc_page_alias(heap, page) < cell.alias + bytes; page++) {
+    if (!(header & GC_LEAF) && !gc_parked_visit(heap, page, parked_cell, parked_ref, v)) {
+      gc_before_read(heap, gc_page_alias(heap, page), heap->page_size);
+      gc_cover_visit(heap, cover, gc_page_alias(heap, page), gc_page_alias(heap, page + 1), slot_verify, v);
+    }
+  }
+}
+
+static void page_verify(verifier *v, size_t page, bool leaf);
+
 static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
   gc_heap *heap = v->heap;
   unsigned id = gc_header_type(header);
@@ -95,8 +122,57 @@ static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
   }
   v->cell = cell;
   v->type = gc_type_at(id)->name;
-  size_t bytes = gc_cell_size(cell, header);
-  gc_cell_visit(heap, cell, header, cell.alias, cell.alias + bytes, slot_verify, v);
+  size_t bytes = gc_cell_size(cell, header), page = gc_page_at(heap, gc_view_of(heap, cell.alias));
+  if (gc_is_large(heap, gc_page_block(heap, page))) {
+    large_verify(v, cell, header);
+    return;
+  }
+  char *end = cell.alias + bytes, *limit = gc_page_alias(heap, page + 1);
+  bool parks = gc_type_at(id)->layout != GC_LAYOUT_TRACE; // the rest is looked at with the page that it is on
+  gc_cell_visit(heap, cell, header, cell.alias, parks && end > limit ? limit : end, slot_verify, v);
+}
+
+static void parked_cell(void *arg, gc_cell cell) {
+  verifier *v = arg;
+  uint64_t unit = gc_cell_peer(v->heap, cell);
+  if (v->marking && v->starts != NULL) {
+    v->starts[unit / 8] |= (uint8_t)(1u << unit % 8);
+  }
+  v->cells++;
+}
+
+// A reference that notes have: into the nursery's zone none goes.
+static void parked_ref(void *arg, uintptr_t view) {
+  verifier *v = arg;
+  if (v->marking) {
+    return;
+  }
+  if (!is_lived_in(v->heap, gc_block_of(v->heap, view)) || !is_object(v, view) || gc_in_young_zone(v->heap, view) || gc_is_young_large(v->heap, view)) {
+    vm_fatal("verify %s: the notes of a parked page refer to %p, which is young, or not the start of an object [gc.parked]", v->when, (void *)view);
+  }
+}
+
+// What covers the start of a page.
+static void cover_verify(verifier *v, size_t page) {
+  gc_cover cover = gc_page_cover(v->heap, page);
+  const gc_type *type = gc_type_at(gc_header_type(cover.header));
+  if (cover.header != 0 && type != NULL && type->layout != GC_LAYOUT_TRACE && !v->marking) {
+    v->cell = cover.cell;
+    v->type = type->name;
+    gc_cover_visit(v->heap, cover, gc_page_alias(v->heap, page), gc_page_alias(v->heap, page + 1), slot_verify, v);
+  }
+}
+
+static void small_page_verify(verifier *v, size_t page, bool leaf) {
+  if (vm_claims(v->heap->region, page) & VM_UNSCANNED) {
+    vm_fatal("verify %s: page %zu holds objects and is veiled between cycles [gc.grey]", v->when, page);
+  }
+  if (gc_parked_visit(v->heap, page, parked_cell, parked_ref, v)) {
+    return;
+  }
+  gc_before_read(v->heap, gc_page_alias(v->heap, page), v->heap->page_size);
+  cover_verify(v, page);
+  page_verify(v, page, leaf);
 }
 
 // What the sweep believes unseen. Of a buffer that is in use the cells have not been counted yet.
@@ -123,9 +199,6 @@ static void epoch_verify(const verifier *v, uint32_t block, gc_cell cell, uint64
 static void page_verify(verifier *v, size_t page, bool leaf) {
   gc_heap *heap = v->heap;
   char *base = gc_page_alias(heap, page);
-  if (vm_claims(heap->region, page) & VM_UNSCANNED) {
-    vm_fatal("verify %s: page %zu holds objects and is veiled between cycles [gc.grey]", v->when, page);
-  }
   char *at = gc_page_first(heap, page).alias;
   char *used = base + gc_top(heap, page);
   while (at < used) {
@@ -167,11 +240,10 @@ static void heap_walk(verifier *walker) {
     if (!is_lived_in(heap, b)) {
       vm_fatal("verify %s: block %u is in from-space between cycles", when, b);
     }
-    gc_before_read(heap, gc_block_alias(heap, b), GC_BLOCK);
     v.cells = v.epochs = 0;
     for (size_t page = gc_block_page(heap, b); page < gc_block_page(heap, b + 1); page++) {
       if (at32_load(&heap->top[page]) != 0) {
-        page_verify(&v, page, (gc_flags(heap, b) & GC_BLOCK_LEAF) != 0);
+        small_page_verify(&v, page, (gc_flags(heap, b) & GC_BLOCK_LEAF) != 0);
       }
     }
     cells_verify(&v, b);
@@ -179,13 +251,11 @@ static void heap_walk(verifier *walker) {
   for (uint32_t b = heap->small_blocks; b < at32_load(&heap->large_high); b++) {
     if (gc_space(heap, b) != 0 && gc_large_head(heap, b) == b) {
       gc_cell cell = gc_large_cell(heap, b);
-      gc_before_read(heap, gc_block_alias(heap, b), GC_BLOCK);
-      uint64_t header = gc_header_load(cell);
+      uint64_t header = gc_header_read(heap, cell);
       if (header == 0) {
         vm_fatal("verify %s: the large object at block %u has no header", when, b);
       }
       type_verify(&v, cell, header);
-      gc_before_read(heap, cell.alias, gc_cell_size(cell, header));
       cell_verify(&v, cell, header);
       epoch_verify(&v, b, cell, header);
     }

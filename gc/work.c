@@ -7,6 +7,7 @@
 #include "gc/defer.h"
 #include "gc/gc.h"
 #include "gc/links.h"
+#include "gc/parked.h"
 #include "gc/scan.h"
 #include "gc/settle.h"
 #include "gc/young.h"
@@ -40,15 +41,28 @@ static void ahead_finish(gc_heap *heap, gc_copier *copier, ahead *begun) {
   begun->page = GC_NONE;
 }
 
+// Takes a grey page; or scans it by its notes, which is counted, and lets it go.
+static bool page_take(gc_heap *heap, gc_copier *copier, size_t page, size_t *by_notes) {
+  unsigned claims = vm_claims(heap->region, page);
+  if (!(claims & VM_UNSCANNED) || at32_load_acquire(&heap->top[page]) == 0) {
+    return false;
+  }
+  if (__builtin_expect((claims & VM_ABSENT) != 0, 0) && gc_is_parked(heap, page)) {
+    gc_parked_scanned how = gc_parked_scan(heap, copier, page);
+    *by_notes += how == GC_PARKED_DONE;
+    return how == GC_PARKED_TAKEN;
+  }
+  return vm_take(heap->region, page, VM_UNSCANNED);
+}
+
 // Scans the grey pages of [page, limit). Those found are opened in runs. Returns how many there were.
 static size_t range_scan(gc_heap *heap, gc_copier *copier, size_t page, size_t limit) {
-  size_t scanned = 0, first = page;
+  size_t scanned = 0, by_notes = 0, first = page;
   uint64_t began = __builtin_expect(at32_load(&heap->listening) != 0, 0) ? vm_now() : 0;
   ahead begun = {GC_NONE, 0};
   size_t run = 0; // pages just before `page` that are settled but not given
   for (; page < limit; page++) {
-    bool took = (vm_claims(heap->region, page) & VM_UNSCANNED) && at32_load_acquire(&heap->top[page]) != 0 &&
-                vm_take(heap->region, page, VM_UNSCANNED);
+    bool took = page_take(heap, copier, page, &by_notes);
     if (took) {
       page_prefetch(heap, page + 1, limit);
       gc_copier_enter(copier);
@@ -71,6 +85,7 @@ static size_t range_scan(gc_heap *heap, gc_copier *copier, size_t page, size_t l
     vm_give(heap->region, limit - run, run);
     at_add_full(&heap->cleaned, run);
   }
+  scanned += by_notes;
   if (__builtin_expect(began != 0, 0) && scanned) {
     heap->world.events->scanned(heap->world.arg, first, limit - first, scanned, copier->background, began);
   }
@@ -101,6 +116,9 @@ static size_t large_scan(gc_heap *heap, gc_copier *copier) {
 
 static size_t block_scan(gc_heap *heap, gc_copier *copier, uint32_t block) {
   size_t page = gc_block_page(heap, block);
+  if (gc_is_cold(heap, block)) { // more pages of it may become grey from here on: then it comes again
+    at8_and_full(&heap->parked[block], (uint8_t)~GC_QUEUED);
+  }
   return range_scan(heap, copier, page, page + heap->block_pages);
 }
 
@@ -157,9 +175,11 @@ void gc_settle(void *arg, size_t page, unsigned claim, bool write) {
   switch (claim) {
   case VM_ABSENT:
     if (gc_discarding()) {
+      gc_parked_drop(heap, page);
       heap->world.discarded(heap->world.arg, page, 1);
     } else {
       heap->world.absent(heap->world.arg, page);
+      VM_CHECK(!gc_is_parked(heap, page), "page %zu is back, and still parked: its service has not put its references back (veil_page_unpark)", page);
     }
     return;
   case VM_UNSAVED:

@@ -9,6 +9,7 @@
 #include "gc/gc.h"
 #include "gc/minor.h"
 #include "gc/nursery.h"
+#include "gc/parked.h"
 
 enum { CHUNK_BLOCKS = VM_HUGE / GC_BLOCK };
 
@@ -145,6 +146,7 @@ bool gc_young_settle(gc_heap *heap) {
 }
 
 void gc_young_prepare(gc_heap *heap) {
+  gc_parked_close(heap); // rather here than in the stop
   if (gc_nursery_wants_trial(heap) && !at_cas_full(&heap->young_tracking, TRACKED_IN_VAIN, PREPARED)) {
     track_begin(heap, PREPARED);
   }

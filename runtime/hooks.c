@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include "gc/parked.h"
 #include "runtime/services.h"
 #include "vm/os.h"
 
@@ -373,6 +374,59 @@ RT_EXPORT void veil_service_settle(veil_service *s, size_t page, veil_claim clai
     vm_settle(heap->gc->region, page, claim == VEIL_ABSENT ? VM_ABSENT : VM_UNSAVED, true, true);
     rt_service_leave(heap, self, &saved);
   }
+}
+
+// ---- Parked pages.
+
+static bool is_absent_for(const veil_service *s, size_t page) {
+  return page < s->heap->services->pages && AO_char_load_acquire((unsigned char volatile *)rt_owner_of(s->heap, page, VEIL_ABSENT)) == s->owner;
+}
+
+RT_EXPORT size_t veil_page_park(veil_service *s, size_t page, void *notes, size_t room) {
+  if (((uintptr_t)notes & 7) != 0) {
+    vm_fatal("veil_page_park: service %s: notes at %p, which is not aligned to 8 bytes", s->name, notes);
+  }
+  if (!is_absent_for(s, page)) {
+    return 0;
+  }
+  sigset_t saved;
+  rt_thread *self = rt_service_enter(s->heap, &saved);
+  size_t bytes = is_absent_for(s, page) ? gc_park(s->heap->gc, page, notes, room) : 0; // what ends meanwhile is not held any more
+  rt_service_leave(s->heap, self, &saved);
+  return bytes;
+}
+
+RT_EXPORT bool veil_page_unpark(veil_service *s, size_t page) {
+  if (!vm_settling()) {
+    vm_fatal("veil_page_unpark: service %s: called outside of the callback `absent`", s->name);
+  }
+  return is_absent_for(s, page) && gc_unpark(s->heap->gc, page);
+}
+
+RT_EXPORT bool veil_page_parked_at(veil_service *s, size_t page, void *notes) {
+  if (((uintptr_t)notes & 7) != 0) {
+    vm_fatal("veil_page_parked_at: service %s: notes at %p, which is not aligned to 8 bytes", s->name, notes);
+  }
+  sigset_t saved;
+  rt_thread *self = rt_service_enter(s->heap, &saved);
+  bool moved = is_absent_for(s, page) && gc_parked_move(s->heap->gc, page, notes);
+  rt_service_leave(s->heap, self, &saved);
+  return moved;
+}
+
+RT_EXPORT veil_parks veil_heap_parks(veil_heap *heap) {
+  const gc_heap *gc = heap->gc;
+  veil_parks out = {
+      .pages = at_load(&gc->parked_pages),
+      .scanned = at_load(&gc->parked_scanned),
+      .misfits = at_load(&gc->parked_misfits),
+      .saved = at_load(&gc->parked_saved),
+  };
+  _Static_assert(VEIL_PARK_REFUSALS == (int)GC_PARK_REFUSALS, "the collector's reasons are the public ones");
+  for (int i = 0; i < VEIL_PARK_REFUSALS; i++) {
+    out.refused[i] = at_load(&gc->park_refused[i]);
+  }
+  return out;
 }
 
 // Pages that may have been written.

@@ -568,17 +568,30 @@ void vm_settle(vm_region *region, size_t page, unsigned claims, bool write, bool
   }
 }
 
-bool vm_take(vm_region *region, size_t page, unsigned claim) {
+bool vm_hold(vm_region *region, size_t page, unsigned claim) {
   for (;;) {
     uint32_t w = word_load(region, page);
     if (!(w & claim) || !is_free(w)) {
       return false;
     }
     if (word_cas(region, page, w, w | VM_BUSY)) {
-      settle_held(region, page, w & (claim - 1), false);
       return true;
     }
   }
+}
+
+void vm_hold_settle(vm_region *region, size_t page, unsigned claim) {
+  settle_held(region, page, word_load(region, page) & (claim - 1), false);
+}
+
+void vm_let(vm_region *region, size_t page, unsigned claim) { vm_claim_change(region, page, VM_BUSY | claim, 0); }
+
+bool vm_take(vm_region *region, size_t page, unsigned claim) {
+  if (!vm_hold(region, page, claim)) {
+    return false;
+  }
+  vm_hold_settle(region, page, claim);
+  return true;
 }
 
 void vm_settled(vm_region *region, size_t page, unsigned claim) {

@@ -228,12 +228,23 @@ static inline bool vm_is_open(const vm_region *region, size_t page) {
 static inline unsigned vm_claims(const vm_region *region, size_t page) {
   return at32_load_acquire(&region->word[page]) & VM_CLAIMS;
 }
+// Whether the page has this stamp, and what was laid with it is in force.
+static inline bool vm_is_stamped(const vm_region *region, size_t page, uint8_t stamp) {
+  uint32_t w = at32_load_acquire(&region->word[page]);
+  return (uint8_t)((w & VM_STAMPS) >> 16) == stamp && !(w & VM_LAYING);
+}
 
 // For background scanners: vm_take, settle it yourself, vm_settled, vm_give; a trap does the same by itself.
 //
 // Takes BUSY if `claim` is on the page and nobody holds it; settles all claims that come before it in the order
 // (by upcall; UNSAVED too, for a scan writes). False, without waiting, if the claim is not there or somebody holds the page.
 bool vm_take(vm_region *region, size_t page, unsigned claim);
+// Takes BUSY likewise, and settles nothing: what comes before `claim` stays.
+bool vm_hold(vm_region *region, size_t page, unsigned claim);
+// For a page that vm_hold has taken: what vm_take would have settled.
+void vm_hold_settle(vm_region *region, size_t page, unsigned claim);
+// Lets such a page go without `claim`, or with all its claims if that is 0, and opens nothing.
+void vm_let(vm_region *region, size_t page, unsigned claim);
 // Drops the claim that the caller has settled, while keeping the page: from now on whoever touches it opens it himself
 // if no claim forbids that, so that nobody waits for the caller's vm_give.
 void vm_settled(vm_region *region, size_t page, unsigned claim);

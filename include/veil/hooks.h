@@ -82,6 +82,51 @@ veil_pages veil_heap_pages(veil_heap *heap);
 // Whether a page holds objects now. Any thread; a hint unless the world is stopped.
 bool veil_page_in_use(veil_heap *heap, size_t page);
 
+// ---- Parked pages: a full cycle does without their contents.
+
+// Whoever touches an ABSENT page has its contents put back, and so does a full cycle, which wants to know what the page refers to. Unless the page is *parked*: then the collector has put down beside it what it refers
+// to (its notes), traces and updates that, and leaves the contents alone; objects on the page stay where they are. Objects die there all the same: of a page, or pages over which objects reach, on which nothing lives
+// any more the service is told by `discarded`; a page on which something does stays as it is.
+
+// Parks a page that carries the service's ABSENT, whose contents are there still: takes the references out of them, which is seen through the alias, and keeps them in `notes`: memory of the caller's, `room` bytes, aligned to 8 bytes (else it
+// aborts), at any address, which is the collector's from then on until veil_page_unpark or `discarded`. What the page holds now is what the service is to put back; it packs better than before. Returns how many bytes of `notes` are used, a multiple of 8;
+// from 16 (nothing refers to anything, objects of one size) to page_size: about 4 bytes for a reference in heaps of some GiB, and, where objects differ in size, a bit for every 16 bytes of the page. 0: it cannot be parked now, the
+// contents have not changed, and a full cycle will have them put back (veil_heap_parks says why). Then to settle the claim costs less than to be asked for the contents. Pages become so when they have been through a full cycle.
+// Other services are told by Dirty where the contents differ in more than references. It takes some microseconds, in which a touch waits. Any thread, attached or not; not in callbacks.
+size_t veil_page_park(veil_service *service, size_t page, void *notes, size_t room);
+
+// In `absent`, when the contents are back as veil_page_park has left them: puts the references back as they are by now. From here on the notes' memory is the service's again. False: the page was not parked.
+// Aborts outside of `absent`, and if these are not the contents. An `absent` that returns while the page is parked aborts. In signal handlers, too.
+bool veil_page_unpark(veil_service *service, size_t page);
+
+// Moves the notes of a page that is parked to other memory, which has room for as many bytes as veil_page_park returned; what they were in is the service's again. False: the page is not parked, or not any more, and nothing has been done. Waits for a callback that is
+// settling the page. Any thread, attached or not; not in callbacks.
+bool veil_page_parked_at(veil_service *service, size_t page, void *notes);
+
+// Why veil_page_park has returned 0.
+typedef enum veil_park_refusal {
+  VEIL_PARK_CYCLE,  // a full cycle is under way, or about to begin
+  VEIL_PARK_HELD,   // somebody touches the page just now, the claim has ended, or it is parked already
+  VEIL_PARK_YOUNG,  // it belongs to the nursery, or refers to something young
+  VEIL_PARK_FRESH,  // it has not been through a full cycle, or a thread has been allocating in the same 64 KiB since
+  VEIL_PARK_HEAD,   // it holds the header of a large object, or a part of an array's whose other part is on the next page
+  VEIL_PARK_TRACED, // an object on it has a trace callback
+  VEIL_PARK_TOKEN,  // a slot holds the address 16, with tags or without
+  VEIL_PARK_UNSAVED, // it carries UNSAVED, and the collector's own marks on it would be changed
+  VEIL_PARK_ROOM,   // `room` does not suffice
+  VEIL_PARK_REFUSALS
+} veil_park_refusal;
+
+// Of a heap, since it was opened.
+typedef struct veil_parks {
+  uint64_t pages;   // that are parked now
+  uint64_t scanned; // pages that cycles have scanned without their contents
+  uint64_t misfits; // that had to come back in a cycle, since a reference did not fit where it was put down: the heap is more than twice as large by now
+  uint64_t saved;   // that had to come back in a cycle, since they carried UNSAVED and something that they refer to has moved
+  uint64_t refused[VEIL_PARK_REFUSALS];
+} veil_parks;
+veil_parks veil_heap_parks(veil_heap *heap); // any thread
+
 // ---- The heap as of one instant.
 
 // What an instant does; flags.

@@ -2,7 +2,7 @@
 // service.c: a small service written outside the library, on veil/hooks.h alone.
 //
 // It lays claims on random pages and checks what it is told. ABSENT: it takes the page's contents away, scribbles over the
-// page, and puts the contents back when they are wanted. UNSAVED: it copies the page, and checks when told that it is about to be
+// page, and puts the contents back when they are wanted; most such pages are parked, if they can be, and their notes are moved about. UNSAVED: it copies the page, and checks when told that it is about to be
 // written that nothing has been. Dirty: a page that has changed must have been reported.
 //
 // One thread works for it, which is no mutator. Callbacks run in whatever thread touches the page, in a signal handler:
@@ -32,7 +32,10 @@ typedef struct claims {
   uint16_t *slot;             // per page: written before CLAIMING, read behind it
   atomic_bool used[SLOTS];    // taken by the thread, given back by callbacks
   char *contents;             // SLOTS pages
-  atomic_ulong laid, refused, ended, discarded, settled;
+  char *notes;                // of parked pages: two pages for each slot, of which the first or the second is in use
+  bool parked[SLOTS];         // in the thread's opinion
+  unsigned half[SLOTS];
+  atomic_ulong laid, refused, ended, discarded, settled, parks, unparked, moved;
 } claims;
 
 // Copies of pages as they were after they had been reported last.
@@ -98,8 +101,21 @@ static void claim_take(claims *c, size_t page, const char *what) {
   }
 }
 
+static char *notes_of(claims *c, unsigned slot, unsigned half) { return c->notes + (slot * 2ul + half) * pages.page_size; }
+
+// Who goes on with notes that were given back, or moved, finds nonsense. The thread may be at the same.
+static __attribute__((no_sanitize("thread"))) void notes_spoil(char *notes) {
+  for (size_t i = 0; i < pages.page_size / 8; i++) {
+    ((volatile uint64_t *)notes)[i] = 0xa5a5a5a5a5a5a5a5ull;
+  }
+}
+
 static void claim_drop(claims *c, size_t page) {
   unsigned slot = c->slot[page];
+  if (c->notes != NULL) {
+    notes_spoil(notes_of(c, slot, 0));
+    notes_spoil(notes_of(c, slot, 1));
+  }
   atomic_store(&c->state[page], NONE);
   atomic_store(&c->used[slot], false);
 }
@@ -109,6 +125,7 @@ static void on_absent(void *arg, size_t page) {
   claim_take(&absent, page, "absent");
   scribble_check(page, "absent");
   page_copy(page_alias(page), contents_of(&absent, page));
+  atomic_fetch_add(&absent.unparked, veil_page_unpark(service, page));
   atomic_fetch_add(&absent.ended, 1);
   claim_drop(&absent, page);
 }
@@ -219,6 +236,9 @@ static void claim_lay(claims *c, size_t page) {
   if (one_in(&dice, 8)) {
     usleep((useconds_t)below(&dice, 200)); // callbacks wait meanwhile
   }
+  c->parked[slot] = c->notes != NULL && !one_in(&dice, 8) && veil_page_park(service, page, notes_of(c, (unsigned)slot, 0), pages.page_size) != 0;
+  c->half[slot] = 0;
+  atomic_fetch_add(&c->parks, c->parked[slot]);
   page_copy(contents_of(c, page), page_alias(page));
   if (c == &absent) {
     for (size_t i = 0; i < pages.page_size; i++) {
@@ -232,6 +252,18 @@ static void claim_lay(claims *c, size_t page) {
     REQUIRE(!one_in(&dice, 2) || veil_service_claim(rival, page, c->claim) == VEIL_BUSY || atomic_load(&c->state[page]) != TAKEN,
             "service: two claims of one kind on page %zu", page);
     veil_service_settle(rival, page, c->claim);
+  }
+}
+
+static void notes_move(size_t page) {
+  if (atomic_load(&absent.state[page]) != TAKEN) {
+    return;
+  }
+  unsigned slot = absent.slot[page], half = absent.half[slot];
+  if (absent.parked[slot] && veil_page_parked_at(service, page, notes_of(&absent, slot, !half))) {
+    notes_spoil(notes_of(&absent, slot, half));
+    absent.half[slot] = !half;
+    atomic_fetch_add(&absent.moved, 1);
   }
 }
 
@@ -311,6 +343,9 @@ static void *service_main(void *unused) {
       page = below(&dice, pages.count); // most are free, or no page of ours at all
     }
     claim_lay(one_in(&dice, 2) ? &absent : &unsaved, page);
+    if (absent.notes != NULL && one_in(&dice, 8)) {
+      notes_move(count ? list[below(&dice, count)] : 0);
+    }
     if (one_in(&dice, 20)) {
       page = count ? list[below(&dice, count)] : 0;
       veil_service_settle(service, page, VEIL_ABSENT);
@@ -340,6 +375,7 @@ void service_start(uint64_t seed) {
   pages = veil_heap_pages(heap);
   claims_open(&absent);
   claims_open(&unsaved);
+  absent.notes = one_in(&dice, 6) ? NULL : malloc(SLOTS * 2 * pages.page_size);
   for (int i = 0; i < WATCHED; i++) {
     watch[i].copy = malloc(pages.page_size);
   }
@@ -366,8 +402,10 @@ void service_stop(void) {
 
 void service_report(char *out, size_t bytes) {
   if (started) {
-    snprintf(out, bytes, "; service: absent %lu (%lu refused, %lu discarded), unsaved %lu (%lu refused), dirty %lu calls, %lu reported, %lu seen to change",
-             atomic_load(&absent.laid), atomic_load(&absent.refused), atomic_load(&absent.discarded), atomic_load(&unsaved.laid),
+    veil_parks parks = veil_heap_parks(heap);
+    snprintf(out, bytes, "; service: absent %lu (%lu refused, %lu discarded, %lu parked, %lu of them touched, %lu moved, %lu scanned), unsaved %lu (%lu refused), dirty %lu calls, %lu reported, %lu seen to change",
+             atomic_load(&absent.laid), atomic_load(&absent.refused), atomic_load(&absent.discarded), atomic_load(&absent.parks),
+             atomic_load(&absent.unparked), atomic_load(&absent.moved), (unsigned long)parks.scanned, atomic_load(&unsaved.laid),
              atomic_load(&unsaved.refused), atomic_load(&dirty_calls), atomic_load(&dirty_reported), atomic_load(&dirty_changed));
   }
 }
