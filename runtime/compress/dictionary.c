@@ -20,10 +20,8 @@ static void one_clear(cx_codec *codec, dictionary *d) {
   cx_memory_give(codec, d->lz4);
 #endif
 #ifdef VEIL_ZSTD
-  if (codec->zstd != NULL) {
-    codec->zstd->packer_dictionary_free(d->zstd_packer);
-    codec->zstd->unpacker_dictionary_free(d->zstd_unpacker);
-  }
+  cx_memory_give(codec, d->zstd_memory[0]);
+  cx_memory_give(codec, d->zstd_memory[1]);
 #endif
   cx_memory_give(codec, d->bytes);
   *d = (dictionary){0};
@@ -45,9 +43,15 @@ static bool one_make(cx_codec *codec, dictionary *d, uint8_t *bytes) {
 #endif
 #ifdef VEIL_ZSTD
   if (made && codec->zstd != NULL) {
-    ZSTD_compressionParameters how = codec->zstd->parameters(codec->options.zstd_level, codec->options.page_bytes, DICTIONARY);
-    d->zstd_packer = codec->zstd->packer_dictionary(bytes, DICTIONARY, ZSTD_dlm_byRef, ZSTD_dct_rawContent, how, codec->memory);
-    d->zstd_unpacker = codec->zstd->unpacker_dictionary(bytes, DICTIONARY, ZSTD_dlm_byRef, ZSTD_dct_rawContent, codec->memory);
+    const rt_image_zstd *zstd = codec->zstd;
+    ZSTD_compressionParameters how = zstd->parameters(codec->options.zstd_level, codec->options.page_bytes, DICTIONARY);
+    size_t packer = zstd->packer_dictionary_bytes(DICTIONARY, how, ZSTD_dlm_byRef), unpacker = zstd->unpacker_dictionary_bytes(DICTIONARY, ZSTD_dlm_byRef);
+    d->zstd_memory[0] = cx_memory_take(codec, packer);
+    d->zstd_memory[1] = cx_memory_take(codec, unpacker);
+    if (d->zstd_memory[0] != NULL && d->zstd_memory[1] != NULL) {
+      d->zstd_packer = zstd->packer_dictionary(d->zstd_memory[0], packer, bytes, DICTIONARY, ZSTD_dlm_byRef, ZSTD_dct_rawContent, how);
+      d->zstd_unpacker = zstd->unpacker_dictionary(d->zstd_memory[1], unpacker, bytes, DICTIONARY, ZSTD_dlm_byRef, ZSTD_dct_rawContent);
+    }
     made = d->zstd_packer != NULL && d->zstd_unpacker != NULL;
   }
 #endif

@@ -30,8 +30,9 @@ typedef struct dictionary {
   LZ4_streamHC_t *lz4; // has read it: packers begin with a copy
 #endif
 #ifdef VEIL_ZSTD
-  ZSTD_CDict *zstd_packer;
-  ZSTD_DDict *zstd_unpacker;
+  void *zstd_memory[2]; // in which these are
+  const ZSTD_CDict *zstd_packer;
+  const ZSTD_DDict *zstd_unpacker;
 #endif
 } dictionary;
 

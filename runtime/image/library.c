@@ -47,8 +47,9 @@ static void zstd_load(void) {
               take(so, "ZSTD_initStaticDCtx", &zstd.unpacker) && take(so, "ZSTD_estimateCCtxSize", &zstd.packer_bytes) &&
               take(so, "ZSTD_estimateDCtxSize", &zstd.unpacker_bytes) && take(so, "ZSTD_createCCtx_advanced", &zstd.packer_make) &&
               take(so, "ZSTD_freeCCtx", &zstd.packer_free) && take(so, "ZSTD_getCParams", &zstd.parameters) &&
-              take(so, "ZSTD_createCDict_advanced", &zstd.packer_dictionary) && take(so, "ZSTD_freeCDict", &zstd.packer_dictionary_free) &&
-              take(so, "ZSTD_createDDict_advanced", &zstd.unpacker_dictionary) && take(so, "ZSTD_freeDDict", &zstd.unpacker_dictionary_free) &&
+              take(so, "ZSTD_estimateCDictSize_advanced", &zstd.packer_dictionary_bytes) &&
+              take(so, "ZSTD_initStaticCDict", &zstd.packer_dictionary) && take(so, "ZSTD_estimateDDictSize", &zstd.unpacker_dictionary_bytes) &&
+              take(so, "ZSTD_initStaticDDict", &zstd.unpacker_dictionary) &&
               take(so, "ZSTD_compress_usingCDict", &zstd.compress_with) && take(so, "ZSTD_decompress_usingDDict", &zstd.decompress_with);
 }
 

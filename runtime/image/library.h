@@ -43,10 +43,10 @@ typedef struct rt_image_zstd {
   __typeof__(&ZSTD_createCCtx_advanced) packer_make;
   __typeof__(&ZSTD_freeCCtx) packer_free;
   __typeof__(&ZSTD_getCParams) parameters;
-  __typeof__(&ZSTD_createCDict_advanced) packer_dictionary;
-  __typeof__(&ZSTD_freeCDict) packer_dictionary_free;
-  __typeof__(&ZSTD_createDDict_advanced) unpacker_dictionary;
-  __typeof__(&ZSTD_freeDDict) unpacker_dictionary_free;
+  __typeof__(&ZSTD_estimateCDictSize_advanced) packer_dictionary_bytes; // dictionaries lie in memory of the caller's: some versions die of one that fails
+  __typeof__(&ZSTD_initStaticCDict) packer_dictionary;
+  __typeof__(&ZSTD_estimateDDictSize) unpacker_dictionary_bytes;
+  __typeof__(&ZSTD_initStaticDDict) unpacker_dictionary;
   __typeof__(&ZSTD_compress_usingCDict) compress_with;
   __typeof__(&ZSTD_decompress_usingDDict) decompress_with;
 } rt_image_zstd;
