@@ -60,6 +60,9 @@ void cx_codec_close(cx_codec *codec) {
   VM_CHECK(last.held == 0, "%lu bytes of a codec that is closed are not given back", at_load(&last.held));
 }
 
+void cx_codec_lock(cx_codec *codec) { pthread_mutex_lock(&codec->lock); }
+void cx_codec_unlock(cx_codec *codec) { pthread_mutex_unlock(&codec->lock); }
+
 size_t cx_codec_worth(const cx_codec *codec) { return codec->options.page_bytes - codec->options.page_bytes / 4; }
 size_t cx_codec_held(const cx_codec *codec) { return at_load(&codec->held); }
 
@@ -96,30 +99,29 @@ void cx_packer_close(cx_packer *p) {
 
 // ---- Methods. Each writes a blob but for its head, up to `room` bytes, and returns all of its bytes, or 0.
 
+// How much trouble lz4 takes. FAST is for planes, whose runs it finds at once, and to look whether there is anything to gain.
+typedef enum trouble { LZ4_WELL, LZ4_FAST } trouble;
+
 #ifdef VEIL_LZ4
-static size_t lz4_pack(cx_packer *p, unsigned dictionary, const void *page, uint8_t *blob, size_t room) {
+static size_t lz4_pack(cx_packer *p, trouble how, unsigned dictionary, const void *page, uint8_t *blob, size_t room) {
   const rt_image_lz4 *lz4 = p->codec->lz4;
   if (lz4 == NULL) {
     return 0;
   }
-  int bytes = (int)p->codec->options.page_bytes, n;
+  int bytes = (int)p->codec->options.page_bytes, space = (int)(room - CX_HEAD), n;
   char *to = (char *)blob + CX_HEAD;
-  if (dictionary > 0) {
+  if (how == LZ4_FAST) {
+    n = lz4->compress_in(&p->lz4_fast, page, to, bytes, space, 1);
+  } else if (dictionary > 0) {
     memcpy(&p->lz4, p->codec->of[dictionary - 1].lz4, sizeof p->lz4);
-    n = lz4->compress_with(&p->lz4, page, to, bytes, (int)(room - CX_HEAD));
+    n = lz4->compress_with(&p->lz4, page, to, bytes, space);
   } else {
-    n = lz4->compress_well(&p->lz4, page, to, bytes, (int)(room - CX_HEAD), p->codec->lz4_level);
+    n = lz4->compress_well(&p->lz4, page, to, bytes, space, p->codec->lz4_level);
   }
   return n > 0 ? CX_HEAD + (size_t)n : 0;
 }
-// Whether a fast look finds anything to gain.
-static bool lz4_gains(cx_packer *p, const void *page, size_t room) {
-  const rt_image_lz4 *lz4 = p->codec->lz4;
-  return lz4 == NULL || lz4->compress_in(&p->lz4_fast, page, (char *)p->trial[0], (int)p->codec->options.page_bytes, (int)room, 4) > 0;
-}
 #else
-static bool lz4_gains(cx_packer *p, const void *page, size_t room) { return true; }
-static size_t lz4_pack(cx_packer *p, unsigned dictionary, const void *page, uint8_t *blob, size_t room) { return 0; }
+static size_t lz4_pack(cx_packer *p, trouble how, unsigned dictionary, const void *page, uint8_t *blob, size_t room) { return 0; }
 #endif
 
 #ifdef VEIL_ZSTD
@@ -187,7 +189,7 @@ static void try_one(cx_packer *p, outcome *o, const void *page, size_t room) {
     break;
   }
   case CX_LZ4:
-    o->bytes = lz4_pack(p, o->dictionary, page, blob, room);
+    o->bytes = lz4_pack(p, LZ4_WELL, o->dictionary, page, blob, room);
     break;
   case CX_ZSTD:
     o->bytes = zstd_pack(p, o->dictionary, page, blob, room);
@@ -195,7 +197,7 @@ static void try_one(cx_packer *p, outcome *o, const void *page, size_t room) {
   case CX_LZ4_PLANES:
   case CX_ZSTD_PLANES:
     cx_planes_split(page, p->planes, bytes);
-    o->bytes = o->method == CX_LZ4_PLANES ? lz4_pack(p, 0, p->planes, blob, room) : zstd_pack(p, 0, p->planes, blob, room);
+    o->bytes = o->method == CX_LZ4_PLANES ? lz4_pack(p, LZ4_FAST, 0, p->planes, blob, room) : zstd_pack(p, 0, p->planes, blob, room);
     break;
   default:
     break;
@@ -279,7 +281,7 @@ static bool is_dull(cx_packer *p, past *t, const void *page, size_t room) {
     return false;
   }
   t->run++;
-  return !lz4_gains(p, page, room);
+  return lz4_pack(p, LZ4_FAST, 0, page, p->trial[0], room) == 0;
 }
 
 // One page in a few is what dictionaries are made of, and tells whether the one that there is helps.

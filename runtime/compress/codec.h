@@ -55,6 +55,9 @@ typedef uint32_t cx_predictor;
 cx_codec *cx_codec_open(const cx_codec_options *options);
 // When no packer is open, and nobody unpacks any more. NULL: nothing happens.
 void cx_codec_close(cx_codec *codec);
+// Around fork, so that no thread is learning a dictionary meanwhile that is not there in the child.
+void cx_codec_lock(cx_codec *codec);
+void cx_codec_unlock(cx_codec *codec);
 // The most bytes that a blob may have to be worth it: three quarters of a page, after Google's 2990 of 4096.
 size_t cx_codec_worth(const cx_codec *codec);
 // Bytes of memory that the codec and its packers have from malloc: dictionaries, contexts, tables. Any thread.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // dictionary.c: learns what pages of a heap have in common, from a few of them.
 //
-// A dictionary is pages side by side: trained ones, by zstd's own trainer, gain no more on such pages, and cost a third of a second. Neighbours: inner.h.
+// A dictionary is pages side by side: trained ones, by zstd's own trainer, gain little more, and cost a third of a second. Neighbours: inner.h.
 // Background threads.
 
 #include <string.h>

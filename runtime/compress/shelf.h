@@ -2,8 +2,8 @@
 // shelf.h: items of 16 bytes to 64 KiB, side by side in little memory.
 //
 // Items of about the same size stand in a slab together. Who puts one gets a handle, keeps it in a word of his own, and reads the item by it without a lock; when the
-// shelf moves items, to give memory back, it tells him, and he swaps the handle in that word. Neighbours: shelf.c puts and drops, shelf_repair.c moves, shelf_inner.h
-// is theirs. Invariants: cx.hold, cx.one-word, cx.move, cx.exact.
+// shelf moves items, to give memory back, it tells him, and he swaps the handle in that word. Neighbours: shelf.c puts, shelf_trap.c finds and drops, shelf_repair.c moves,
+// shelf_inner.h is theirs. Invariants: cx.hold, cx.one-word, cx.move, cx.exact.
 
 #ifndef CX_SHELF_H
 #define CX_SHELF_H

@@ -87,6 +87,8 @@ void cx_slab_list(cx_shelf *shelf, uint32_t index);
 void cx_slab_unlist(cx_shelf *shelf, uint32_t index);
 // Gives back what memory of a slab nothing is on; a slab of which nothing is used altogether. Bytes.
 size_t cx_slab_trim(cx_shelf *shelf, uint32_t index);
+
+// ---- shelf_trap.c
 // Marks a slot dead, and queues its slab. In signal handlers.
 void cx_slot_kill(cx_shelf *shelf, uint32_t index, uint32_t slot);
 
