@@ -104,6 +104,7 @@ typedef struct veil_rollback_figures {
 //
 // VEIL_BUSY: a thread did not come to rest within ten seconds, objects are pinned (veil_pin) or touched (veil_touch). VEIL_INVALID: there are finalizers, and no drop_finalizers; the store is read-only. VEIL_IO: a page could not be read, or a write or a barrier has failed (as veil_store_commit: it is not known then what
 // the disk has). VEIL_NO_MEMORY: also if the limit was lowered, and what was there is more. In all these cases nothing has changed. `out` may be NULL. Any thread; not in a signal handler, nor in a callback of veil's, nor in a critical section; not while the thread holds a lock that another one waits for.
+// VEIL_UNSUPPORTED: the process knows types with something transient (VEIL_TRANSIENT): pages that were not written since may lead to objects that would be gone. Nothing has changed.
 veil_status veil_store_rollback(veil_store *store, veil_rollback_figures *out);
 
 // Copies the store, as of its last commit, to a file that must not be there yet: a store of its own, with a log of its own once it is opened. Commits go on meanwhile, unless the log gets full. It takes a fold, and as long as all pages take to be read and
