@@ -31,11 +31,11 @@ void found(const char *format, ...) {
 static const struct {
   const char *name;
   void (*fn)(void);
-} trials[] = {{"crash", trial_crash}, {"fail", trial_fail}, {"full", trial_full}, {"unsure", trial_unsure}, {"flips", trial_flips}, {"gone", trial_gone}, {"overlap", trial_overlap}};
+} trials[] = {{"crash", trial_crash}, {"fail", trial_fail}, {"full", trial_full}, {"unsure", trial_unsure}, {"flips", trial_flips}, {"gone", trial_gone}, {"overlap", trial_overlap}, {"each", trial_each}, {"moves", trial_moves}};
 enum { TRIALS = sizeof trials / sizeof *trials };
 
 static _Noreturn void usage(void) {
-  fprintf(stderr, "store_trials crash|fail|full|unsure|flips|gone|overlap [--back-end NAME] [--long] [--break NAME]\n");
+  fprintf(stderr, "store_trials crash|fail|full|unsure|flips|gone|overlap|each|moves [--back-end NAME] [--long] [--break NAME]\n");
   exit(2);
 }
 
