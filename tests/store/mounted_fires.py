@@ -6,19 +6,17 @@ import subprocess
 import sys
 import unittest
 
-# The subject, and what is taken out.
+# The subject, and what is taken out. What is met at few points (the order of image and log, the first barrier of an image) store_fires.py and tests/image/fires.py look at: a crash there takes less time.
 BROKEN = [
     ("store", "barrier"),
     ("store", "sum"),
-    ("store", "order"),
-    ("store", "barrier_data"),
     ("store", "barrier_header"),
     ("lmdb", "nosync"),
     ("lmdb", "nometasync"),
     ("sqlite", "off"),
     ("sqlite", "normal"),
 ]
-SEEDS = 5
+SEEDS = 3
 SKIPPED = 77
 TRIALS = ""
 

@@ -3,9 +3,9 @@
 
 #include "tests/store/store_trials.h"
 
-bool story_open(story *s, shared *on, bool elsewhere) {
+static bool opens(story *s, shared *on, veil_store_mode mode, bool elsewhere) {
   veil_options options = {.limit = 32 << 20, .headroom = 2 << 20, .nursery = 256 << 10, .stop = VEIL_STOP_POLL, .back_end = back_end};
-  veil_store_options wanted = {.types = graph_types, .type_count = GRAPH_TYPES, .log = 1 << 20, .cache = 1 << 20, .elsewhere = elsewhere};
+  veil_store_options wanted = {.types = graph_types, .type_count = GRAPH_TYPES, .log = 1 << 20, .cache = 1 << 20, .mode = mode, .elsewhere = elsewhere};
   s->on = on;
   bool may_fail = shared_reads_may_fail;
   s->store = rt_store_open(PATH, &options, &wanted, &on->io);
@@ -17,6 +17,9 @@ bool story_open(story *s, shared *on, bool elsewhere) {
   shared_reads_may_fail = may_fail;
   return s->store != NULL;
 }
+
+bool story_open(story *s, shared *on, bool elsewhere) { return opens(s, on, VEIL_STORE_ANY, elsewhere); }
+bool story_open_to_read(story *s, shared *on) { return opens(s, on, VEIL_STORE_READ_ONLY, false); }
 
 void story_die(story *s) {
   disk *d = s->on->d;

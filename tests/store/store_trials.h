@@ -59,6 +59,8 @@ typedef struct story {
 
 // Opens the store on that disk. False with the error set. `elsewhere`: at another address.
 bool story_open(story *s, shared *on, bool elsewhere);
+// Read-only.
+bool story_open_to_read(story *s, shared *on);
 // As the process dies: nothing of what is not written yet is.
 void story_die(story *s);
 veil_status story_close(story *s);
@@ -79,5 +81,6 @@ void trial_gone(void);
 void trial_overlap(void);
 void trial_each(void);
 void trial_moves(void);
+void trial_fuzz(void);
 
 #endif
