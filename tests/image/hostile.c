@@ -47,7 +47,8 @@ void hostile_bytes(hostile *h, uint8_t *at, size_t bytes) {
     if (random_below(&h->random, 3) == 0 && bytes - where >= 8) {
       hostile_word(h, at + where);
     } else {
-      at[where] = random_below(&h->random, 2) ? (uint8_t)random_next(&h->random) : (uint8_t)(at[where] ^ 1u << random_below(&h->random, 8));
+      at[where] = random_below(&h->random, 2) ? (uint8_t)random_next(&h->random)
+                                              : (uint8_t)(at[where] ^ 1u << random_below(&h->random, 8));
     }
   }
 }

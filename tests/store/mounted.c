@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // mounted.c: see mounted.h. A thin layer: each request is a call of the disk's.
 //
-// The system keeps pages that were read or written, as it does of any file system, and sends writes on at once; those to shared mappings when they are synchronised, or when the file is closed.
+// The system keeps pages that were read or written, as it does of any file system, and sends writes on at once; those
+// to shared mappings when they are synchronised, or when the file is closed.
 
 #define FUSE_USE_VERSION 35
 #include "tests/store/mounted.h"
@@ -115,7 +116,8 @@ static void on_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info 
   fuse_reply_open(request, file);
 }
 
-static void on_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *file) {
+static void on_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode,
+                      struct fuse_file_info *file) {
   struct fuse_entry_param entry;
   int fd = done(serves->io.open(serves, name, O_CREAT | O_RDWR, mode));
   if (fd < 0 || !entry_of(name, &entry)) {
@@ -137,7 +139,8 @@ static void on_read(fuse_req_t request, fuse_ino_t inode, size_t bytes, off_t of
   fuse_reply_buf(request, (const char *)f->at + at, bytes < f->bytes - at ? bytes : f->bytes - at);
 }
 
-static void on_write(fuse_req_t request, fuse_ino_t inode, const char *from, size_t bytes, off_t offset, struct fuse_file_info *file) {
+static void on_write(fuse_req_t request, fuse_ino_t inode, const char *from, size_t bytes, off_t offset,
+                     struct fuse_file_info *file) {
   ssize_t n = serves->io.pwrite(serves, (int)file->fh, from, bytes, (uint64_t)offset);
   done(0);
   if (n < 0) {
@@ -169,8 +172,11 @@ static void on_unlink(fuse_req_t request, fuse_ino_t parent, const char *name) {
   fuse_reply_err(request, disk_find(serves, name) == NULL ? ENOENT : -done(serves->io.unlink(serves, name)));
 }
 
-static void on_rename(fuse_req_t request, fuse_ino_t parent, const char *from, fuse_ino_t to_parent, const char *to, unsigned flags) {
-  fuse_reply_err(request, flags != 0 ? EINVAL : disk_find(serves, from) == NULL ? ENOENT : -done(serves->io.rename(serves, from, to)));
+static void on_rename(fuse_req_t request, fuse_ino_t parent, const char *from, fuse_ino_t to_parent, const char *to,
+                      unsigned flags) {
+  fuse_reply_err(request, flags != 0                        ? EINVAL
+                          : disk_find(serves, from) == NULL ? ENOENT
+                                                            : -done(serves->io.rename(serves, from, to)));
 }
 
 static const struct fuse_lowlevel_ops calls = {
@@ -256,7 +262,8 @@ static void serve(struct fuse_session *session, int process) {
   free(buffer.mem);
 }
 
-int mounted_run(disk *d, volatile size_t *notes, unsigned seconds, void (*fn)(const char *folder, void *arg), void *arg) {
+int mounted_run(disk *d, volatile size_t *notes, unsigned seconds, void (*fn)(const char *folder, void *arg),
+                void *arg) {
   char folder[100];
   int how;
   folder_make(folder);

@@ -27,7 +27,8 @@ static bool opens(const char *folder, uint64_t *dice) {
   char path[200];
   error = 0;
   snprintf(path, sizeof path, "%s/data.mdb", folder);
-  if (!good(mdb_env_create(&env)) || !good(mdb_env_set_mapsize(env, 64 << 20)) || !good(mdb_env_open(env, path, flags, 0600)) || !good(mdb_txn_begin(env, NULL, MDB_RDONLY, &writes))) {
+  if (!good(mdb_env_create(&env)) || !good(mdb_env_set_mapsize(env, 64 << 20)) ||
+      !good(mdb_env_open(env, path, flags, 0600)) || !good(mdb_txn_begin(env, NULL, MDB_RDONLY, &writes))) {
     return false;
   }
   bool opened = good(mdb_dbi_open(writes, NULL, MDB_INTEGERKEY, &table));
@@ -66,7 +67,8 @@ static uint64_t hash(void) {
   MDB_cursor *cursor;
   MDB_val k, v;
   uint64_t sum = 0;
-  if ((reads == NULL && !good(mdb_txn_begin(env, NULL, MDB_RDONLY, &reads))) || !good(mdb_cursor_open(reads, table, &cursor))) {
+  if ((reads == NULL && !good(mdb_txn_begin(env, NULL, MDB_RDONLY, &reads))) ||
+      !good(mdb_cursor_open(reads, table, &cursor))) {
     return 0;
   }
   while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0) {

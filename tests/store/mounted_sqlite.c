@@ -30,7 +30,8 @@ static bool opens(const char *folder, uint64_t *dice) {
   char path[200], mode[80];
   snprintf(path, sizeof path, "%s/data.db", folder);
   snprintf(mode, sizeof mode, "PRAGMA synchronous=%s", synchronous);
-  return good(sqlite3_open(path, &base)) && run("PRAGMA journal_mode=WAL") && run(mode) && run("PRAGMA wal_autocheckpoint=40") &&
+  return good(sqlite3_open(path, &base)) && run("PRAGMA journal_mode=WAL") && run(mode) &&
+         run("PRAGMA wal_autocheckpoint=40") &&
          run("CREATE TABLE IF NOT EXISTS pair (key INTEGER PRIMARY KEY, value BLOB)");
 }
 
@@ -60,7 +61,8 @@ static void changes(uint64_t *dice) {
   done = done && bound("REPLACE INTO pair VALUES (?, ?)", PAIR_KEYS, &number, sizeof number, NULL);
   for (unsigned n = 1 + (unsigned)(graph_dice(dice) % 20); n != 0 && done; n--) {
     unsigned size = pair_change(dice, &key, value);
-    done = size != 0 ? bound("REPLACE INTO pair VALUES (?, ?)", key, value, size, NULL) : bound("DELETE FROM pair WHERE key = ?", key, NULL, 0, NULL);
+    done = size != 0 ? bound("REPLACE INTO pair VALUES (?, ?)", key, value, size, NULL)
+                     : bound("DELETE FROM pair WHERE key = ?", key, NULL, 0, NULL);
   }
 }
 
@@ -72,7 +74,8 @@ static uint64_t hash(void) {
   }
   int result;
   while ((result = sqlite3_step(statement)) == SQLITE_ROW) {
-    sum = pair_add(sum, (uint64_t)sqlite3_column_int64(statement, 0), sqlite3_column_blob(statement, 1), (size_t)sqlite3_column_bytes(statement, 1));
+    sum = pair_add(sum, (uint64_t)sqlite3_column_int64(statement, 0), sqlite3_column_blob(statement, 1),
+                   (size_t)sqlite3_column_bytes(statement, 1));
   }
   good(result);
   sqlite3_finalize(statement);

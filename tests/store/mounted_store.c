@@ -41,7 +41,11 @@ static bool weaken(const char *rule) {
 
 static bool opens(const char *folder, uint64_t *dice) {
   veil_options options = {.limit = 32 << 20, .headroom = 2 << 20, .nursery = 256 << 10, .stop = VEIL_STOP_POLL};
-  veil_store_options wanted = {.types = graph_types, .type_count = GRAPH_TYPES, .log = 1 << 20, .cache = 1 << 20, .elsewhere = graph_dice(dice) % 5 == 0};
+  veil_store_options wanted = {.types = graph_types,
+                               .type_count = GRAPH_TYPES,
+                               .log = 1 << 20,
+                               .cache = 1 << 20,
+                               .elsewhere = graph_dice(dice) % 5 == 0};
   char path[200];
   snprintf(path, sizeof path, "%s/heap.veil", folder);
   store = veil_store_open(path, &options, &wanted);

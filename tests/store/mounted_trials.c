@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT
-// mounted_trials.c: crashes of subjects on a mounted disk, which forgets what was not synchronised: what was acknowledged is there, what was in flight as a whole or not at all. One harness for the store, and for LMDB and SQLite, of which it must find nothing.
+// mounted_trials.c: crashes of subjects on a mounted disk, which forgets what was not synchronised: what was
+// acknowledged is there, what was in flight as a whole or not at all. One harness for the store, and for LMDB and
+// SQLite, of which it must find nothing.
 //
 //   mounted_trials store|lmdb|sqlite [--long] [--break NAME]        STORE_SEED=n repeats the choices
 //
-// Exits with 0; with 1 if anything was found; with 77 if the subject is not installed, or nothing can be mounted here. With --break one rule of the subject's is broken, and a trial that finds nothing then is of no use: tests/store/mounted_fires.py.
+// Exits with 0; with 1 if anything was found; with 77 if the subject is not installed, or nothing can be mounted here.
+// With --break one rule of the subject's is broken, and a trial that finds nothing then is of no use:
+// tests/store/mounted_fires.py.
 //
-// A story: processes that open what is on the disk, commit some times, and close it, or are killed. Then for points of it, a crash: a process opens what is left, commits, closes it or is killed, and that crashes again.
+// A story: processes that open what is on the disk, commit some times, and close it, or are killed. Then for points of
+// it, a crash: a process opens what is left, commits, closes it or is killed, and that crashes again.
 
 #include "tests/store/mounted_trials.h"
 #include <signal.h>
@@ -31,7 +36,7 @@ typedef struct task {
   volatile size_t notes;
   uint64_t dice;
   unsigned commits;
-  bool dies;      // at the end; else it closes what it has opened
+  bool dies;            // at the end; else it closes what it has opened
   const states *before; // what may be there: all of that before a crash; NULL: the last of `told`, if it has any
   size_t at;
   states told;
@@ -64,11 +69,13 @@ static void *shared_memory(size_t bytes) {
 
 static bool is_there(task *t, uint64_t hash) {
   if (t->before != NULL && states_find(t->before, t->at, hash) < 0) {
-    snprintf(t->said, sizeof t->said, "state %d is there; %d was acknowledged", states_ever(t->before, hash), states_sure(t->before, t->at));
+    snprintf(t->said, sizeof t->said, "state %d is there; %d was acknowledged", states_ever(t->before, hash),
+             states_sure(t->before, t->at));
     return false;
   }
   if (t->before == NULL && t->told.count != 0 && t->told.at[t->told.count - 1].hash != hash) {
-    snprintf(t->said, sizeof t->said, "state %d is there, and no machine has crashed; %d was acknowledged", states_ever(&t->told, hash), t->told.count - 1);
+    snprintf(t->said, sizeof t->said, "state %d is there, and no machine has crashed; %d was acknowledged",
+             states_ever(&t->told, hash), t->told.count - 1);
     return false;
   }
   if (t->told.count == 0) {
@@ -114,7 +121,8 @@ static bool worked(disk *d, task *t, const char *where, size_t at, size_t notes)
   if (t->said[0] != 0) {
     found("%s note %zu of %zu: %s", where, at, notes, t->said);
   } else if (!ended) {
-    found("%s note %zu of %zu: the process that opens it ends with %s %d", where, at, notes, WIFSIGNALED(how) ? "signal" : "code", WIFSIGNALED(how) ? WTERMSIG(how) : WEXITSTATUS(how));
+    found("%s note %zu of %zu: the process that opens it ends with %s %d", where, at, notes,
+          WIFSIGNALED(how) ? "signal" : "code", WIFSIGNALED(how) ? WTERMSIG(how) : WEXITSTATUS(how));
   }
   return t->said[0] == 0 && ended;
 }
@@ -142,7 +150,11 @@ static bool story(disk *d, task *t) {
 
 static void crash(const disk *d, const states *before, size_t at, uint64_t *dice) {
   task *t = shared_memory(sizeof *t), *again = shared_memory(sizeof *again);
-  *t = (task){.before = before, .at = at, .dice = graph_dice(dice), .commits = (unsigned)(graph_dice(dice) % 3), .dies = graph_dice(dice) % 3 == 0};
+  *t = (task){.before = before,
+              .at = at,
+              .dice = graph_dice(dice),
+              .commits = (unsigned)(graph_dice(dice) % 3),
+              .dies = graph_dice(dice) % 3 == 0};
   disk *crashed = disk_crash_some(d, at, graph_dice(dice));
   disk_rebase(crashed);
   if (worked(crashed, t, "a crash before", at, d->notes)) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// store_each.c: every commit is there when it is the last one before a crash, with its own graph; and the graph is the same at any address.
+// store_each.c: every commit is there when it is the last one before a crash, with its own graph; and the graph is the
+// same at any address.
 
 #include <sys/mman.h>
 #include "tests/store/store_trials.h"
@@ -46,7 +47,8 @@ void trial_each(void) {
 
 enum { OPENS = 100, FILLS = 1000, FILL = 16 << 20 };
 
-// The system chooses the highest address that is free: so a random part of what is free there is filled meanwhile, up to 16 GiB.
+// The system chooses the highest address that is free: so a random part of what is free there is filled meanwhile, up
+// to 16 GiB.
 static bool opened_anywhere(story *s, shared *on, uint64_t *dice) {
   void *fill[FILLS];
   unsigned fills = (unsigned)(graph_dice(dice) % FILLS);
@@ -66,7 +68,7 @@ static unsigned distinct(char *const bases[], unsigned count) {
   for (unsigned i = 0; i < count; i++) {
     bool new = true;
     for (unsigned k = 0; k < i; k++) {
-      new = new && bases[k] != bases[i];
+      new = new &&bases[k] != bases[i];
     }
     different += new;
   }
@@ -91,7 +93,8 @@ void trial_moves(void) {
     if (story_hash(&s) != hash) {
       found("open %u, at %p, after %u commits: another graph", i, (void *)bases[i], commits);
     }
-    for (unsigned n = (unsigned)(graph_dice(&dice) % 4); n != 0; n--) { // none: the next one moves what this one has moved in memory only
+    for (unsigned n = (unsigned)(graph_dice(&dice) % 4); n != 0;
+         n--) { // none: the next one moves what this one has moved in memory only
       MUST(story_commit(&s, 30, true) == VEIL_OK, "%s", veil_error());
       hash = s.states.at[s.states.count - 1].hash;
       commits++;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
-// store_fuzz.c: stores whose files somebody has changed, at random and with a plan. In a process of its own each is opened, walked, verified, collected, committed to, and opened again.
+// store_fuzz.c: stores whose files somebody has changed, at random and with a plan. In a process of its own each is
+// opened, walked, verified, collected, committed to, and opened again.
 //
-// Where no checksum was mended (`torn`): it is refused with a reason, or a page is said to be damaged when it is read, or what is there is what was committed once, whole. Where they were mended (`lies`), what stands
-// behind them is a lie that nobody can tell from the truth, since pages have references, and references are believed: so other contents are no finding. But opening ends, with or without an error that says something, and so
-// does the rest, in time, with memory in proportion to the file, and in no other way than an abort with a message.
+// Where no checksum was mended (`torn`): it is refused with a reason, or a page is said to be damaged when it is read,
+// or what is there is what was committed once, whole. Where they were mended (`lies`), what stands behind them is a lie
+// that nobody can tell from the truth: a program that follows a reference which was made up dies of it. So the heap is
+// verified first, which says so, and walked by veil only, not by the program. What veil does with it ends, in time,
+// with memory in proportion to the file, and in no other way than an error, or an abort with a message.
 
 #include <string.h>
 #include <sys/resource.h>
@@ -13,7 +16,17 @@
 #include "tests/image/hostile.h"
 #include "tests/store/store_trials.h"
 
-enum { BASES = 4, RECORDS = 400, REFUSED = 10, OTHER = 12, SILENT = 13, LARGE = 14, BROKE = 15, SECONDS = 20, MEMORY = 300 << 10 /* KiB */ };
+enum {
+  BASES = 4,
+  RECORDS = 400,
+  REFUSED = 10,
+  OTHER = 12,
+  SILENT = 13,
+  LARGE = 14,
+  BROKE = 15,
+  SECONDS = 20,
+  MEMORY = 300 << 10 /* KiB */
+};
 
 static struct {
   disk *d, *before; // and as it was some commits before
@@ -48,23 +61,59 @@ static void opened_or_exit(story *s, shared *on) {
   _exit(strlen(veil_error()) < 10 ? SILENT : strstr(veil_error(), "no memory") != NULL ? LARGE : REFUSED);
 }
 
+static void say(const char *what) {
+  printf("%s\n", what);
+  fflush(stdout);
+}
+
+static void lie_look(story *s, shared *on) {
+  enum { BYTES = 100 };
+  veil_verify(s->self);
+  say("verified");
+  veil_collect(s->self);
+  say("collected");
+  veil_verify(s->self);
+  char *bytes = veil_new_bytes(s->self, BYTES);
+  memset(bytes, 7, BYTES);
+  if (reads_only || veil_root_set(s->self, "after", bytes) != VEIL_OK || veil_store_commit(s->store, NULL) != VEIL_OK) {
+    memory_look();
+    _exit(0);
+  }
+  say("committed");
+  if (seed % 2 == 0) {
+    story_die(s);
+  } else {
+    story_close(s);
+  }
+  opened_or_exit(s, on);
+  bytes = veil_root_get(s->self, "after");
+  if (bytes == NULL || veil_length(veil_store_heap(s->store), bytes) != BYTES || bytes[BYTES - 1] != 7) {
+    say("what was committed to it is not there");
+    _exit(BROKE);
+  }
+  veil_verify(s->self);
+  memory_look();
+  _exit(0);
+}
+
 static void look(void *unused) {
   static story s;
   shared on;
   (void)unused;
   shared_open(&on, changed);
   opened_or_exit(&s, &on);
-  printf("opened\n");
-  fflush(stdout);
+  say("opened");
+  if (lies) {
+    lie_look(&s, &on);
+  }
   uint64_t hash = story_hash(&s);
-  if (!lies && states_ever(told, hash) < 0) {
+  if (states_ever(told, hash) < 0) {
     _exit(OTHER);
   }
   veil_verify(s.self);
   veil_collect(s.self);
   if (story_hash(&s) != hash) {
-    printf("a cycle has changed the graph\n");
-    fflush(stdout);
+    say("a cycle has changed the graph");
     _exit(BROKE);
   }
   memory_look();
@@ -82,8 +131,7 @@ static void look(void *unused) {
     }
     opened_or_exit(&s, &on);
     if (story_hash(&s) != hash) {
-      printf("what was committed to it is not there\n");
-      fflush(stdout);
+      say("what was committed to it is not there");
       _exit(BROKE);
     }
   }
@@ -95,7 +143,8 @@ static void look(void *unused) {
 static bool is_record(const disk_file *log, uint64_t at) {
   const log_record *r = (const log_record *)(log->at + at);
   bool kind = r->kind == LOG_RECORD || r->kind == LOG_TURN || r->kind == LOG_MARK;
-  return kind && st_log_whole(r->size) <= log->bytes - at && r->sum == rt_image_sum(&r->kind, st_log_whole(r->size) - offsetof(log_record, kind));
+  return kind && st_log_whole(r->size) <= log->bytes - at &&
+         r->sum == rt_image_sum(&r->kind, st_log_whole(r->size) - offsetof(log_record, kind));
 }
 
 static void records_find(unsigned n) {
@@ -137,7 +186,9 @@ static hostile file_of(disk *d, const char *name, random_state *r) {
   return (hostile){file->at, file->bytes, {random_next(r)}};
 }
 
-static uint64_t sector_of(const hostile *h, random_state *r) { return random_below(r, (random_below(r, 3) == 0 ? 16384 : h->size) / DISK_SECTOR) * DISK_SECTOR; }
+static uint64_t sector_of(const hostile *h, random_state *r) {
+  return random_below(r, (random_below(r, 3) == 0 ? 16384 : h->size) / DISK_SECTOR) * DISK_SECTOR;
+}
 
 static void torn_change(unsigned n, random_state *r) {
   const char *name = random_below(r, 2) ? PATH : LOG_PATH;
@@ -171,7 +222,8 @@ static void torn_change(unsigned n, random_state *r) {
   default: // a bit of a record
     if (bases[n].records != 0) {
       h = file_of(changed, LOG_PATH, r);
-      h.bytes[bases[n].at[random_below(r, bases[n].records)] + random_below(r, 64)] ^= (uint8_t)(1u << random_below(r, 8));
+      h.bytes[bases[n].at[random_below(r, bases[n].records)] + random_below(r, 64)] ^=
+          (uint8_t)(1u << random_below(r, 8));
     }
   }
 }
@@ -213,6 +265,21 @@ static uint64_t *word_choose(log_record *record, random_state *r) {
   return chosen + (random_below(r, 3) == 0 && limit - at > 8 ? random_below(r, 8) : 0);
 }
 
+// A run of a page's item that reaches its end, or beyond.
+static void run_lie(log_record *record, random_state *r) {
+  uint64_t *first = (uint64_t *)(record + 1), *limit = first + record->size / 8;
+  const uint64_t *at = first;
+  uint16_t *run = NULL;
+  for (st_item item; at < limit && st_item_read(&at, limit, 4096, UINT64_C(1) << 30, &item);) {
+    if (item.kind == ST_PAGE && (run == NULL || random_below(r, 4) == 0)) {
+      run = (uint16_t *)(uintptr_t)(item.at + 1) + 2 * random_below(r, item.count);
+    }
+  }
+  if (run != NULL) { // its unit, and one less than it has; a page has 512
+    run[random_below(r, 2)] = (uint16_t)(random_below(r, 3) == 0 ? random_next(r) : 500 + random_below(r, 30));
+  }
+}
+
 static void log_lie(unsigned n, random_state *r) {
   hostile h = file_of(changed, LOG_PATH, r);
   uint64_t at = bases[n].at[random_below(r, bases[n].records)];
@@ -233,9 +300,14 @@ static void log_lie(unsigned n, random_state *r) {
     case 3:
       hostile_bytes(&h, (uint8_t *)(record + 1), record->size);
       break;
+    case 4:
+    case 5:
+      run_lie(record, r);
+      break;
     default: {
       uint64_t *word = word_choose(record, r);
-      *word = random_below(r, 2) ? *word ^ UINT64_C(1) << random_below(r, 64) : hostile_number(&h.random, *word, h.size);
+      *word =
+          random_below(r, 2) ? *word ^ UINT64_C(1) << random_below(r, 64) : hostile_number(&h.random, *word, h.size);
     }
     }
   }
@@ -254,9 +326,21 @@ static void lie_change(unsigned n, random_state *r) {
 
 // ---- The trial.
 
-static struct {
-  unsigned refused, damaged, aborted, good;
-} figures[2];
+static struct { unsigned refused, damaged, aborted, good; } figures[2];
+
+// What the bases are depends on the time that things take, and on the store's random name: so the files are kept for
+// who wants them.
+static void files_keep(void) {
+  const char *folder = getenv("STORE_KEEP"), *const names[] = {PATH, LOG_PATH};
+  for (int i = 0; i < 2 && folder != NULL; i++) {
+    char path[300];
+    snprintf(path, sizeof path, "%s%s", folder, names[i]);
+    FILE *f = fopen(path, "wb");
+    const disk_file *file = disk_find(changed, names[i]);
+    MUST(f != NULL && fwrite(file->at, 1, file->bytes, f) == file->bytes && fclose(f) == 0, "%s", path);
+    printf("kept: %s\n", path);
+  }
+}
 
 static void round_one(unsigned number) {
   random_state r = {seed + (uint64_t)number * 7919};
@@ -283,7 +367,12 @@ static void round_one(unsigned number) {
   } else if (says && lies && opened) {
     figures[lies].aborted++;
   } else {
-    found("round %u, base %u, %s, %s%s: signal %d, code %d: %s", number, n, lies ? "lies" : "torn", reads_only ? "to read" : elsewhere ? "elsewhere" : "there", opened ? ", opened" : "", d.signal, d.code, d.said);
+    files_keep();
+    found("round %u, base %u, %s, %s%s: signal %d, code %d: %s", number, n, lies ? "lies" : "torn",
+          reads_only  ? "to read"
+          : elsewhere ? "elsewhere"
+                      : "there",
+          opened ? ", opened" : "", d.signal, d.code, d.said);
   }
   disk_free(changed);
 }
@@ -293,12 +382,16 @@ void trial_fuzz(void) {
   for (unsigned n = 0; n < BASES; n++) {
     base_make(n, graph_dice(&dice));
   }
-  unsigned first = getenv("STORE_ROUND") != NULL ? (unsigned)strtoul(getenv("STORE_ROUND"), NULL, 10) : 0, rounds = getenv("STORE_ROUND") != NULL ? 1 : long_run ? 20000 : 150;
+  unsigned first = getenv("STORE_ROUND") != NULL ? (unsigned)strtoul(getenv("STORE_ROUND"), NULL, 10) : 0,
+           rounds = getenv("STORE_ROUND") != NULL ? 1
+                    : long_run                    ? 20000
+                                                  : 150;
   for (unsigned i = first; i < first + rounds && !enough(); i++) {
     round_one(i);
   }
   for (int i = 0; i < 2; i++) {
-    printf("fuzz, %s: %u good, %u refused, %u damaged, %u aborted\n", i == 0 ? "torn" : "lies", figures[i].good, figures[i].refused, figures[i].damaged, figures[i].aborted);
+    printf("fuzz, %s: %u good, %u refused, %u damaged, %u aborted\n", i == 0 ? "torn" : "lies", figures[i].good,
+           figures[i].refused, figures[i].damaged, figures[i].aborted);
   }
   for (unsigned n = 0; n < BASES; n++) {
     disk_free(bases[n].d);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // store_trials.c: the program.
 //
-//   store_trials TRIAL [--back-end NAME] [--long] [--break NAME]        STORE_SEED=n repeats a run, STORE_ROUND=n a round of fuzz
+//   store_trials TRIAL [--back-end NAME] [--long] [--break NAME]        STORE_SEED=n repeats a run, STORE_ROUND=n a round of fuzz; STORE_KEEP=FOLDER gets the files of one that was found
 //
 // Exits with 0, or with 1 if anything was found. With --break one rule of the store's is broken, and a trial that finds nothing then is of no use: tests/store/store_fires.py.
 
