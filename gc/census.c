@@ -143,7 +143,7 @@ void gc_roots_list(gc_heap *heap, gc_root_fn *fn, void *arg) {
   gc_copier *copier = gc_copier_take(heap);
   gc_copier_enter(copier);
   gc_roll roll = {.heap = heap, .fn = fn, .arg = arg};
-  gc_flip flip = {heap, copier, NULL, &roll};
+  gc_flip flip = {.heap = heap, .copier = copier, .roll = &roll};
   heap->world.ambiguous(heap->world.arg, &flip);
   heap->world.precise(heap->world.arg, &flip);
   gc_copier_leave(copier);

@@ -243,10 +243,26 @@ static void object_renew(gc_description *d, size_t block) {
   }
 }
 
+// Each page's entries are somewhere else, and nobody has looked at them for long.
+static void page_fetch(const gc_description *d, size_t page) {
+  const gc_heap *heap = d->heap;
+  size_t block = gc_page_block(heap, page), first = gc_block_page(heap, (uint32_t)block);
+  if (block < d->small) {
+    __builtin_prefetch((const void *)&heap->top[first]);
+    __builtin_prefetch(&d->top[first]);
+    __builtin_prefetch((const void *)&heap->cover[first]);
+    __builtin_prefetch(&d->cover[first]);
+  }
+}
+
 static void pages_renew(gc_description *d, const size_t *pages, size_t count) {
+  enum { AHEAD = 4 };
   const gc_heap *heap = d->heap;
   size_t last = SIZE_MAX;
   for (size_t i = 0; i < count; i++) {
+    if (i + AHEAD < count) {
+      page_fetch(d, pages[i + AHEAD]);
+    }
     size_t block = gc_page_block(heap, pages[i]);
     if (block == last) {
       continue;

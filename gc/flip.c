@@ -102,6 +102,12 @@ void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count) {
     gc_minor_slots(flip->minor, slots, count);
     return;
   }
+  if (flip->clears) {
+    for (size_t i = 0; i < count; i++) {
+      slots[i] = gc_in_heap(flip->heap, slots[i]) ? 0 : slots[i];
+    }
+    return;
+  }
   at_store(&flip->heap->flip_roots, at_load(&flip->heap->flip_roots) + count);
   for (size_t i = 0; i < count; i++) {
     if (gc_is_from(flip->heap, slots[i])) {
@@ -182,7 +188,7 @@ void gc_flip_stopped(gc_heap *heap) {
   heap->asides = spares; // from the first root on: it takes no veil
   gc_copier *copier = gc_copier_take(heap);
   gc_copier_enter(copier);
-  gc_flip flip = {heap, copier, NULL, NULL};
+  gc_flip flip = {.heap = heap, .copier = copier};
   heap->world.buffers(heap->world.arg, &flip);
   heap->world.ambiguous(heap->world.arg, &flip); // all pins before the first object moves (gc.pins)
   heap->world.precise(heap->world.arg, &flip);

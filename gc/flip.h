@@ -11,6 +11,7 @@ struct gc_flip {
   gc_copier *copier;
   struct gc_minor *minor; // NULL: a major cycle's flip
   struct gc_roll *roll;   // census.c: roots are only listed; NULL in a flip and in a minor cycle
+  bool clears;            // rollback.c: precise roots are to refer to nothing
 };
 
 // A buffer's first byte that no object has: where what is whole ends (gc.tlab). The rest becomes a floor, and its block is marked.

@@ -157,6 +157,7 @@ typedef struct gc_links {
   AO_t count[GC_LINK_KINDS];
   AO_t lock;
   uint32_t free;        // the first free one, plus 1 …
+  uint32_t free_handles; // … of those that were handles …
   uint32_t first, last; // … and the queue's
   // Of this cycle: the next unit of scanners' work, and how many there are; whether finalizers were looked at (1: somebody does, 2: yes).
   AO_t scan_next, scan_limit, finals_traced;

@@ -7,6 +7,7 @@
 // Finalizers after Dybvig, Bruggeman and Eby (1993): what waits in the queue is held by the queue.
 
 #include "gc/links.h"
+#include <string.h>
 #include "gc/alloc.h"
 #include "gc/changed.h"
 #include "gc/gc.h"
@@ -32,11 +33,13 @@ static void lock(gc_heap *heap) {
 }
 static void unlock(gc_heap *heap) { at_store_release(&heap->links.lock, 0); }
 
-static uint32_t take_locked(gc_heap *heap) {
+// What was a handle's number once is only handles' from then on: so no handle has the number of a weak reference that comes back (rollback.c).
+static uint32_t take_locked(gc_heap *heap, bool handle) {
   gc_links *links = &heap->links;
-  if (links->free != 0) {
-    uint32_t link = links->free - 1;
-    links->free = link_at(heap, link)->next;
+  uint32_t *first = handle ? &links->free_handles : &links->free;
+  if (*first != 0) {
+    uint32_t link = *first - 1;
+    *first = link_at(heap, link)->next;
     return link;
   }
   uint64_t high = at_load(&links->high);
@@ -48,14 +51,16 @@ static uint32_t take_locked(gc_heap *heap) {
   return (uint32_t)high;
 }
 
-static void put_locked(gc_heap *heap, uint32_t link) {
+static void put_locked(gc_heap *heap, uint32_t link, bool handle) {
   gc_link *at = link_at(heap, link);
+  uint32_t *first = handle ? &heap->links.free_handles : &heap->links.free;
   gc_changed(heap, &heap->links.changes, link);
   at_store(&at->ref, 0);
   at_store(&at->owner, 0);
+  at_store(&at->data, handle);
   at32_store(&at->serial, at32_load(&at->serial) + 1);
-  at->next = heap->links.free;
-  heap->links.free = link + 1;
+  at->next = *first;
+  *first = link + 1;
 }
 
 static void count(gc_heap *heap, gc_link_kind kind, int by) { at_add(&heap->links.count[kind], (uint64_t)(int64_t)by); }
@@ -67,7 +72,7 @@ static bool let_go(gc_heap *heap, uint32_t link, gc_link_kind kind) {
   }
   count(heap, kind, -1);
   lock(heap);
-  put_locked(heap, link);
+  put_locked(heap, link, kind == GC_LINK_HANDLE);
   unlock(heap);
   return true;
 }
@@ -126,7 +131,7 @@ static void log_if_young(gc_heap *heap, uint32_t link, uintptr_t view) {
 
 uint32_t gc_link_new(gc_heap *heap, gc_link_kind kind, uintptr_t ref, uintptr_t owner, uintptr_t data) {
   lock(heap);
-  uint32_t link = take_locked(heap);
+  uint32_t link = take_locked(heap, kind == GC_LINK_HANDLE);
   unlock(heap);
   if (link == GC_NONE) {
     return GC_NONE;
@@ -176,11 +181,23 @@ bool gc_final_cancel(gc_heap *heap, uint32_t link, uint32_t serial) {
   bool mine = link < at_load(&heap->links.high) && at32_load(&link_at(heap, link)->serial) == serial &&
               at32_cas_full(&link_at(heap, link)->kind, GC_LINK_FINAL, GC_LINK_FREE);
   if (mine) {
-    put_locked(heap, link);
+    put_locked(heap, link, false);
   }
   unlock(heap);
   count(heap, GC_LINK_FINAL, mine ? -1 : 0);
   return mine;
+}
+
+static void link_set(gc_heap *heap, uint32_t link, gc_link_kind kind, uintptr_t ref, uintptr_t owner, uintptr_t data) {
+  gc_link *at = link_at(heap, link);
+  at_store(&at->ref, ref);
+  at_store(&at->owner, owner);
+  at_store(&at->data, data);
+  at32_store_release(&at->kind, kind);
+  count(heap, kind, 1);
+  if (gc_has_young(heap) && (gc_outer_is_logged(heap, ref) || gc_outer_is_logged(heap, owner))) {
+    log_add(heap, link);
+  }
 }
 
 bool gc_link_restore(gc_heap *heap, uint32_t link, gc_link_kind kind, uintptr_t ref, uintptr_t owner, uintptr_t data) {
@@ -197,17 +214,57 @@ bool gc_link_restore(gc_heap *heap, uint32_t link, gc_link_kind kind, uintptr_t 
       links->free = (uint32_t)i + 1;
     }
   }
-  gc_link *at = link_at(heap, link);
-  at_store(&at->ref, ref);
-  at_store(&at->owner, owner);
-  at_store(&at->data, data);
-  at32_store_release(&at->kind, kind);
   at_store_release(&links->high, link + 1ull);
-  count(heap, kind, 1);
-  if (gc_has_young(heap) && (gc_outer_is_logged(heap, ref) || gc_outer_is_logged(heap, owner))) {
-    log_add(heap, link);
-  }
+  link_set(heap, link, kind, ref, owner, data);
   return true;
+}
+
+// ---- Going back.
+
+void gc_links_rollback(gc_heap *heap) {
+  gc_links *links = &heap->links;
+  uint64_t handles = at_load(&links->count[GC_LINK_HANDLE]);
+  for (uint64_t i = 0; i < at_load(&links->high); i++) {
+    gc_link *at = link_at(heap, i);
+    uint32_t kind = at32_load(&at->kind);
+    at_store(&at->ref, 0);
+    at32_store(&at->logged, 0);
+    if (kind == GC_LINK_FREE || kind == GC_LINK_HANDLE) {
+      continue;
+    }
+    at_store(&at->owner, 0);
+    at_store(&at->data, 0);
+    at32_store(&at->serial, at32_load(&at->serial) + 1);
+    at32_store(&at->kind, GC_LINK_FREE);
+  }
+  memset((void *)links->count, 0, sizeof links->count);
+  at_store(&links->count[GC_LINK_HANDLE], handles);
+  at_store(&links->log_count, 0);
+  links->free = links->first = links->last = 0;
+}
+
+bool gc_link_restore_again(gc_heap *heap, uint32_t link, gc_link_kind kind, uintptr_t ref, uintptr_t owner, uintptr_t data) {
+  if (link >= at_load(&heap->links.high)) {
+    return gc_link_restore(heap, link, kind, ref, owner, data);
+  }
+  gc_link *at = link_at(heap, link);
+  if (at32_load(&at->kind) != GC_LINK_FREE) {
+    return false;
+  }
+  link_set(heap, link, kind, ref, owner, data);
+  return true;
+}
+
+void gc_links_rolled_back(gc_heap *heap) {
+  gc_links *links = &heap->links;
+  links->free = 0;
+  for (uint64_t i = at_load(&links->high); i-- > 0;) {
+    gc_link *at = link_at(heap, i);
+    if (at32_load(&at->kind) == GC_LINK_FREE && at_load(&at->data) == 0) {
+      at->next = links->free;
+      links->free = (uint32_t)i + 1;
+    }
+  }
 }
 
 // ---- Major cycles.

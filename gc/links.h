@@ -39,6 +39,11 @@ bool gc_final_cancel(gc_heap *heap, uint32_t link, uint32_t serial);
 // While the heap opens, in the order of their numbers (rebuild.c). False: it is not above the last one, or too large.
 bool gc_link_restore(gc_heap *heap, uint32_t link, gc_link_kind kind, uintptr_t ref, uintptr_t owner, uintptr_t data);
 
+// With the world stopped, in this order (rollback.c): no link is in use any more but handles, which refer to nothing; those that were are again; the rest is free.
+void gc_links_rollback(gc_heap *heap);
+bool gc_link_restore_again(gc_heap *heap, uint32_t link, gc_link_kind kind, uintptr_t ref, uintptr_t owner, uintptr_t data); // false: it is a handle's number
+void gc_links_rolled_back(gc_heap *heap);
+
 // ---- For cycles (outer.c has the order).
 void gc_links_flip(gc_heap *heap); // in the pause
 // Forwards some handles. False: there are none left to forward. Scanners.

@@ -181,7 +181,7 @@ void gc_minor_stopped(gc_heap *heap) {
     return;
   }
   cycle_begin(minor);
-  gc_flip flip = {heap, copier, minor, NULL};
+  gc_flip flip = {.heap = heap, .copier = copier, .minor = minor};
   heap->world.buffers(heap->world.arg, &flip);
   heap->world.ambiguous(heap->world.arg, &flip); // all pins before the first object moves (gc.pins)
   if (heap->config.verify && (minor->unheld || heap->zone_old)) {

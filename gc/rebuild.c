@@ -14,6 +14,7 @@
 #include "gc/gc.h"
 #include "gc/links.h"
 #include "gc/pace.h"
+#include "gc/rebuild.h"
 #include "gc/runs.h"
 #include "gc/still.h"
 #include "gc/table.h"
@@ -26,6 +27,7 @@ typedef struct reader {
   const gc_described *from;
   gc_pages_fn *pages;
   void *arg;
+  bool again;          // the heap is in use (gc_rebuild_again)
   const char *section; // that is being read
   char *why;
   size_t why_bytes;
@@ -286,7 +288,7 @@ static bool links_read(reader *r, gc_bytes_in *in, uint64_t part) {
     uint64_t kind = gc_bytes_get(in, GC_TABLE_BOTH);
     uint64_t table = kind != 0 ? gc_bytes_get(in, UINT32_MAX) : 0;
     uintptr_t ref = kind == 0 ? reference_read(r, in, true) : 0;
-    if (in->bad || link >= first + GC_PART_LINKS || !gc_link_restore(heap, (uint32_t)link, kind == 0 ? GC_LINK_WEAK : GC_LINK_TABLE, ref, owner, table) ||
+    if (in->bad || link >= first + GC_PART_LINKS || !(r->again ? gc_link_restore_again : gc_link_restore)(heap, (uint32_t)link, kind == 0 ? GC_LINK_WEAK : GC_LINK_TABLE, ref, owner, table) ||
         (kind != 0 && !gc_table_restore(heap, (uint32_t)table, (gc_table_kind)kind, (uint32_t)link))) {
       return bad(r, "a weak reference, or a table, cannot be");
     }
@@ -360,17 +362,119 @@ static bool sums_check(reader *r) {
   return true;
 }
 
+static bool sections_read(reader *r) {
+  const uint64_t *n = r->from->number;
+  return parts_read(r, "small", n[GC_NUMBER_SMALL_PARTS], small_read) && parts_read(r, "large", n[GC_NUMBER_LARGE_PARTS], large_read) &&
+         parts_read(r, "links", n[GC_NUMBER_LINK_PARTS], links_read) && parts_read(r, "pairs", n[GC_NUMBER_PAIR_PARTS], pairs_read) && sums_check(r);
+}
+
 bool gc_rebuild(gc_heap *heap, const gc_described *from, gc_pages_fn *pages, void *arg, char *why, size_t why_bytes) {
-  const uint64_t *n = from->number;
   reader r = {.heap = heap, .from = from, .pages = pages, .arg = arg, .why = why, .why_bytes = why_bytes};
   numbers_restore(heap, from);
-  if (!limit_holds(&r) || !parts_read(&r, "small", n[GC_NUMBER_SMALL_PARTS], small_read) ||
-      !parts_read(&r, "large", n[GC_NUMBER_LARGE_PARTS], large_read) || !parts_read(&r, "links", n[GC_NUMBER_LINK_PARTS], links_read) ||
-      !parts_read(&r, "pairs", n[GC_NUMBER_PAIR_PARTS], pairs_read) || !sums_check(&r)) {
+  if (!limit_holds(&r) || !sections_read(&r)) {
     return false;
   }
   gc_tables_restored(heap);
   free_rebuild(&r);
+  gc_runs_rebuild(heap);
+  pace_restore(heap);
+  return true;
+}
+
+// ---- In a heap that is in use.
+
+typedef struct uses {
+  const gc_heap *heap;
+  uint8_t *kind;
+  uint64_t *used;
+} uses;
+
+static void pages_use(const uses *u, size_t page, size_t count) {
+  for (size_t p = page; p < page + count; p++) {
+    u->used[p / 64] |= (uint64_t)1 << p % 64;
+  }
+}
+
+static bool small_uses(reader *r, gc_bytes_in *in, uint64_t part) {
+  const uses *u = r->arg;
+  const gc_heap *heap = r->heap;
+  uint64_t first = part * GC_PART_BLOCKS, count = gc_bytes_get(in, GC_PART_BLOCKS), limit = first + count;
+  if (in->bad || limit > heap->small_blocks) {
+    return bad(r, "it has not as many blocks as it should");
+  }
+  for (uint64_t b = first, run; b < limit; b += run) {
+    run = gc_bytes_get(in, UINT32_MAX);
+    uint8_t kind = run & 3;
+    run >>= 2;
+    if (in->bad || run == 0 || run > limit - b || kind >= GC_KINDS) {
+      return bad(r, "runs of blocks do not add up");
+    }
+    memset(&u->kind[b], kind, run);
+  }
+  uint64_t top = 0, left = 0;
+  for (uint64_t b = first; b < limit; b++) {
+    for (size_t p = gc_block_page(heap, (uint32_t)b); u->kind[b] != GC_KIND_FREE && p < gc_block_page(heap, (uint32_t)b + 1); p++, left--) {
+      if (left == 0) {
+        top = gc_bytes_get(in, heap->page_size);
+        left = gc_bytes_get(in, UINT32_MAX);
+      }
+      if (in->bad || left == 0) {
+        return bad(r, "runs of pages do not add up");
+      }
+      pages_use(u, p, top != 0);
+    }
+  }
+  in->at = in->limit; // what follows is nobody's concern here
+  return true;
+}
+
+static bool large_uses(reader *r, gc_bytes_in *in, uint64_t part) {
+  const gc_heap *heap = r->heap;
+  uint64_t block = heap->small_blocks + part * GC_PART_BLOCKS, count = gc_bytes_get(in, GC_PART_BLOCKS);
+  for (uint64_t i = 0; i < count; i++) {
+    block += gc_bytes_get(in, GC_PART_BLOCKS);
+    uint64_t pages = gc_bytes_get(in, UINT64_MAX >> 8) >> 1;
+    gc_bytes_get(in, GC_ALIGN_MOST);
+    if (in->bad || block >= heap->blocks || pages > (heap->blocks - block) * heap->block_pages) {
+      return bad(r, "a large object does not fit where it is");
+    }
+    pages_use(r->arg, gc_block_page(heap, (uint32_t)block), pages);
+  }
+  return true;
+}
+
+bool gc_described_uses(const gc_described *from, const gc_heap *heap, uint8_t *kind, uint64_t *used, char *why, size_t why_bytes) {
+  uses u = {heap, kind, used};
+  reader r = {.heap = (gc_heap *)(uintptr_t)heap, .from = from, .arg = &u, .why = why, .why_bytes = why_bytes};
+  return parts_read(&r, "small", from->number[GC_NUMBER_SMALL_PARTS], small_uses) && parts_read(&r, "large", from->number[GC_NUMBER_LARGE_PARTS], large_uses);
+}
+
+static bool pages_are(void *arg, size_t page, size_t count) {
+  (void)arg, (void)page, (void)count;
+  return true;
+}
+
+// Numbers of cycles never come again: whoever compares them is to see that all has changed.
+static void numbers_again(gc_heap *heap, const gc_described *from) {
+  heap->epoch = (unsigned)from->number[GC_NUMBER_EPOCH];
+  heap->next_epoch = heap->epoch % 3 + 1;
+  at_add(&heap->minor_cycles, 1);
+  at_store(&heap->outer_frozen, heap->cycle);
+  at_store(&heap->outer_settled, heap->cycle);
+}
+
+bool gc_rebuild_again(gc_heap *heap, const gc_described *from, char *why, size_t why_bytes) {
+  reader r = {.heap = heap, .from = from, .pages = pages_are, .again = true, .why = why, .why_bytes = why_bytes};
+  uint32_t high = at32_load(&heap->large_high);
+  numbers_again(heap, from);
+  at32_store(&heap->large_high, heap->small_blocks);
+  if (!sections_read(&r)) {
+    return false;
+  }
+  if (at32_load(&heap->large_high) < high) {
+    at32_store(&heap->large_high, high);
+  }
+  gc_tables_restored(heap);
   gc_runs_rebuild(heap);
   pace_restore(heap);
   return true;

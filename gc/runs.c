@@ -129,6 +129,20 @@ void gc_runs_rebuild(gc_heap *heap) {
   }
 }
 
+void gc_runs_reset(gc_heap *heap) {
+  gc_runs *runs = &heap->runs;
+  for (unsigned i = 0; i < 2 * GC_RUN_BINS; i++) {
+    for (uint32_t run; (run = runs->first[i / GC_RUN_BINS][i % GC_RUN_BINS]) != GC_NONE;) {
+      run_unlink(runs, run);
+    }
+  }
+  run_link(runs, 0, heap->blocks - heap->small_blocks, 0);
+  at_store(&heap->kept_free, 0);
+  at_store(&heap->kept_tails, 0);
+  at_store(&heap->kept_due, 0);
+  heap->kept_low = heap->kept_low_before = 0;
+}
+
 void gc_runs_open(gc_heap *heap) {
   gc_runs *runs = &heap->runs;
   bins_reset(runs);

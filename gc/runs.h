@@ -14,6 +14,8 @@ typedef struct gc_run {
 void gc_runs_open(gc_heap *heap);
 // While the heap opens: what no object has is free, and has no memory. Objects' sizes are there, and large_high.
 void gc_runs_rebuild(gc_heap *heap);
+// With the world stopped: there is no object any more, and what has memory is nobody's concern. To be followed by gc_runs_rebuild.
+void gc_runs_reset(gc_heap *heap);
 
 void gc_large_lock(gc_heap *heap);
 void gc_large_unlock(gc_heap *heap);

@@ -8,6 +8,7 @@
 // and a bucket's lock is also that of the one it is split from.
 
 #include "gc/table.h"
+#include <string.h>
 #include "gc/changed.h"
 #include "gc/gc.h"
 #include "gc/links.h"
@@ -370,6 +371,19 @@ bool gc_table_restore(gc_heap *heap, uint32_t table, gc_table_kind kind, uint32_
   at_store_release(&weak->table_high, table >= high ? table + 1ull : high);
   at_add(&weak->table_count, 1);
   return true;
+}
+
+void gc_tables_rollback(gc_heap *heap) {
+  gc_weak *weak = &heap->weak;
+  memset(weak->pairs, 0, at_load(&weak->high) * sizeof *weak->pairs);
+  memset((void *)weak->tables, 0, at_load(&weak->table_high) * sizeof *weak->tables);
+  memset((void *)(uintptr_t)weak->buckets, 0, width(heap) * sizeof *weak->buckets);
+  at_store(&weak->high, 0);
+  at_store(&weak->table_high, 0);
+  at_store(&weak->count, 0);
+  at_store(&weak->table_count, 0);
+  at_store(&weak->log_count, 0);
+  weak->free = weak->free_table = weak->dead = 0;
 }
 
 void gc_tables_restored(gc_heap *heap) {

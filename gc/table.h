@@ -51,6 +51,8 @@ size_t gc_table_list_some(gc_heap *heap, uint32_t table, gc_table_list *list, gc
 // While the heap opens (rebuild.c). False: it is there already, or its number is too large.
 bool gc_table_restore(gc_heap *heap, uint32_t table, gc_table_kind kind, uint32_t link);
 void gc_tables_restored(gc_heap *heap); // after the last
+// With the world stopped: there is no table any more, nor an entry (rollback.c).
+void gc_tables_rollback(gc_heap *heap);
 // The same for an entry of a table that is there. False: there are too many.
 bool gc_pair_restore(gc_heap *heap, uint32_t table, uint32_t hash, uintptr_t key, uintptr_t value);
 

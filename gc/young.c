@@ -342,3 +342,12 @@ void gc_young_flip(gc_heap *heap) {
     gc_nursery_try(heap);
   }
 }
+
+void gc_young_rollback(gc_heap *heap) {
+  heap->zone_old = false;
+  heap->flip_pins = heap->pin_count = 0;
+  heap->floor_count = 0;
+  if (gc_has_young(heap)) {
+    zone_reset(heap);
+  }
+}

@@ -89,6 +89,8 @@ void gc_young_free(gc_heap *heap, uint32_t block);
 bool gc_young_unhold(gc_heap *heap);
 // In a flip: the zone's blocks become from-space.
 void gc_young_flip(gc_heap *heap);
+// In a stop between two cycles: nothing is young any more, nor remembered; what is in the zone is about to go out of use (rollback.c).
+void gc_young_rollback(gc_heap *heap);
 
 // The page holds, or may hold, a pointer into the zone.
 static inline void gc_remember(gc_heap *heap, size_t page) {

@@ -192,6 +192,7 @@ static void ended_wait(rt_thread *self, uint32_t ended, unsigned ms) {
   sigset_t saved;
   rt_post(&self->heap->work);
   os_signals_block(&saved);
+  self->passing = true;
   rt_block(self);
   rt_wait(&self->heap->ended, ended, ms);
   rt_unblock(self);
@@ -449,6 +450,39 @@ void rt_at_instant(veil_heap *heap, rt_thread *self, AO_t *span, void (*then)(ve
   rt_work_go(heap);
   rt_stop_end(heap);
   rt_others_unblock(others, &saved);
+}
+
+bool rt_at_rest(veil_heap *heap, rt_thread *self, unsigned ms, void (*then)(veil_heap *heap, void *arg), void *arg) {
+  sigset_t saved;
+  if (self != NULL) {
+    rt_cycle_wait(self);
+  }
+  bool others = rt_others_block(self, &saved);
+  if (self == NULL) {
+    cycle_wait_outside(heap);
+  }
+  uint64_t limit = vm_now() + ms * (uint64_t)1000000;
+  int runs;
+  rt_rest_begin(heap);
+  do { // who wants a cycle, or another stop, on its way has that first
+    rt_stop_begin(heap, self);
+    cycle_end_locked(heap);
+    rt_work_stop(heap);
+    pause_record(heap, RT_FOR_OTHERS);
+    runs = rt_rest_world(heap, self, limit);
+    if (runs == 0) {
+      then(heap, arg);
+    }
+    rt_resume_world(heap, self);
+    rt_work_go(heap);
+    rt_stop_end(heap);
+  } while (runs != 0 && vm_now() < limit);
+  rt_rest_end(heap);
+  rt_others_unblock(others, &saved);
+  if (runs != 0) {
+    rt_error_set("thread %d is neither at a poll nor between brackets, and did not come there in %u ms", runs, ms);
+  }
+  return runs == 0;
 }
 
 static void verify_wanted(veil_heap *heap) { gc_verify_stopped(heap->gc, "on request"); }

@@ -322,7 +322,7 @@ static void thread_put(rt_dump *dump, const rt_thread *t) {
   }
   name[got > 0 && name[got - 1] == '\n' ? got - 1 : got > 0 ? got : 0] = 0;
   rt_dump_put(&dump->threads, (uint64_t)t->tid);
-  rt_dump_put(&dump->threads, at32_load(&t->state));
+  rt_dump_put(&dump->threads, rt_state_of(t));
   rt_dump_put(&dump->threads, (uintptr_t)t->stack_low);
   rt_dump_put(&dump->threads, (uintptr_t)t->stack_base);
   rt_dump_put(&dump->threads, (uintptr_t)t->stopped_sp);

@@ -240,6 +240,7 @@ static void in_parent(void) {
 static void heap_lose(veil_heap *heap, enum vm_lost how) {
   vm_fork_lose(heap->gc->region, how);
   at32_store_release(&heap->lost, how);
+  at32_store(&heap->resting, 0);
   at32_store_release(&heap->stopping, RT_GO); // of a stop whose thread is gone
 }
 
@@ -249,6 +250,7 @@ static void locks_renew(veil_heap *heap) {
   pthread_mutex_init(&heap->roots_lock, NULL);
   pthread_mutex_init(&heap->touch_lock, NULL);
   at32_store(&heap->stopping, RT_GO);
+  at32_store(&heap->resting, 0);
   at32_store(&heap->stop_waiting, 0);
   at32_store(&heap->pausing, 0);
   at32_store(&heap->at_work, 0);

@@ -13,6 +13,8 @@
 #include "runtime/services.h"
 #include "vm/os.h"
 
+enum { FIND_BYTES = 256 << 20 }; // asked for at once, where it is of interest whether too many were written
+
 static veil_service *service_at(rt_services *services, int index) {
   return (veil_service *)at_load_acquire((AO_t volatile *)&services->service[index]);
 }
@@ -318,13 +320,46 @@ RT_EXPORT void veil_service_settle(veil_service *s, size_t page, veil_claim clai
   }
 }
 
-void rt_dirty_visit(veil_service *s, void (*visit)(void *arg, size_t page), void *arg) {
-  gc_heap *gc = s->heap->gc;
+// Pages that may have been written.
+typedef struct zones {
+  size_t small, large, used; // [0, small) and [large, used)
+} zones;
+
+static zones zones_now(gc_heap *gc) {
   uint64_t fresh = at_load(&gc->fresh);
-  size_t small = gc_block_page(gc, fresh < gc->small_blocks ? (uint32_t)fresh : gc->small_blocks), large = gc_block_page(gc, gc->small_blocks), used = rt_pages_used(gc);
-  vm_dirty(gc->region, s->consumer, 0, small, visit, arg);
-  if (used > large) {
-    vm_dirty(gc->region, s->consumer, large, used - large, visit, arg);
+  return (zones){gc_block_page(gc, fresh < gc->small_blocks ? (uint32_t)fresh : gc->small_blocks), gc_block_page(gc, gc->small_blocks), rt_pages_used(gc)};
+}
+
+static bool range_find(const veil_service *s, size_t page, size_t limit, size_t *most) {
+  vm_region *region = s->heap->gc->region;
+  size_t piece = *most != SIZE_MAX ? (size_t)FIND_BYTES >> s->heap->gc->page_shift : SIZE_MAX - page;
+  for (size_t found; page < limit; page += piece) {
+    size_t count = limit - page < piece ? limit - page : piece;
+    vm_dirty_find(region, s->consumer, page, count);
+    found = *most != SIZE_MAX ? vm_dirty_count(region, s->consumer, page, count) : 0;
+    if (found > *most) {
+      return false;
+    }
+    *most -= *most != SIZE_MAX ? found : 0;
+    if (count < piece) {
+      break;
+    }
+  }
+  return true;
+}
+
+bool rt_dirty_find(veil_service *s, size_t most) {
+  zones z = zones_now(s->heap->gc);
+  most = most != 0 ? most : SIZE_MAX;
+  return range_find(s, 0, z.small, &most) && range_find(s, z.large, z.used, &most);
+}
+
+void rt_dirty_visit(veil_service *s, void (*visit)(void *arg, size_t page), void *arg) {
+  vm_region *region = s->heap->gc->region;
+  zones z = zones_now(s->heap->gc);
+  vm_dirty_answer(region, s->consumer, 0, z.small, visit, arg);
+  if (z.used > z.large) {
+    vm_dirty_answer(region, s->consumer, z.large, z.used - z.large, visit, arg);
   }
 }
 
@@ -392,9 +427,14 @@ RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, si
   // Pages are armed under touch_lock, since none may be that a system call writes; the service is called without it.
   rt_thread *self = rt_service_enter(heap, &saved);
   pthread_mutex_lock(&heap->touch_lock);
+  uint64_t before[] = {gc->cycle, at_load(&gc->minor_cycles)};
   rt_service_harvest(s, bits, 0, pages);
   pthread_mutex_unlock(&heap->touch_lock);
   gc_grace_wait(gc); // the collector notes a page first and writes it then: now it is written
+  for (int i = 0; i < 2 && !s->has_asked; i++) {
+    s->asked[i] = before[i] == (i == 0 ? gc->cycle : at_load(&gc->minor_cycles)) ? before[i] : UINT64_MAX;
+  }
+  s->has_asked = true;
   rt_service_leave(heap, self, &saved);
   for (size_t page = 0; page < pages; page++) {
     if (bits[page / 8] >> page % 8 & 1) {
@@ -404,6 +444,16 @@ RT_EXPORT size_t veil_service_dirty(veil_service *s, void (*visit)(void *arg, si
   }
   os_unmap(bits, pages / 8 + 1);
   return count;
+}
+
+RT_EXPORT void veil_service_written(veil_service *s, size_t page, size_t count) {
+  veil_heap *heap = s->heap;
+  sigset_t saved;
+  rt_thread *self = rt_service_enter(heap, &saved);
+  for (size_t i = page; s->consumer >= 0 && i < page + count && i < heap->services->pages; i++) { // who does not watch yet is told of all
+    vm_dirty_note(heap->gc->region, i, 1u << s->consumer);
+  }
+  rt_service_leave(heap, self, &saved);
 }
 
 RT_EXPORT veil_pages veil_heap_pages(veil_heap *heap) {

@@ -27,6 +27,7 @@ typedef struct instant {
   vm_laying laying; // VEIL_INSTANT_DIRTY: what does not move
   size_t copies;    // of how many pages more `now` is to be told, though they could be claimed
   bool copy;        // VEIL_INSTANT_COPY, which `flags` does not have: of all
+  bool many;        // more were written than calls->most
   veil_instant_figures figures;
 } instant;
 
@@ -440,6 +441,8 @@ typedef struct copying {
   size_t first, count; // the run of pages that was found last
 } copying;
 
+static size_t most_of(const instant *in) { return in->calls != NULL ? in->calls->most : 0; }
+
 static void copied_tell(copying *c) {
   if (c->count != 0) {
     run_tell(c->in, c->first, c->count);
@@ -465,6 +468,10 @@ static void copied_find(void *arg, size_t page) {
 static void copied_take(veil_heap *heap, void *arg) {
   instant *in = arg;
   copying c = {.in = in};
+  in->many = !rt_dirty_find(in->service, most_of(in));
+  if (in->many) {
+    return;
+  }
   rt_dirty_visit(in->service, copied_find, &c);
   copied_tell(&c);
   if (in->calls != NULL && in->calls->at != NULL) {
@@ -485,6 +492,10 @@ static veil_status dirty_copy(instant *in) {
     if (gc_wants_background(heap->gc)) {
       rt_post(&heap->work);
     }
+  }
+  if (in->many) {
+    rt_error_set("veil_service_instant: %s: more than %zu pages were written", in->service->name, most_of(in));
+    return VEIL_BUSY;
   }
   return status;
 }

@@ -59,7 +59,7 @@ static bool threads_blocked(veil_heap *heap) {
   bool all = true;
   pthread_mutex_lock(&heap->threads_lock);
   for (rt_thread *t = heap->threads; t != NULL && all; t = t->next) {
-    all = at32_load_acquire(&t->state) == RT_BLOCKED;
+    all = rt_state_of(t) == RT_BLOCKED;
   }
   pthread_mutex_unlock(&heap->threads_lock);
   return all;

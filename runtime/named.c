@@ -355,6 +355,49 @@ bool rt_named_restore(veil_heap *heap, const char *name, uintptr_t object) {
   return added;
 }
 
+bool rt_named_make(veil_heap *heap, const veil_root_described *roots, size_t count, uintptr_t base, rt_named **out) {
+  size_t room = FIRST_ROOM;
+  while (room < count) {
+    room *= 2;
+  }
+  rt_named *t = table_make(room);
+  for (size_t i = 0; i < count && t != NULL; i++) {
+    rt_name *copy = is_name(roots[i].name) ? name_copy(roots[i].name) : NULL;
+    uint32_t hash = copy != NULL ? hash_of(copy->text) : 0;
+    if (copy == NULL || *place_find(t, hash, copy->text) != 0) {
+      free(copy);
+      rt_named_drop(t);
+      t = NULL;
+    } else {
+      entry_add(t, hash, copy, roots[i].address - base + heap->gc->base);
+    }
+  }
+  *out = t;
+  return t != NULL;
+}
+
+void rt_named_swap(veil_heap *heap, rt_named **table) {
+  rt_named *old = heap->named;
+  heap->named_changes++;
+  for (size_t i = 0; i < rt_named_count(heap); i++) {
+    rt_name *name = old->names[i];
+    name->next = heap->named_dead;
+    name->died = heap->named_changes;
+    heap->named_dead = name;
+  }
+  heap->named = *table;
+  *table = old;
+}
+
+void rt_named_free(rt_named *table) { free(table); }
+
+void rt_named_drop(rt_named *table) {
+  for (size_t i = 0; table != NULL && i < table->count; i++) {
+    free(table->names[i]);
+  }
+  free(table);
+}
+
 void rt_named_close(veil_heap *heap) {
   for (size_t i = 0; i < rt_named_count(heap); i++) {
     free(heap->named->names[i]);

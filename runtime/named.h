@@ -5,6 +5,7 @@
 #define RT_NAMED_H
 
 #include "runtime/runtime.h"
+#include "veil/hooks.h"
 
 // World stopped.
 void rt_named_forward(veil_heap *heap, gc_flip *flip);
@@ -27,6 +28,12 @@ const char *rt_named_text(const rt_name *name);
 
 // While the heap opens. False: no memory, or the name is there already.
 bool rt_named_restore(veil_heap *heap, const char *name, uintptr_t object);
+// A table of these, for rt_named_swap; `base` is that of the view which the addresses are of. False: no memory, or a name is there twice, or none.
+bool rt_named_make(veil_heap *heap, const veil_root_described *roots, size_t count, uintptr_t base, rt_named **out);
+// World stopped. These are the roots now; what was is the caller's to free, by rt_named_free.
+void rt_named_swap(veil_heap *heap, rt_named **table);
+void rt_named_free(rt_named *table);
+void rt_named_drop(rt_named *table); // and its names: it was never swapped
 // While it closes.
 void rt_named_close(veil_heap *heap);
 

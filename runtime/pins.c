@@ -154,4 +154,6 @@ void rt_pins_scan(veil_heap *heap, gc_flip *flip) {
   }
 }
 
+size_t rt_pins_count(const veil_heap *heap) { return heap->pins != NULL ? heap->pins->used : 0; }
+
 void rt_pins_close(veil_heap *heap) { free(heap->pins); }

@@ -276,6 +276,31 @@ void rt_restore_free(rt_restore *r) {
   free(r);
 }
 
+// ---- Going back to it.
+
+uintptr_t rt_restore_base(const rt_restore *r) { return r->source.base; }
+
+bool rt_restore_was_kept(const rt_restore *r, const uint64_t numbers[2]) {
+  const uint64_t *n = r->described.number;
+  return numbers[0] == n[GC_NUMBER_CYCLE] && numbers[1] == n[GC_NUMBER_MINOR_CYCLES] + (r->source.base != r->relocation.heap->base);
+}
+
+void rt_restore_put(veil_heap *heap, size_t page, const void *contents) {
+  const rt_restore *r = heap->restore;
+  gc_covering covering;
+  bool good = !r->relocates || gc_covering_find(&r->relocation, page, &covering);
+  memcpy(gc_page_alias(heap->gc, page), contents, heap->gc->page_size);
+  if (!good || (r->relocates && !gc_relocate(&r->relocation, page, 1, &covering))) {
+    page_lost(r, page);
+  }
+}
+
+void rt_restore_put_end(veil_heap *heap) {
+  if (!rt_restore_reads(heap->restore)) {
+    gc_traced_free(heap->gc, &heap->restore->traced); // else the reader does
+  }
+}
+
 // ---- Opening.
 
 static bool section_get(void *arg, const char *name, const void **bytes, size_t *size) {

@@ -28,6 +28,7 @@ typedef enum rt_state {
   RT_RUNNING = 0,
   RT_STOPPED, // waits in rt_park until the stop is over
   RT_BLOCKED, // between brackets, or ending: touches no object, and waits out a stop before it goes on
+  RT_PASSING = 4, // beside one of these two: not at rest (rt.rest), for it is somewhere in the program, or in the midst of a call that goes on whatever the program expects: an allocation that waits for a cycle, a stop of another heap
 } rt_state;
 
 // Values of veil_heap.stopping.
@@ -109,6 +110,7 @@ typedef struct rt_thread {
   uint64_t bracket_ns;     // when, and who listened
   uint32_t bracket_heard;
   bool waited, noted; // for parking
+  bool passing;       // is about to block so (RT_PASSING), or has
   struct veil_stack *stack; // that it says it runs on, or NULL: its own
   rt_left native;           // where it left its own
   rt_roots *own_roots;
@@ -156,6 +158,7 @@ struct veil_heap {
   sigset_t stop_saved_mask;
   // Atomic.
   uint32_t volatile stopping; // RT_STOP: mutators are to park
+  uint32_t volatile resting;  // how many ask that mutators park where they are at rest (rt.rest), and run until they come there
   AO_t stop_began_ns;
   AO_t stop_span_ns;          // of the last stop, until the last mutator ran again
   uint32_t volatile stop_for; // what the last stop was for: enum rt_stop_for
@@ -286,6 +289,8 @@ static inline void rt_section_refuse(const char *function) {
 }
 
 // ---- stop.c
+// What the thread does, at rest or not.
+static inline rt_state rt_state_of(const rt_thread *t) { return (rt_state)(at32_load_acquire(&t->state) & ~(uint32_t)RT_PASSING); }
 // A critical section: the thread is not stopped in it. Nests.
 void rt_fork_wait(rt_thread *self);
 static inline void rt_enter(rt_thread *self) {
@@ -307,6 +312,12 @@ void rt_block_again(rt_thread *self, const rt_left *left); // as it was before, 
 void rt_stop_begin(veil_heap *heap, rt_thread *self);
 bool rt_stop_try(veil_heap *heap); // the lock, if nobody has it. In a thread that counts as at work (rt.work), too
 void rt_stop_world(veil_heap *heap, rt_thread *self);
+// From here on threads that come to rest (rt.rest) stay there, whoever has the lock of stops; to rt_rest_end.
+void rt_rest_begin(veil_heap *heap);
+void rt_rest_end(veil_heap *heap);
+// In between: as rt_stop_world, but no signal is sent, and each thread is between brackets, in a poll, or in a call that waits for others (rt.rest): what it has of the heap beside references is in its structure. 0; else a thread (its number) that is not there yet, while
+// another waits for the lock of stops, or since limit_ns (vm_now). To be followed by rt_resume_world all the same.
+int rt_rest_world(veil_heap *heap, rt_thread *self, uint64_t limit_ns);
 void rt_resume_world(veil_heap *heap, rt_thread *self);
 void rt_stop_end(veil_heap *heap);
 // The part of rt_stop_world that fork needs too: signals are blocked. What stops pagers is undone by vm_resume.
@@ -352,6 +363,8 @@ void rt_between_cycles(veil_heap *heap, rt_thread *self, void (*then)(veil_heap 
 // The same with nobody at work for the heap either (rt.work). In a thread that is not at work; in a critical section if it is a mutator that runs, and `self` is NULL if not. Once the world
 // is stopped again, *span is how long this stop was; until then heap->stop_span_ns.
 void rt_at_instant(veil_heap *heap, rt_thread *self, AO_t *span, void (*then)(veil_heap *heap, void *arg), void *arg);
+// The same with all threads at rest (rt_rest_world). False, with the error set: one did not come to rest, and `then` was not called.
+bool rt_at_rest(veil_heap *heap, rt_thread *self, unsigned ms, void (*then)(veil_heap *heap, void *arg), void *arg);
 bool rt_assist(rt_thread *self);                       // scans a little; false: there was nothing to scan
 bool rt_scanners_start(veil_heap *heap);
 void rt_scanners_stop(veil_heap *heap);
@@ -407,6 +420,14 @@ void rt_restore_stop(veil_heap *heap);  // while the heap closes; once more does
 void rt_restore_fork(veil_heap *heap);  // in a child
 bool rt_restore_reads(const rt_restore *restore); // pages are still away; NULL: none. Any thread
 void rt_restore_free(rt_restore *restore);
+// For a heap that goes back to what it was opened from (rollback.c), with the world stopped. NULL: there is no source.
+uintptr_t rt_restore_base(const rt_restore *restore);
+// Whether no cycle had been, nor a minor one, at those numbers.
+bool rt_restore_was_kept(const rt_restore *restore, const uint64_t numbers[2]);
+// Contents of a page as the source has them: they become the page's, put right. Pages that were put back before it, or did not change, are right.
+void rt_restore_put(veil_heap *heap, size_t page, const void *contents);
+void rt_restore_put_end(veil_heap *heap);
+size_t rt_pins_count(const veil_heap *heap); // pins.c
 
 // ---- fork.c: between veil_open and veil_close; false with the error set.
 bool rt_fork_add(veil_heap *heap);

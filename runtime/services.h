@@ -17,6 +17,8 @@ struct veil_service {
   // One thread per service.
   int consumer; // of Dirty, or -1
   bool copies;  // it takes instants that copy: leaf pages rest
+  uint64_t asked[2]; // number of the cycle, and of the minor one, when it asked Dirty first; UINT64_MAX: one came meanwhile
+  bool has_asked;
   // Atomic.
   AO_t pending;               // 0, or 4 * (the page whose claim has not stood yet + 1) + the claim
   uint32_t volatile keeps;    // 1: blocks are to stay in place
@@ -47,7 +49,9 @@ void rt_service_leave(veil_heap *heap, rt_thread *self, const sigset_t *saved);
 
 // Has the service watch writes, if it does not yet. False: all consumers of Dirty are taken.
 bool rt_service_watch(veil_service *s);
-// As vm_dirty, of all pages that were ever in use, for the service. What lies between the small zone and the large one is passed over: there can be much of it.
+// As vm_dirty, in its two parts, of all pages that were ever in use, for the service. What lies between the small zone and the large one is passed over: there can be much of it. False: more than `most` pages (0: any number) were written, and not
+// all was asked for; the next call does.
+bool rt_dirty_find(veil_service *s, size_t most);
 void rt_dirty_visit(veil_service *s, void (*visit)(void *arg, size_t page), void *arg);
 // Of a page that a harvest reports: whether it is in use. If not, Dirty keeps that it was written.
 bool rt_dirty_counts(gc_heap *gc, size_t page, int consumer);

@@ -29,16 +29,26 @@ static void span_record(veil_heap *heap) {
   }
 }
 
-// Whether a thread is to wait. One that a signal stopped may hold any lock of the program's, so it goes on while the process forks (rt.fork).
-static bool must_wait(const veil_heap *heap, bool by_signal) {
-  uint32_t stopping = at32_load_acquire(&heap->stopping);
-  return stopping == RT_STOP || (stopping == RT_STOP_FORK && !by_signal);
+// Where a thread is, when it looks whether it is to wait.
+enum place {
+  BY_SIGNAL, // anywhere in the program
+  PASSING,   // in a call of veil's, or at its end, perhaps with an object that nobody has yet
+  AT_REST,   // in a poll, or at the end of brackets or of a call that waits (rt.rest)
+};
+
+// Whether it is. One that a signal stopped may hold any lock of the program's, so it goes on while the process forks (rt.fork).
+static bool waits_for(uint32_t stopping, enum place place) {
+  return stopping == RT_STOP || (stopping == RT_STOP_FORK && place != BY_SIGNAL);
+}
+
+static bool must_wait(const veil_heap *heap, enum place place) {
+  return waits_for(at32_load_acquire(&heap->stopping), place) || (place == AT_REST && at32_load_acquire(&heap->resting) != 0);
 }
 
 // A thread may be attached to several heaps, and stops or waits for all of them at once (rt.heaps).
-static veil_heap *stop_wanted(bool by_signal) {
+static veil_heap *stop_wanted(enum place place) {
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-    if (at32_load(&t->state) == RT_RUNNING && must_wait(t->heap, by_signal)) {
+    if (at32_load(&t->state) == RT_RUNNING && must_wait(t->heap, place)) {
       return t->heap;
     }
   }
@@ -55,32 +65,34 @@ static bool critical_anywhere(void) {
 }
 
 // Waits until no stop is wanted, by any heap; `heap` is the one for whose events it counts. The caller's roots lie at and above each attachment's stopped_sp, and in its registers.
-static void park(veil_heap *heap, bool by_signal) {
+static void park(veil_heap *heap, enum place place) {
   rt_span span = rt_begin(heap, RT_NOTE_STOPPED, 0);
   do {
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-      if (at32_load(&t->state) != RT_BLOCKED) {
-        at32_store_release(&t->state, RT_STOPPED);
+      if (rt_state_of(t) != RT_BLOCKED) {
+        at32_store_release(&t->state, RT_STOPPED | (place == AT_REST ? 0 : RT_PASSING));
         os_wake_all(&t->state);
       }
     }
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-      while (at32_load(&t->state) == RT_STOPPED && must_wait(t->heap, by_signal)) {
-        at32_add_full(&t->heap->stop_waiting, !t->waited);
-        t->waited = true;
-        uint32_t stopping = at32_load(&t->heap->stopping);
-        if (stopping == RT_STOP || (stopping == RT_STOP_FORK && !by_signal)) {
+      while (rt_state_of(t) == RT_STOPPED && must_wait(t->heap, place)) {
+        uint32_t stopping = at32_load(&t->heap->stopping), resting = at32_load(&t->heap->resting);
+        if (waits_for(stopping, place)) {
+          at32_add_full(&t->heap->stop_waiting, !t->waited);
+          t->waited = true;
           os_wait(&t->heap->stopping, stopping);
+        } else if (resting != 0) {
+          os_wait(&t->heap->resting, resting);
         }
       }
     }
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-      if (at32_load(&t->state) == RT_STOPPED) {
+      if (rt_state_of(t) == RT_STOPPED) {
         at32_store_release(&t->state, RT_RUNNING);
       }
     }
     at_fence_full();
-  } while (stop_wanted(by_signal) != NULL);
+  } while (stop_wanted(place) != NULL);
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t->waited) {
       t->waited = false;
@@ -104,8 +116,8 @@ static inline __attribute__((always_inline)) void roots_note(rt_thread *t) {
   t->alt_base = t->alt_limit = NULL;
 }
 
-__attribute__((noinline)) void rt_safepoint(rt_thread *self) {
-  veil_heap *heap = stop_wanted(false);
+static void stop_look(rt_thread *self, enum place place) {
+  veil_heap *heap = stop_wanted(place);
   if (heap == NULL) {
     return;
   }
@@ -119,17 +131,19 @@ __attribute__((noinline)) void rt_safepoint(rt_thread *self) {
       roots_note(t);
     }
   }
-  park(heap, false);
+  park(heap, place);
   self->critical--; // before a signal that waits comes: refused, it would not come again
   os_signals_restore(&saved);
 }
+
+__attribute__((noinline)) void rt_safepoint(rt_thread *self) { stop_look(self, PASSING); }
 
 __attribute__((noinline)) void rt_leave(rt_thread *self) {
   __asm__ volatile("" ::: "memory");
   self->critical--;
   __asm__ volatile("" ::: "memory");
   if (self->critical == 0 && !critical_anywhere()) {
-    rt_safepoint(self);
+    stop_look(self, PASSING);
   }
 }
 
@@ -138,7 +152,7 @@ static void block_one(rt_thread *self, const uintptr_t *registers, void *sp) {
   memcpy(self->registers, registers, 6 * sizeof *registers);
   self->stopped_sp = sp;
   self->alt_base = self->alt_limit = NULL;
-  at32_store_release(&self->state, RT_BLOCKED);
+  at32_store_release(&self->state, RT_BLOCKED | (self->passing ? RT_PASSING : 0));
   at_fence_full();
   os_wake_all(&self->state);
   self->critical--;
@@ -147,6 +161,7 @@ static void block_one(rt_thread *self, const uintptr_t *registers, void *sp) {
 void rt_others_block_saved(rt_thread *self, const uintptr_t *registers, void *sp) {
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
     if (t != self && at32_load(&t->state) == RT_RUNNING) {
+      t->passing = true;
       block_one(t, registers, sp);
     }
   }
@@ -155,7 +170,12 @@ void rt_others_block_saved(rt_thread *self, const uintptr_t *registers, void *sp
 // The rest of rt_block: the registers are saved.
 void rt_block_saved(rt_thread *self, uintptr_t *saved) {
   block_one(self, saved + 1, saved + 7);
-  rt_others_block_saved(self, saved + 1, saved + 7);
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    if (t != self && at32_load(&t->state) == RT_RUNNING) {
+      t->passing = self->passing;
+      block_one(t, saved + 1, saved + 7);
+    }
+  }
 }
 
 void rt_block_again(rt_thread *self, const rt_left *left) { block_one(self, left->registers, left->sp); }
@@ -163,14 +183,16 @@ void rt_block_again(rt_thread *self, const rt_left *left) { block_one(self, left
 void rt_unblock(rt_thread *self) {
   // Our handler must not overwrite what a stopper may be reading, so this is a critical section.
   rt_enter(self);
+  enum place place = AT_REST;
   for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
-    t->noted = at32_load(&t->state) == RT_BLOCKED;
+    t->noted = rt_state_of(t) == RT_BLOCKED;
+    place = t->noted && t->passing ? PASSING : place;
     if (t->noted && !t->bracketed) {
       at32_store_release(&t->state, RT_RUNNING);
     }
   }
   at_fence_full();
-  veil_heap *heap = stop_wanted(false);
+  veil_heap *heap = stop_wanted(place);
   if (heap != NULL) {
     // Registers and stack count as they were saved then: no reference was loaded since. A stopper may be reading them.
     sigset_t saved;
@@ -180,8 +202,11 @@ void rt_unblock(rt_thread *self) {
         roots_note(t);
       }
     }
-    park(heap, false);
+    park(heap, place);
     os_signals_restore(&saved);
+  }
+  for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
+    t->passing = t->passing && rt_state_of(t) == RT_BLOCKED;
   }
   rt_leave(self);
 }
@@ -215,14 +240,14 @@ static void stop_handler(int signo, siginfo_t *info, void *context) {
   if (vm_trapping()) {
     return; // it may hold a page. The mask says so too, but not to a signal that a sanitizer kept back
   }
-  veil_heap *heap = critical_anywhere() ? NULL : stop_wanted(true);
+  veil_heap *heap = critical_anywhere() ? NULL : stop_wanted(BY_SIGNAL);
   if (heap != NULL) {
     for (rt_thread *t = rt_here; t != NULL; t = t->next_here) {
       if (at32_load(&t->state) == RT_RUNNING) {
         stack_note(t, rt_registers_save(t->registers));
       }
     }
-    park(heap, true);
+    park(heap, BY_SIGNAL);
   }
   errno = saved;
 }
@@ -302,7 +327,7 @@ static void stop_signal_send(veil_heap *heap, const rt_thread *self) {
   }
 }
 
-void rt_stop_world(veil_heap *heap, rt_thread *self) {
+static void stop_note(veil_heap *heap) {
   // No handler of the program runs in this thread between two spaces.
   os_signals_block(&heap->stop_saved_mask);
   rt_span span = rt_begin(heap, RT_NOTE_STOP, 0);
@@ -310,7 +335,43 @@ void rt_stop_world(veil_heap *heap, rt_thread *self) {
   heap->stop_heard = span.heard;
   at_store(&heap->stop_began_ns, vm_now());
   at_store(&heap->stop_span_ns, 0);
+}
+
+void rt_stop_world(veil_heap *heap, rt_thread *self) {
+  stop_note(heap);
   rt_threads_stop(heap, self);
+}
+
+static bool is_at_rest(const rt_thread *t) {
+  uint32_t state = at32_load_acquire(&t->state);
+  return state == RT_BLOCKED || state == RT_STOPPED;
+}
+
+// Somebody waits for the lock of stops, which the caller has.
+static bool stop_is_awaited(const veil_heap *heap) { return at32_load_acquire(&heap->stop_tickets) != at32_load(&heap->stop_serves) + 1; }
+
+void rt_rest_begin(veil_heap *heap) { at32_add_full(&heap->resting, 1); }
+
+void rt_rest_end(veil_heap *heap) {
+  at32_add_full(&heap->resting, ~0u);
+  os_wake_all(&heap->resting);
+}
+
+int rt_rest_world(veil_heap *heap, rt_thread *self, uint64_t limit_ns) {
+  stop_note(heap);
+  pthread_mutex_lock(&heap->threads_lock);
+  heap->stop_restored = vm_trap_restore();
+  for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
+    while (t != self && !is_at_rest(t)) {
+      if (vm_now() >= limit_ns || stop_is_awaited(heap)) {
+        vm_quiesce(heap->gc->region); // which rt_resume_world undoes
+        return (int)t->tid;
+      }
+      rt_wait(&t->state, at32_load(&t->state), 1);
+    }
+  }
+  vm_quiesce(heap->gc->region);
+  return 0;
 }
 
 void rt_threads_stop(veil_heap *heap, rt_thread *self) {
@@ -358,10 +419,10 @@ void rt_resume_world(veil_heap *heap, rt_thread *self) {
 
 RT_EXPORT void veil_poll(veil_thread *open) {
   rt_thread *self = (rt_thread *)open;
-  if (__builtin_expect(at32_load(&self->heap->stopping) != 0, 0)) {
+  if (__builtin_expect((at32_load(&self->heap->stopping) | at32_load(&self->heap->resting)) != 0, 0)) {
     rt_self_check(open, "veil_poll");
     if (!rt_section_any()) { // its end does it
-      rt_safepoint(self);
+      stop_look(self, critical_anywhere() ? PASSING : AT_REST);
     }
   }
 }

@@ -32,7 +32,7 @@ CONSTANTS = {
     "GC_LAYOUT_LEAF": 0, "GC_LAYOUT_DENSE": 1, "GC_LAYOUT_MAP": 2, "GC_LAYOUT_TAGGED": 3, "GC_LAYOUT_TRACE": 4,
     "GC_LAYOUT_FLEXIBLE": 5, "GC_FIXED_PLAIN": 1,
     # runtime/runtime.h
-    "RT_RUNNING": 0, "RT_STOPPED": 1, "RT_BLOCKED": 2,
+    "RT_RUNNING": 0, "RT_STOPPED": 1, "RT_BLOCKED": 2, "RT_PASSING": 4,
 }
 globals().update(CONSTANTS)
 
@@ -471,7 +471,7 @@ def describe_heap(heap):
     for thread in threads(heap):
         number = gdb_thread(thread)
         print("  thread 0x%x%s, LWP %d: %s%s%s, buffers %s" %
-              (int(thread.address), ", gdb's %d" % number.num if number else "", int(thread["tid"]), STATES.get(int(thread["state"]), "?"),
+              (int(thread.address), ", gdb's %d" % number.num if number else "", int(thread["tid"]), STATES.get(int(thread["state"]) & ~RT_PASSING, "?"),
                ", critical" if int(thread["critical"]) else "", ", bracketed" if int(thread["bracketed"]) else "",
                " ".join("[0x%x, 0x%x)" % (int(thread["open"]["tlab"][i]["free"]), int(thread["open"]["tlab"][i]["limit"])) for i in range(2))))
 

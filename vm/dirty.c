@@ -261,14 +261,19 @@ void vm_dirty_harvest(vm_region *region, size_t page, size_t limit) {
   vm_move_harvest(region, page, limit);
 }
 
-size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count, void (*visit)(void *arg, size_t page),
-                void *arg) {
-  struct vm_dirty *dirty = region->dirty;
-  uint8_t bit = (uint8_t)(1u << consumer);
-  VM_CHECK(consumer >= 0 && consumer < VM_DIRTY_CONSUMERS && (at32_load(&dirty->consumers) & bit), "no consumer %d",
-           consumer);
-  size_t top = at_load_acquire(&region->top), visited = 0;
-  size_t limit = page + count < top ? page + count : top;
+static uint8_t bit_of(const vm_region *region, int consumer) {
+  VM_CHECK(consumer >= 0 && consumer < VM_DIRTY_CONSUMERS && (at32_load(&region->dirty->consumers) & 1u << consumer), "no consumer %d", consumer);
+  return (uint8_t)(1u << consumer);
+}
+
+static size_t limit_of(const vm_region *region, size_t page, size_t count) {
+  size_t top = at_load_acquire(&region->top);
+  return page + count < top ? page + count : top;
+}
+
+void vm_dirty_find(vm_region *region, int consumer, size_t page, size_t count) {
+  size_t limit = limit_of(region, page, count);
+  bit_of(region, consumer);
   if (region->back_end->harvest != NULL && page < limit) {
     // Under the lock, so that what another harvester has found is noted for all before we look.
     vm_harvest_enter(region);
@@ -279,15 +284,44 @@ size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count, void
     }
     vm_harvest_leave(region);
   }
-  for (size_t at = page, end; (at = next_news(region, bit, at, limit)) < limit; at = end) {
+}
+
+size_t vm_dirty_count(const vm_region *region, int consumer, size_t page, size_t count) {
+  uint8_t bit = bit_of(region, consumer);
+  size_t limit = limit_of(region, page, count), dirty = 0;
+  for (size_t at = next_news(region, bit, page, limit), end; at < limit; at = next_news(region, bit, end, limit)) {
+    end = group_page(region, group_of(region, at) + 1);
+    end = end < limit ? end : limit;
+    for (size_t i = at; i < end; i++) {
+      dirty += !(at8_load(&region->dirty->clean[i]) & bit);
+    }
+  }
+  return dirty;
+}
+
+size_t vm_dirty_answer(vm_region *region, int consumer, size_t page, size_t count, void (*visit)(void *arg, size_t page), void *arg) {
+  struct vm_dirty *dirty = region->dirty;
+  uint8_t bit = bit_of(region, consumer);
+  size_t limit = limit_of(region, page, count), visited = 0;
+  for (size_t at = next_news(region, bit, page, limit), end; at < limit; at = next_news(region, bit, end, limit)) {
     end = at;
     do { // quiet before its pages are looked at (vm.news)
       at8_or_full(&dirty->quiet[group_of(region, end)], bit);
       end = group_page(region, group_of(region, end) + 1);
     } while (end < limit && !(at8_load(&dirty->quiet[group_of(region, end)]) & bit));
     end = end < limit ? end : limit;
+    size_t following = next_news(region, bit, end, limit); // with many, somewhere each, this takes as long as fetching their words
+    if (following < limit) {
+      __builtin_prefetch((const void *)&region->word[following]);
+      __builtin_prefetch((const void *)&dirty->clean[following], 1);
+    }
     os_point();
     visited += answer_groups(region, bit, at, end, visit, arg);
   }
   return visited;
+}
+
+size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count, void (*visit)(void *arg, size_t page), void *arg) {
+  vm_dirty_find(region, consumer, page, count);
+  return vm_dirty_answer(region, consumer, page, count, visit, arg);
 }

@@ -264,6 +264,10 @@ void vm_dirty_close(vm_region *region, int consumer);
 // Returns how many were visited. One thread per consumer at a time; not in traps.
 size_t vm_dirty(vm_region *region, int consumer, size_t page, size_t count,
                 void (*visit)(void *arg, size_t page), void *arg);
+// The two parts of vm_dirty: the first asks the kernel, the second takes the consumer's answer. Between them vm_dirty_count says of how many pages that will be, or of some more.
+void vm_dirty_find(vm_region *region, int consumer, size_t page, size_t count);
+size_t vm_dirty_count(const vm_region *region, int consumer, size_t page, size_t count);
+size_t vm_dirty_answer(vm_region *region, int consumer, size_t page, size_t count, void (*visit)(void *arg, size_t page), void *arg);
 
 // Marks a page dirty for the consumers in the mask (bit i is consumer i): for writes through the
 // alias, which are not seen. Async-signal-safe.

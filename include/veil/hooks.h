@@ -61,6 +61,9 @@ void veil_service_settle(veil_service *service, size_t page, veil_claim claim);
 // reports every page in use. Returns how many were reported. One thread per service.
 size_t veil_service_dirty(veil_service *service, void (*visit)(void *arg, size_t page), void *arg);
 
+// Pages that the service has been told of, and wants to be told of once more: they count as written since it last asked. Any thread; not in a stop. Nothing happens if it does not watch yet.
+void veil_service_written(veil_service *service, size_t page, size_t count);
+
 // The heap's geometry.
 typedef struct veil_pages {
   char *base;         // the view's address of page 0
@@ -91,6 +94,7 @@ typedef struct veil_instant_calls {
   // Before the stop, of an increment (VEIL_INSTANT_DIRTY): `pages` have been found written so far. Returns of how many pages, at most, `now` is to be told instead of claiming them: to copy a page in the stop takes as long as to claim it,
   // and spares the program a trap. It may allocate, and is called in the thread that asked, which counts as no mutator meanwhile. NULL: what can be claimed is.
   size_t (*copies)(void *arg, size_t pages);
+  size_t most; // with all three flags: pages. If more were written the instant is none: nobody is called, VEIL_BUSY, and they still count as written. 0: any number
 } veil_instant_calls;
 
 // What an instant was like.
@@ -105,7 +109,7 @@ typedef struct veil_instant_figures {
 // program go on: what `unsaved` is called with from then on, and what nobody has touched, is the heap as of that instant. A page that carries the service's UNSAVED already keeps it, and counts as claimed: it has not changed
 // since. One that carries another's keeps that, and `now` is told of it. One that is ABSENT is claimed as well, though its contents are not to be had in the stop: whoever settles UNSAVED has them put back
 // before `unsaved` is called. Without VEIL_INSTANT_WATCH, what the service's Dirty knows stays as it is. `out` may be NULL.
-// VEIL_NO_MEMORY; VEIL_UNSUPPORTED: there is nobody to watch writes; VEIL_INVALID: no such flags. Then nothing has happened. Aborts in callbacks of veil's, in critical sections, and if
+// VEIL_NO_MEMORY; VEIL_UNSUPPORTED: there is nobody to watch writes; VEIL_INVALID: no such flags; VEIL_BUSY: veil_instant_calls.most. Then nothing has happened. Aborts in callbacks of veil's, in critical sections, and if
 // the service takes another instant meanwhile. Any thread, attached or not, between brackets too; it holds no lock that a mutator or a callback may wait for.
 veil_status veil_service_instant(veil_service *service, unsigned flags, const veil_instant_calls *calls, void *arg, veil_instant_figures *out);
 
@@ -218,6 +222,36 @@ veil_heap *veil_open_at(const veil_options *options, void *address);
 
 // Reads what is still away of a heap that was opened from a source, beside the background's thread, and returns when nothing is. At once for any other heap. Any thread; not in a critical section.
 void veil_source_fetch(veil_heap *heap);
+
+// ---- A heap that goes back to what it was.
+
+// What it was: pages and a description as of an instant of this heap, or as it was opened.
+typedef struct veil_past {
+  // As of veil_source; `roots` are all of them, and sections all that there were. In the thread that asks, before the stop and in it.
+  veil_status (*section)(void *arg, const char *name, const void **bytes, size_t *size);
+  const veil_root_described *roots;
+  size_t root_count;
+  bool (*read)(void *arg, size_t page, void *to);    // contents of a page that was in use, in the stop: no malloc, no stdio, no lock that a mutator may hold. False: they cannot be had; the reason is in veil_error()
+  void *arg;
+  bool as_opened;       // it is what veil_open_from had: references and types are put right again, if they were then
+  bool drop_finalizers; // finalizers, which are never part of what was, are dropped; if not, it is refused while there are any
+} veil_past;
+
+// What it took.
+typedef struct veil_past_figures {
+  uint64_t pause_ns; // that the program was stopped
+  size_t pages;      // whose contents were put back …
+  size_t came;       // … among them those that were not in use any more
+  size_t went;       // that came into use since, and are not any more
+  size_t finalizers; // that were dropped
+} veil_past_figures;
+
+// Brings the heap back to what it was: objects lie where they lay, with the contents that they had, and nothing else is there. The service has asked Dirty before: what was written since then, or is in use now and was not, is
+// found by that. Named roots, weak references and tables, and identity hashes are as they were. All other references of the program's are not: slots of veil_add_roots, veil_add_thread_roots, callbacks of roots,
+// and handles refer to nothing afterwards, references in variables are to be had anew; veil_moves has changed. For services it is as if a minor cycle had been. Between two cycles: one that is under way ends first.
+// All other attached threads come to rest first: between brackets, at a poll, or in a call of veil's that waits, but for allocations; no signal is sent for that. VEIL_BUSY: one did not within ten seconds; or objects are pinned or touched. VEIL_NO_MEMORY: also if it is more than
+// the limit is now. VEIL_INVALID: finalizers; the service does not watch writes. VEIL_IO: `read` failed. Then nothing has changed. Any thread, as veil_service_instant.
+veil_status veil_service_rollback(veil_service *service, const veil_past *to, veil_past_figures *out);
 
 // Whether pages, read or not, are as the source has them, but for what mutators have written: the view is at the source's base, types have the numbers that they had there, and no cycle or minor cycle has been since. Any thread.
 bool veil_source_is_kept(veil_heap *heap);

@@ -44,7 +44,8 @@ typedef struct veil_store_options {
   size_t log;           // bytes of the log, of a store that is made; default 64 MiB, at least 1 MiB
   size_t cache;         // bytes of pages as they were committed, which are kept to tell what has changed; default 128 MiB, at least 1 MiB
   bool elsewhere;       // do not try the address at which the heap was
-  bool drop_finalizers; // a heap that had finalizers, which are functions of the process that was, is refused otherwise
+  bool drop_finalizers; // a heap that had finalizers, which are functions of the process that was, is refused otherwise; and so is veil_store_rollback while there are any
+  unsigned compact;     // percent: the image is compacted in the background when its file is longer than so much of what it holds, and by more than the log; default 200, at least 101; UINT_MAX: never by itself
 } veil_store_options;
 
 // Opens or makes a store and its heap. It takes time for the list of its pages, and for what the log has since it was last folded into the image: pages are read when they are first touched, and in
@@ -82,9 +83,37 @@ veil_status veil_store_wait(veil_store *store, uint64_t ticket);
 // Whether it is durable, without waiting: VEIL_BUSY while it is not. Any thread.
 veil_status veil_store_poll(veil_store *store, uint64_t ticket);
 
+// What a rollback was like.
+typedef struct veil_rollback_figures {
+  uint64_t pages;      // whose contents were put back
+  uint64_t came;       // among them, that were not in use any more
+  uint64_t went;       // that had come into use since, and are not any more
+  uint64_t finalizers; // that were dropped
+  uint64_t pause_ns;   // that the program was stopped, and waited for, since each thread comes to rest by itself
+} veil_rollback_figures;
+
+// Brings the heap back to the last commit of this process, or to what it was when it was opened: what was stored since then is gone. Commits that were begun (veil_store_commit_async, other threads') count: they are waited for until they are durable, and it is the last of
+// them that the heap is brought back to. One that failed does not count. It takes some milliseconds, and as long as it takes to read the pages that were written since; before the first commit to a store that could not be opened at its own address these may be all.
+//
+// Named roots, weak references and tables and identity hashes are as they were, objects lie where they lay, and types stay registered. No other reference into the heap counts any more: those in variables, also of other threads, are to be had anew from named roots, and must not be used; slots of
+// veil_add_roots, veil_add_thread_roots, of callbacks and of stacks that were not switched to yet, and handles (which are there still) are NULL afterwards. veil_moves has changed. Finalizers are functions of this process and no part of a commit: they are dropped without being called, if the option drop_finalizers is
+// set, also those that are due. Memory outside of the heap (veil_external) is as it is.
+//
+// Other attached threads come to rest first, each by itself: between brackets, at a veil_poll, or in a call of veil's that waits (for a commit, say, but not an allocation). So whoever calls this has an understanding with them that they hold no references there; a thread in a critical section is waited for, and so is
+// one that does not poll. Checkpoints go on, and so do commits of others, afterwards.
+//
+// VEIL_BUSY: a thread did not come to rest within ten seconds, objects are pinned (veil_pin) or touched (veil_touch). VEIL_INVALID: there are finalizers, and no drop_finalizers; the store is read-only. VEIL_IO: a page could not be read, or a write or a barrier has failed (as veil_store_commit: it is not known then what
+// the disk has). VEIL_NO_MEMORY: also if the limit was lowered, and what was there is more. In all these cases nothing has changed. `out` may be NULL. Any thread; not in a signal handler, nor in a callback of veil's, nor in a critical section; not while the thread holds a lock that another one waits for.
+veil_status veil_store_rollback(veil_store *store, veil_rollback_figures *out);
+
 // Copies the store, as of its last commit, to a file that must not be there yet: a store of its own, with a log of its own once it is opened. Commits go on meanwhile, unless the log gets full. It takes a fold, and as long as all pages take to be read and
 // written. VEIL_BUSY: it was opened at another address, and nothing was committed since. Otherwise as veil_store_commit.
 veil_status veil_store_backup(veil_store *store, const char *to);
+
+// Writes the image anew, without what no commit needs any more: a file that folds have made longer than what it holds becomes as long as that, and what was dead goes back to the file system. Commits and reading go on meanwhile, unless the
+// log gets full: then a commit waits. It takes a fold, as long as all pages take to be read and written, and until it is done disk space for what the store holds. A crash leaves the old file or the new one, with the same commits. VEIL_IO: the disk is
+// full, a page of the image is damaged, or a write failed: the image is as it was, and nothing is lost. Done in the background when it is worth it: option `compact`; for a store that is not open: veil-image --compact. Otherwise as veil_store_commit.
+veil_status veil_store_compact(veil_store *store);
 
 // What a store has done since it was opened, and has.
 typedef struct veil_store_figures {
@@ -97,6 +126,8 @@ typedef struct veil_store_figures {
   uint64_t image_bytes;           // of the other file
   uint64_t cache_bytes;           // of pages as they were committed
   uint64_t commit_waits;          // commits that waited for room in the log
+  uint64_t image_needed;          // of image_bytes, that the last version needs
+  uint64_t compactions;           // of the image
 } veil_store_figures;
 
 veil_store_figures veil_store_get_figures(veil_store *store); // any thread

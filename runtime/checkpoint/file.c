@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "runtime/checkpoint/inner.h"
+#include "runtime/described.h"
 #include "runtime/error.h"
 #include "vm/check.h"
 
@@ -194,23 +195,10 @@ static veil_status section_put(void *arg, const char *name, const void *bytes, s
 static veil_status types_put(veil_checkpointer *c) {
   const veil_type_described *from;
   size_t count = veil_description_types(c->description, &from);
-  rt_image_type *types = calloc(count + 1, sizeof *types);
+  rt_image_type *types = rt_types_to_image(from, count);
   if (types == NULL) {
     rt_error_set("veil_checkpoint: no memory for a list of types");
     return VEIL_NO_MEMORY;
-  }
-  for (size_t i = 0; i < count; i++) {
-    const veil_type_described *t = &from[i];
-    types[i] = (rt_image_type){.name = t->name,
-                               .number = t->number,
-                               .flags = t->flags,
-                               .size = t->size,
-                               .encoding = t->encoding,
-                               .fixed = t->fixed,
-                               .slot_count = (uint32_t)t->slot_count,
-                               .fixed_slot_count = (uint32_t)t->fixed_slot_count,
-                               .slots = t->slots,
-                               .fixed_slots = t->fixed_slots};
   }
   veil_status status = rt_image_put_types(c->image, types, count);
   free(types);
@@ -220,13 +208,10 @@ static veil_status types_put(veil_checkpointer *c) {
 static veil_status roots_put(veil_checkpointer *c) {
   const veil_root_described *from;
   size_t count = veil_description_roots(c->description, &from);
-  rt_image_root *roots = calloc(count + 1, sizeof *roots);
+  rt_image_root *roots = rt_roots_to_image(from, count);
   if (roots == NULL) {
     rt_error_set("veil_checkpoint: no memory for a list of roots");
     return VEIL_NO_MEMORY;
-  }
-  for (size_t i = 0; i < count; i++) {
-    roots[i] = (rt_image_root){.name = from[i].name, .address = from[i].address};
   }
   veil_status status = rt_image_put_roots(c->image, roots, count);
   free(roots);

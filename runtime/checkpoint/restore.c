@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "runtime/checkpoint/inner.h"
+#include "runtime/described.h"
 #include "runtime/error.h"
 
 #define CP_EXPORT __attribute__((visibility("default")))
@@ -127,33 +128,10 @@ static void done(void *arg) {
 // ---- Opening.
 
 static bool tables_make(source *s, size_t *types, size_t *roots) {
-  const rt_image_type *type;
-  const rt_image_root *root;
-  *types = rt_image_types(s->image, &type);
-  *roots = rt_image_roots(s->image, &root);
-  s->types = calloc(*types + 1, sizeof *s->types);
-  s->roots = calloc(*roots + 1, sizeof *s->roots);
+  s->types = rt_types_of_image(s->image, types);
+  s->roots = rt_roots_of_image(s->image, roots);
   s->scratch = malloc((size_t)SCRATCHES * RT_IMAGE_SCRATCH);
-  if (s->types == NULL || s->roots == NULL || s->scratch == NULL) {
-    return false;
-  }
-  for (size_t i = 0; i < *types; i++) {
-    const rt_image_type *t = &type[i];
-    s->types[i] = (veil_type_described){.name = t->name,
-                                        .number = t->number,
-                                        .flags = t->flags,
-                                        .size = t->size,
-                                        .encoding = t->encoding,
-                                        .fixed = t->fixed,
-                                        .slot_count = t->slot_count,
-                                        .fixed_slot_count = t->fixed_slot_count,
-                                        .slots = t->slots,
-                                        .fixed_slots = t->fixed_slots};
-  }
-  for (size_t i = 0; i < *roots; i++) {
-    s->roots[i] = (veil_root_described){.name = root[i].name, .address = root[i].address};
-  }
-  return true;
+  return s->types != NULL && s->roots != NULL && s->scratch != NULL;
 }
 
 static source *source_open(const char *path, const rt_image_io *io, size_t *types, size_t *roots) {

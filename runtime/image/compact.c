@@ -78,12 +78,37 @@ veil_status rt_image_compact(const char *path, const char *to, const rt_image_op
   rt_image_writer *w;
   rt_image *image = NULL;
   rt_image_options reading = {.io = rt_image_io_of(options), .no_fallback = to == NULL}; // what is replaced is not to be better than what replaces it
-  veil_status status = rt_image_create_bare(&w, to != NULL ? to : path, options);        // its lock first, then what is there
+  veil_status status = rt_image_create_bare(&w, to != NULL ? to : path, options, false); // its lock first, then what is there
   if (status == VEIL_OK) {
     status = rt_image_open(&image, path, &reading);
   }
   status = status == VEIL_OK ? version_copy(image, w, progress, arg) : status;
   rt_image_free(image);
   rt_image_close(w);
+  return status;
+}
+
+// im.new: until the new file has the name, the old one is as it was. If it has it, but not durably, a crash may bring either back: whoever opens the path settles that (im.settle).
+veil_status rt_image_compact_held(rt_image_writer **held, const rt_image *newest, rt_image_progress *progress, void *arg) {
+  rt_image_writer *old = *held, *w;
+  if (!rt_image_writer_ready(old, IMAGE_IDLE, "rt_image_compact_held")) {
+    return VEIL_IO;
+  }
+  if (newest->v.header.id != old->id || newest->v.header.version != old->last.header.version) {
+    return rt_image_fail(&old->file, VEIL_INVALID, "has version %llu, and what was opened of it is version %llu", (unsigned long long)old->last.header.version,
+                         (unsigned long long)newest->v.header.version);
+  }
+  veil_status status = rt_image_create_bare(&w, old->file.path, &old->options, true);
+  status = status == VEIL_OK ? version_copy(newest, w, progress, arg) : status;
+  if (w == NULL || w->final != NULL) {
+    rt_image_close(w);
+    return status;
+  }
+  rt_image_close(old);
+  *held = w;
+  if (status != VEIL_OK) {
+    rt_image_close(w);
+    *held = NULL;
+  }
   return status;
 }

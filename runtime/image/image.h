@@ -56,6 +56,7 @@ uint64_t rt_image_type_hash(const rt_image_type *type);
 // ---- Writing. A writer is used by one thread at a time.
 
 typedef struct rt_image_writer rt_image_writer;
+typedef struct rt_image rt_image; // a reader
 
 // Begins a new file, which takes the place of what is at `path` when its first version is committed; until then it is `path`.new. VEIL_BUSY: somebody writes
 // either.
@@ -109,10 +110,11 @@ void rt_image_close(rt_image_writer *w);
 // gives it up, as if nothing had been, with VEIL_BUSY. With `to`, copies to that path instead and leaves the file as it is (a backup, or a file made of a stream).
 typedef bool rt_image_progress(void *arg, uint64_t done, uint64_t of);
 veil_status rt_image_compact(const char *path, const char *to, const rt_image_options *options, rt_image_progress *progress, void *arg);
+// The same for a file that a writer has, with no version in flight, whose lock is kept all the time; `newest` is a reader of its newest version. VEIL_OK: *held is a writer of the new file. Otherwise it is as it was; or NULL, if the new
+// file has the path but not durably: the path has to be opened again.
+veil_status rt_image_compact_held(rt_image_writer **held, const rt_image *newest, rt_image_progress *progress, void *arg);
 
 // ---- Reading. A reader may be used by any number of threads at once, but for opening and closing.
-
-typedef struct rt_image rt_image;
 
 // Opens the newest valid version and checks all of it but the contents of pages.
 veil_status rt_image_open(rt_image **out, const char *path, const rt_image_options *options);

@@ -236,8 +236,8 @@ void rt_image_header_seal(image_header *header);
 veil_status rt_image_put_blob(rt_image_writer *w, const image_extent *like, uint64_t first, const void *bytes, const uint64_t *sums);
 veil_status rt_image_put_as(rt_image_writer *w, uint64_t first, uint64_t count, const void *contents, rt_image_codec codec);
 veil_status rt_image_section_set(rt_image_writer *w, const char *name, const void *contents, size_t bytes);
-// As rt_image_create, without a layout, which is to be set before the first version begins, and with an id and a version that may be.
-veil_status rt_image_create_bare(rt_image_writer **out, const char *path, const rt_image_options *options);
+// As rt_image_create, without a layout, which is to be set before the first version begins, and with an id and a version that may be. `locked`: the caller has the lock of what is at `path`, and keeps it.
+veil_status rt_image_create_bare(rt_image_writer **out, const char *path, const rt_image_options *options, bool locked);
 // True if the writer takes pages; else why not is the error, or it is the caller's mistake, and that aborts.
 bool rt_image_writer_ready(rt_image_writer *w, image_state wanted, const char *call);
 

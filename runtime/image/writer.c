@@ -101,7 +101,7 @@ static uint64_t id_new(void) {
   return id;
 }
 
-veil_status rt_image_create_bare(rt_image_writer **out, const char *path, const rt_image_options *options) {
+veil_status rt_image_create_bare(rt_image_writer **out, const char *path, const rt_image_options *options, bool locked) {
   *out = NULL;
   rt_image_writer *w = writer_new(path, options);
   if (w == NULL) {
@@ -116,7 +116,7 @@ veil_status rt_image_create_bare(rt_image_writer **out, const char *path, const 
   } else {
     snprintf(beside, length, "%s.new", path);
   }
-  status = status == VEIL_OK ? rt_image_open_locked(&w->file, path, O_RDWR, true, &w->final_fd) : status;
+  status = status == VEIL_OK && !locked ? rt_image_open_locked(&w->file, path, O_RDWR, true, &w->final_fd) : status;
   w->final = w->file.path; // im.new: errors tell of the file that is written, which is the one beside
   w->file.path = beside;
   if (status == VEIL_OK) {
@@ -143,7 +143,7 @@ static void layout_set(rt_image_writer *w, const rt_image_layout *layout) {
 
 veil_status rt_image_create(rt_image_writer **out, const char *path, const rt_image_layout *layout, const rt_image_options *options) {
   layout_check(layout);
-  veil_status status = rt_image_create_bare(out, path, options);
+  veil_status status = rt_image_create_bare(out, path, options, false);
   if (status == VEIL_OK) {
     layout_set(*out, layout);
   }

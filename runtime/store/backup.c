@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include "runtime/error.h"
 #include "runtime/store/inner.h"
 
@@ -36,8 +35,8 @@ static veil_status image_complete(veil_store *store) {
   }
   pthread_mutex_lock(&store->lock);
   store->taking = false;
-  pthread_cond_broadcast(&store->happened);
   pthread_mutex_unlock(&store->lock);
+  st_wake(store, 0, ST_TURNS - 1);
   return status;
 }
 
@@ -72,18 +71,17 @@ static veil_status sections_copy(const veil_store *store, rt_image_writer *to) {
   for (size_t i = 0; status == VEIL_OK && (name = rt_image_section_name(from, i)) != NULL; i++) {
     const void *bytes;
     size_t size;
-    if (strcmp(name, "types") != 0 && strcmp(name, "roots") != 0 && strcmp(name, "store") != 0) {
+    if (strcmp(name, "types") != 0 && strcmp(name, "roots") != 0 && strcmp(name, ST_MARK_SECTION) != 0) {
       status = rt_image_section(from, name, &bytes, &size);
       status = status == VEIL_OK ? rt_image_put_section(to, name, bytes, size) : status;
     }
   }
   // A store of its own, which needs no log yet.
-  st_mark mark = {.magic = "veilstor", .format = 1, .closed = 1, .place = {.sequence = 1}};
-  if (status == VEIL_OK && getrandom(mark.id, sizeof mark.id, 0) != (ssize_t)sizeof mark.id) {
-    rt_error_set("veil_store_backup: no random number for the copy");
-    status = VEIL_IO;
+  uint64_t id[2];
+  if (status == VEIL_OK && !st_mark_new(store->path, id)) {
+    return VEIL_IO;
   }
-  return status == VEIL_OK ? rt_image_put_section(to, "store", &mark, sizeof mark) : status;
+  return status == VEIL_OK ? st_mark_put(to, id, (st_log_place){.sequence = 1}, 1, true) : status;
 }
 
 static veil_status copy_make(const veil_store *store, const char *to) {
@@ -118,7 +116,7 @@ static void backup_make(void *arg) {
   b->status = image_complete(b->store);
   b->status = b->status == VEIL_OK ? copy_make(b->store, b->to) : b->status;
   snprintf(b->why, sizeof b->why, "%s", b->status != VEIL_OK ? veil_error() : "");
-  st_fold_end(b->store, b->status);
+  st_fold_end(b->store);
 }
 
 ST_EXPORT veil_status veil_store_backup(veil_store *store, const char *to) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// change.c: from what was copied in the stop to a record, or a version of the image.
+// change.c: from what was compared or copied in the stop to a record, or a version of the image.
 //
-// Neighbours: take.c copies, commit.c calls this in the thread that is `taking`, between brackets. record.h has the form.
+// Neighbours: take.c compares and copies, commit.c calls this in the thread that is `taking`, between brackets. record.h has the form.
 
 #include <stdlib.h>
 #include <string.h>
@@ -98,6 +98,14 @@ static void words_add(st_change *c, size_t words) {
   c->words += words;
 }
 
+size_t st_change_add(st_change *c, size_t page, const void *was, const void *now, size_t page_size) {
+  VM_CHECK((c->words + st_page_words(page_size)) * sizeof *c->record <= c->record_bytes, "a record of %zu words", c->words);
+  size_t words = st_page_write(c->record + c->words, page, was, now, page_size, &c->changed);
+  c->words += words;
+  c->items += words != 0;
+  return words;
+}
+
 static bool is_zero(const char *page, size_t page_size) { return page[0] == 0 && memcmp(page, page + 1, page_size - 1) == 0; }
 
 // st.gone: a page that has come into use and holds zeros, as before, is named as well. `*last`: the run that was written last.
@@ -113,21 +121,29 @@ static void zeros_write(st_change *c, uint64_t page, uint64_t **last) {
   c->items++;
 }
 
+static bool is_too_long(const veil_store *store) { return store->log != NULL && store->change.words * sizeof *store->change.record > st_log_most(store->log); }
+
+// What was copied is compared now.
 static veil_status pages_write(veil_store *store) {
   st_change *c = &store->change;
   size_t page_size = store->pages.page_size;
   uint64_t *zeros = NULL;
   for (size_t i = 0; i < c->count; i++) {
-    const void *was = st_contents_page(store->contents, c->pages[i]);
+    if (is_too_long(store)) { // the image wants pages as a whole
+      c->changed += (c->count - i) * page_size;
+      break;
+    }
+    char *now = st_change_copy(c, i, page_size);
+    const void *was = c->copied[i] ? st_contents_page(store->contents, c->pages[i]) : NULL;
+    if (!c->copied[i]) {
+      continue;
+    }
     if (was == NULL) {
       return VEIL_IO;
     }
-    VM_CHECK((c->words + st_page_words(page_size)) * sizeof *c->record <= c->record_bytes, "a record of %zu words", c->words);
-    size_t words = st_page_write(c->record + c->words, c->pages[i], was, c->copies + i * page_size, page_size, &c->changed);
-    c->places[i] = words != 0 ? c->words + 1 : 0;
-    words_add(c, words);
-    c->items += words != 0;
-    if (words == 0 && !st_bit(store->has, c->pages[i]) && is_zero(c->copies + i * page_size, page_size)) {
+    size_t words = st_change_add(c, c->pages[i], was, now, page_size);
+    c->places[i] = words != 0 ? c->words + 1 - words : 0;
+    if (words == 0 && !st_bit(store->has, c->pages[i]) && is_zero(now, page_size)) {
       zeros_write(c, c->pages[i], &zeros);
       c->places[i] = ZEROS;
     }
@@ -147,9 +163,6 @@ static void sections_write(st_change *c) {
 // Who fails has nothing changed that was committed, and owes what he has found.
 veil_status st_change_compose(veil_store *store) {
   st_change *c = &store->change;
-  c->words = 0;
-  c->items = 0;
-  c->changed = 0;
   veil_status status = veil_description_changes(store->description, section_found, store);
   status = status == VEIL_OK ? named_find(store) : status;
   status = status == VEIL_OK ? gone_find(store) : status;
@@ -159,7 +172,7 @@ veil_status st_change_compose(veil_store *store) {
   if (status != VEIL_OK) {
     return status;
   }
-  for (size_t i = 0; i < c->gone_count; i++) { // first: nothing of them is in the record
+  for (size_t i = 0; i < c->gone_count; i++) { // nothing of them is in the record
     uint64_t *to = c->record + c->words;
     words_add(c, ST_GONE_WORDS);
     st_gone_write(to, c->gone[i].first, c->gone[i].count);
@@ -217,16 +230,35 @@ void st_change_apply(veil_store *store, const uint64_t *record, uint64_t sequenc
   st_sections_move(&store->sections, &c->sections, record == NULL); // compose has made room: what is durable is not forgotten for lack of memory
   c->looked = false;
   c->gone_count = 0;
-  if (store->owed_count != 0) {
-    memset(store->owed, 0, store->pages.count / 8 + 1);
-    store->owed_count = 0;
+}
+
+// The image wants pages as a whole, and the record of those that were compared in the stop has only what differs.
+static veil_status copies_complete(veil_store *store) {
+  st_change *c = &store->change;
+  veil_status status = VEIL_OK;
+  pthread_mutex_lock(&store->contents_lock);
+  for (size_t i = 0; i < c->count && status == VEIL_OK; i++) {
+    if (!c->copied[i]) {
+      char *copy = st_change_copy(c, i, store->pages.page_size);
+      status = st_contents_read(store->contents, c->pages[i], copy);
+      if (status == VEIL_OK && c->places[i] != 0) {
+        st_page_apply(c->record + c->places[i] - 1, copy);
+      }
+      c->copied[i] = status == VEIL_OK;
+    }
   }
+  pthread_mutex_unlock(&store->contents_lock);
+  return status;
 }
 
 static veil_status through_image(veil_store *store, uint64_t *logged) {
+  veil_status status = copies_complete(store);
+  if (status != VEIL_OK) {
+    return status;
+  }
   st_fold_begin(store);
-  veil_status status = st_fold(store, &store->change, false);
-  st_fold_end(store, status);
+  status = st_fold(store, &store->change, false);
+  st_fold_end(store);
   *logged = 0;
   return status;
 }
@@ -242,7 +274,7 @@ static bool appended(veil_store *store, uint64_t *logged) {
     st_log_place place = st_log_append(store->log, bytes);
     st_change_apply(store, room, place.sequence);
     *logged = bytes + ST_LOG_RECORD;
-    c->log_used = st_log_used(store->log);
+    at_store(&store->log_used, st_log_used(store->log));
   }
   pthread_mutex_unlock(&store->contents_lock);
   return room != NULL;
@@ -250,7 +282,7 @@ static bool appended(veil_store *store, uint64_t *logged) {
 
 veil_status st_change_commit(veil_store *store, uint64_t *logged) {
   st_change *c = &store->change;
-  if (store->log == NULL || store->moved_away || c->words * sizeof *c->record > st_log_most(store->log)) {
+  if (store->log == NULL || store->moved_away || is_too_long(store)) {
     return through_image(store, logged);
   }
   if (c->words == 0) {
@@ -272,7 +304,7 @@ veil_status st_change_commit(veil_store *store, uint64_t *logged) {
     pthread_mutex_unlock(&store->lock);
     st_fold_begin(store);
     veil_status status = st_fold(store, NULL, false);
-    st_fold_end(store, status);
+    st_fold_end(store);
     if (status != VEIL_OK) {
       return status;
     }

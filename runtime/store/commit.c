@@ -23,9 +23,20 @@ static void poison_locked(veil_store *store, veil_status status) {
 void st_poison(veil_store *store, veil_status status) {
   pthread_mutex_lock(&store->lock);
   poison_locked(store, status);
-  pthread_cond_broadcast(&store->happened);
   pthread_mutex_unlock(&store->lock);
+  st_wake(store, 0, ST_TURNS - 1);
 }
+
+// Without the lock, or who wakes up would wait for it at once. Those who wait for any of these commits come first, then who waits to take one: so most of the first have come back by then, and share it.
+void st_wake(veil_store *store, uint64_t first, uint64_t last) {
+  for (uint64_t i = first; i <= last && i < first + ST_TURNS; i++) {
+    pthread_cond_broadcast(&store->turn[i % ST_TURNS]);
+  }
+  pthread_cond_broadcast(&store->happened);
+}
+
+// One of those who wait for a turn is enough: the others are told when what it took is durable.
+static void turn_wake(veil_store *store, uint64_t instant) { pthread_cond_signal(&store->turn[instant % ST_TURNS]); }
 
 veil_status st_refused(const veil_store *store, const char *function) {
   if (st_process_gone(store)) {
@@ -49,13 +60,13 @@ static veil_status poison_tell(const veil_store *store) {
   return store->poison;
 }
 
-// Under lock, which is given up meanwhile. What was appended before is durable then, or the store is poisoned.
+// Under lock, which is given up meanwhile, and after that once more. What was appended before is durable then, or the store is poisoned.
 static void write_locked(veil_store *store) {
   while (store->writing) {
     pthread_cond_wait(&store->happened, &store->lock);
   }
   store->writing = true;
-  uint64_t upto = store->appended;
+  uint64_t upto = store->appended, before = store->durable;
   pthread_mutex_unlock(&store->lock);
   veil_status status = st_log_write(store->log, NULL);
   pthread_mutex_lock(&store->lock);
@@ -66,7 +77,12 @@ static void write_locked(veil_store *store) {
   } else if (store->durable < upto) {
     store->durable = upto;
   }
-  pthread_cond_broadcast(&store->happened);
+  bool lost = store->poison != VEIL_OK;
+  uint64_t next = store->begun + 1;
+  pthread_mutex_unlock(&store->lock);
+  st_wake(store, lost ? 0 : before + 1, lost ? ST_TURNS - 1 : upto);
+  turn_wake(store, next);
+  pthread_mutex_lock(&store->lock);
 }
 
 veil_status st_write_all(veil_store *store) {
@@ -93,6 +109,8 @@ veil_status st_write(veil_store *store, uint64_t instant) {
 
 // ---- Taking.
 
+enum { FEW_PAGES = 32 };
+
 typedef struct asked {
   veil_store *store;
   uint64_t instant;  // the one that has all that was stored before
@@ -109,7 +127,14 @@ static void outcome(asked *a, veil_status status) {
   snprintf(a->why, sizeof a->why, "%s", status != VEIL_OK ? veil_error() : "");
 }
 
-// Between brackets: waits until the instant was taken, or is this thread's to take.
+// Under lock. A commit of few pages waits for the barrier that is under way, or about to be: it shares the next with all that come meanwhile. To take an instant for each would take longer, and the barrier after it would not be over sooner. Comparing many
+// pages takes as long as a barrier, and goes on beside it. Who does not wait to be durable does not wait for this either.
+static bool barrier_first(const asked *a) {
+  const veil_store *store = a->store;
+  return a->waits && store->last.pages <= FEW_PAGES && store->durable < store->appended && (store->writing || store->to_write != 0);
+}
+
+// Between brackets: waits until the instant was taken, or is this thread's to take. Who waits to be durable sleeps on until it is.
 static void turn_wait(void *arg) {
   asked *a = arg;
   veil_store *store = a->store;
@@ -117,11 +142,11 @@ static void turn_wait(void *arg) {
   if (a->instant == 0) {
     a->instant = store->begun + 1; // one that has begun may have been taken already
   }
-  while (store->taken < a->instant && store->taking) {
-    pthread_cond_wait(&store->happened, &store->lock);
+  while (store->taken < a->instant && store->poison == VEIL_OK && (store->taking || barrier_first(a))) {
+    pthread_cond_wait(a->waits ? &store->turn[a->instant % ST_TURNS] : &store->happened, &store->lock);
   }
   a->leads = store->taken < a->instant && store->poison == VEIL_OK;
-  if (store->poison != VEIL_OK) {
+  if (store->poison != VEIL_OK && store->durable < a->instant) {
     a->status = store->poison;
     snprintf(a->why, sizeof a->why, "%s", store->poison_why);
   } else if (a->leads) {
@@ -138,9 +163,10 @@ static void turn_wait(void *arg) {
 // What was found belongs to the next commit, and nothing is believed of what was described.
 static void owe(veil_store *store) {
   st_change *c = &store->change;
-  for (size_t i = 0; i < c->count && STORE_BREAK != STORE_BREAK_OWED; i++) {
-    store->owed_count += !st_bit(store->owed, c->pages[i]);
-    st_bit_set(store->owed, c->pages[i], true);
+  for (size_t i = 0, n; i < c->count && STORE_BREAK != STORE_BREAK_OWED; i += n) {
+    for (n = 1; i + n < c->count && c->pages[i + n] == c->pages[i] + n; n++) {
+    }
+    veil_service_written(store->service, c->pages[i], n);
   }
   c->looked = true;
   veil_description_close(store->description);
@@ -160,6 +186,7 @@ static void figures_add(veil_store *store, const asked *a) {
 static void taken_commit(void *arg) {
   asked *a = arg;
   veil_store *store = a->store;
+  st_take_rest(store);
   pthread_mutex_lock(&store->contents_lock);
   veil_status status = st_change_compose(store);
   pthread_mutex_unlock(&store->contents_lock);
@@ -167,12 +194,25 @@ static void taken_commit(void *arg) {
   if (a->status != VEIL_OK) {
     owe(store);
   }
+  st_take_trim(store);
 }
 
 static void instant_take(asked *a) {
   outcome(a, st_take(a->store, &a->pause_ns));
   if (a->status == VEIL_OK) {
     veil_service_wait(a->store->heap, taken_commit, a);
+  }
+}
+
+// This thread writes no more. If there is something to write, of somebody who does not wait for it, it may be long until the folder does.
+static void written_tell(veil_store *store) {
+  pthread_mutex_lock(&store->lock);
+  store->to_write--;
+  bool waits = store->durable < store->appended;
+  uint64_t next = store->begun + 1;
+  pthread_mutex_unlock(&store->lock);
+  if (waits) {
+    turn_wake(store, next);
   }
 }
 
@@ -189,13 +229,23 @@ static void taken_tell(void *arg) {
     store->appended = store->taken;
     figures_add(store, a);
     a->figures = store->last;
-    bool full = store->log != NULL && store->change.log_used > st_log_bytes(store->log) / 2;
-    store->fold_wanted |= full && store->all_read; // else with one of the next (st.trap)
+    store->fold_wanted |= st_fold_is_due(store); // else when all is read (source.c)
   }
-  pthread_cond_broadcast(&store->happened);
+  bool folds = store->fold_wanted, writes = a->waits && a->status == VEIL_OK, lost = store->poison != VEIL_OK;
+  store->to_write += writes;
   pthread_mutex_unlock(&store->lock);
-  if (a->waits && a->status == VEIL_OK) {
+  if (lost) {
+    st_wake(store, 0, ST_TURNS - 1);
+  } else {
+    st_wake(store, a->instant, a->instant - (a->status == VEIL_OK)); // of those who wait to be durable nobody, unless it has failed
+    turn_wake(store, a->instant + 1);
+  }
+  if (folds) {
+    pthread_cond_signal(&store->folder_wanted);
+  }
+  if (writes) {
     outcome(a, st_write(store, a->instant));
+    written_tell(store);
   }
 }
 
@@ -266,8 +316,8 @@ ST_EXPORT veil_status veil_store_commit_async(veil_store *store, uint64_t *ticke
     *ticket = a.instant;
     pthread_mutex_lock(&store->lock);
     store->write_wanted |= store->durable < a.instant; // an older one may still want it
-    pthread_cond_broadcast(&store->happened);
     pthread_mutex_unlock(&store->lock);
+    pthread_cond_signal(&store->folder_wanted);
   }
   return status;
 }

@@ -2,18 +2,20 @@
 // contents.c: pages as they were committed.
 //
 // Neighbours: contents.h. A table from pages to entries; an entry has a list of items, oldest first, and a twin, perhaps. A twin can always be made again, so those that were not asked for lately make room for others (by a clock).
+// The table has a place for each page there may be, charged as it is touched: with many pages in a commit, a search for each would take as long as comparing them.
 
 #include "runtime/store/contents.h"
 #include <stdlib.h>
 #include <string.h>
 #include "runtime/error.h"
 #include "runtime/store/record.h"
+#include "vm/check.h"
 #include "vm/os.h"
 
 // Indices count from 1; 0: none.
 typedef struct entry {
   uint64_t page, zero_sequence;
-  uint32_t next; // in the bucket, or free
+  uint32_t next; // of those that are free
   uint32_t first, last; // items
   uint32_t twin;
   bool zero;  // before the items it is zeros, whatever the image has
@@ -27,10 +29,9 @@ typedef struct node {
 } node;
 
 struct st_contents {
-  size_t page_size;
+  size_t page_size, pages;
   const rt_image *image;
-  uint32_t *buckets;
-  size_t bucket_count; // a power of two
+  uint32_t *of_page; // entries
   entry *entries;
   uint32_t entry_count, entry_room, entry_free;
   node *nodes;
@@ -42,22 +43,22 @@ struct st_contents {
   void *scratch; // of rt_image_read
 };
 
-enum { BUCKETS_FIRST = 1024, TWINS_MIN = 64 };
+enum { TWINS_MIN = 64 };
 
-st_contents *st_contents_open(size_t page_size, size_t cache) {
+st_contents *st_contents_open(size_t page_size, size_t pages, size_t cache) {
   st_contents *c = calloc(1, sizeof *c);
   if (c == NULL) {
     return NULL;
   }
   c->page_size = page_size;
+  c->pages = pages;
   size_t twins = cache / page_size > TWINS_MIN ? cache / page_size : TWINS_MIN;
   c->twin_room = twins < UINT32_MAX / 2 ? (uint32_t)twins : UINT32_MAX / 2;
-  c->bucket_count = BUCKETS_FIRST;
-  c->buckets = calloc(c->bucket_count, sizeof *c->buckets);
+  c->of_page = os_map_private((pages + 1) * sizeof *c->of_page);
   c->owner = calloc(c->twin_room + (size_t)1, sizeof *c->owner);
   c->scratch = malloc(RT_IMAGE_SCRATCH);
   c->twins = os_map_private(c->twin_room * page_size);
-  if (c->buckets == NULL || c->owner == NULL || c->scratch == NULL || c->twins == NULL) {
+  if (c->of_page == NULL || c->owner == NULL || c->scratch == NULL || c->twins == NULL) {
     st_contents_close(c);
     return NULL;
   }
@@ -71,9 +72,11 @@ void st_contents_close(st_contents *c) {
   if (c->twins != NULL) {
     os_unmap(c->twins, c->twin_room * c->page_size);
   }
+  if (c->of_page != NULL) {
+    os_unmap(c->of_page, (c->pages + 1) * sizeof *c->of_page);
+  }
   free(c->scratch);
   free(c->owner);
-  free(c->buckets);
   free(c->entries);
   free(c->nodes);
   free(c);
@@ -84,36 +87,7 @@ size_t st_contents_cached(const st_contents *c) { return c->twins_used * c->page
 
 // ---- The table.
 
-static size_t bucket_of(const st_contents *c, uint64_t page) { return page * 0x9e3779b97f4a7c15u >> 32 & (c->bucket_count - 1); }
-
-static uint32_t find(const st_contents *c, uint64_t page) {
-  uint32_t at = c->buckets[bucket_of(c, page)];
-  while (at != 0 && c->entries[at - 1].page != page) {
-    at = c->entries[at - 1].next;
-  }
-  return at;
-}
-
-static void buckets_grow(st_contents *c) {
-  size_t count = 2 * c->bucket_count;
-  uint32_t *buckets = calloc(count, sizeof *buckets), *old = c->buckets;
-  if (buckets == NULL) {
-    return; // it is slower, but right
-  }
-  size_t before = c->bucket_count;
-  c->buckets = buckets;
-  c->bucket_count = count;
-  for (size_t i = 0; i < before; i++) {
-    for (uint32_t at = old[i], next; at != 0; at = next) {
-      entry *e = &c->entries[at - 1];
-      next = e->next;
-      size_t b = bucket_of(c, e->page);
-      e->next = buckets[b];
-      buckets[b] = at;
-    }
-  }
-  free(old);
-}
+static uint32_t find(const st_contents *c, uint64_t page) { return page < c->pages ? c->of_page[page] : 0; }
 
 static bool grown(void **array, uint32_t *room, size_t wanted, size_t size) {
   if (wanted <= *room) {
@@ -138,24 +112,22 @@ bool st_contents_reserve(st_contents *c, size_t items) {
   return good;
 }
 
-// There is room.
+// There is room. A page that the heap may have: what was read has been looked at.
 static uint32_t find_or_add(st_contents *c, uint64_t page) {
   uint32_t at = find(c, page);
   if (at != 0) {
     return at;
   }
+  VM_CHECK(page < c->pages, "page %llu of a heap of %zu", (unsigned long long)page, c->pages);
   at = c->entry_free;
   if (at != 0) {
     c->entry_free = c->entries[at - 1].next;
   } else {
     at = ++c->entry_count;
   }
-  if (++c->entries_used > c->bucket_count) {
-    buckets_grow(c);
-  }
-  size_t b = bucket_of(c, page);
-  c->entries[at - 1] = (entry){.page = page, .next = c->buckets[b]};
-  c->buckets[b] = at;
+  c->entries_used++;
+  c->entries[at - 1] = (entry){.page = page};
+  c->of_page[page] = at;
   return at;
 }
 
@@ -182,11 +154,7 @@ static void twin_drop(st_contents *c, entry *e) {
 static bool is_empty(const entry *e) { return e->first == 0 && e->twin == 0 && !e->zero; }
 
 static void entry_drop(st_contents *c, uint32_t at) {
-  uint32_t *from = &c->buckets[bucket_of(c, c->entries[at - 1].page)];
-  while (*from != at) {
-    from = &c->entries[*from - 1].next;
-  }
-  *from = c->entries[at - 1].next;
+  c->of_page[c->entries[at - 1].page] = 0;
   c->entries[at - 1] = (entry){.page = UINT64_MAX, .next = c->entry_free};
   c->entry_free = at;
   c->entries_used--;
@@ -219,6 +187,23 @@ veil_status st_contents_read(const st_contents *c, uint64_t page, void *to) {
     return VEIL_OK;
   }
   return contents_make(c, e, page, to);
+}
+
+void st_contents_fetch(const st_contents *c, uint64_t page, bool near) {
+  if (!near) {
+    __builtin_prefetch(&c->of_page[page]);
+  } else if (c->of_page[page] != 0) {
+    __builtin_prefetch(&c->entries[c->of_page[page] - 1]);
+  }
+}
+
+const void *st_contents_twin(st_contents *c, uint64_t page) {
+  uint32_t at = find(c, page);
+  if (at == 0 || c->entries[at - 1].twin == 0) {
+    return NULL;
+  }
+  c->entries[at - 1].asked = true;
+  return twin_at(c, c->entries[at - 1].twin);
 }
 
 // A twin that nobody has, or that was not asked for lately.
@@ -294,6 +279,20 @@ void st_contents_gone(st_contents *c, uint64_t page, uint64_t sequence) {
   twin_drop(c, e);
   e->zero = true;
   e->zero_sequence = sequence;
+}
+
+void st_contents_gone_known(st_contents *c, uint64_t first, uint64_t count, uint64_t sequence) {
+  for (uint64_t i = 0; count <= c->entry_count && i < count; i++) {
+    if (find(c, first + i) != 0) {
+      st_contents_gone(c, first + i, sequence);
+    }
+  }
+  for (uint32_t i = 0; count > c->entry_count && i < c->entry_count; i++) {
+    uint64_t page = c->entries[i].page;
+    if (page != UINT64_MAX && page >= first && page - first < count) {
+      st_contents_gone(c, page, sequence);
+    }
+  }
 }
 
 void st_contents_forget(st_contents *c, uint64_t page) {

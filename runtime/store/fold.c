@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include "runtime/described.h"
 #include "runtime/error.h"
 #include "runtime/store/inner.h"
 #include "runtime/store/types.h"
@@ -19,23 +20,25 @@ enum { BATCH = 16 }; // pages read at once
 
 void st_fold_begin(veil_store *store) {
   pthread_mutex_lock(&store->lock);
+  store->fold_waiters++;
   while (store->folding) {
     pthread_cond_wait(&store->happened, &store->lock);
   }
+  store->fold_waiters--;
   store->folding = true;
   pthread_mutex_unlock(&store->lock);
 }
 
-void st_fold_end(veil_store *store, veil_status status) {
+void st_fold_end(veil_store *store) {
   pthread_mutex_lock(&store->lock);
   store->folding = false;
-  store->figures.folds += status == VEIL_OK;
   pthread_cond_broadcast(&store->happened);
   pthread_mutex_unlock(&store->lock);
 }
 
-// st.trap. Whoever waits reads as well.
-static void all_read_wait(veil_store *store) {
+bool st_fold_is_due(const veil_store *store) { return store->log != NULL && store->all_read && at_load(&store->log_used) > st_log_bytes(store->log) / 2; }
+
+void st_all_read_wait(veil_store *store) {
   pthread_mutex_lock(&store->lock);
   bool all = store->all_read;
   pthread_mutex_unlock(&store->lock);
@@ -53,7 +56,7 @@ static void all_read_wait(veil_store *store) {
 
 static bool is_changed(const st_change *change, uint64_t page) {
   size_t low = 0, high = change != NULL ? change->count : 0;
-  while (low < high) { // those that are owed come behind, in no order: they are put twice, the last time as they are
+  while (low < high) {
     size_t middle = (low + high) / 2;
     if (change->pages[middle] < page) {
       low = middle + 1;
@@ -106,7 +109,7 @@ static veil_status changed_put(veil_store *store, const st_change *change) {
   for (size_t i = 0, n; i < change->count && status == VEIL_OK; i += n) {
     for (n = 1; n < BATCH && i + n < change->count && change->pages[i + n] == change->pages[i] + n; n++) {
     }
-    status = rt_image_put(store->writer, change->pages[i], n, change->copies + i * store->pages.page_size);
+    status = rt_image_put(store->writer, change->pages[i], n, st_change_copy(change, i, store->pages.page_size));
   }
   return status;
 }
@@ -116,16 +119,11 @@ static veil_status changed_put(veil_store *store, const st_change *change) {
 static veil_status types_put(veil_store *store, const st_section *s) {
   size_t count;
   veil_type_described *from = st_types_decode(s->bytes, s->size, &count);
-  rt_image_type *types = from != NULL ? calloc(count + 1, sizeof *types) : NULL;
+  rt_image_type *types = from != NULL ? rt_types_to_image(from, count) : NULL;
   if (types == NULL) {
     free(from);
     rt_error_set("%s: no memory for a list of types", store->path);
     return VEIL_NO_MEMORY;
-  }
-  for (size_t i = 0; i < count; i++) {
-    const veil_type_described *t = &from[i];
-    types[i] = (rt_image_type){.name = t->name, .number = t->number, .flags = t->flags, .size = t->size, .encoding = t->encoding, .fixed = t->fixed, .slot_count = (uint32_t)t->slot_count,
-                               .fixed_slot_count = (uint32_t)t->fixed_slot_count, .slots = t->slots, .fixed_slots = t->fixed_slots};
   }
   veil_status status = rt_image_put_types(store->writer, types, count);
   free(types);
@@ -136,14 +134,11 @@ static veil_status types_put(veil_store *store, const st_section *s) {
 static veil_status roots_put(veil_store *store, const st_section *s) {
   size_t count;
   veil_root_described *from = st_roots_decode(s->bytes, s->size, &count);
-  rt_image_root *roots = from != NULL ? calloc(count + 1, sizeof *roots) : NULL;
+  rt_image_root *roots = from != NULL ? rt_roots_to_image(from, count) : NULL;
   if (roots == NULL) {
     free(from);
     rt_error_set("%s: no memory for a list of roots", store->path);
     return VEIL_NO_MEMORY;
-  }
-  for (size_t i = 0; i < count; i++) {
-    roots[i] = (rt_image_root){.name = from[i].name, .address = from[i].address};
   }
   veil_status status = rt_image_put_roots(store->writer, roots, count);
   free(roots);
@@ -177,8 +172,7 @@ static veil_status mark_put(veil_store *store, st_log_place place, bool closed) 
   pthread_mutex_lock(&store->contents_lock);
   uint64_t upto = store->log != NULL ? st_log_tail(store->log).sequence : place.sequence;
   pthread_mutex_unlock(&store->contents_lock);
-  st_mark mark = {.magic = "veilstor", .format = 1, .closed = closed, .id = {store->id[0], store->id[1]}, .place = place, .upto = upto};
-  return rt_image_put_section(store->writer, "store", &mark, sizeof mark);
+  return st_mark_put(store->writer, store->id, place, upto > place.sequence ? upto : place.sequence, closed);
 }
 
 // ---- A version.
@@ -264,7 +258,9 @@ static void version_use(veil_store *store, rt_image *image, const st_change *cha
   pthread_mutex_lock(&store->contents_lock);
   rt_image *before = store->image;
   store->image = image;
-  store->moved_away = store->moved_away && change == NULL;
+  if (change != NULL) { // else nobody else need be kept from reading it
+    store->moved_away = false;
+  }
   st_contents_folded(store->contents, image, place.sequence);
   if (change != NULL) {
     st_change_apply(store, NULL, 0);
@@ -274,13 +270,14 @@ static void version_use(veil_store *store, rt_image *image, const st_change *cha
       st_log_skip(store->log);
     }
     st_log_advance(store->log, place);
+    at_store(&store->log_used, st_log_used(store->log));
   }
   pthread_mutex_unlock(&store->contents_lock);
   rt_image_free(before);
 }
 
 // The one that was committed: where it cannot be read, an older one may open.
-static veil_status version_open(veil_store *store, uint64_t version, rt_image **image) {
+veil_status st_version_open(veil_store *store, uint64_t version, rt_image **image) {
   rt_image_options options = {.io = store->io};
   veil_status status = rt_image_open(image, store->path, &options);
   if (status == VEIL_OK && rt_image_info_of(*image)->version != version) {
@@ -323,7 +320,7 @@ static bool version_lost(veil_store *store, const st_change *change, bool commit
 }
 
 veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
-  all_read_wait(store);
+  st_all_read_wait(store);
   st_log_place place = store->first;
   rt_image *image = NULL;
   rt_image_committed committed;
@@ -337,11 +334,13 @@ veil_status st_fold(veil_store *store, const st_change *change, bool closed) {
   if (status != VEIL_OK) {
     return version_lost(store, change, commits) ? VEIL_IO : status; // nobody tries again
   }
-  status = version_open(store, committed.version, &image);
+  status = st_version_open(store, committed.version, &image);
   if (status == VEIL_OK) {
     version_use(store, image, change, place);
     pthread_mutex_lock(&store->lock);
+    store->figures.folds++;
     store->figures.image_bytes = committed.file;
+    store->figures.image_needed = rt_image_info_of(image)->needed;
     pthread_mutex_unlock(&store->lock);
   } else if (change != NULL) {
     status = VEIL_IO;         // nobody tries again, as for lack of memory
@@ -357,20 +356,24 @@ void *st_folder_main(void *arg) {
   prctl(PR_SET_NAME, "veil-store");
   pthread_mutex_lock(&store->lock);
   while (!store->closing) {
-    bool write = store->write_wanted, fold = store->fold_wanted;
+    bool write = store->write_wanted, fold = store->fold_wanted, compact = store->compact_wanted && store->all_read;
     uint64_t appended = store->appended;
     store->write_wanted = store->fold_wanted = false;
-    if (!write && !fold) {
-      pthread_cond_wait(&store->happened, &store->lock);
+    store->compact_wanted = store->compact_wanted && !compact;
+    if (!write && !fold && !compact) {
+      pthread_cond_wait(&store->folder_wanted, &store->lock);
       continue;
     }
     pthread_mutex_unlock(&store->lock);
     if (write) {
       st_write(store, appended); // who waits for it is told what is wrong
     }
-    if (fold) {
+    if (fold || compact) {
       st_fold_begin(store);
-      st_fold_end(store, st_fold(store, NULL, false)); // whoever needs the room tries again, and is told why it fails
+      if (!fold || st_fold(store, NULL, false) == VEIL_OK) { // whoever needs the room tries again, and is told why it fails
+        st_compact_look(store);
+      }
+      st_fold_end(store);
     }
     pthread_mutex_lock(&store->lock);
   }

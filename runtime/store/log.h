@@ -68,6 +68,29 @@ void st_log_skip(st_log *log);
 // Records before `head` are not needed any more; it is one that was appended, or the tail. They are all durable (log.head).
 void st_log_advance(st_log *log, st_log_place head);
 
+// ---- Looking at a log (log_end.c).
+
+// What is where the search for records ended.
+typedef enum st_log_end_kind {
+  ST_LOG_END_ROOM,     // the file's end, or once around
+  ST_LOG_END_ZEROS,    // nothing was ever written there
+  ST_LOG_END_OTHER,    // what is left of records that count no more
+  ST_LOG_END_TORN,     // a record of the right number, behind the right one, that is not whole: a crash has cut it off before anybody was told of it, or the medium has damaged it
+  ST_LOG_END_FOLLOWED, // the same, and a whole record follows it: both were on their way to the disk when it crashed, or the medium has damaged it and what follows is lost
+} st_log_end_kind;
+
+typedef struct st_log_end {
+  st_log_end_kind kind;
+  st_log_place place;      // of what is there; its number is that of the record that would be next
+  st_log_place follower;   // ST_LOG_END_FOLLOWED: the first that follows
+} st_log_end;
+
+// Of a log that was opened for reading. It reads all of the file. VEIL_IO, VEIL_NO_MEMORY.
+veil_status st_log_end_look(const st_log *log, st_log_end *out);
+
+// Whether what is at the path is a log in which nothing was ever written behind its header: it holds no record, and did not hold any. VEIL_BUSY: somebody writes it. VEIL_IO, VEIL_UNSUPPORTED, VEIL_NO_MEMORY: it is no log, or cannot be read.
+veil_status st_log_is_unused(const char *path, const rt_image_io *io, bool *unused);
+
 uint64_t st_log_bytes(const st_log *log);
 // Bytes from the head to the tail, with what is lost where it turns.
 uint64_t st_log_used(const st_log *log);

@@ -149,7 +149,7 @@ veil_status st_log_create(st_log **out, const char *path, const uint64_t id[2], 
 // ---- What a file says.
 
 // What is of another kind is told from what is damaged: nothing but magic and byte order is believed before the checksum.
-static veil_status header_check(const image_file *file, const log_header *h, const uint64_t id[2], uint64_t file_bytes) {
+static veil_status header_check(const image_file *file, const log_header *h, const uint64_t *id, uint64_t file_bytes) {
   if (memcmp(h->magic, LOG_MAGIC, LOG_MAGIC_BYTES) != 0) {
     return rt_image_fail(file, VEIL_UNSUPPORTED, "is no log, by what is at byte 0");
   }
@@ -169,24 +169,28 @@ static veil_status header_check(const image_file *file, const log_header *h, con
     return rt_image_fail(file, VEIL_IO, "ends at byte %llu and has %llu by its header: it was cut off", (unsigned long long)file_bytes,
                          (unsigned long long)h->bytes);
   }
-  if (memcmp(h->id, id, sizeof h->id) != 0) {
+  if (id != NULL && memcmp(h->id, id, sizeof h->id) != 0) {
     return rt_image_fail(file, VEIL_IO, "is the log of another store");
   }
   return VEIL_OK;
 }
 
+veil_status st_log_header_read(const image_file *file, const uint64_t *id, log_header *out) {
+  int64_t size = file->io->size(file->io->context, file->fd, NULL);
+  if (size < 0) {
+    return rt_image_fail(file, VEIL_IO, "cannot be asked for its size: %s", strerror((int)-size));
+  }
+  if ((uint64_t)size < sizeof *out) {
+    return rt_image_fail(file, VEIL_UNSUPPORTED, "is no log: it ends at byte %llu, within the header", (unsigned long long)size);
+  }
+  veil_status status = rt_image_pread(file, out, sizeof *out, 0, "the header");
+  return status == VEIL_OK ? header_check(file, out, id, (uint64_t)size) : status;
+}
+
 // The header, and the mirror for the rest. `from` is checked, and filled in if it is all zero.
 static veil_status header_read(st_log *log, const uint64_t id[2], st_log_place *from) {
   log_header h;
-  int64_t size = log->file.io->size(log->file.io->context, log->file.fd, NULL);
-  if (size < 0) {
-    return rt_image_fail(&log->file, VEIL_IO, "cannot be asked for its size: %s", strerror((int)-size));
-  }
-  if ((uint64_t)size < sizeof h) {
-    return rt_image_fail(&log->file, VEIL_UNSUPPORTED, "is no log: it ends at byte %llu, within the header", (unsigned long long)size);
-  }
-  veil_status status = rt_image_pread(&log->file, &h, sizeof h, 0, "the header");
-  status = status == VEIL_OK ? header_check(&log->file, &h, id, (uint64_t)size) : status;
+  veil_status status = st_log_header_read(&log->file, id, &h);
   if (status != VEIL_OK) {
     return status;
   }
@@ -272,6 +276,7 @@ static veil_status records_read(st_log *log, st_log_place from, st_log_record_fn
   for (;;) {
     veil_status status = walk_look(&w, &r);
     if (status != VEIL_OK || r == NULL) {
+      log->end = w.place;
       return status;
     }
     st_log_place place = w.place;

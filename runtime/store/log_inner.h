@@ -88,6 +88,7 @@ struct st_log {
   uint64_t bytes, capacity; // of the file; without the header
   char *mirror;             // private memory that has at each offset what the file has, from the head to the tail; touched as far as it was ever used
   bool writes;
+  st_log_place end;         // where the search for records ended
   bool direct, direct_tried; // writes go past the cache. The writing thread's
 
   // The appending thread's.
@@ -114,6 +115,8 @@ static inline uint64_t st_log_left(const st_log *log, uint64_t position) { retur
 static inline size_t st_log_whole(size_t size) { return sizeof(log_record) + ((size + LOG_UNIT - 1) & ~(size_t)(LOG_UNIT - 1)); } // with head and zeros
 // The mirror's bytes go to the file. 0 or a negative errno.
 int st_log_put(st_log *log, uint64_t offset, uint64_t bytes);
+// The header at byte 0, checked; `id` NULL: of any store.
+veil_status st_log_header_read(const image_file *file, const uint64_t *id, log_header *out);
 // Appends a mark. False: there is no room.
 bool st_log_mark(st_log *log);
 // The tail is there, at that position, and all before it is durable.

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
+#include "runtime/described.h"
 #include "runtime/error.h"
 #include "runtime/image/file.h"
 #include "runtime/store/inner.h"
@@ -19,7 +19,7 @@
 #include "vm/check.h"
 #include "vm/os.h"
 
-enum { LOG_DEFAULT = 64 << 20, LOG_LEAST = 1 << 20, CACHE_DEFAULT = 128 << 20, CACHE_LEAST = 1 << 20 };
+enum { LOG_DEFAULT = 64 << 20, LOG_LEAST = 1 << 20, CACHE_DEFAULT = 128 << 20, CACHE_LEAST = 1 << 20, COMPACT_LEAST = 101 };
 
 // ---- Memory.
 
@@ -46,6 +46,7 @@ static void store_free(veil_store *store) {
   st_source_close(store->source);
   st_contents_close(store->contents);
   st_sections_free(&store->sections);
+  st_zeros_free(&store->zeros);
   rt_image_free(store->image);
   rt_image_close(store->writer);
   st_log_close(store->log);
@@ -54,6 +55,10 @@ static void store_free(veil_store *store) {
   }
   pthread_mutex_destroy(&store->lock);
   pthread_mutex_destroy(&store->contents_lock);
+  for (int i = 0; i < ST_TURNS; i++) {
+    pthread_cond_destroy(&store->turn[i]);
+  }
+  pthread_cond_destroy(&store->folder_wanted);
   pthread_cond_destroy(&store->happened);
   free(store->path);
   free(store->log_path);
@@ -73,8 +78,13 @@ static const char *options_wrong(const char *path, const veil_store_options *o) 
   if (o->cache != 0 && o->cache < CACHE_LEAST) {
     return "a cache of less than 1 MiB";
   }
+  if (o->compact != 0 && o->compact < COMPACT_LEAST) {
+    return "a compaction at less than 101 percent";
+  }
   return NULL;
 }
+
+enum { STOP_BYTES = 16 << 20 }; // some 4 ms
 
 static veil_store *store_new(const char *path, const veil_store_options *options, const rt_image_io *io) {
   const char *wrong = options_wrong(path, options);
@@ -95,6 +105,11 @@ static veil_store *store_new(const char *path, const veil_store_options *options
   store->read_lock = -1;
   pthread_mutex_init(&store->lock, NULL);
   pthread_mutex_init(&store->contents_lock, NULL);
+  for (int i = 0; i < ST_TURNS; i++) {
+    pthread_cond_init(&store->turn[i], NULL);
+  }
+  pthread_cond_init(&store->folder_wanted, NULL);
+  store->stop_bytes = STOP_BYTES;
   pthread_cond_init(&store->happened, NULL);
   store->path = path_join(path, "");
   store->log_path = path_join(path, ".log");
@@ -110,7 +125,7 @@ static veil_store *store_new(const char *path, const veil_store_options *options
 static bool tables_open(veil_store *store) {
   store->has = os_map_private(store->pages.count / 8 + 1);
   if (store->contents == NULL) {
-    store->contents = st_contents_open(store->pages.page_size, store->options.cache);
+    store->contents = st_contents_open(store->pages.page_size, store->pages.count, store->options.cache);
   }
   if (store->has == NULL || store->contents == NULL || !st_change_open(store)) {
     rt_error_set("veil_store_open: %s: no memory", store->path);
@@ -144,7 +159,7 @@ static void folder_stop(veil_store *store) {
   if (store->folder_runs) {
     pthread_mutex_lock(&store->lock);
     store->closing = true;
-    pthread_cond_broadcast(&store->happened);
+    pthread_cond_broadcast(&store->folder_wanted);
     pthread_mutex_unlock(&store->lock);
     os_thread_join(store->folder);
     store->folder_runs = false;
@@ -166,6 +181,27 @@ static void heap_close(veil_store *store) {
 
 // ---- Making one.
 
+static bool log_is_missing(const veil_store *store) {
+  uint64_t identity[2];
+  return store->io->identity(store->io->context, store->log_path, identity) == -ENOENT;
+}
+
+// The first file of a store is gone, and the other is there. In a log that was made and never used there is nothing to lose: a crash has left it while the store was made.
+static veil_status log_replaceable(const veil_store *store) {
+  bool unused;
+  if (log_is_missing(store)) {
+    return VEIL_OK;
+  }
+  veil_status status = st_log_is_unused(store->log_path, store->io, &unused);
+  if (status == VEIL_BUSY || status == VEIL_NO_MEMORY || (status == VEIL_OK && unused)) {
+    return status;
+  }
+  char why[ST_ERROR];
+  snprintf(why, sizeof why, "%s%s%s", status != VEIL_OK ? " (" : "", status != VEIL_OK ? veil_error() : "", status != VEIL_OK ? ")" : "");
+  rt_error_set("%s: is not there, but its log is, %s, and may have commits%s: put the file back to recover them, or remove the log to begin anew", store->path, store->log_path, why);
+  return VEIL_IO;
+}
+
 // The image's lock is had first, under the name that it has until it is whole: so nobody else makes the store, or its log, meanwhile.
 static veil_status files_make(veil_store *store) {
   store->pages = veil_heap_pages(store->heap);
@@ -183,6 +219,10 @@ static veil_status files_make(veil_store *store) {
   }
   store->first = (st_log_place){.sequence = 1};
   st_log *log;
+  status = log_replaceable(store);
+  if (status != VEIL_OK) {
+    return status;
+  }
   status = st_log_create(&log, store->log_path, store->id, store->options.log, &store->first, store->io);
   if (status != VEIL_OK) {
     return status;
@@ -212,8 +252,7 @@ static void *base_choose(const veil_store *store) {
 }
 
 static bool store_make(veil_store *store, const veil_options *options) {
-  if (getrandom(store->id, sizeof store->id, 0) != (ssize_t)sizeof store->id) {
-    rt_error_set("%s: no random number for it: %s", store->path, strerror(errno));
+  if (!st_mark_new(store->path, store->id)) {
     return false;
   }
   store->heap = veil_open_at(options, base_choose(store));
@@ -224,38 +263,17 @@ static bool store_make(veil_store *store, const veil_options *options) {
 
 // What belongs to the mark is right, or the error says what is not.
 static veil_status mark_read(veil_store *store, st_mark *mark) {
-  const void *bytes;
-  size_t size;
-  if (rt_image_section(store->image, "store", &bytes, &size) != VEIL_OK) {
-    rt_error_set("%s: an image, but no store (a checkpoint, perhaps)", store->path);
-    return VEIL_UNSUPPORTED;
+  veil_status status = st_mark_read(store->image, store->path, mark);
+  if (status == VEIL_OK) {
+    memcpy(store->id, mark->id, sizeof store->id);
   }
-  if (size != sizeof *mark) {
-    rt_error_set("%s: its section store has %zu bytes, not %zu", store->path, size, sizeof *mark);
-    return VEIL_UNSUPPORTED;
-  }
-  memcpy(mark, bytes, sizeof *mark);
-  if (memcmp(mark->magic, "veilstor", sizeof mark->magic) != 0 || mark->format != 1) {
-    rt_error_set("%s: a store of format %u; this veil reads 1", store->path, mark->format);
-    return VEIL_UNSUPPORTED;
-  }
-  memcpy(store->id, mark->id, sizeof store->id);
-  return VEIL_OK;
+  return status == VEIL_INVALID ? VEIL_UNSUPPORTED : status;
 }
 
 static bool named_load(veil_store *store) {
-  const rt_image_type *type;
-  const rt_image_root *root;
-  size_t types = rt_image_types(store->image, &type), roots = rt_image_roots(store->image, &root), type_bytes = 0, root_bytes = 0;
-  veil_type_described *t = calloc(types + 1, sizeof *t);
-  veil_root_described *r = calloc(roots + 1, sizeof *r);
-  for (size_t i = 0; i < types && t != NULL; i++) {
-    t[i] = (veil_type_described){.name = type[i].name, .number = type[i].number, .flags = type[i].flags, .size = type[i].size, .encoding = type[i].encoding, .fixed = type[i].fixed,
-                                 .slot_count = type[i].slot_count, .fixed_slot_count = type[i].fixed_slot_count, .slots = type[i].slots, .fixed_slots = type[i].fixed_slots};
-  }
-  for (size_t i = 0; i < roots && r != NULL; i++) {
-    r[i] = (veil_root_described){.name = root[i].name, .address = root[i].address};
-  }
+  size_t types = 0, roots = 0, type_bytes = 0, root_bytes = 0;
+  veil_type_described *t = rt_types_of_image(store->image, &types);
+  veil_root_described *r = rt_roots_of_image(store->image, &roots);
   void *tb = t != NULL ? st_types_encode(t, types, &type_bytes) : NULL, *rb = r != NULL ? st_roots_encode(r, roots, &root_bytes) : NULL;
   bool good = tb != NULL && rb != NULL && st_section_set(&store->sections, "types", strlen("types"), tb, type_bytes, true) &&
               st_section_set(&store->sections, "roots", strlen("roots"), rb, root_bytes, true);
@@ -272,7 +290,7 @@ static veil_status sections_load(veil_store *store) {
   for (size_t i = 0; good && (name = rt_image_section_name(store->image, i)) != NULL; i++) {
     const void *bytes;
     size_t size;
-    if (strcmp(name, "types") != 0 && strcmp(name, "roots") != 0 && strcmp(name, "store") != 0 && rt_image_section(store->image, name, &bytes, &size) == VEIL_OK) {
+    if (strcmp(name, "types") != 0 && strcmp(name, "roots") != 0 && strcmp(name, ST_MARK_SECTION) != 0 && rt_image_section(store->image, name, &bytes, &size) == VEIL_OK) {
       good = st_section_set(&store->sections, name, strlen(name), bytes, size, true);
     }
   }
@@ -300,10 +318,7 @@ static veil_status record_found(void *arg, st_log_place place, const char *bytes
         st_contents_note(store->contents, item.value, item.at, place.sequence);
       }
     } else if (item.kind == ST_GONE) {
-      good = st_contents_reserve(store->contents, item.count);
-      for (uint64_t i = 0; good && i < item.count; i++) {
-        st_contents_gone(store->contents, item.value + i, place.sequence);
-      }
+      good = st_zeros_found(store, item.value, item.count, place.sequence);
     } else {
       good = st_section_set(&store->sections, item.name, item.name_length, item.kind == ST_SECTION ? item.bytes : NULL, item.value, false);
     }
@@ -313,11 +328,6 @@ static veil_status record_found(void *arg, st_log_place place, const char *bytes
     }
   }
   return VEIL_OK;
-}
-
-static bool log_is_missing(const veil_store *store) {
-  uint64_t identity[2];
-  return store->io->identity(store->io->context, store->log_path, identity) == -ENOENT;
 }
 
 static veil_status log_open(veil_store *store, st_mark *mark) {
@@ -335,9 +345,8 @@ static veil_status log_open(veil_store *store, st_mark *mark) {
 
 // From here on the log is needed. So says the image, before anything is in it.
 static veil_status mark_open(veil_store *store, st_log_place tail) {
-  st_mark mark = {.magic = "veilstor", .format = 1, .id = {store->id[0], store->id[1]}, .place = tail, .upto = tail.sequence};
   veil_status status = rt_image_begin(store->writer);
-  status = status == VEIL_OK ? rt_image_put_section(store->writer, "store", &mark, sizeof mark) : status;
+  status = status == VEIL_OK ? st_mark_put(store->writer, store->id, tail, tail.sequence, false) : status;
   return status == VEIL_OK ? rt_image_commit(store->writer, NULL) : status;
 }
 
@@ -350,6 +359,23 @@ static veil_status log_is_whole(const veil_store *store, const st_mark *mark) {
     return VEIL_IO;
   }
   return VEIL_OK;
+}
+
+static void figures_begin(veil_store *store) {
+  const rt_image_info *info = rt_image_info_of(store->image);
+  store->figures.image_bytes = info->file;
+  store->figures.image_needed = info->needed;
+  at_store(&store->log_used, store->log != NULL ? st_log_used(store->log) : 0);
+}
+
+// What a process that was killed while it made a file has left of it (im.new): the file would lie there until the next one is made. Who makes it has the lock that we have.
+static void left_remove(const veil_store *store, const char *path) {
+  uint64_t identity[2];
+  char *beside = path_join(path, ".new");
+  if (beside != NULL && store->io->identity(store->io->context, beside, identity) == 0) {
+    store->io->unlink(store->io->context, beside);
+  }
+  free(beside);
 }
 
 static veil_status image_open(veil_store *store, st_mark *mark) {
@@ -374,8 +400,9 @@ static veil_status image_open(veil_store *store, st_mark *mark) {
   if (status != VEIL_OK) {
     return status;
   }
-  store->pages.page_size = rt_image_info_of(store->image)->layout.page_size;
-  store->contents = st_contents_open(store->pages.page_size, store->options.cache);
+  const rt_image_layout *layout = &rt_image_info_of(store->image)->layout;
+  store->pages.page_size = layout->page_size;
+  store->contents = st_contents_open(layout->page_size, layout->span / layout->page_size, store->options.cache);
   if (store->contents == NULL) {
     rt_error_set("%s: no memory", store->path);
     return VEIL_NO_MEMORY;
@@ -384,6 +411,14 @@ static veil_status image_open(veil_store *store, st_mark *mark) {
   status = sections_load(store);
   status = status == VEIL_OK ? log_open(store, mark) : status;
   status = status == VEIL_OK ? log_is_whole(store, mark) : status;
+  st_zeros_sort(&store->zeros);
+  if (status == VEIL_OK && writes) {
+    left_remove(store, store->path);
+    left_remove(store, store->log_path);
+  }
+  if (status == VEIL_OK) {
+    figures_begin(store);
+  }
   if (status == VEIL_OK && mark->closed && writes) {
     status = mark_open(store, mark->place);
     rt_image *again = NULL;
@@ -434,6 +469,9 @@ static bool heap_open(veil_store *store, const veil_options *options) {
     return false;
   }
   veil_service_dirty(store->service, in_use, store);
+  if (!st_zeros_settle(store)) {
+    return false;
+  }
   store->moved_away = !veil_source_is_kept(store->heap); // after that: what a cycle writes from now on is news
   return true;
 }
@@ -488,7 +526,10 @@ ST_EXPORT veil_status veil_store_close(veil_store *store) {
   if (writes && status == VEIL_OK) {
     st_fold_begin(store);
     status = st_fold(store, NULL, true);
-    st_fold_end(store, status);
+    if (status == VEIL_OK && st_compact_is_due(store, 2)) { // who is never open for long has no background
+      st_compact(store, false); // if it fails, the store is closed all the same
+    }
+    st_fold_end(store);
   }
   char why[ST_ERROR];
   snprintf(why, sizeof why, "%s", status != VEIL_OK ? veil_error() : "");

@@ -110,8 +110,13 @@ static veil_status section(void *arg, const char *name, const void **bytes, size
 static bool next(void *arg, size_t page, size_t *first, size_t *count, bool *zero) {
   const st_source *s = arg;
   const over *o = over_from(s, page), *limit = s->over + s->over_count;
-  rt_image_run run;
+  rt_image_run run, zeros;
   bool stored = rt_image_next(s->image, page, &run);
+  if (st_zeros_next(&s->store->zeros, page, &zeros) && (!stored || zeros.first < run.first)) { // which the image has not
+    zeros.count = stored && run.first - zeros.first < zeros.count ? run.first - zeros.first : zeros.count;
+    run = zeros;
+    stored = true;
+  }
   if (o < limit && (!stored || o->page <= run.first)) {
     *first = o->page;
     *count = 1;
@@ -180,6 +185,9 @@ static void done(void *arg) {
   }
   pthread_mutex_lock(&store->lock);
   store->all_read = true;
+  store->fold_wanted |= st_fold_is_due(store); // the next commit may be far away
+  store->compact_wanted = true;
+  pthread_cond_signal(&store->folder_wanted);
   pthread_cond_broadcast(&store->happened);
   pthread_mutex_unlock(&store->lock);
 }

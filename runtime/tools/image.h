@@ -7,7 +7,7 @@
 #include "runtime/image/image.h"
 #include "runtime/tools/heap.h"
 
-enum { IMAGE_DAMAGED = 1, IMAGE_MISUSED = 2, IMAGE_DIFFERENT = 3 }; // exit statuses
+enum { IMAGE_DAMAGED = 1, IMAGE_MISUSED = 2, IMAGE_DIFFERENT = 3, IMAGE_UNSURE = 4 }; // exit statuses
 
 // ---- image_main.c
 int image_main(int argc, char **argv);
@@ -23,6 +23,12 @@ bool image_progress_show(void *arg, uint64_t done, uint64_t of);
 void image_progress_end(image_progress *p);
 // A name with nothing in it that a terminal would obey. Of the last four calls.
 const char *image_name(const char *name);
+
+// ---- image_store.c: stores, which have a log beside the image
+// Lines about the store to what is said of its image; an exit status. Somebody may write it meanwhile: then they say so.
+int image_store_report(heap_out *out, const char *path);
+// Image and log, and whether they belong together; an exit status.
+int image_store_verify(heap_out *out, const char *path, image_progress *progress, unsigned top);
 
 // ---- image_report.c
 void image_report(heap_out *out, const rt_image *image, const char *path);

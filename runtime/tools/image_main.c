@@ -7,26 +7,28 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "runtime/store/inspect.h"
 #include "runtime/tools/image.h"
 
 static const char help[] =
     "Usage: veil-image [OPTION]… FILE\n"
     "Shows an image, the file of a checkpoint or a store: what it is, and what it holds. Headers, map and sections are checked whenever it is opened.\n"
     "\n"
-    "  --verify            read all pages and check them\n"
+    "  --verify            read all pages and check them; of a store its log, too, and that they belong together (not while it is being written)\n"
     "  --types             the types, by number\n"
     "  --roots             the named roots\n"
     "  --compare OTHER     how FILE differs from OTHER: pages, sections, types, roots\n"
     "  --extract TO        its pages into the new file TO, each at its number times the page size\n"
     "  --section NAME      a section's bytes, to standard output\n"
-    "  --compact           write it anew, without what no version needs; a stream becomes a file that takes further versions\n"
+    "  --compact           write it anew, without what no version needs; a stream becomes a file that takes further versions. A store's log stays as it is\n"
     "  --top N             so many lines in tables of pages (20); 0: all\n"
     "  --json              for programs\n"
     "  --quiet             no progress on large files\n"
     "  --help              this\n"
     "\n"
     "Exits with 0, or with 1 if the file cannot be read, is damaged, or does not have what was asked for, or with 2 if asked wrongly, or with 3 if images "
-    "differ.\n";
+    "differ, or with 4 if the last records of a store's log are not whole, and it cannot be told whether a crash or the medium is why.\n"
+    "Of a store, whose newest commits are in its log, FILE.log, the other options show what the image has.\n";
 
 void image_complain(const char *format, ...) {
   va_list args;
@@ -187,8 +189,8 @@ static int compare(const request *r, heap_out *out, const rt_image *image, image
   return status;
 }
 
-static int compact(const request *r, image_progress *progress) {
-  veil_status status = rt_image_compact(r->path, NULL, NULL, image_progress_show, progress);
+static int compact(const request *r, bool is_store, image_progress *progress) {
+  veil_status status = is_store ? st_inspect_compact(r->path, NULL, image_progress_show, progress) : rt_image_compact(r->path, NULL, NULL, image_progress_show, progress);
   image_progress_end(progress);
   if (status != VEIL_OK) {
     image_complain("%s", veil_error());
@@ -198,7 +200,7 @@ static int compact(const request *r, image_progress *progress) {
 
 static int answer(const request *r, heap_out *out, const rt_image *image, image_progress *progress) {
   if (r->verify) {
-    return image_report_verify(out, image, progress, r->top);
+    return st_inspect_is_store(image) ? image_store_verify(out, r->path, progress, r->top) : image_report_verify(out, image, progress, r->top);
   }
   if (r->compare != NULL) {
     return compare(r, out, image, progress);
@@ -208,7 +210,8 @@ static int answer(const request *r, heap_out *out, const rt_image *image, image_
     return 0;
   }
   image_report(out, image, r->path);
-  return rt_image_info_of(image)->fallen_back ? IMAGE_DAMAGED : 0;
+  int status = st_inspect_is_store(image) ? image_store_report(out, r->path) : 0;
+  return rt_image_info_of(image)->fallen_back ? IMAGE_DAMAGED : status;
 }
 
 int image_main(int argc, char **argv) {
@@ -225,7 +228,7 @@ int image_main(int argc, char **argv) {
   image_progress progress = {
       .on = !r.quiet && isatty(2) && info->file > (64u << 20), .page_size = info->layout.page_size, .what = r.verify ? "checked" : "done"};
   if (r.compact) {
-    status = compact(&r, &progress);
+    status = compact(&r, st_inspect_is_store(image), &progress);
   } else if (r.extract != NULL) {
     status = image_extract_pages(image, r.extract, &progress);
   } else if (r.section != NULL) {

@@ -73,6 +73,32 @@ static void compact(walk *k) {
   good(rt_image_append(&k->w, STORY_PATH, &k->options), "appending");
 }
 
+static bool no_more(void *arg, uint64_t done, uint64_t of) { return false; }
+
+// By the writer that has the file, which goes on with the new one; or with the old one, if it is given up.
+static void compact_held(walk *k) {
+  rt_image *image;
+  rt_image_writer *other;
+  if (!good(rt_image_open(&image, STORY_PATH, &k->options), "opening what is to be compacted")) {
+    return;
+  }
+  bool give_up = random_below(&k->random, 4) == 0 && rt_image_info_of(image)->pages != 0;
+  veil_status status = rt_image_compact_held(&k->w, image, give_up ? no_more : NULL, NULL);
+  if (give_up ? status != VEIL_BUSY : !good(status, "compacting what is held")) {
+    found("compacting what is held, and giving it up: status %d", (int)status);
+  }
+  rt_image_free(image);
+  if (!give_up) {
+    look(k, STORY_PATH, &k->now, "compacted while it was held");
+    k->version++;
+    k->alone = true;
+    k->compactions++;
+  }
+  if (disk_find(k->d, STORY_PATH ".new") != NULL || rt_image_append(&other, STORY_PATH, &k->options) != VEIL_BUSY) {
+    found("compacting what is held: the lock is not, or something is left");
+  }
+}
+
 static void version_add(walk *k) {
   static const unsigned runs[] = {1, 1, 3, 20, 100, 400};
   model next = k->now;
@@ -116,6 +142,8 @@ static void walk_one(walk *k, unsigned steps) {
     unsigned what = (unsigned)random_below(&k->random, 12);
     if (what == 0) {
       compact(k);
+    } else if (what == 2) {
+      compact_held(k);
     } else if (what == 1) {
       rt_image_close(k->w);
       good(rt_image_append(&k->w, STORY_PATH, &k->options), "appending");

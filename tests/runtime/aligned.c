@@ -205,7 +205,7 @@ ON_ALL_BACK_ENDS(aligned, objects_stay_aligned_while_cycles_follow_each_other) {
 // What is not reached is gone, young and old.
 ON_ALL_BACK_ENDS(aligned, garbage_is_collected) {
   START_OR_SKIP(.back_end = back_end, .limit = 32 * MIB, .generations = VEIL_GENERATIONS_ON, .nursery = 2 * MIB);
-  for (int i = 0; i < 300000; i++) {
+  for (int i = 0; i < REPEATS(100000, 300000); i++) {
     veil_new_aligned(self, vector, 64);
     if (i % 16 == 0) {
       veil_new_bytes_aligned(self, 100, 4096);

@@ -15,10 +15,12 @@
 #include "veil/weak.h"
 
 enum { SLOTS = 400, WEAKS = 120, TABLES = 12, HANDLES = 60, NAMES = 30, SECTIONS = 512, PAGES = 1 << 19 };
-#ifdef VEIL_TSAN
-enum { STEPS = 40 };
+#ifdef VEIL_TEST_LONG
+enum { STEPS = 1000 };
+#elif defined VEIL_TSAN
+enum { STEPS = 25 };
 #else
-enum { STEPS = 200 };
+enum { STEPS = 80 };
 #endif
 
 static veil_heap *heap;

@@ -47,7 +47,7 @@ ON_ALL_BACK_ENDS(fork, a_child_does_not_see_what_the_parent_does_later) {
 ON_ALL_BACK_ENDS(fork, a_cycle_goes_on_in_the_child) {
   START_OR_SKIP(.back_end = back_end, .verify = 1, .limit = 64 * MIB);
   node *list = list_make(self, 200000);
-  for (int i = 0; i < 20; i++) {
+  for (int i = 0; i < REPEATS(8, 40); i++) {
     veil_collect_start(self);
     if (i % 2) {
       list_check(list); // some of it has been scanned

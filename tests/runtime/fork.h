@@ -4,6 +4,7 @@
 #ifndef RUNTIME_FORK_TEST_H
 #define RUNTIME_FORK_TEST_H
 
+#define TESTS_ARE_NOT_SANITIZED
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <sys/wait.h>

@@ -44,6 +44,24 @@ static void shadow_open(shadow *s) {
   cr_assert_neq(s->contents, MAP_FAILED);
 }
 
+static void not_called(void *arg) {
+  (void)arg;
+  cr_assert_fail("an instant that is none");
+}
+
+static void not_told(void *arg, size_t page, size_t count) {
+  (void)page, (void)count;
+  not_called(arg);
+}
+
+// Those that have no instant if there are many pages come first: nothing of them is lost.
+static void instant_of_few(const shadow *s, size_t most) {
+  const veil_instant_calls calls = {.now = not_told, .at = not_called, .most = most};
+  veil_instant_figures figures;
+  cr_assert_eq(veil_service_instant(s->service, VEIL_INSTANT_DIRTY | VEIL_INSTANT_WATCH | VEIL_INSTANT_COPY, &calls, (void *)(uintptr_t)s, &figures), VEIL_BUSY);
+  cr_assert(figures.claimed == 0 && figures.at_once == 0 && strstr(veil_error(), "pages were written") != NULL, "%s", veil_error());
+}
+
 static void instant(shadow *s, unsigned flags) {
   static const veil_instant_calls calls = {.now = copy, .at = compare};
   veil_instant_figures figures;
@@ -83,6 +101,20 @@ static void *object_make(veil_thread *me, uint64_t *state) {
   return made;
 }
 
+// What the shadow has of some pages goes, and they are to be told of once more.
+static void forget_some(shadow *s, uint64_t *state) {
+  size_t count = dice(state) % 5 + 1, page = dice(state) % (s->pages.count - count);
+  while (page > 0 && !veil_page_in_use(heap, page)) {
+    page--;
+  }
+  for (size_t i = page; i < page + count && s->told != 0; i++) { // before that nothing was told
+    if (veil_page_in_use(heap, i)) {
+      shadow_of(s, i)[8] ^= 1;
+    }
+  }
+  veil_service_written(s->service, page, count);
+}
+
 static int volatile over;
 
 static void *works_beside(void *arg) {
@@ -120,6 +152,11 @@ static void program_run(veil_generations generations, const char *back_end, unsi
     } else if (cycle == 1) {
       veil_collect_start(self);
     }
+    if (round % 8 == 7) {
+      memset(veil_new_bytes(self, 40 * s.pages.page_size), 1, 40 * s.pages.page_size);
+      instant_of_few(&s, dice(&state) % 30 + 1);
+    }
+    forget_some(&s, &state);
     instant(&s, dice(&state) % 16 ? VEIL_INSTANT_DIRTY | VEIL_INSTANT_WATCH | VEIL_INSTANT_COPY : VEIL_INSTANT_WATCH | VEIL_INSTANT_COPY);
   }
   over = 1;

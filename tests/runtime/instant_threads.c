@@ -106,17 +106,17 @@ static void chain_run(const char *back_end, veil_options options, int rounds) {
   end();
 }
 
-ON_ALL_BACK_ENDS(instant, a_chain_of_increments_is_exact_while_threads_write_allocate_and_collect) { chain_run(back_end, (veil_options){0}, 60); }
+ON_ALL_BACK_ENDS(instant, a_chain_of_increments_is_exact_while_threads_write_allocate_and_collect) { chain_run(back_end, (veil_options){0}, REPEATS(30, 200)); }
 
 ON_TRAPPING_BACK_ENDS(instant, a_chain_is_exact_with_generations) {
   chain_run(back_end, (veil_options){.generations = VEIL_GENERATIONS_ON, .limit = 64 * MIB, .verify = 1}, 40);
 }
 
-ON_TRAPPING_BACK_ENDS(instant, a_chain_is_exact_with_large_pages) { chain_run(back_end, (veil_options){.granule = 16384, .limit = 64 * MIB}, 40); }
+ON_TRAPPING_BACK_ENDS(instant, a_chain_is_exact_with_large_pages) { chain_run(back_end, (veil_options){.granule = 16384, .limit = 64 * MIB}, REPEATS(20, 100)); }
 
 // The only scanner would wait for the stop of who waits for a scanner.
 ON_TRAPPING_BACK_ENDS(instant, cycles_that_are_verified_when_they_end_hold_nobody_up) {
-  chain_run(back_end, (veil_options){.verify = 2, .scanners = 1}, 100);
+  chain_run(back_end, (veil_options){.verify = 2, .scanners = 1}, REPEATS(100, 300));
 }
 
 ON_TRAPPING_BACK_ENDS(instant, a_chain_is_exact_where_threads_stop_at_polls) { chain_run(back_end, (veil_options){.stop = VEIL_STOP_POLL}, 40); }

@@ -16,6 +16,13 @@
 
 enum { MIB = 1 << 20 };
 
+// How often something is repeated: in CI, and in tests/soak.
+#ifdef VEIL_TEST_LONG
+#define REPEATS(SHORT, LONG) (LONG)
+#else
+#define REPEATS(SHORT, LONG) (SHORT)
+#endif
+
 // Aborts with the condition: for threads, children and plain programs.
 #define EXPECT(CONDITION)                                                                                              \
   ((CONDITION) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #CONDITION), abort()))

@@ -74,8 +74,12 @@ static veil_type *const things_types[] = {&veil_type_node, &veil_type_thing_tabl
 enum { THINGS_TYPES = sizeof things_types / sizeof *things_types };
 
 enum { THINGS_LIST = 20000, THINGS_HASHED = 500 };
-// Elements: small, medium and large objects, and such as end with a page.
+// Elements: small, medium and large objects, some of several blocks, and such as end with a page.
+#ifdef VEIL_TEST_LONG
 static const size_t things_lengths[] = {1, 5, 59, 60, 61, 254, 509, 510, 511, 2000, 4090, 20000, 100003};
+#else
+static const size_t things_lengths[] = {1, 5, 59, 60, 61, 254, 509, 510, 511, 2000, 4090, 50003};
+#endif
 enum { THINGS_LENGTHS = sizeof things_lengths / sizeof *things_lengths };
 
 static inline node *thing_node(veil_thread *t, long key) {

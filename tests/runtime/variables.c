@@ -159,7 +159,7 @@ ON_ALL_BACK_ENDS(variables, libraries_come_and_go_during_cycles) {
   pthread_t thread[2] = {thread_start(loads_and_unloads, NULL), thread_start(allocates_in_the_loader, NULL)};
   // A sanitizer's build may take a second for one.
   uint64_t until = vm_now() + (uint64_t)20 * 1000000000;
-  for (int i = 0; i < 10 || (i < 100 && vm_now() < until); i++) {
+  for (int i = 0; i < 10 || (i < REPEATS(40, 200) && vm_now() < until); i++) {
     veil_collect(self);
     list_make(self, 1000);
   }

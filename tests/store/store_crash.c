@@ -43,7 +43,7 @@ static void second_crash(const story *s, const disk *d, uint64_t *dice) {
 }
 
 // A crash; what is left is opened and gone on with, and closed or not; and crashes again.
-static void crash(const story *s, size_t at, uint64_t *dice) {
+void story_crash(const story *s, size_t at, uint64_t *dice) {
   static story next;
   next = (story){.dice = graph_dice(dice)};
   shared on;
@@ -80,7 +80,7 @@ void trial_crash(void) {
   unsigned times = long_run ? 20 : 1, seen = 0;
   for (unsigned t = 0; t < times && !enough(); t++) {
     for (size_t at = 0; at <= on.d->notes && !enough(); at += long_run ? 1 : 1 + graph_dice(&dice) % (1 + on.d->notes / 60)) {
-      crash(&s, at, &dice);
+      story_crash(&s, at, &dice);
       seen++;
     }
   }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // store_files.c: stores on a real file system: what was committed is there again, and nothing else.
 
+#include <limits.h>
+#include <sys/stat.h>
 #include "tests/store/store_world.h"
 #include "veil/weak.h"
 
@@ -493,5 +495,99 @@ Test(store, two_stores_in_one_process, .timeout = 60) {
   shut();
   unlink(second_path);
   unlink(second_log);
+  folder_remove();
+}
+
+// ---- Compaction, and veil-image.
+
+static off_t path_bytes(void) {
+  struct stat s;
+  EXPECT(stat(path, &s) == 0);
+  return s.st_size;
+}
+
+// Pages that lie alone are written again and again, one fold after the other.
+static void pages_scatter(void) {
+  char *bytes = veil_root_get(self, "bytes");
+  if (bytes == NULL) {
+    bytes = veil_new_bytes(self, 8 * MIB);
+    OK(veil_root_set(self, "bytes", bytes));
+    memset(bytes, 1, 8 * MIB);
+    commit();
+  }
+  for (int i = 0; i < 30; i++) {
+    for (int at = i % 2 * 4096; at < 8 * MIB; at += 16384) {
+      memset(bytes + at, i + 1, 100);
+    }
+    commit();
+  }
+}
+
+ON_ALL_BACK_ENDS(store, compaction_makes_the_file_as_short_as_what_it_holds) {
+  folder_make();
+  wanted.compact = UINT_MAX;
+  on = (back_end);
+  if (!begin()) {
+    SKIP();
+  }
+  pages_scatter();
+  list_set("list", 1000);
+  commit();
+  off_t before = path_bytes();
+  OK(veil_store_compact(store));
+  veil_store_figures f = veil_store_get_figures(store);
+  EXPECT(path_bytes() < before && f.compactions == 1 && (off_t)f.image_bytes == path_bytes() && f.image_needed <= f.image_bytes);
+  list_set("list", 1001);
+  commit();
+  pages_scatter();
+  OK(veil_store_compact(store));
+  list_set("list", 1002);
+  commit();
+  for (int i = 0; i < 2; i++) {
+    again();
+    EXPECT(list_of("list") == 1002);
+    const char *bytes = veil_root_get(self, "bytes");
+    EXPECT(bytes[0] == 29 && bytes[4096] == 30 && bytes[4196] == 1 && bytes[8192] == 1);
+    OK(veil_store_compact(store));
+  }
+  veil_verify(self);
+  shut();
+  folder_remove();
+}
+
+static int image_tool(const char *option, char *said, size_t room) {
+  char command[400];
+  snprintf(command, sizeof command, "%s %s %s 2>&1", IMAGE_TOOL, option, path);
+  FILE *f = popen(command, "r");
+  EXPECT(f != NULL);
+  size_t size = fread(said, 1, room - 1, f);
+  said[size] = 0;
+  int how = pclose(f);
+  fprintf(stderr, "%s\n", said);
+  EXPECT(WIFEXITED(how));
+  return WEXITSTATUS(how);
+}
+
+Test(store, veil_image_tells_what_would_be_recovered, .timeout = 60) {
+  static char said[20000];
+  char pid_text[40];
+  KILLED_AFTER(NULL, work);
+  EXPECT(image_tool("--verify", said, sizeof said) == 0);
+  EXPECT(strstr(said, "records to recover  2\n") != NULL && strstr(said, "needs its log") != NULL);
+  EXPECT(image_tool("--compact", said, sizeof said) == 0);
+  EXPECT(image_tool("--verify", said, sizeof said) == 0 && strstr(said, "records to recover  2\n") != NULL);
+  EXPECT(begin());
+  EXPECT(list_of("a") == 1500 && list_of("b") == 10);
+  snprintf(pid_text, sizeof pid_text, "written by process %d", (int)getpid());
+  EXPECT(image_tool("--verify", said, sizeof said) == 1 && strstr(said, pid_text) != NULL);
+  EXPECT(image_tool("--compact", said, sizeof said) == 1 && strstr(said, pid_text) != NULL);
+  EXPECT(image_tool("", said, sizeof said) == 0 && strstr(said, pid_text) != NULL && strstr(said, "Version ") != NULL);
+  shut();
+  EXPECT(image_tool("--verify", said, sizeof said) == 0);
+  EXPECT(strstr(said, "records to recover  0\n") != NULL && strstr(said, "the log may be missing") != NULL);
+  EXPECT(unlink(log_path) == 0);
+  EXPECT(image_tool("--verify", said, sizeof said) == 0 && access(log_path, F_OK) != 0);
+  EXPECT(truncate(path, 20000) == 0);
+  EXPECT(image_tool("--verify", said, sizeof said) == 1);
   folder_remove();
 }

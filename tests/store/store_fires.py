@@ -13,6 +13,7 @@ BROKEN = [
     ("space", "full", "a full disk|verify on request"),
     ("owed", "full", "a full disk|is there|verify on request"),
     ("upto", "overlap", "is of commits"),
+    ("compact", "compact", "commits beside a compaction|is in use, and not among its pages"),
     ("sure", "unsure", "the next one goes well, and"),
 ]
 SEEDS = 5

@@ -57,6 +57,8 @@ Test(store_refuses, bad_options, .timeout = 60) {
   REFUSED("a log of less than 1 MiB");
   wanted = (veil_store_options){.cache = 4096};
   REFUSED("a cache of less than 1 MiB");
+  wanted = (veil_store_options){.compact = 100};
+  REFUSED("less than 101 percent");
   wanted = (veil_store_options){.mode = (veil_store_mode)9};
   REFUSED("an unknown mode");
   wanted = (veil_store_options){0};
@@ -84,6 +86,8 @@ Test(store_refuses, commits_of_readers, .timeout = 60) {
   SAYS("read-only");
   EXPECT(veil_store_commit_async(store, &ticket) == VEIL_INVALID);
   EXPECT(veil_store_poll(store, 1) == VEIL_INVALID);
+  EXPECT(veil_store_compact(store) == VEIL_INVALID);
+  SAYS("read-only");
   veil_store *other = opened(path); // readers do not exclude each other
   EXPECT(other != NULL);
   veil_thread *me = veil_attach(veil_store_heap(other));
@@ -231,6 +235,22 @@ Test(store_refuses, to_go_on_without_a_log_that_is_needed, .timeout = 60) {
   folder_remove();
 }
 
+Test(store_refuses, to_make_one_where_a_log_is_left, .timeout = 60) {
+  KILLED_AFTER(NULL, commit_and_more);
+  char aside[140];
+  snprintf(aside, sizeof aside, "%s/aside", folder);
+  EXPECT(rename(path, aside) == 0);
+  for (int i = 0; i < 2; i++) {
+    wanted.mode = i == 0 ? VEIL_STORE_ANY : VEIL_STORE_NEW;
+    REFUSED("may have commits");
+    SAYS(log_path);
+    EXPECT(access(path, F_OK) != 0);
+  }
+  wanted.mode = VEIL_STORE_ANY;
+  EXPECT(rename(aside, path) == 0);
+  there_still();
+}
+
 // ---- Types.
 
 typedef struct shape {
@@ -279,6 +299,8 @@ Test(store_refuses, commits_in_a_child_of_fork, .timeout = 60) {
   if (pid == 0) {
     EXPECT(list_of("list") == 1000);
     EXPECT(veil_store_commit(store, NULL) == VEIL_UNSUPPORTED);
+    SAYS("child of fork");
+    EXPECT(veil_store_compact(store) == VEIL_UNSUPPORTED);
     SAYS("child of fork");
     veil_detach(self);
     OK(veil_store_close(store));

@@ -4,13 +4,17 @@
 #include "tests/store/store_trials.h"
 
 static bool opens(story *s, shared *on, veil_store_mode mode, bool elsewhere) {
-  veil_options options = {.limit = 32 << 20, .headroom = 2 << 20, .nursery = 256 << 10, .stop = VEIL_STOP_POLL, .back_end = back_end};
-  veil_store_options wanted = {.types = graph_types, .type_count = GRAPH_TYPES, .log = 1 << 20, .cache = 1 << 20, .mode = mode, .elsewhere = elsewhere};
+  veil_options options = {.limit = 32 << 20, .headroom = 2 << 20, .nursery = 256 << 10, .stop = VEIL_STOP_POLL, .back_end = back_end, .reserve = s->reserve};
+  veil_store_options wanted = {.types = graph_types, .type_count = GRAPH_TYPES, .log = s->log != 0 ? s->log : 1 << 20, .cache = 1 << 20, .mode = mode, .elsewhere = elsewhere, .compact = s->compact};
   s->on = on;
   bool may_fail = shared_reads_may_fail;
   s->store = rt_store_open(PATH, &options, &wanted, &on->io);
   shared_reads_may_fail = false;
   if (s->store != NULL) {
+    static unsigned opened;
+    if (opened++ % 3 == 1) {
+      s->store->stop_bytes = 1; // nearly every commit claims its pages
+    }
     s->self = veil_attach(veil_store_heap(s->store));
     veil_source_fetch(veil_store_heap(s->store));
   }

@@ -31,16 +31,16 @@ void found(const char *format, ...) {
 static const struct {
   const char *name;
   void (*fn)(void);
-} trials[] = {{"crash", trial_crash}, {"fail", trial_fail}, {"full", trial_full}, {"unsure", trial_unsure}, {"flips", trial_flips}, {"gone", trial_gone}, {"overlap", trial_overlap}, {"each", trial_each}, {"moves", trial_moves}, {"fuzz", trial_fuzz}};
+} trials[] = {{"crash", trial_crash}, {"fail", trial_fail}, {"full", trial_full}, {"unsure", trial_unsure}, {"flips", trial_flips}, {"gone", trial_gone}, {"overlap", trial_overlap}, {"back", trial_back}, {"compact", trial_compact}, {"lost", trial_lost}, {"each", trial_each}, {"moves", trial_moves}, {"fuzz", trial_fuzz}};
 enum { TRIALS = sizeof trials / sizeof *trials };
 
 static _Noreturn void usage(void) {
-  fprintf(stderr, "store_trials crash|fail|full|unsure|flips|gone|overlap|each|moves|fuzz [--back-end NAME] [--long] [--break NAME]\n");
+  fprintf(stderr, "store_trials crash|fail|full|unsure|flips|gone|overlap|back|compact|lost|each|moves|fuzz [--back-end NAME] [--long] [--break NAME]\n");
   exit(2);
 }
 
 static void break_choose(const char *name) {
-  static const char *const breaks[STORE_BREAK_COUNT] = {"none", "order", "gone", "space", "owed", "upto", "sure"};
+  static const char *const breaks[STORE_BREAK_COUNT] = {"none", "order", "gone", "space", "owed", "upto", "compact", "sure"};
   for (int b = 1; b < STORE_BREAK_COUNT; b++) {
     rt_store_break = strcmp(name, breaks[b]) == 0 ? (enum store_break)b : rt_store_break;
   }

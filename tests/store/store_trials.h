@@ -52,6 +52,8 @@ extern __thread bool shared_reads_may_fail;
 typedef struct story {
   shared *on;
   uint64_t dice;
+  unsigned compact; // the option
+  size_t log, reserve; // options; 0: a log of 1 MiB, and what is usual
   states states;
   veil_store *store;
   veil_thread *self;
@@ -70,6 +72,11 @@ veil_status story_commit(story *s, unsigned changes, bool large);
 // The store is made, or opened, so many commits, closed, `times` times.
 void story_run(story *s, shared *on, unsigned times, unsigned commits);
 
+// ---- store_crash.c
+
+// A crash before note `at` of the story's disk: looks at what may be left, goes on from there, and crashes once more.
+void story_crash(const story *s, size_t at, uint64_t *dice);
+
 // ---- The trials.
 
 void trial_crash(void);
@@ -79,6 +86,9 @@ void trial_unsure(void);
 void trial_flips(void);
 void trial_gone(void);
 void trial_overlap(void);
+void trial_back(void);
+void trial_compact(void);
+void trial_lost(void);
 void trial_each(void);
 void trial_moves(void);
 void trial_fuzz(void);
