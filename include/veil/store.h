@@ -93,7 +93,7 @@ typedef struct veil_rollback_figures {
 } veil_rollback_figures;
 
 // Brings the heap back to the last commit of this process, or to what it was when it was opened: what was stored since then is gone. Commits that were begun (veil_store_commit_async, other threads') count: they are waited for until they are durable, and it is the last of
-// them that the heap is brought back to. One that failed does not count. It takes some milliseconds, and as long as it takes to read the pages that were written since; before the first commit to a store that could not be opened at its own address these may be all.
+// them that the heap is brought back to. One that failed does not count. It takes time for the tables of the heap, and for reading the pages that were written since; before the first commit to a store that could not be opened at its own address these may be all.
 //
 // Named roots, weak references and tables and identity hashes are as they were, objects lie where they lay, and types stay registered. No other reference into the heap counts any more: those in variables, also of other threads, are to be had anew from named roots, and must not be used; slots of
 // veil_add_roots, veil_add_thread_roots, of callbacks and of stacks that were not switched to yet, and handles (which are there still) are NULL afterwards. veil_moves has changed. Finalizers are functions of this process and no part of a commit: they are dropped without being called, if the option drop_finalizers is
