@@ -19,6 +19,7 @@ BROKEN = [
     ("space", "random", "is the last record that is there"),
     ("name", "crash", "the log was acknowledged, and there is none"),
     ("new", "new", "a new log in the place of an old one"),
+    ("zeros", "crash", "a crash before note"),
 ]
 TRIALS = ""
 
