@@ -185,8 +185,8 @@ extern veil_type veil_type_byte_;
   static const size_t veil_pointers_##T[] = {VEIL_EACH_(VEIL_OFFSET_, T, __VA_ARGS__)};
 #define VEIL_MAP_OF_(T) veil_pointers_##T
 #define VEIL_ASSERT_POINTER_AT_(T, F) \
-  _Static_assert(__builtin_classify_type(((T *)0)->F) == 5 && sizeof(((T *)0)->F) == 8, #T "." #F " is not a pointer");
-#define VEIL_ASSERT_WORD_AT_(T, F) _Static_assert(sizeof(((T *)0)->F) == 8, #T "." #F " is not a word of 8 bytes");
+  _Static_assert(__builtin_classify_type(((T *)0)->F) == 5 && sizeof(((T *)0)->F) == 8, #T "." VEIL_TEXT_(F) " is not a pointer");
+#define VEIL_ASSERT_WORD_AT_(T, F) _Static_assert(sizeof(((T *)0)->F) == 8, #T "." VEIL_TEXT_(F) " is not a word of 8 bytes");
 
 #else
 
@@ -268,9 +268,9 @@ extern veil_type veil_type_byte_;
   }
 #define VEIL_MAP_OF_(T) veil_fields_of_##T<void>::at
 #define VEIL_ASSERT_POINTER_AT_(T, F) \
-  static_assert(veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F)>::value, #T "." #F " is not a pointer");
+  static_assert(veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F)>::value, #T "." VEIL_TEXT_(F) " is not a pointer");
 #define VEIL_ASSERT_WORD_AT_(T, F) \
-  static_assert(sizeof(static_cast<T *>(nullptr)->F) == 8, #T "." #F " is not a word of 8 bytes");
+  static_assert(sizeof(static_cast<T *>(nullptr)->F) == 8, #T "." VEIL_TEXT_(F) " is not a word of 8 bytes");
 
 extern "C++" {
 template <class T>
