@@ -38,27 +38,27 @@ static void lane_set(gc_alloc_lane *lane, uint32_t block) {
   lane->cursor = 0;
 }
 
-static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool partial) {
+static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, unsigned sort, bool partial) {
   if (lane->reserve != NULL) {
-    lane_set(lane, gc_reserve_block(heap, lane->reserve, leaf));
+    lane_set(lane, gc_reserve_block(heap, lane->reserve, sort));
     return true;
   }
   if (!gc_young_is_on(heap)) {
     gc_nursery_look(heap);
   }
   if (gc_young_is_on(heap) && gc_may_allocate(heap, GC_BLOCK)) {
-    uint32_t young = gc_young_take(heap, leaf, partial);
+    uint32_t young = gc_young_take(heap, sort, partial);
     if (young != GC_NONE) {
       lane_set(lane, young);
       return true;
     }
     at_add(&heap->young_taken, 1); // the zone is full: what is born elsewhere meanwhile counts too
   }
-  uint32_t block = partial ? gc_stack_pop(heap, &heap->partial[leaf]) : GC_NONE;
+  uint32_t block = partial ? gc_stack_pop(heap, &heap->partial[sort]) : GC_NONE;
   while (block != GC_NONE && !gc_parked_fill(heap, block)) {
-    block = gc_stack_pop(heap, &heap->partial[leaf]); // that one has parked pages: its gaps are for later (gc.parked)
+    block = gc_stack_pop(heap, &heap->partial[sort]); // that one has parked pages: its gaps are for later (gc.parked)
   }
-  if (block != GC_NONE && leaf) {
+  if (block != GC_NONE && (sort & GC_SORT_LEAF)) {
     at32_store(&heap->spared[block], 0); // from here on it is filled
   }
   if (block == GC_NONE) {
@@ -69,8 +69,8 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, bool leaf, bool 
     if (block == GC_NONE) {
       return false;
     }
-    if (leaf) {
-      gc_block_leaf(heap, block);
+    gc_block_dedicate(heap, block, sort);
+    if (sort & GC_SORT_LEAF) {
       gc_cells_set(heap, block, at8_load(&heap->leaves_stay) ? GC_CELLS_KNOWN : 0); // none; where most die, nobody is going to ask
     }
   }
@@ -143,10 +143,10 @@ static bool page_buffer(gc_heap *heap, gc_alloc_lane *lane, size_t page, size_t 
   return gap_find(heap, from, end, need, base, limit);
 }
 
-bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t need, char **base, char **limit) {
+bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, unsigned sort, size_t need, char **base, char **limit) {
   need = need < GC_GAP_MIN ? GC_GAP_MIN : need;
   for (;;) {
-    if (lane->block == GC_NONE && !lane_block_take(heap, lane, leaf, true)) {
+    if (lane->block == GC_NONE && !lane_block_take(heap, lane, sort, true)) {
       return false;
     }
     while (lane->cursor < GC_BLOCK) {
@@ -184,10 +184,10 @@ void gc_lane_leave(gc_heap *heap, const gc_alloc_lane *lane) {
   }
 }
 
-void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, bool leaf) {
+void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, unsigned sort) {
   gc_lane_leave(heap, lane);
   if (lane->block != GC_NONE && lane->cursor < GC_BLOCK) {
-    gc_stack_push(heap, lane->block < heap->young_blocks ? &heap->young_partial[leaf] : &heap->partial[leaf], lane->block);
+    gc_stack_push(heap, lane->block < heap->young_blocks ? &heap->young_partial[sort] : &heap->partial[sort], lane->block);
   }
   lane->block = GC_NONE;
 }
@@ -220,11 +220,10 @@ static size_t medium_lead(const gc_alloc_lane *lane, size_t align) { return -(si
 
 char *gc_alloc_medium(gc_heap *heap, gc_alloc_lane *lane, const gc_wanted *want) {
   size_t cell_bytes = want->cell;
-  bool leaf = (want->header & GC_LEAF) != 0;
   size_t align = gc_header_align(want->header), lead = medium_lead(lane, align);
   if (lane->block == GC_NONE || lane->cursor + lead + cell_bytes > GC_BLOCK - 8) {
     gc_alloc_lane left = *lane;
-    if (!lane_block_take(heap, lane, leaf, false)) {
+    if (!lane_block_take(heap, lane, gc_header_sort(want->header), false)) {
       return NULL;
     }
     gc_lane_leave(heap, &left);

@@ -17,7 +17,7 @@ void gc_lane_leave(gc_heap *heap, const gc_alloc_lane *lane);
 // A block for a mutator, accessible, with stale contents; GC_NONE: not now.
 uint32_t gc_alloc_block(gc_heap *heap);
 // One of those that are set aside. There has to be one.
-uint32_t gc_reserve_block(gc_heap *heap, gc_reserve *reserve, bool leaf);
+uint32_t gc_reserve_block(gc_heap *heap, gc_reserve *reserve, unsigned sort);
 // A run of the large zone is set aside. False: not now.
 bool gc_large_reserve(gc_heap *heap, gc_reserve *reserve, uint32_t blocks);
 

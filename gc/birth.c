@@ -12,10 +12,10 @@
 #include "gc/parked.h"
 #include "gc/still.h"
 
-static uint32_t block_next(gc_minor *minor, bool leaf, bool promote) {
+static uint32_t block_next(gc_minor *minor, unsigned sort, bool promote) {
   gc_heap *heap = minor->heap;
   if (!promote) {
-    uint32_t block = minor->zone_full ? GC_NONE : gc_young_take_survivor(heap, leaf);
+    uint32_t block = minor->zone_full ? GC_NONE : gc_young_take_survivor(heap, sort);
     minor->zone_full = block == GC_NONE; // not again for each object
     return block;
   }
@@ -24,9 +24,7 @@ static uint32_t block_next(gc_minor *minor, bool leaf, bool promote) {
     gc_block_spare(heap, block);
     gc_still_set(heap, block, GC_SETTLED);
     (void)gc_parked_fill(heap, block); // nothing is yet
-  }
-  if (block != GC_NONE && leaf) {
-    gc_block_leaf(heap, block);
+    gc_block_dedicate(heap, block, sort);
   }
   minor->born += block != GC_NONE;
   return block;
@@ -68,9 +66,9 @@ static void cell_cross(gc_heap *heap, gc_birth *birth, char *cell, size_t bytes)
 }
 
 // The block is full. What of it has not been scanned waits for a worker without work.
-static void block_leave(gc_minor *minor, const gc_birth *birth, bool leaf) {
+static void block_leave(gc_minor *minor, const gc_birth *birth, unsigned sort) {
   gc_heap *heap = minor->heap;
-  if (birth->block == GC_NONE || leaf || birth->scan == birth->free) {
+  if (birth->block == GC_NONE || (sort & GC_SORT_LEAF) || birth->scan == birth->free) {
     return;
   }
   at32_store(&heap->scan_from[birth->block], (uint32_t)(birth->scan - gc_block_alias(heap, birth->block)));
@@ -84,7 +82,7 @@ static char *block_limit(const gc_heap *heap, const gc_birth *birth) {
 }
 
 // Goes on at the beginning of the next page, if a page has room enough, or of another block. False: no memory.
-static bool move_on(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, bool page_will_do) {
+static bool move_on(gc_minor *minor, gc_birth *birth, unsigned sort, bool promote, bool page_will_do) {
   gc_heap *heap = minor->heap;
   char *limit = block_limit(heap, birth);
   page_close(heap, birth);
@@ -92,11 +90,11 @@ static bool move_on(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, b
     page_open(heap, birth, birth->end + 16);
     return true;
   }
-  uint32_t next = block_next(minor, leaf, promote);
+  uint32_t next = block_next(minor, sort, promote);
   if (next == GC_NONE) {
     return false;
   }
-  block_leave(minor, birth, leaf);
+  block_leave(minor, birth, sort);
   birth->block = next;
   page_open(heap, birth, gc_block_alias(heap, next) + 8);
   birth->scan = birth->free;
@@ -111,13 +109,13 @@ static char *crossing_take(gc_heap *heap, gc_birth *birth, size_t bytes) {
   return cell;
 }
 
-char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, size_t bytes) {
+char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, unsigned sort, bool promote, size_t bytes) {
   for (;;) {
     char *limit = block_limit(minor->heap, birth);
     if (limit != NULL && bytes > GC_SMALL_MAX && birth->free + bytes <= limit - 8) {
       return crossing_take(minor->heap, birth, bytes);
     }
-    if (!move_on(minor, birth, leaf, promote, bytes <= GC_SMALL_MAX)) {
+    if (!move_on(minor, birth, sort, promote, bytes <= GC_SMALL_MAX)) {
       return NULL;
     }
     if (birth->free + bytes <= birth->end) {
@@ -127,7 +125,7 @@ char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, bool leaf, bool promo
   }
 }
 
-char *gc_birth_take_aligned(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, size_t bytes, size_t align) {
+char *gc_birth_take_aligned(gc_minor *minor, gc_birth *birth, unsigned sort, bool promote, size_t bytes, size_t align) {
   gc_heap *heap = minor->heap;
   bool may_cross = bytes > GC_SMALL_MAX || align >= heap->page_size; // as gc_place_find_aligned
   for (;;) {
@@ -144,7 +142,7 @@ char *gc_birth_take_aligned(gc_minor *minor, gc_birth *birth, bool leaf, bool pr
       birth->free += bytes;
       return birth->free - bytes;
     }
-    if (!move_on(minor, birth, leaf, promote, !may_cross)) {
+    if (!move_on(minor, birth, sort, promote, !may_cross)) {
       return NULL;
     }
   }
@@ -160,9 +158,9 @@ void gc_birth_return(const gc_heap *heap, gc_birth *birth, char *cell, size_t by
 
 void gc_births_begin(gc_minor *minor) {
   gc_heap *heap = minor->heap;
-  for (int leaf = 0; leaf < 2; leaf++) {
-    gc_birth *promoted = &heap->promoted[minor->index][leaf];
-    minor->survivors[leaf] = (gc_birth){GC_NONE, NULL, NULL, NULL};
+  for (unsigned sort = 0; sort < GC_SORTS; sort++) {
+    gc_birth *promoted = &heap->promoted[minor->index][sort];
+    minor->survivors[sort] = (gc_birth){GC_NONE, NULL, NULL, NULL};
     promoted->scan = promoted->free;
     if (promoted->block != GC_NONE) {
       gc_before_write(heap, gc_page_alias(heap, page_of(heap, promoted->free - 8)), heap->page_size);
@@ -171,9 +169,9 @@ void gc_births_begin(gc_minor *minor) {
 }
 
 void gc_births_end(gc_minor *minor) {
-  for (int leaf = 0; leaf < 2; leaf++) {
-    page_close(minor->heap, &minor->survivors[leaf]);
-    page_close(minor->heap, &minor->heap->promoted[minor->index][leaf]);
+  for (unsigned sort = 0; sort < GC_SORTS; sort++) {
+    page_close(minor->heap, &minor->survivors[sort]);
+    page_close(minor->heap, &minor->heap->promoted[minor->index][sort]);
   }
 }
 

@@ -50,9 +50,14 @@ void gc_flags_set(gc_heap *heap, uint32_t block, uint8_t flags) {
 // refer to nothing (sweep.c).
 void gc_block_spare(gc_heap *heap, uint32_t block) { at32_store(&heap->spared[block], heap->cycle + 2); }
 
-void gc_block_leaf(gc_heap *heap, uint32_t block) {
-  gc_flags_set(heap, block, GC_BLOCK_LEAF);
-  vm_rouse(heap->region, gc_block_page(heap, block), heap->block_pages);
+void gc_block_dedicate(gc_heap *heap, uint32_t block, unsigned sort) {
+  at8_store(&heap->transient[block], (sort & GC_SORT_TRANSIENT) != 0);
+  if (sort & GC_SORT_LEAF) {
+    gc_flags_set(heap, block, GC_BLOCK_LEAF);
+    if (block >= heap->young_blocks) {
+      vm_rouse(heap->region, gc_block_page(heap, block), heap->block_pages);
+    }
+  }
 }
 
 // Every page FREE; the block belongs to to-space from here on.

@@ -7,6 +7,11 @@
 #include "gc/heap.h"
 
 void gc_stack_reset(gc_stack *stack);
+static inline void gc_stacks_reset(gc_stack *stacks, unsigned count) {
+  for (unsigned i = 0; i < count; i++) {
+    gc_stack_reset(&stacks[i]);
+  }
+}
 void gc_stack_push(gc_heap *heap, gc_stack *stack, uint32_t block);
 uint32_t gc_stack_pop(gc_heap *heap, gc_stack *stack); // GC_NONE: empty
 
@@ -48,8 +53,8 @@ static inline void gc_pages_stir(gc_heap *heap, size_t page, size_t count) {
     vm_dirty_stir(heap->region, page, count, consumers);
   }
 }
-// The block is going to hold leaf objects: system calls may use them without a word, so writing there is never forbidden again (vm.rest-touched).
-void gc_block_leaf(gc_heap *heap, uint32_t block);
+// The block, which was just taken, is going to hold objects of this sort. Leaf objects: system calls may use them without a word, so writing there is never forbidden again (vm.rest-touched).
+void gc_block_dedicate(gc_heap *heap, uint32_t block, unsigned sort);
 
 // A service's claims: contents present before the collector reads, saved before it writes (gc.alias).
 void gc_claims_settle_slow(gc_heap *heap, const char *alias, size_t bytes, unsigned claims);

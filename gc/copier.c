@@ -18,8 +18,9 @@ void gc_copier_reset_lane(gc_lane *lane) {
 }
 
 void gc_copier_reset(gc_copier *copier) {
-  gc_copier_reset_lane(&copier->lane[0]);
-  gc_copier_reset_lane(&copier->lane[1]);
+  for (unsigned sort = 0; sort < GC_SORTS; sort++) {
+    gc_copier_reset_lane(&copier->lane[sort]);
+  }
 }
 
 gc_copier *gc_copier_take(gc_heap *heap) {
@@ -69,7 +70,8 @@ void gc_copier_give(gc_heap *heap, gc_copier *copier) {
 }
 
 // FREE → OPEN: the next page of the block, or of the next block.
-static bool page_open(gc_heap *heap, gc_lane *lane, bool leaf, bool new_block) {
+static bool page_open(gc_heap *heap, gc_lane *lane, unsigned sort, bool new_block) {
+  bool leaf = (sort & GC_SORT_LEAF) != 0;
   uint32_t block = lane->block;
   size_t page = (size_t)lane->page + 1;
   if (new_block || block == GC_NONE || page >= gc_block_page(heap, block + 1)) {
@@ -77,9 +79,7 @@ static bool page_open(gc_heap *heap, gc_lane *lane, bool leaf, bool new_block) {
     if (next == GC_NONE) {
       return false;
     }
-    if (leaf) {
-      gc_block_leaf(heap, next);
-    }
+    gc_block_dedicate(heap, next, sort);
     gc_block_spare(heap, next);
     gc_still_set(heap, next, GC_SETTLED | gc_still_epoch(heap->epoch)); // before the first copy
     at_add(&heap->copied_blocks, 1);
@@ -97,11 +97,11 @@ static bool page_open(gc_heap *heap, gc_lane *lane, bool leaf, bool new_block) {
   return true;
 }
 
-bool gc_place_find_slow(gc_heap *heap, gc_copier *copier, bool leaf, size_t bytes, gc_place *place) {
-  gc_lane *lane = &copier->lane[leaf];
+bool gc_place_find_slow(gc_heap *heap, gc_copier *copier, unsigned sort, size_t bytes, gc_place *place) {
+  gc_lane *lane = &copier->lane[sort];
   bool new_block = false;
   for (;;) {
-    if ((lane->page == GC_NONE || new_block) && !page_open(heap, lane, leaf, new_block)) {
+    if ((lane->page == GC_NONE || new_block) && !page_open(heap, lane, sort, new_block)) {
       return false;
     }
     new_block = false;
@@ -121,7 +121,7 @@ bool gc_place_find_slow(gc_heap *heap, gc_copier *copier, bool leaf, size_t byte
       size_t pages = (bytes + 16 + heap->page_size - 1) >> heap->page_shift;
       new_block = lane->page + 1 + pages > gc_block_page(heap, lane->block + 1);
     }
-    if (!new_block && !page_open(heap, lane, leaf, false)) {
+    if (!new_block && !page_open(heap, lane, sort, false)) {
       return false;
     }
   }
@@ -131,36 +131,36 @@ bool gc_place_find_slow(gc_heap *heap, gc_copier *copier, bool leaf, size_t byte
   return true;
 }
 
-bool gc_place_find_aligned(gc_heap *heap, gc_copier *copier, bool leaf, size_t bytes, size_t align, gc_place *place) {
+bool gc_place_find_aligned(gc_heap *heap, gc_copier *copier, unsigned sort, size_t bytes, size_t align, gc_place *place) {
   // One that is aligned to pages has its header at the end of the page before: it crosses, however small it is.
   size_t room = align >= heap->page_size && bytes <= GC_SMALL_MAX ? GC_SMALL_MAX + GC_UNIT : bytes;
-  while (gc_place_find(heap, copier, leaf, room, place)) {
+  while (gc_place_find(heap, copier, sort, room, place)) {
     size_t lead = gc_align_lead(place->cell.alias, align);
     if (lead == 0) {
       return true;
     }
     gc_before_write(heap, place->cell.alias, 8);
     gc_cell_fill(place->cell, lead);
-    gc_cell_claim(heap, copier, leaf, place, lead); // in vain if the page was closed meanwhile: then in the next one
+    gc_cell_claim(heap, copier, sort, place, lead); // in vain if the page was closed meanwhile: then in the next one
   }
   return false;
 }
 
 // It crosses pages.
-bool gc_cell_claim_slow(gc_heap *heap, gc_copier *copier, bool leaf, const gc_place *place, size_t bytes) {
+bool gc_cell_claim_slow(gc_heap *heap, gc_copier *copier, unsigned sort, const gc_place *place, size_t bytes) {
   size_t end = place->offset + bytes;
   // The further pages first: nothing points to the cell yet, and who scans them meanwhile finds it whole.
   size_t last = place->page + (end >> heap->page_shift);
   for (size_t page = place->page + 1; page <= last; page++) {
     size_t back = ((page - place->page) << heap->page_shift) - place->offset;
     AO_short_store((unsigned short volatile *)&heap->cover[page], (unsigned short)((back + 8) / GC_UNIT));
-    if (!leaf) {
+    if (!(sort & GC_SORT_LEAF)) {
       at_add_full(&heap->opened, 1);
     }
     size_t used = page < last ? heap->page_size : end & (heap->page_size - 1);
     at32_store_release(&heap->top[page], (uint32_t)used);
   }
-  at32_store_release(&copier->lane[leaf].page, (uint32_t)last);
+  at32_store_release(&copier->lane[sort].page, (uint32_t)last);
   if (at32_cas_full(&heap->top[place->page], place->offset, (uint32_t)heap->page_size)) {
     return true;
   }
@@ -168,7 +168,7 @@ bool gc_cell_claim_slow(gc_heap *heap, gc_copier *copier, bool leaf, const gc_pl
   return false;
 }
 
-void gc_cell_return(gc_heap *heap, bool leaf, const gc_place *place, size_t bytes) {
+void gc_cell_return(gc_heap *heap, const gc_place *place, size_t bytes) {
   size_t end = place->offset + bytes;
   if (end <= heap->page_size - 8 && at32_cas_full(&heap->top[place->page], (uint32_t)end, place->offset)) {
     return;

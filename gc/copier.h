@@ -13,9 +13,9 @@ typedef struct gc_place {
   size_t page;
   uint32_t offset;
 } gc_place;
-bool gc_place_find_slow(gc_heap *heap, gc_copier *copier, bool leaf, size_t bytes, gc_place *place);
-static inline bool gc_place_find(gc_heap *heap, gc_copier *copier, bool leaf, size_t bytes, gc_place *place) {
-  uint32_t page = at32_load(&copier->lane[leaf].page);
+bool gc_place_find_slow(gc_heap *heap, gc_copier *copier, unsigned sort, size_t bytes, gc_place *place);
+static inline bool gc_place_find(gc_heap *heap, gc_copier *copier, unsigned sort, size_t bytes, gc_place *place) {
+  uint32_t page = at32_load(&copier->lane[sort].page);
   if (page != GC_NONE) {
     uint32_t top = at32_load(&heap->top[page]); // closed, it is larger than any page
     if (top + bytes <= heap->page_size - 8) {
@@ -23,23 +23,23 @@ static inline bool gc_place_find(gc_heap *heap, gc_copier *copier, bool leaf, si
       return true;
     }
   }
-  return gc_place_find_slow(heap, copier, leaf, bytes, place);
+  return gc_place_find_slow(heap, copier, sort, bytes, place);
 }
 
 // The same for an object that is aligned; what has to lie in front of it has become filler.
-bool gc_place_find_aligned(gc_heap *heap, gc_copier *copier, bool leaf, size_t bytes, size_t align, gc_place *place);
+bool gc_place_find_aligned(gc_heap *heap, gc_copier *copier, unsigned sort, size_t bytes, size_t align, gc_place *place);
 
 // Advances `top` over the cell, whose contents are complete. False: the page was closed meanwhile; the cell is lost, find
 // another place (edge OPEN → OPEN, or FREE → GREY for the further pages of a cell that crosses).
-bool gc_cell_claim_slow(gc_heap *heap, gc_copier *copier, bool leaf, const gc_place *place, size_t bytes);
-static inline bool gc_cell_claim(gc_heap *heap, gc_copier *copier, bool leaf, const gc_place *place, size_t bytes) {
+bool gc_cell_claim_slow(gc_heap *heap, gc_copier *copier, unsigned sort, const gc_place *place, size_t bytes);
+static inline bool gc_cell_claim(gc_heap *heap, gc_copier *copier, unsigned sort, const gc_place *place, size_t bytes) {
   size_t end = place->offset + bytes;
   return end <= heap->page_size - 8 ? at32_cas_full(&heap->top[place->page], place->offset, (uint32_t)end)
-                                    : gc_cell_claim_slow(heap, copier, leaf, place, bytes);
+                                    : gc_cell_claim_slow(heap, copier, sort, place, bytes);
 }
 
 // The copy was not wanted: another thread's counts. Takes the cell back, or makes it filler.
-void gc_cell_return(gc_heap *heap, bool leaf, const gc_place *place, size_t bytes);
+void gc_cell_return(gc_heap *heap, const gc_place *place, size_t bytes);
 
 // From-space is not written any more but for headers, and for slots of kept pages that are being scanned: a copy that takes
 // some of these old and some new is as good, since it is scanned again. TSan cannot know that.

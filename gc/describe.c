@@ -30,8 +30,8 @@ static size_t layout(gc_description *d, char *base) {
   size_t pages = d->small_room * d->heap->block_pages;
   table tables[] = {
       {&d->scratch, d->scratch_bytes},
-      {&d->space, d->small_room},       {&d->flags, d->small_room},
-      {&d->large_space, d->large_room}, {&d->large_flags, d->large_room},
+      {&d->space, d->small_room},       {&d->flags, d->small_room}, {&d->transient, d->small_room},
+      {&d->large_space, d->large_room}, {&d->large_flags, d->large_room}, {&d->large_transient, d->large_room},
       {&d->top, pages * 4},             {&d->cover, pages * 2},
       {&d->large_lead, d->large_room * 2}, {&d->large_size, d->large_room * 8}, {&d->large_head, d->large_room * 4},
       {&d->links, d->link_room * sizeof *d->links}, {&d->pairs, d->pair_room * sizeof *d->pairs},
@@ -74,7 +74,10 @@ gc_description *gc_description_open(gc_heap *heap) {
   return d;
 }
 
-void gc_description_close(gc_description *d) { os_unmap(d, d->bytes); }
+void gc_description_close(gc_description *d) {
+  gc_traced_free(d->heap, &d->traced);
+  os_unmap(d, d->bytes);
+}
 
 // ---- The stop.
 
@@ -144,6 +147,7 @@ static void small_renew(gc_description *d, size_t first, size_t limit) {
   size_t pages = heap->block_pages;
   bool other = renew(&d->space[first], &heap->space[first], limit - first);
   other |= renew(&d->flags[first], &heap->flags[first], limit - first);
+  other |= renew(&d->transient[first], &heap->transient[first], limit - first);
   for (size_t used = first, end; next_used(d->space, &used, &end, limit); used = end) {
     other |= renew(&d->top[used * pages], &heap->top[used * pages], (end - used) * pages * 4);
     other |= renew(&d->cover[used * pages], &heap->cover[used * pages], (end - used) * pages * 2);
@@ -158,6 +162,7 @@ static void large_renew(gc_description *d, size_t first, size_t limit) {
   size_t count = limit - first;
   bool other = renew(&d->large_space[first], &heap->space[heap->small_blocks + first], count);
   other |= renew(&d->large_flags[first], &heap->flags[heap->small_blocks + first], count);
+  other |= renew(&d->large_transient[first], &heap->transient[heap->small_blocks + first], count);
   other |= renew(&d->large_lead[first], &heap->large_lead[first], count * 2);
   other |= renew(&d->large_size[first], &heap->large_size[first], count * 8);
   other |= renew(&d->large_head[first], &heap->large_head[first], count * 4);
@@ -306,6 +311,8 @@ void gc_description_again(gc_description *d, const size_t *pages, size_t count) 
   look(d, !gc_description_is_whole(d) || is_cycle_since(d), pages, count);
 }
 
+bool gc_description_tells(const gc_description *d, uintptr_t view) { return gc_description_is_whole(d) && gc_description_holds(d, view); }
+
 bool gc_description_is_whole(const gc_description *d) { return d->taken && !d->failed; }
 
 bool gc_description_has(const gc_description *d, size_t page) {
@@ -315,7 +322,7 @@ bool gc_description_has(const gc_description *d, size_t page) {
     return false;
   }
   if (block < d->small) {
-    return d->space[block] != 0 && (d->top[page] & GC_TOP_MASK) != 0;
+    return d->space[block] != 0 && !d->transient[block] && (d->top[page] & GC_TOP_MASK) != 0;
   }
   if (block < heap->small_blocks || (block -= heap->small_blocks) >= d->large || d->large_space[block] == 0) {
     return false;

@@ -5,7 +5,7 @@
 //
 // Sections: `heap`: the numbers below. `small.N`: 64 MiB of the small blocks. `large.N`: of the large zone. `links.N`: 16384 links. `pairs.N`: 16384 entries of weak tables. N in
 // hexadecimal, from 0000 up to as many as `heap` says; each is there, so that none is taken for that of an older description. Numbers have 7 bits a byte, low ones first, the
-// eighth says that there is more. Nothing in them depends on the heap's address, nor on anything that changes where nothing happens.
+// eighth says that there is more. Of transient objects nothing is told: their blocks are free ones, references to them are none (gc.transient). Nothing in them depends on the heap's address, nor on anything that changes where nothing happens.
 
 #ifndef GC_DESCRIBE_H
 #define GC_DESCRIBE_H
@@ -66,7 +66,12 @@ void gc_description_take(gc_description *d);
 void gc_description_again(gc_description *d, const size_t *pages, size_t count);
 // False: it was never taken, or there was too little memory for it.
 bool gc_description_is_whole(const gc_description *d);
-bool gc_description_has(const gc_description *d, size_t page); // in use then
+bool gc_description_has(const gc_description *d, size_t page); // in use then, and of no transient objects
+bool gc_description_tells(const gc_description *d, uintptr_t view); // of the object there, if there is one
+
+// gc.transient (blank.c): makes zero, in a copy of a page's contents as of then, slots that are transient, and those that lead to what is not described. `other` has the contents of other pages
+// as of then, until it is called again; NULL: they cannot be had. Any thread. False: one that was needed could not, or there is no memory; the copy is of no use.
+bool gc_description_blank(gc_description *d, size_t page, char *contents, const void *(*other)(void *arg, size_t page), void *arg);
 
 // Calls `put` for each section until it returns anything but 0, and returns that. -1: there is no memory. Any thread.
 typedef int gc_put_fn(void *arg, const char *name, const void *bytes, size_t size);

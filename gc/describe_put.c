@@ -34,10 +34,10 @@ static bool any_top(const uint32_t *top, size_t count) {
   return (all & GC_TOP_MASK) != 0;
 }
 
-// A block with nothing on it is as good as a free one: somebody has it set aside.
+// A block with nothing on it is as good as a free one: somebody has it set aside. So is one with transient objects.
 static gc_block_kind kind_of(const gc_description *d, size_t block) {
   unsigned pages = d->heap->block_pages;
-  if (d->space[block] == 0 || !any_top(&d->top[block * pages], pages)) {
+  if (d->space[block] == 0 || d->transient[block] || !any_top(&d->top[block * pages], pages)) {
     return GC_KIND_FREE;
   }
   return d->flags[block] & GC_BLOCK_LEAF ? GC_KIND_LEAF : GC_KIND_USED;
@@ -155,8 +155,10 @@ static void large_put(const gc_description *d, gc_part *part, gc_bytes_out *out,
   part->sums[SUM_LARGE_PAGES] = all;
 }
 
-// A reference as a distance that is not 0; 0: to nothing.
-static void reference_put(const gc_description *d, gc_bytes_out *out, uintptr_t view) { gc_bytes_put(out, view != 0 ? (view - d->heap->base) / 8 + 1 : 0); }
+// A reference as a distance that is not 0; 0: to nothing, or to what is not described.
+static void reference_put(const gc_description *d, gc_bytes_out *out, uintptr_t view) {
+  gc_bytes_put(out, view != 0 && gc_description_holds(d, view) ? (view - d->heap->base) / 8 + 1 : 0);
+}
 
 static gc_table_kind table_kind(const gc_description *d, uint32_t table) {
   return table < d->table_count ? (gc_table_kind)d->tables[table] : GC_TABLE_FREE;
@@ -175,7 +177,7 @@ static void links_put(const gc_description *d, gc_part *part, gc_bytes_out *out,
   for (size_t i = first; i < limit; i++) {
     const gc_link *at = &d->links[i];
     count += is_described(d, i);
-    part->sums[SUM_FINALS] += at->kind == GC_LINK_FINAL || at->kind == GC_LINK_READY;
+    part->sums[SUM_FINALS] += (at->kind == GC_LINK_FINAL || at->kind == GC_LINK_READY) && gc_description_holds(d, at->ref);
     part->sums[SUM_HANDLES] += at->kind == GC_LINK_HANDLE;
     part->sums[SUM_SERIAL] = at->serial >= part->sums[SUM_SERIAL] ? at->serial + 1ull : part->sums[SUM_SERIAL];
   }
@@ -201,7 +203,7 @@ static void links_put(const gc_description *d, gc_part *part, gc_bytes_out *out,
 
 static bool is_entry(const gc_description *d, size_t pair) {
   const gc_pair *at = &d->pairs[pair];
-  return at->table != GC_NONE && at->key != 0 && at->value != 0 && table_kind(d, at->table) != GC_TABLE_FREE;
+  return at->table != GC_NONE && at->key != 0 && at->value != 0 && gc_description_holds(d, at->key) && gc_description_holds(d, at->value) && table_kind(d, at->table) != GC_TABLE_FREE;
 }
 
 // How many; the distance from the last, table, hash, key, value.

@@ -154,8 +154,7 @@ static void spaces_swap(gc_heap *heap) {
   }
   gc_young_flip(heap);
   gc_outer_flip(heap);
-  gc_stack_reset(&heap->partial[0]); // these blocks are from-space now
-  gc_stack_reset(&heap->partial[1]);
+  gc_stacks_reset(heap->partial, GC_SORTS); // these blocks are from-space now
   gc_stack_reset(&heap->grey);
   gc_stack_reset(&heap->large_grey);
   VM_CHECK((uint32_t)at_load(&heap->deferred_full) == 0, "marks were put off, and not made when the last cycle ended [gc.deferred]");

@@ -142,6 +142,7 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
     return ref;
   }
   bool leaf = (header & GC_LEAF) != 0;
+  unsigned sort = gc_header_sort(header);
   if ((gc_flags(heap, block) & GC_BLOCK_FLOOR) && gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL) {
     // Born since the flip; a page that mutators write to is being scanned (a kept block, a touched page).
     return ref;
@@ -156,8 +157,8 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
   for (;;) {
     gc_place place;
     bool found = __builtin_expect((header & GC_ALIGN_MASK) != 0, 0)
-                     ? gc_place_find_aligned(heap, copier, leaf, room, gc_header_align(header), &place)
-                     : gc_place_find(heap, copier, leaf, room, &place);
+                     ? gc_place_find_aligned(heap, copier, sort, room, gc_header_align(header), &place)
+                     : gc_place_find(heap, copier, sort, room, &place);
     if (!found) {
       return stay(heap, cell, block, leaf);
     }
@@ -167,7 +168,7 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
     if (__builtin_expect(growth != 0, 0)) {
       gc_hash_keep(heap, place.cell, room, ref.view);
     }
-    if (!gc_cell_claim(heap, copier, leaf, &place, room)) {
+    if (!gc_cell_claim(heap, copier, sort, &place, room)) {
       continue;
     }
     gc_before_write(heap, cell.alias, 8);
@@ -183,7 +184,7 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
       }
       return gc_cell_ref(heap, place.cell, header);
     }
-    gc_cell_return(heap, leaf, &place, room);
+    gc_cell_return(heap, &place, room);
     copier->near_left = 0; // another thread is at these neighbours: side by side both would be slower than one
     header = gc_header_load(cell);
     if (gc_is_done(heap, header)) {

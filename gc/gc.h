@@ -20,11 +20,11 @@ bool gc_type_register_at(unsigned id, const gc_type *type);
 // ---- Allocation, for the slow half. The caller is not stopped while in here.
 
 // The next buffer of zeroed memory, [*base, *limit) in the view, at least `need` bytes; false: no block may be had now.
-bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, bool leaf, size_t need, char **base, char **limit);
+bool gc_alloc_buffer(gc_heap *heap, gc_alloc_lane *lane, unsigned sort, size_t need, char **base, char **limit);
 // A buffer's cells in [start, free) are all that it will hold: its owner takes another, or ends.
 void gc_buffer_leave(gc_heap *heap, const char *start, const char *free);
 // Gives what is left of the lane's block to others: the thread ends. Its buffer is not in it any more.
-void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, bool leaf);
+void gc_lane_drop(gc_heap *heap, gc_alloc_lane *lane, unsigned sort);
 // What is wanted of the other two.
 typedef struct gc_wanted {
   uint64_t header;
@@ -154,7 +154,8 @@ uint64_t gc_hash(gc_heap *heap, uintptr_t view);
 
 // ---- Pages, for services and system calls.
 bool gc_page_in_use(const gc_heap *heap, size_t page);
-// Where the run of pages that are in use, or are not, ends that begins at `page`, at the latest at `limit`; `used` says which. World stopped.
+bool gc_page_is_saved(const gc_heap *heap, size_t page); // and what it holds is not transient
+// Where the run of pages of which that is true, or is not, ends that begins at `page`, at the latest at `limit`; `used` says which. World stopped.
 size_t gc_pages_alike(const gc_heap *heap, size_t page, size_t limit, bool *used);
 // The cell that holds `address`, inside or one past its end; false if there is none. World stopped, or caller holds the object.
 bool gc_find_cell(const gc_heap *heap, uintptr_t address, gc_cell *cell, uint64_t *header);

@@ -18,7 +18,7 @@
 #include "vm/os.h"
 
 gc_type *gc_types[GC_TYPES];
-AO_t gc_types_boxed, gc_types_known;
+AO_t gc_types_boxed, gc_types_transient, gc_types_known;
 static AO_t type_count = GC_FIRST_TYPE;
 
 unsigned gc_type_register(const gc_type *type) {
@@ -36,6 +36,9 @@ unsigned gc_type_register(const gc_type *type) {
 bool gc_type_register_at(unsigned id, const gc_type *type) {
   if (type->tagged && type->high_max != 0) {
     at_store_release(&gc_types_boxed, 1);
+  }
+  if (type->transient || type->transient_count != 0 || type->transient_fixed_count != 0) {
+    at_store_release(&gc_types_transient, 1);
   }
   // Before any header names it: the id is published by the caller.
   if (!at_cas_full((AO_t volatile *)&gc_types[id], 0, (uint64_t)type)) {
@@ -67,7 +70,7 @@ static size_t tables_layout(gc_heap *heap, char *base) {
   // In a minor cycle that finds no room for copies all that is young may stay; the least object with slots has two words.
   heap->pin_limit = ((size_t)4 << 20) + heap->young_span / 16;
   table tables[] = {
-      {&heap->space, heap->blocks},        {&heap->flags, heap->blocks},
+      {&heap->space, heap->blocks},        {&heap->flags, heap->blocks}, {&heap->transient, heap->blocks},
       {&heap->link, heap->blocks * 4ull},  {&heap->died, heap->blocks * 4ull},
       {&heap->spared, heap->small_blocks * 4ull},  {&heap->veiled, heap->small_blocks}, {&heap->still, heap->small_blocks},
       {&heap->parked, heap->blocks},       {&heap->notes, pages * 8}, {&heap->crossing, pages * sizeof(gc_crossing)},
@@ -213,10 +216,11 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   heap->still_pace.over = true; // the first cycle moves, also that of a heap that was rebuilt
   gc_runs_open(heap);
   gc_stack *stacks[] = {&heap->empty,      &heap->ready,      &heap->open_free, &heap->veiled_free,
-                        &heap->partial[0], &heap->partial[1], &heap->grey,      &heap->large_grey, &heap->born_ready};
+                        &heap->grey,       &heap->large_grey, &heap->born_ready};
   for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
     gc_stack_reset(stacks[i]);
   }
+  gc_stacks_reset(heap->partial, GC_SORTS);
   for (unsigned i = 0; i < GC_COPIERS; i++) {
     gc_copier_reset(&heap->copiers[i]);
   }
@@ -237,6 +241,10 @@ void gc_close(gc_heap *heap) {
   os_unmap(heap, sizeof *heap);
 }
 
+bool gc_page_is_saved(const gc_heap *heap, size_t page) {
+  return gc_page_in_use(heap, page) && !gc_is_transient(heap, gc_page_block(heap, page));
+}
+
 bool gc_page_in_use(const gc_heap *heap, size_t page) {
   return page < heap->region->pages && gc_space(heap, gc_page_block(heap, page)) != 0 &&
          at32_load_acquire(&heap->top[page]) != 0;
@@ -252,11 +260,11 @@ static bool has_zero(const uint32_t volatile *at) {
 }
 
 size_t gc_pages_alike(const gc_heap *heap, size_t page, size_t limit, bool *used) {
-  *used = gc_page_in_use(heap, page);
+  *used = gc_page_is_saved(heap, page);
   for (size_t end; page < limit; page = end) {
     uint32_t block = gc_page_block(heap, page);
     end = gc_block_page(heap, block + 1) < limit ? gc_block_page(heap, block + 1) : limit;
-    if (gc_space(heap, block) == 0) {
+    if (gc_space(heap, block) == 0 || gc_is_transient(heap, block)) {
       if (*used) {
         return page;
       }

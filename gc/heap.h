@@ -67,7 +67,7 @@ typedef struct gc_batch {
 typedef struct gc_copier {
   AO_t taken;
   // The holder's.
-  gc_lane lane[2]; // [1]: leaf objects
+  gc_lane lane[GC_SORTS];
   gc_batch batch[2]; // one is being filled; the referents of the other's slots are on their way
   unsigned finding;  // which of the two is being filled
   uint64_t turns;    // of the two
@@ -343,6 +343,7 @@ typedef struct gc_heap {
   // Side tables, atomic.
   uint8_t volatile *space;   // per block: 0 free, else the space it belongs to (1 or 2)
   uint8_t volatile *flags;   // per block
+  uint8_t volatile *transient; // per block: 1: holds transient objects only (gc.transient). Of a free one it says nothing: who takes it writes that
   uint32_t volatile *link;   // per block: next in a stack
   uint32_t volatile *died;   // per block: the cycle in which it was last freed
   uint32_t volatile *spared; // per block: the first cycle to empty it (gc.spared); 0: mutators have filled it
@@ -367,7 +368,7 @@ typedef struct gc_heap {
   // The nursery (young.h). Atomic:
   gc_stack young_free;       // with memory, accessible, stale
   gc_stack young_empty;      // without memory: it was given back
-  gc_stack young_partial[2]; // with gaps; [1] leaf
+  gc_stack young_partial[GC_SORTS]; // with gaps
   AO_t young_fresh;          // blocks of the zone from here on never had memory
   gc_stack born_ready;       // old blocks for what is promoted: with memory, accessible, armed, in no space
   AO_t born_wanted;          // how many of these are to be at hand
@@ -406,7 +407,7 @@ typedef struct gc_heap {
   size_t hot_count;         // … how many
   size_t pins_scanned;      // of the pins
   struct gc_minor *workers; // GC_WORKERS of them; [0] is the thread that stopped the world
-  gc_birth promoted[GC_WORKERS][2]; // per worker; [1]: leaf objects
+  gc_birth promoted[GC_WORKERS][GC_SORTS]; // per worker
   gc_floor young_floors[GC_FLOORS];
   unsigned young_floor_count;
   gc_judged judged;
@@ -444,7 +445,7 @@ typedef struct gc_heap {
   gc_stack ready;            // with memory, never used: neither claimed nor open
   gc_stack open_free;        // with memory, accessible
   gc_stack veiled_free;      // with memory, veiled
-  gc_stack partial[2];       // with gaps, for allocation; [1] leaf
+  gc_stack partial[GC_SORTS]; // with gaps, for allocation
   gc_stack grey;             // filled by copiers, to be scanned
   AO_t used_blocks;          // small blocks in a space
   AO_t large_bytes;          // large objects' memory
@@ -565,6 +566,11 @@ static inline uint8_t gc_space(const gc_heap *heap, uint32_t block) {
 }
 static inline uint8_t gc_flags(const gc_heap *heap, uint32_t block) {
   return AO_char_load((unsigned char volatile *)&heap->flags[block]);
+}
+static inline bool gc_is_transient(const gc_heap *heap, uint32_t block) { return at8_load(&heap->transient[block]) != 0; }
+// Of which sort a block's objects are.
+static inline unsigned gc_block_sort(const gc_heap *heap, uint32_t block) {
+  return (gc_flags(heap, block) & GC_BLOCK_LEAF ? GC_SORT_LEAF : 0) | (gc_is_transient(heap, block) ? GC_SORT_TRANSIENT : 0);
 }
 static inline bool gc_is_large(const gc_heap *heap, uint32_t block) { return block >= heap->small_blocks; }
 // Whether the object has been forwarded, marked or pinned in this cycle (gc.epoch).

@@ -100,6 +100,7 @@ static void place_publish(gc_heap *heap, const place *at, size_t lead, uint64_t 
   at32_store(&heap->large_scan[head - heap->small_blocks], 0);
   for (uint32_t b = head + at->run.count; b > head; b--) {
     at32_store(&heap->large_head[b - 1 - heap->small_blocks], head);
+    at8_store(&heap->transient[b - 1], (header & GC_TRANSIENT) != 0);
     AO_char_store((unsigned char volatile *)&heap->flags[b - 1], b - 1 == head ? leaf | young : leaf);
     AO_char_store_release((unsigned char volatile *)&heap->space[b - 1], heap->to_space);
   }

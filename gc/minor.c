@@ -123,8 +123,7 @@ static void cycle_begin(gc_minor *minor) {
   gc_young_large_begin(minor);
   gc_stack_reset(&heap->minor_full);
   heap->young_floor_count = 0;
-  gc_stack_reset(&heap->young_partial[0]); // they are emptied, too
-  gc_stack_reset(&heap->young_partial[1]);
+  gc_stacks_reset(heap->young_partial, GC_SORTS); // they are emptied, too
   heap->pins_scanned = heap->pin_count; // behind those of the flip
 }
 

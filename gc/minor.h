@@ -25,7 +25,7 @@ typedef struct gc_minor {
   bool unheld;             // nothing in the zone counts as old. No major cycle was under way at the beginning; one may have ended since
   uintptr_t large_base;    // where large objects lie, if some are young …
   size_t large_span;       // … else 0
-  gc_birth survivors[2];   // [1]: leaf objects
+  gc_birth survivors[GC_SORTS];
   gc_seen ahead[GC_AHEAD]; // a ring of slots that hold young pointers
   unsigned ahead_first, ahead_last;
   uint32_t written_block; // of the harvest: the block whose written pages are being counted, or GC_NONE
@@ -39,18 +39,18 @@ static inline bool gc_minor_is_done(uint64_t header) { return gc_header_epoch(he
 
 // ---- birth.c
 // A cell of `bytes` for a survivor, where the page has no room; NULL: no memory.
-char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, size_t bytes);
-static inline char *gc_birth_take(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, size_t bytes) {
+char *gc_birth_take_slow(gc_minor *minor, gc_birth *birth, unsigned sort, bool promote, size_t bytes);
+static inline char *gc_birth_take(gc_minor *minor, gc_birth *birth, unsigned sort, bool promote, size_t bytes) {
   char *cell = birth->free;
   if (__builtin_expect((size_t)(birth->end - cell) >= bytes, 1)) {
     birth->free = cell + bytes;
     __builtin_prefetch(cell + 512, 1); // the atomic operation on the original's header waits for all stores before it
     return cell;
   }
-  return gc_birth_take_slow(minor, birth, leaf, promote, bytes);
+  return gc_birth_take_slow(minor, birth, sort, promote, bytes);
 }
 // The same for an object that is aligned.
-char *gc_birth_take_aligned(gc_minor *minor, gc_birth *birth, bool leaf, bool promote, size_t bytes, size_t align);
+char *gc_birth_take_aligned(gc_minor *minor, gc_birth *birth, unsigned sort, bool promote, size_t bytes, size_t align);
 // Another worker was quicker: the cell is none.
 void gc_birth_return(const gc_heap *heap, gc_birth *birth, char *cell, size_t bytes);
 // Before the worker's first cell: what it promoted in earlier cycles has been scanned. After its last: tops are

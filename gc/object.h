@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // object.h: headers and layouts.
 //
-// Header, from the low bit: peer 32 (in units of 16 bytes from the heap's base), epoch 2, type 16, array 1, leaf 1, age 2, hashed 1, extra 1, alignment 4; the rest is free.
+// Header, from the low bit: peer 32 (in units of 16 bytes from the heap's base), epoch 2, type 16, array 1, leaf 1, age 2, hashed 1, extra 1, alignment 4, transient 1; the rest is free.
 // Zero is no header: free space. Changed by atomic operations only, once a cell is published.
 
 #ifndef GC_OBJECT_H
@@ -34,6 +34,14 @@ enum {
 // the middle of a unit.
 enum { GC_ALIGN_SHIFT = 56, GC_ALIGN_MOST = 4096 };
 #define GC_ALIGN_MASK (15ull << GC_ALIGN_SHIFT)
+#define GC_TRANSIENT (1ull << 60) // its type's objects are never saved (gc.transient)
+
+// Objects of one sort share blocks, and with that places to allocate and to copy to. Bits; 0: all others.
+enum {
+  GC_SORT_LEAF = 1,      // leaf objects
+  GC_SORT_TRANSIENT = 2, // those that are never saved
+  GC_SORTS = 4,
+};
 
 enum {
   GC_SMALL_MAX = 512,         // cells up to this do not cross a page, but for those that are aligned to one
@@ -50,6 +58,7 @@ typedef enum gc_layout {
 } gc_layout;
 
 enum { GC_FIXED_PLAIN = 1 }; // in a slot's offset in that part: a plain pointer, whatever the encoding
+enum { GC_SLOT_TRANSIENT = 2 }; // in any slot's offset, as programs and descriptions have it: the slot is zero in what is saved. gc_type has lists of these
 
 typedef struct gc_visitor gc_visitor;
 typedef void gc_trace_fn(const void *object, const void *alias, size_t length, size_t slots_base, size_t slots_limit,
@@ -72,16 +81,27 @@ typedef struct gc_type {
   uint32_t fixed_count;
   const size_t *fixed_offsets; // of its slots, with GC_FIXED_PLAIN
   bool dense;         // each element is a plain pointer
+  const size_t *declared; // all of both, as the program has said, with GC_FIXED_PLAIN and GC_SLOT_TRANSIENT
+  bool transient;     // its objects are never saved, nor described
+  uint32_t transient_count; // slots that are zero in what is saved, per object or element …
+  const size_t *transient_offsets; // … where; of `offsets`
+  uint32_t transient_fixed_count;  // the same of the part before the elements
+  const size_t *transient_fixed_offsets;
   bool sized;         // of leaf objects: the last word of the cell says how many bytes the object has, `size` at the most
 } gc_type;
 
 extern AO_t gc_types_boxed;         // 1: some type has references with tags in the high 16 bits
+extern AO_t gc_types_transient;     // 1: some type is transient, or has slots that are
 extern AO_t gc_types_known;         // how many were ever registered; none goes
 extern gc_type *gc_types[GC_TYPES]; // written once each, before a header names it
 static inline const gc_type *gc_type_at(unsigned id) { return (const gc_type *)at_load_acquire((AO_t volatile *)&gc_types[id]); }
 
 static inline unsigned gc_header_type(uint64_t header) { return (header >> GC_TYPE_SHIFT) & (GC_TYPES - 1); }
 static inline unsigned gc_header_epoch(uint64_t header) { return (header >> GC_EPOCH_SHIFT) & 3; }
+static inline unsigned gc_header_sort(uint64_t header) {
+  _Static_assert(GC_LEAF == 1ull << 51 && GC_TRANSIENT == 1ull << 60, "the shifts below");
+  return (unsigned)((header >> 51 & GC_SORT_LEAF) | (header >> 59 & GC_SORT_TRANSIENT));
+}
 static inline uint64_t gc_header_make(unsigned type, bool array, bool leaf) {
   return ((uint64_t)type << GC_TYPE_SHIFT) | (array ? GC_ARRAY : 0) | (leaf ? GC_LEAF : 0);
 }
@@ -129,15 +149,18 @@ static inline size_t gc_data_bytes(gc_cell cell, uint64_t header) {
   return type->sized ? at_load((AO_t volatile *)(cell.alias + type->cell - 8)) : type->size;
 }
 
+// Bytes of a cell with an object of `length` elements, if it is an array.
+static inline size_t gc_cell_bytes(const gc_type *type, uint64_t header, size_t length) {
+  return (header & GC_EXTRA ? GC_UNIT : 0) + (header & GC_ARRAY ? gc_round_cell(16 + type->fixed + length * type->size) : type->cell);
+}
+
 // The cell's size in bytes. `header` is not zero.
 static inline size_t gc_cell_size(gc_cell cell, uint64_t header) {
   unsigned id = gc_header_type(header);
   if (id == GC_FILLER) {
     return (header & GC_PEER_MASK) * GC_UNIT;
   }
-  const gc_type *type = gc_type_at(id);
-  size_t extra = header & GC_EXTRA ? GC_UNIT : 0;
-  return extra + (header & GC_ARRAY ? gc_round_cell(16 + type->fixed + gc_cell_length(cell) * type->size) : type->cell);
+  return gc_cell_bytes(gc_type_at(id), header, header & GC_ARRAY ? gc_cell_length(cell) : 1);
 }
 
 // Makes a cell filler: no object, no slots.

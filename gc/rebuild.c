@@ -115,6 +115,7 @@ static bool parts_read(reader *r, const char *kind, uint64_t count, bool (*read)
 static void block_use(reader *r, uint32_t block, bool leaf) {
   gc_heap *heap = r->heap;
   bool young = block < heap->young_blocks;
+  at8_store(&heap->transient[block], 0); // after a rollback
   AO_char_store((unsigned char volatile *)&heap->flags[block], leaf ? GC_BLOCK_LEAF : young ? GC_BLOCK_MORE : 0);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], young ? GC_HELD : heap->to_space);
   at_add(&heap->used_blocks, 1);
@@ -230,6 +231,7 @@ static void large_use(reader *r, uint32_t head, uint64_t pages, bool leaf, uint6
     uint64_t left = pages - (uint64_t)i * heap->block_pages;
     heap->large_pages[at + i] = (uint8_t)(left < heap->block_pages ? left : heap->block_pages);
     at32_store(&heap->large_head[at + i], head);
+    at8_store(&heap->transient[head + i], 0);
     AO_char_store((unsigned char volatile *)&heap->flags[head + i], leaf ? GC_BLOCK_LEAF : 0);
     AO_char_store_release((unsigned char volatile *)&heap->space[head + i], heap->to_space);
   }

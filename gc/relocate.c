@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// relocate.c: puts pages right that were written in another process (relocate.h): numbers of types in headers, and references.
+// relocate.c: puts pages right that were written in another process (relocate.h): numbers of types in headers, and references. Keeps gc.transient where pages were put down as they are.
 //
 // Runs in whoever touches the page first, in a trap or a scanner, or in the background; the pages are his alone. No page waits for another: what lies on an earlier page, which may be away as well,
 // is read from where pages come from. Only what comes from there, and has not changed since (types, lengths), is asked of other pages.
@@ -17,8 +17,17 @@ typedef struct mover {
 
 static void slot_move(void *arg, gc_seen seen, uintptr_t view) {
   const mover *m = arg;
-  if (view - m->r->base < m->r->heap->span) { // the bits of a tag stay: the address does not leave its field
-    at_store((AO_t volatile *)((char *)seen.slot.alias + m->shift), seen.word + (uint64_t)m->by);
+  const uint64_t *held = m->r->held;
+  uintptr_t offset = view - m->r->base;
+  size_t block = offset >> GC_BLOCK_SHIFT;
+  if (offset >= m->r->heap->span) {
+    return;
+  }
+  AO_t volatile *at = (AO_t volatile *)((char *)seen.slot.alias + m->shift);
+  if (held != NULL && !(held[block / 64] >> block % 64 & 1)) {
+    at_store(at, 0);
+  } else if (m->by != 0) { // the bits of a tag stay: the address does not leave its field
+    at_store(at, seen.word + (uint64_t)m->by);
   }
 }
 
@@ -33,10 +42,6 @@ static const gc_type *type_of(const gc_relocation *r, size_t page, uint64_t *hea
     vm_fatal("page %zu, which was read, has an object of type %u, and there is no such type: its contents are damaged", page, id);
   }
   return type;
-}
-
-static size_t cell_bytes(const gc_type *type, uint64_t header, size_t length) {
-  return (header & GC_EXTRA ? GC_UNIT : 0) + (header & GC_ARRAY ? gc_round_cell(16 + type->fixed + length * type->size) : type->cell);
 }
 
 // ---- Objects that began on an earlier page.
@@ -126,7 +131,9 @@ static char *pages_copy(const gc_relocation *r, size_t page, size_t count) {
 static char *traced_copy(const gc_relocation *r, gc_traced *kept, size_t page, size_t count) {
   if (kept->copy == NULL || kept->page != page || kept->count != count) {
     gc_traced_free(r->heap, kept);
-    *kept = (gc_traced){1, page, count, pages_copy(r, page, count)};
+    kept->page = page; // `taken` is others' too
+    kept->count = count;
+    kept->copy = pages_copy(r, page, count);
   }
   return kept->copy;
 }
@@ -154,10 +161,13 @@ static bool traced_move(mover *m, gc_cell cell, uint64_t header, const gc_type *
 
 // Slots in [base, limit) of an object, of which [from, to) was read.
 static bool slots_move(mover *m, gc_cell cell, uint64_t header, const gc_type *type, size_t length, char *base, char *limit, const char *from, const char *to) {
-  if (m->by == 0 || (header & GC_LEAF)) {
+  if ((m->by == 0 && m->r->held == NULL) || (header & GC_LEAF)) {
     return true;
   }
   char *data = cell.alias + gc_header_bytes(header);
+  if (m->r->held != NULL) {
+    gc_transient_clear(type, length, data, base, limit);
+  }
   if (type->layout != GC_LAYOUT_TRACE) {
     gc_slots_visit(type, length, data, base, limit, slot_move, m);
     return true;
@@ -191,7 +201,7 @@ static bool covering_move(mover *m, size_t page, const gc_covering *first, const
   }
   bool read = cell.alias + 8 >= from; // its length, too
   size_t length = !(header & GC_ARRAY) ? 1 : read ? gc_cell_length(cell) : first->length;
-  *at = cell.alias + cell_bytes(type, header, length);
+  *at = cell.alias + gc_cell_bytes(type, header, length);
   return slots_move(m, cell, header, type, length, base, limit, from, to);
 }
 
@@ -227,7 +237,7 @@ static bool page_move(mover *m, size_t page, const gc_covering *first, const cha
     if (!slots_move(m, cell, header, type, length, base, limit, from, to)) {
       return false;
     }
-    at += cell_bytes(type, header, length);
+    at += gc_cell_bytes(type, header, length);
   }
   return true;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// relocate.h: pages that were written in another process: their headers name types by other numbers, or their references lead to where the view was.
+// relocate.h: pages that were written in another process: their headers name types by other numbers, their references lead to where the view was, or to what was not saved.
 
 #ifndef GC_RELOCATE_H
 #define GC_RELOCATE_H
@@ -17,6 +17,7 @@ typedef struct gc_traced {
 typedef struct gc_relocation {
   gc_heap *heap;
   uintptr_t base; // of the view then
+  const uint64_t *held; // a bit per block: objects there were put down. Slots that lead to others, and those that are transient, are made zero. NULL: that is so already
   const uint16_t *types; // by the numbers then, those that are now; NULL: the same. 0: there was none
   // Contents of pages, as they were. False: they cannot be had.
   bool (*read)(void *arg, size_t page, size_t count, void *to);
@@ -24,7 +25,7 @@ typedef struct gc_relocation {
   gc_traced *traced; // its owner lets go of it by gc_traced_free, when nothing is read any more
 } gc_relocation;
 
-static inline bool gc_relocation_is_needed(const gc_relocation *r) { return r->types != NULL || r->base != r->heap->base; }
+static inline bool gc_relocation_is_needed(const gc_relocation *r) { return r->types != NULL || r->base != r->heap->base || r->held != NULL; }
 
 // The cell that covers a page's start, as far as what is on that page needs to know.
 typedef struct gc_covering {

@@ -14,7 +14,7 @@
 static uint32_t block_find(gc_heap *heap) {
   uint32_t block = GC_NONE;
   if (gc_young_is_on(heap)) {
-    block = gc_young_take(heap, false, false);
+    block = gc_young_take(heap, 0, false);
     at_add(&heap->young_taken, block != GC_NONE ? (uint64_t)-1 : 0); // it counts as taken when it is used
   }
   return block != GC_NONE ? block : gc_alloc_block(heap);
@@ -42,18 +42,14 @@ bool gc_reserve_take(gc_heap *heap, gc_reserve *reserve, size_t blocks, size_t l
   return true;
 }
 
-uint32_t gc_reserve_block(gc_heap *heap, gc_reserve *reserve, bool leaf) {
+uint32_t gc_reserve_block(gc_heap *heap, gc_reserve *reserve, unsigned sort) {
   uint32_t block = reserve->first;
   VM_CHECK(block != GC_NONE, "what was set aside for a mutator does not suffice");
   reserve->first = at32_load(&heap->link[block]);
   if (gc_young_is_on(heap)) {
     at_add(&heap->young_taken, 1); // what is born elsewhere counts too
   }
-  if (leaf && block < heap->young_blocks) {
-    gc_flags_set(heap, block, GC_BLOCK_LEAF);
-  } else if (leaf) {
-    gc_block_leaf(heap, block);
-  }
+  gc_block_dedicate(heap, block, sort);
   return block;
 }
 

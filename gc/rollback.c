@@ -194,7 +194,8 @@ static void stacks_leave(gc_past *past) {
   for (size_t i = 0; i < sizeof stacks / sizeof *stacks; i++) {
     stack_leave(past, stacks[i]);
   }
-  gc_stack *used[] = {&heap->partial[0], &heap->partial[1], &heap->grey, &heap->large_grey};
+  gc_stacks_reset(heap->partial, GC_SORTS);
+  gc_stack *used[] = {&heap->grey, &heap->large_grey};
   for (size_t i = 0; i < sizeof used / sizeof *used; i++) {
     gc_stack_reset(used[i]);
   }

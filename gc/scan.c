@@ -92,6 +92,24 @@ void gc_cell_visit(const gc_heap *heap, gc_cell cell, uint64_t header, char *bas
   gc_slots_visit(type, header & GC_ARRAY ? gc_cell_length(cell) : 1, cell.alias + gc_header_bytes(header), base, limit, visit, arg);
 }
 
+static void words_clear(const size_t *offsets, uint32_t count, char *data, const char *base, const char *limit) {
+  for (uint32_t i = 0; i < count; i++) {
+    char *at = data + offsets[i];
+    if (at >= base && at < limit) {
+      at_store((AO_t volatile *)at, 0);
+    }
+  }
+}
+
+void gc_transient_clear(const gc_type *type, size_t length, char *data, char *base, char *limit) {
+  words_clear(type->transient_fixed_offsets, type->transient_fixed_count, data, base, limit);
+  data += type->fixed;
+  length = type->transient_count != 0 ? length : 0;
+  for (size_t i = base > data && length != 0 ? (size_t)(base - data) / type->size : 0; i < length && data + i * type->size < limit; i++) {
+    words_clear(type->transient_offsets, type->transient_count, data + i * type->size, base, limit);
+  }
+}
+
 void gc_slots_visit(const gc_type *type, size_t length, char *data, char *base, char *limit, gc_slot_fn *visit, void *arg) {
   if (type->layout == GC_LAYOUT_FLEXIBLE) {
     gc_fixed_visit(type, data, base, limit, visit, arg);
@@ -318,7 +336,7 @@ static void page_scan(gc_heap *heap, gc_copier *copier, size_t page) {
   bool kept = gc_space(heap, block) == heap->from_space;
   // A page that this copier fills itself is scanned while it goes on filling it, as Cheney did; it closes when the scan has
   // caught up. Any other is closed first (edge OPEN → GREY): what would be added behind our back never exists.
-  if (kept || at32_load(&copier->lane[0].page) != page) {
+  if (kept || at32_load(&copier->lane[gc_is_transient(heap, block) ? GC_SORT_TRANSIENT : 0].page) != page) {
     at32_or_full(&heap->top[page], GC_CLOSED);
   }
   covering_scan(heap, copier, kept, page, base);

@@ -27,6 +27,8 @@ void gc_cell_visit(const gc_heap *heap, gc_cell cell, uint64_t header, char *bas
 
 // The same for an object that does not lie where it is, or whose header does not: of `length` elements, or 1, at `data`; of any layout that has slots but that of a callback.
 void gc_slots_visit(const gc_type *type, size_t length, char *data, char *base, char *limit, gc_slot_fn *visit, void *arg);
+// Makes the slots that are transient zero, in the same range.
+void gc_transient_clear(const gc_type *type, size_t length, char *data, char *base, char *limit);
 // And of that: `view` is the object's address. All of it can be read at `data`.
 void gc_trace_visit(const gc_heap *heap, const gc_type *type, uintptr_t view, size_t length, char *data, char *base, char *limit,
                     gc_slot_fn *visit, void *arg);

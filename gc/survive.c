@@ -51,11 +51,12 @@ static inline uintptr_t moved_to(const gc_heap *heap, uint64_t header) {
   return gc_cell_ref(heap, gc_peer_cell(heap, header), header).view;
 }
 
-static inline gc_cell copy_take(gc_minor *minor, bool leaf, bool promote, size_t room, uint64_t header) {
-  gc_birth *lane = &(promote ? minor->heap->promoted[minor->index] : minor->survivors)[leaf];
+static inline gc_cell copy_take(gc_minor *minor, bool promote, size_t room, uint64_t header) {
+  unsigned sort = gc_header_sort(header);
+  gc_birth *lane = &(promote ? minor->heap->promoted[minor->index] : minor->survivors)[sort];
   return (gc_cell){__builtin_expect((header & GC_ALIGN_MASK) != 0, 0)
-                       ? gc_birth_take_aligned(minor, lane, leaf, promote, room, gc_header_align(header))
-                       : gc_birth_take(minor, lane, leaf, promote, room)};
+                       ? gc_birth_take_aligned(minor, lane, sort, promote, room, gc_header_align(header))
+                       : gc_birth_take(minor, lane, sort, promote, room)};
 }
 
 uintptr_t gc_minor_forward(gc_minor *minor, uintptr_t ref) {
@@ -72,12 +73,12 @@ uintptr_t gc_minor_forward(gc_minor *minor, uintptr_t ref) {
   }
   VM_CHECK(header != 0 && gc_header_type(header) >= GC_FIRST_TYPE && gc_type_at(gc_header_type(header)) != NULL,
            "%p is no object: its header is %lx", (void *)ref, (unsigned long)header);
-  bool leaf = (header & GC_LEAF) != 0, promote = minor->zone_full || minor->tenure || gc_space(heap, block) == GC_AGED;
+  bool promote = minor->zone_full || minor->tenure || gc_space(heap, block) == GC_AGED;
   size_t bytes = gc_cell_size(cell, header), growth = gc_cell_growth(header), room = bytes + growth;
-  gc_cell copy = copy_take(minor, leaf, promote, room, header);
+  gc_cell copy = copy_take(minor, promote, room, header);
   if (copy.alias == NULL) { // the other kind of memory may be left
     promote = !promote;
-    copy = copy_take(minor, leaf, promote, room, header);
+    copy = copy_take(minor, promote, room, header);
   }
   if (copy.alias == NULL) {
     return gc_minor_stay(minor, cell, header) ? ref : moved_to(heap, gc_header_load(cell));
@@ -89,7 +90,7 @@ uintptr_t gc_minor_forward(gc_minor *minor, uintptr_t ref) {
   }
   at_store_release((AO_t volatile *)copy.alias, bare(header) | (growth ? GC_EXTRA : 0));
   if (!header_set(minor, cell, header, copy)) {
-    gc_birth_return(heap, &(promote ? heap->promoted[minor->index] : minor->survivors)[leaf], copy.alias, room);
+    gc_birth_return(heap, &(promote ? heap->promoted[minor->index] : minor->survivors)[gc_header_sort(header)], copy.alias, room);
     return moved_to(heap, gc_header_load(cell));
   }
   *(promote ? &minor->promoted : &minor->survived) += bytes;
@@ -297,8 +298,12 @@ static bool births_scan(gc_minor *minor, gc_birth *birth, bool old) {
 }
 
 bool gc_minor_scan_own(gc_minor *minor) {
-  bool young = births_scan(minor, &minor->survivors[0], false);
-  return births_scan(minor, &minor->heap->promoted[minor->index][0], true) || young;
+  bool any = false;
+  for (unsigned sort = 0; sort < GC_SORTS; sort += GC_SORT_TRANSIENT) { // leaves apart
+    any |= births_scan(minor, &minor->survivors[sort], false);
+    any |= births_scan(minor, &minor->heap->promoted[minor->index][sort], true);
+  }
+  return any;
 }
 
 void gc_minor_scan_block(gc_minor *minor, uint32_t block) {

@@ -261,7 +261,7 @@ static size_t aside_sweep(gc_heap *heap, uint32_t block, unsigned marked) {
   AO_char_store((unsigned char volatile *)&heap->flags[block], GC_BLOCK_LEAF);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
   if (gaps) {
-    gc_stack_push(heap, &heap->partial[1], block);
+    gc_stack_push(heap, &heap->partial[gc_block_sort(heap, block)], block);
   }
   return live;
 }
@@ -314,7 +314,7 @@ static size_t still_sweep(gc_heap *heap, uint32_t block, unsigned marked, tally 
   AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
   if (gaps) {
-    gc_stack_push(heap, &heap->partial[leaf != 0], block);
+    gc_stack_push(heap, &heap->partial[gc_block_sort(heap, block)], block);
   }
   return sweep.live;
 }
@@ -405,7 +405,7 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
   AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
   if (gaps) {
-    gc_stack_push(heap, &heap->partial[leaf != 0], block);
+    gc_stack_push(heap, &heap->partial[gc_block_sort(heap, block)], block);
   }
 }
 
@@ -416,7 +416,7 @@ void gc_sweep_young(gc_heap *heap, uint32_t block, unsigned epoch, const gc_floo
   AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], GC_EDEN);
   if (sweep.free >= GC_GAPS_MIN) {
-    gc_stack_push(heap, &heap->young_partial[leaf != 0], block);
+    gc_stack_push(heap, &heap->young_partial[gc_block_sort(heap, block)], block);
   }
 }
 
@@ -445,8 +445,8 @@ static void large_sweep(gc_heap *heap, gc_copier *copier) {
 // What copiers have left of their blocks goes to the mutators.
 static void copiers_sweep(gc_heap *heap) {
   for (unsigned i = 0; i < GC_COPIERS; i++) {
-    for (int leaf = 0; leaf < 2; leaf++) {
-      uint32_t block = at32_load(&heap->copiers[i].lane[leaf].block);
+    for (unsigned sort = 0; sort < GC_SORTS; sort++) {
+      uint32_t block = at32_load(&heap->copiers[i].lane[sort].block);
       if (block == GC_NONE) {
         continue;
       }
@@ -459,9 +459,9 @@ static void copiers_sweep(gc_heap *heap) {
           free++;
         }
       }
-      gc_copier_reset_lane(&heap->copiers[i].lane[leaf]);
+      gc_copier_reset_lane(&heap->copiers[i].lane[sort]);
       if (free) {
-        gc_stack_push(heap, &heap->partial[leaf], block);
+        gc_stack_push(heap, &heap->partial[sort], block);
       }
     }
   }

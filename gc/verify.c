@@ -48,10 +48,15 @@ static bool is_lived_in(const gc_heap *heap, uint32_t block) {
 static void slot_verify(void *arg, gc_seen seen, uintptr_t view) {
   verifier *v = arg;
   gc_heap *heap = v->heap;
+  void *object = (void *)gc_view_of(heap, v->cell.alias);
+  uintptr_t base, limit;
   if (!gc_in_heap(heap, view)) {
+    if (vm_region_bounds((const void *)view, &base, &limit)) {
+      vm_fatal("verify %s: cell %p (%s) slot %p holds %p, which lies in another heap, whose view is %p to %p [gc.apart]", v->when, object, v->type,
+               (void *)gc_view_of(heap, (void *)seen.slot.alias), (void *)view, (void *)base, (void *)limit);
+    }
     return;
   }
-  void *object = (void *)gc_view_of(heap, v->cell.alias);
   uint32_t block = gc_block_of(heap, view);
   if (!is_lived_in(heap, block)) {
     vm_fatal("verify %s: cell %p (%s) slot %p holds %p, in block %u of %s (freed in cycle %u, now cycle %u) [gc.tospace]",
@@ -112,6 +117,11 @@ static void cell_verify(verifier *v, gc_cell cell, uint64_t header) {
   if (((header & GC_LEAF) != 0) != (gc_type_at(id)->layout == GC_LAYOUT_LEAF)) {
     vm_fatal("verify %s: the header %lx at %p and its type %s differ on being a leaf", v->when, (unsigned long)header,
              at, gc_type_at(id)->name);
+  }
+  uint32_t block = gc_block_of(heap, gc_view_of(heap, cell.alias));
+  if (((header & GC_TRANSIENT) != 0) != gc_type_at(id)->transient || ((header & GC_TRANSIENT) != 0) != gc_is_transient(heap, block)) {
+    vm_fatal("verify %s: the header %lx at %p, its type %s, and its block %u differ on being transient [gc.transient]", v->when, (unsigned long)header, at,
+             gc_type_at(id)->name, block);
   }
   if ((header & (GC_HASHED | GC_EXTRA)) == GC_EXTRA) {
     vm_fatal("verify %s: the header %lx at %p keeps a hash that nobody has asked for", v->when, (unsigned long)header, at);

@@ -122,6 +122,16 @@ static size_t block_scan(gc_heap *heap, gc_copier *copier, uint32_t block) {
   return range_scan(heap, copier, page, page + heap->block_pages);
 }
 
+// The blocks that a copier fills with what has slots. Scanners read, while the holder goes from one to the next.
+static size_t lanes_scan(gc_heap *heap, gc_copier *copier, const gc_copier *of) {
+  size_t scanned = 0;
+  for (unsigned sort = 0; sort < GC_SORTS && scanned == 0; sort += GC_SORT_TRANSIENT) {
+    uint32_t block = at32_load_acquire(&of->lane[sort].block); // read once: the sweep may take it away
+    scanned = block != GC_NONE ? block_scan(heap, copier, block) : 0;
+  }
+  return scanned;
+}
+
 bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
   AO_t volatile *count = background ? &heap->scanned_background : &heap->scanned_assist;
   copier->background = background;
@@ -134,15 +144,13 @@ bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
   uint32_t block = gc_stack_pop(heap, &heap->grey);
   size_t scanned = block != GC_NONE ? block_scan(heap, copier, block) : large_scan(heap, copier);
   // Then what nobody has filled yet: our own block first, where the OPEN page is scanned without closing it.
-  uint32_t own = at32_load_acquire(&copier->lane[0].block); // read once: the sweep may take it away
-  if (block == GC_NONE && scanned == 0 && own != GC_NONE) {
-    scanned = block_scan(heap, copier, own);
+  if (block == GC_NONE && scanned == 0) {
+    scanned = lanes_scan(heap, copier, copier);
   }
   // Of the others only what nobody is filling: two threads that scan along one list would close each other's page after every object.
   for (unsigned i = 0; block == GC_NONE && scanned == 0 && i < GC_COPIERS; i++) {
-    uint32_t other = at32_load_acquire(&heap->copiers[i].lane[0].block);
-    if (other != GC_NONE && at_load(&heap->copiers[i].taken) == 0) {
-      scanned = block_scan(heap, copier, other);
+    if (at_load(&heap->copiers[i].taken) == 0) {
+      scanned = lanes_scan(heap, copier, &heap->copiers[i]);
     }
   }
   at_add(count, scanned);

@@ -39,14 +39,15 @@ void gc_young_size(gc_heap *heap) {
 
 static void births_reset(gc_heap *heap) {
   for (unsigned i = 0; i < GC_WORKERS; i++) {
-    heap->promoted[i][0] = heap->promoted[i][1] = (gc_birth){GC_NONE, NULL, NULL, NULL};
+    for (unsigned sort = 0; sort < GC_SORTS; sort++) {
+      heap->promoted[i][sort] = (gc_birth){GC_NONE, NULL, NULL, NULL};
+    }
   }
 }
 
 // Nothing is young any more, and nothing remembered.
 static void zone_reset(gc_heap *heap) {
-  gc_stack_reset(&heap->young_partial[0]);
-  gc_stack_reset(&heap->young_partial[1]);
+  gc_stacks_reset(heap->young_partial, GC_SORTS);
   births_reset(heap);
   gc_young_large_flip(heap);
   gc_hot_flip(heap);
@@ -57,8 +58,7 @@ static void zone_reset(gc_heap *heap) {
 
 bool gc_young_open(gc_heap *heap) {
   gc_stack_reset(&heap->young_free);
-  gc_stack_reset(&heap->young_partial[0]);
-  gc_stack_reset(&heap->young_partial[1]);
+  gc_stacks_reset(heap->young_partial, GC_SORTS);
   gc_stack_reset(&heap->young_large_dead);
   gc_stack_reset(&heap->young_empty);
   births_reset(heap);
@@ -253,7 +253,7 @@ static uint32_t fresh_commit(gc_heap *heap) {
   }
 }
 
-static uint32_t take(gc_heap *heap, bool leaf, uint8_t space) {
+static uint32_t take(gc_heap *heap, unsigned sort, uint8_t space) {
   uint32_t block = gc_stack_pop(heap, &heap->young_free);
   block = block != GC_NONE ? block : empty_commit(heap);
   block = block != GC_NONE ? block : fresh_commit(heap);
@@ -269,23 +269,24 @@ static uint32_t take(gc_heap *heap, bool leaf, uint8_t space) {
     vm_unprot(heap->region, page, heap->block_pages, VM_UNSCANNED);
     vm_open(heap->region, page, heap->block_pages);
   }
-  AO_char_store((unsigned char volatile *)&heap->flags[block], leaf ? GC_BLOCK_LEAF : 0);
+  AO_char_store((unsigned char volatile *)&heap->flags[block], 0);
+  gc_block_dedicate(heap, block, sort);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], space);
   gc_pages_stir(heap, page, heap->block_pages);
   at_add(&heap->used_blocks, 1);
   return block;
 }
 
-uint32_t gc_young_take(gc_heap *heap, bool leaf, bool partial) {
-  uint32_t block = partial ? gc_stack_pop(heap, &heap->young_partial[leaf]) : GC_NONE;
-  block = block != GC_NONE ? block : take(heap, leaf, GC_EDEN);
+uint32_t gc_young_take(gc_heap *heap, unsigned sort, bool partial) {
+  uint32_t block = partial ? gc_stack_pop(heap, &heap->young_partial[sort]) : GC_NONE;
+  block = block != GC_NONE ? block : take(heap, sort, GC_EDEN);
   if (block != GC_NONE) {
     at_add(&heap->young_taken, 1);
   }
   return block;
 }
 
-uint32_t gc_young_take_survivor(gc_heap *heap, bool leaf) { return take(heap, leaf, GC_SURVIVOR); }
+uint32_t gc_young_take_survivor(gc_heap *heap, unsigned sort) { return take(heap, sort, GC_SURVIVOR); }
 
 void gc_young_free(gc_heap *heap, uint32_t block) {
   size_t page = gc_block_page(heap, block);
@@ -323,7 +324,7 @@ bool gc_young_unhold(gc_heap *heap) {
     AO_char_store((unsigned char volatile *)&heap->flags[b], flags & GC_BLOCK_LEAF);
     AO_char_store_release((unsigned char volatile *)&heap->space[b], GC_EDEN);
     if (flags & GC_BLOCK_GAPS) {
-      gc_stack_push(heap, &heap->young_partial[(flags & GC_BLOCK_LEAF) != 0], b);
+      gc_stack_push(heap, &heap->young_partial[gc_block_sort(heap, b)], b);
     }
   }
   return true;

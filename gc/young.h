@@ -78,9 +78,9 @@ void gc_young_large_flip(gc_heap *heap);
 
 // A block for mutators to allocate in: with gaps, if `partial` and there is one. GC_NONE: the zone is full, or memory
 // is.
-uint32_t gc_young_take(gc_heap *heap, bool leaf, bool partial);
+uint32_t gc_young_take(gc_heap *heap, unsigned sort, bool partial);
 // A block for what survives.
-uint32_t gc_young_take_survivor(gc_heap *heap, bool leaf);
+uint32_t gc_young_take_survivor(gc_heap *heap, unsigned sort);
 // Its contents are dead.
 void gc_young_free(gc_heap *heap, uint32_t block);
 

@@ -51,27 +51,27 @@ void rt_pace(rt_thread *self) {
 // NULL: not now; never in a section (veil_critical_begin).
 static char *cell_try(rt_thread *self, const gc_wanted *want) {
   gc_heap *gc = self->heap->gc;
-  bool leaf = (want->header & GC_LEAF) != 0;
+  unsigned sort = gc_header_sort(want->header);
   if (want->cell > GC_MEDIUM_MAX) {
     return self->section.depth != 0 ? gc_reserve_large(gc, &self->section.reserve, want) : gc_alloc_large(gc, want);
   }
   size_t align = GC_UNIT, lead = 0;
   if (__builtin_expect((want->header & GC_ALIGN_MASK) != 0, 0)) {
     align = gc_header_align(want->header);
-    lead = gc_align_lead(self->open.tlab[leaf].free, align);
+    lead = gc_align_lead(self->open.tlab[sort].free, align);
   }
   if (want->cell > GC_SMALL_MAX || align == GC_ALIGN_MOST) { // a buffer may be no longer than a page, where such an object has no place
-    return gc_alloc_medium(gc, &self->medium[leaf], want);
+    return gc_alloc_medium(gc, &self->medium[sort], want);
   }
-  veil_tlab *tlab = &self->open.tlab[leaf];
+  veil_tlab *tlab = &self->open.tlab[sort];
   if ((size_t)(tlab->limit - tlab->free) < lead + want->cell) {
     char *base, *limit;
-    if (!gc_alloc_buffer(gc, &self->lane[leaf], leaf, want->cell + align - GC_UNIT, &base, &limit)) {
+    if (!gc_alloc_buffer(gc, &self->lane[sort], sort, want->cell + align - GC_UNIT, &base, &limit)) {
       return NULL;
     }
-    rt_section_buffer(self, leaf, base);
-    gc_buffer_leave(gc, self->tlab_start[leaf], tlab->free);
-    self->tlab_start[leaf] = base;
+    rt_section_buffer(self, sort, base);
+    gc_buffer_leave(gc, self->tlab_start[sort], tlab->free);
+    self->tlab_start[sort] = base;
     *tlab = (veil_tlab){base, limit};
     lead = align != GC_UNIT ? gc_align_lead(base, align) : 0;
   }
@@ -147,6 +147,9 @@ static void *allocate_once(rt_thread *self, const gc_wanted *want) {
     rt_pace(self);
   }
   w.cell = cell_try(self, want);
+  if (w.cell == NULL && self->section.depth != 0) { // all else was set aside for it
+    vm_fatal("out of memory: a critical section (veil_critical_begin) allocates an object of a transient type, of which there was none in the process when it began");
+  }
   if (w.cell == NULL) {
     rt_memory_find(self, want->cell, wish_try, &w);
   }

@@ -14,7 +14,7 @@ enum {
   // one: so of all that is left half at least is filled. And so it is of the blocks of large objects.
   BLOCK_LEAST = (GC_BLOCK - 256) / 2,
   LARGE_LEAST = GC_BLOCK / 2,
-  LANES = 4,
+  LANES = 2 * GC_SORTS,
 };
 
 void rt_section_refuse_slow(const char *function) {
@@ -25,16 +25,16 @@ void rt_section_refuse_slow(const char *function) {
 static size_t used_now(const rt_thread *self) {
   const rt_section *section = &self->section;
   size_t used = section->used;
-  for (int leaf = 0; leaf < 2; leaf++) {
-    used += (size_t)(self->open.tlab[leaf].free - section->from[leaf]);
+  for (unsigned sort = 0; sort < GC_SORTS; sort++) {
+    used += (size_t)(self->open.tlab[sort].free - section->from[sort]);
   }
   return used;
 }
 
-void rt_section_buffer(rt_thread *self, bool leaf, const char *base) {
+void rt_section_buffer(rt_thread *self, unsigned sort, const char *base) {
   if (self->section.depth != 0) {
-    self->section.used += (size_t)(self->open.tlab[leaf].free - self->section.from[leaf]);
-    self->section.from[leaf] = base;
+    self->section.used += (size_t)(self->open.tlab[sort].free - self->section.from[sort]);
+    self->section.from[sort] = base;
   }
 }
 
@@ -56,17 +56,17 @@ static size_t large_blocks(size_t bytes) { return bytes > GC_MEDIUM_MAX ? bytes 
 // A block for each kind of object whose place has less than all of it, and those that are filled.
 static bool room_take(rt_thread *self, void *arg) {
   size_t bytes = *(size_t *)arg, blocks = bytes / BLOCK_LEAST;
-  for (int leaf = 0; leaf < 2; leaf++) {
-    blocks += (size_t)(self->open.tlab[leaf].limit - self->open.tlab[leaf].free) < bytes;
-    const gc_alloc_lane *medium = &self->medium[leaf];
+  for (unsigned sort = 0; sort < self->section.sorts; sort++) {
+    blocks += (size_t)(self->open.tlab[sort].limit - self->open.tlab[sort].free) < bytes;
+    const gc_alloc_lane *medium = &self->medium[sort];
     blocks += bytes > GC_SMALL_MAX && (medium->block == GC_NONE || medium->cursor + bytes > GC_BLOCK - 8);
   }
   return gc_reserve_take(self->heap->gc, &self->section.reserve, blocks, large_blocks(bytes));
 }
 
 static void lanes_set(rt_thread *self, gc_reserve *reserve) {
-  for (int leaf = 0; leaf < 2; leaf++) {
-    self->lane[leaf].reserve = self->medium[leaf].reserve = reserve;
+  for (unsigned sort = 0; sort < self->section.sorts; sort++) {
+    self->lane[sort].reserve = self->medium[sort].reserve = reserve;
   }
 }
 
@@ -90,6 +90,7 @@ RT_EXPORT veil_status veil_critical_begin(veil_thread *open, size_t bytes) {
   size_t wanted = bytes < SIZE_MAX / 16 ? (LANES + bytes / BLOCK_LEAST + large_blocks(bytes)) * GC_BLOCK
                                         : SIZE_MAX / 4; // at the most
   bool begun = false;
+  self->section.sorts = at_load(&gc_types_transient) != 0 ? GC_SORTS : GC_SORT_TRANSIENT; // without, nobody pays for them
   do {
     rt_enter(self);
     rt_pace(self);
@@ -104,8 +105,9 @@ RT_EXPORT veil_status veil_critical_begin(veil_thread *open, size_t bytes) {
   }
   self->section.bytes = bytes;
   self->section.used = 0;
-  self->section.from[0] = self->open.tlab[0].free;
-  self->section.from[1] = self->open.tlab[1].free;
+  for (unsigned sort = 0; sort < GC_SORTS; sort++) {
+    self->section.from[sort] = self->open.tlab[sort].free;
+  }
   self->section.depth = 1;
   lanes_set(self, &self->section.reserve);
   return VEIL_OK;

@@ -149,14 +149,14 @@ void rt_type_describe(unsigned number, const gc_type *type, veil_type_described 
   *out = (veil_type_described){
       .name = type->name,
       .number = number,
-      .flags = (uint32_t)type->layout | (type->tagged ? RT_TYPE_TAGGED : 0) | (type->sized ? RT_TYPE_SIZED : 0),
+      .flags = (uint32_t)type->layout | (type->tagged ? RT_TYPE_TAGGED : 0) | (type->sized ? RT_TYPE_SIZED : 0) | (type->transient ? RT_TYPE_TRANSIENT : 0),
       .size = type->size,
       .encoding = type->tagged ? encoding : 0,
       .fixed = type->fixed,
       .slot_count = type->count,
       .fixed_slot_count = type->fixed_count,
-      .slots = (const uint64_t *)type->offsets,
-      .fixed_slots = (const uint64_t *)type->fixed_offsets,
+      .slots = (const uint64_t *)type->declared,
+      .fixed_slots = (const uint64_t *)(type->declared != NULL ? type->declared + type->count : NULL),
   };
 }
 
@@ -187,10 +187,13 @@ RT_EXPORT size_t veil_description_roots(veil_description *d, const veil_root_des
   if (d->roots == NULL) {
     return 0;
   }
+  size_t count = 0;
   for (size_t i = 0; i < d->root_count; i++) {
-    d->roots[i] = (veil_root_described){rt_named_text(d->names[i]), d->slots[i]};
+    if (gc_description_tells(d->gc, d->slots[i])) { // or it is transient
+      d->roots[count++] = (veil_root_described){rt_named_text(d->names[i]), d->slots[i]};
+    }
   }
-  return d->root_count;
+  return count;
 }
 
 RT_EXPORT bool veil_description_types_changed(const veil_description *d) { return d->types_told != at_load_acquire(&gc_types_known) + 1; }
@@ -198,3 +201,29 @@ RT_EXPORT bool veil_description_types_changed(const veil_description *d) { retur
 RT_EXPORT bool veil_description_roots_changed(const veil_description *d) { return !d->roots_told; }
 
 RT_EXPORT bool veil_description_has(const veil_description *d, size_t page) { return gc_description_has(d->gc, page); }
+
+typedef struct telling {
+  const void *(*contents)(void *arg, size_t page);
+  void *arg;
+  bool lost; // they could not be had
+} telling;
+
+static const void *contents_tell(void *arg, size_t page) {
+  telling *t = arg;
+  const void *contents = t->contents(t->arg, page);
+  t->lost |= contents == NULL;
+  return contents;
+}
+
+RT_EXPORT bool veil_description_blanks(void) { return at_load_acquire(&gc_types_transient) != 0; }
+
+RT_EXPORT veil_status veil_description_blank(veil_description *d, size_t page, void *copy, const void *(*contents)(void *arg, size_t page), void *arg) {
+  telling t = {contents, arg, false};
+  if (at_load_acquire(&gc_types_transient) == 0 || gc_description_blank(d->gc, page, copy, contents_tell, &t)) {
+    return VEIL_OK;
+  }
+  if (!t.lost) {
+    rt_error_set("veil_description_blank: no memory for a copy of an object with a trace callback");
+  }
+  return t.lost ? VEIL_IO : VEIL_NO_MEMORY;
+}

@@ -141,9 +141,11 @@ static bool spares(void *arg, size_t page) {
     return false;
   }
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
-    const veil_tlab *tlab = &t->open.tlab[0];
-    if (tlab->limit != NULL && gc_page_at(heap->gc, (uintptr_t)tlab->limit - 1) == page) {
-      return false;
+    for (unsigned sort = 0; sort < GC_SORTS; sort += GC_SORT_TRANSIENT) { // those with references
+      const char *limit = t->open.tlab[sort].limit;
+      if (limit != NULL && gc_page_at(heap->gc, (uintptr_t)limit - 1) == page) {
+        return false;
+      }
     }
   }
   return true;

@@ -572,6 +572,8 @@ RT_EXPORT veil_pages veil_heap_pages(veil_heap *heap) {
 
 RT_EXPORT bool veil_page_in_use(veil_heap *heap, size_t page) { return gc_page_in_use(heap->gc, page); }
 
+RT_EXPORT bool veil_page_is_saved(veil_heap *heap, size_t page) { return gc_page_is_saved(heap->gc, page); }
+
 RT_EXPORT void veil_service_wait(veil_heap *heap, void (*fn)(void *arg), void *arg) {
   rt_section_refuse("veil_service_wait");
   rt_fork_lost(heap, "veil_service_wait");

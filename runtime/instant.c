@@ -53,7 +53,7 @@ static size_t next_other(const uint8_t volatile *table, size_t at, size_t limit,
   return limit;
 }
 
-// ---- In the stop.
+// ---- In the stop. Pages of transient objects are nobody's to save (gc.transient).
 
 // What becomes of a page that is in use, and counts.
 enum fate { STANDS, LAID, AT_ONCE };
@@ -168,13 +168,13 @@ static void dirty_take(instant *in, size_t used) {
       page = next_other(in->bits, page / 8, (used + 7) / 8, 0) * 8;
     }
     size_t first = page;
-    for (; page < used && bit_at(in->bits, page) && gc_page_in_use(gc, page); page++) {
+    for (; page < used && bit_at(in->bits, page) && gc_page_is_saved(gc, page); page++) {
     }
     for (size_t chunk = VM_HUGE >> gc->page_shift, end; first < page; first = end) { // a chunk moves, or does not
       end = first - first % chunk + chunk < page ? first - first % chunk + chunk : page;
       run_take(in, first, end);
     }
-    if (page < used && bit_at(in->bits, page)) {
+    if (page < used && bit_at(in->bits, page) && !gc_is_transient(gc, gc_page_block(gc, page))) {
       vm_dirty_note(gc->region, page, 1u << in->service->consumer); // it was in use when it was asked for
     }
     page += page < used;
@@ -182,7 +182,7 @@ static void dirty_take(instant *in, size_t used) {
   vm_lay_end(&in->laying);
 }
 
-// All pages in use, chunk by chunk: those of a chunk move, or do not.
+// All pages in use, but for those of transient objects, chunk by chunk: those of a chunk move, or do not.
 static void all_take(instant *in, size_t used) {
   gc_heap *gc = in->service->heap->gc;
   size_t chunk = VM_HUGE >> gc->page_shift;
@@ -455,7 +455,7 @@ static void copied_tell(copying *c) {
 static void copied_find(void *arg, size_t page) {
   copying *c = arg;
   const veil_service *s = c->in->service;
-  if (!rt_dirty_counts(s->heap->gc, page, s->consumer) || at8_load(rt_owner_of(s->heap, page, VEIL_UNSAVED)) == s->owner) {
+  if (!rt_dirty_counts(s->heap->gc, page, s->consumer) || !gc_page_is_saved(s->heap->gc, page) || at8_load(rt_owner_of(s->heap, page, VEIL_UNSAVED)) == s->owner) {
     return;
   }
   if (page != c->first + c->count) {

@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include "gc/describe.h"
 #include "gc/relocate.h"
+#include "runtime/describe.h"
 #include "runtime/futex.h"
 #include "runtime/named.h"
 #include "runtime/retype.h"
@@ -31,6 +32,8 @@ struct rt_restore {
   gc_relocation relocation;
   gc_traced traced; // of the relocation
   bool relocates;
+  uint64_t *held;  // per block: it was described (gc_relocation.held); NULL: pages have no transient slots, nor lead to what was not saved
+  size_t held_bytes;
   uint64_t *there; // per page: it has contents that are not zero
   size_t there_bytes;
   uint16_t *numbers; // of types
@@ -266,6 +269,9 @@ void rt_restore_free(rt_restore *r) {
   if (r->there != NULL) {
     os_unmap(r->there, r->there_bytes);
   }
+  if (r->held != NULL) {
+    os_unmap(r->held, r->held_bytes);
+  }
   if (r->buffers != NULL) {
     os_unmap(r->buffers, (size_t)BUFFERS * GC_BLOCK);
   }
@@ -424,6 +430,38 @@ static bool roots_restore(veil_heap *heap) {
   return true;
 }
 
+static bool any_transient(const veil_type_described *type) {
+  bool any = (type->flags & RT_TYPE_TRANSIENT) != 0;
+  for (size_t i = 0; i < type->slot_count; i++) {
+    any |= (type->slots[i] & GC_SLOT_TRANSIENT) != 0;
+  }
+  for (size_t i = 0; i < type->fixed_slot_count; i++) {
+    any |= (type->fixed_slots[i] & GC_SLOT_TRANSIENT) != 0;
+  }
+  return any;
+}
+
+// gc.transient: whether slots have to be looked at when pages are read. False: there is no memory.
+static bool held_open(rt_restore *r, const gc_heap *gc) {
+  bool any = false;
+  for (size_t i = 0; i < r->source.type_count && !r->source.blank; i++) {
+    any |= any_transient(&r->source.types[i]);
+  }
+  if (any) {
+    r->held_bytes = gc->blocks / 8 + 8;
+    r->held = os_map_private(r->held_bytes);
+    r->relocation.held = r->held;
+  }
+  return !any || r->held != NULL;
+}
+
+// Blocks that are free now are going to have other objects, while pages that lead to what was there are away.
+static void held_note(rt_restore *r, const gc_heap *gc) {
+  for (uint32_t b = 0; r->held != NULL && b < gc->blocks; b++) {
+    r->held[b / 64] |= (uint64_t)(gc_space(gc, b) != 0) << b % 64;
+  }
+}
+
 bool rt_restore_open(veil_heap *heap, rt_restore *r) {
   gc_heap *gc = heap->gc;
   heap->restore = r;
@@ -432,15 +470,17 @@ bool rt_restore_open(veil_heap *heap, rt_restore *r) {
   r->relocation.read = contents_read;
   r->relocation.arg = r;
   r->relocation.traced = &r->traced;
+  bool held = held_open(r, gc);
   r->relocates = gc_relocation_is_needed(&r->relocation);
   r->there_bytes = gc->region->pages / 8 + 8;
   r->there = os_map_private(r->there_bytes);
   r->buffers = r->relocates ? NULL : os_map_private((size_t)BUFFERS * GC_BLOCK);
   char why[160] = "no memory for its pages";
-  if (r->there == NULL || !gc_rebuild(gc, &r->described, pages_begin, heap, why, sizeof why)) {
+  if (r->there == NULL || !held || !gc_rebuild(gc, &r->described, pages_begin, heap, why, sizeof why)) {
     rt_error_set("%s: %s", r->name, why);
     return false;
   }
+  held_note(r, gc);
   if (!pages_find(heap) || !roots_restore(heap)) {
     return false;
   }

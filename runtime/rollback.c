@@ -147,7 +147,7 @@ static bool contents_read(rollback *r) {
 static void buffers_drop(veil_heap *heap) {
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
     memset(&t->open, 0, sizeof t->open);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < GC_SORTS; i++) {
       t->tlab_start[i] = NULL;
       t->lane[i].block = t->medium[i].block = GC_NONE;
     }

@@ -18,7 +18,7 @@ struct veil_root_visitor {
 void rt_world_buffers(void *arg, gc_flip *flip) {
   veil_heap *heap = arg;
   for (rt_thread *t = heap->threads; t != NULL; t = t->next) {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < GC_SORTS; i++) {
       t->tlab_start[i] = gc_flip_buffer(flip, t->tlab_start[i], t->open.tlab[i].free, t->open.tlab[i].limit);
       gc_flip_lane(flip, &t->lane[i]);
       gc_flip_lane(flip, &t->medium[i]);

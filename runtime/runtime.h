@@ -83,7 +83,8 @@ typedef struct rt_section {
   unsigned depth;      // 0: none
   size_t bytes;        // reserved
   size_t used;         // of them, beside what the buffers tell
-  const char *from[2]; // where the section's part of each buffer begins
+  unsigned sorts;      // of objects for which places were reserved
+  const char *from[GC_SORTS]; // where the section's part of each buffer begins
   gc_reserve reserve;
 } rt_section;
 
@@ -97,8 +98,8 @@ typedef struct rt_thread {
   char *stack_low, *stack_base;
   // Owning thread; read with the world stopped.
   struct rt_thread *next_here; // this thread's attachments to other heaps
-  char *tlab_start[2];
-  gc_alloc_lane lane[2], medium[2];
+  char *tlab_start[GC_SORTS];
+  gc_alloc_lane lane[GC_SORTS], medium[GC_SORTS];
   rt_section section;
   uintptr_t registers[8];
   void *stopped_sp;
@@ -250,7 +251,7 @@ void rt_section_refuse_slow(const char *function);
 static inline bool rt_section_any(void);
 static inline void rt_section_refuse(const char *function);
 void rt_section_use(rt_thread *self, const gc_wanted *want); // in one: counts an object that is about to be made; aborts if it is too much
-void rt_section_buffer(rt_thread *self, bool leaf, const char *base); // the thread is about to get another buffer
+void rt_section_buffer(rt_thread *self, unsigned sort, const char *base); // the thread is about to get another buffer
 
 // ---- limit.c
 bool rt_oom_ask(rt_thread *self, size_t bytes); // outside of critical sections: whether the program's hook says "once more"

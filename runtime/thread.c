@@ -107,7 +107,7 @@ static veil_thread *attach(veil_heap *heap, bool came_in) {
   self->heap = heap;
   self->pthread = pthread_self();
   self->tid = (pid_t)syscall(SYS_gettid);
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < GC_SORTS; i++) {
     self->lane[i].block = self->medium[i].block = GC_NONE;
   }
   self->random = heap->options.seed ^ ((uint64_t)self->tid << 32 | 1);
@@ -181,14 +181,14 @@ static void detach(rt_thread *self) {
     veil_untouch(&self->open, (void *)at_load(&heap->touched[self->touches[0]].base));
   }
   // The buffers first: they would count as ours at a flip, while others allocate in them already.
-  for (int leaf = 0; leaf < 2; leaf++) {
-    gc_buffer_leave(heap->gc, self->tlab_start[leaf], self->open.tlab[leaf].free);
+  for (unsigned sort = 0; sort < GC_SORTS; sort++) {
+    gc_buffer_leave(heap->gc, self->tlab_start[sort], self->open.tlab[sort].free);
   }
   memset(&self->open, 0, sizeof self->open);
-  self->tlab_start[0] = self->tlab_start[1] = NULL;
-  for (int leaf = 0; leaf < 2; leaf++) {
-    gc_lane_drop(heap->gc, &self->lane[leaf], leaf);
-    gc_lane_drop(heap->gc, &self->medium[leaf], leaf);
+  for (unsigned sort = 0; sort < GC_SORTS; sort++) {
+    self->tlab_start[sort] = NULL;
+    gc_lane_drop(heap->gc, &self->lane[sort], sort);
+    gc_lane_drop(heap->gc, &self->medium[sort], sort);
   }
   pthread_mutex_lock(&heap->roots_lock);
   rt_stacks_abandon(self);
@@ -247,12 +247,12 @@ static void thread_forget(veil_heap *heap, rt_thread *t) {
   for (unsigned i = 0; i < t->touch_count; i++) {
     at_store(&heap->touched[t->touches[i]].base, 0);
   }
-  for (int leaf = 0; leaf < 2; leaf++) {
-    if (t->tlab_start[leaf] != NULL) {
-      gc_fork_buffer(heap->gc, t->tlab_start[leaf], t->open.tlab[leaf].limit);
+  for (unsigned sort = 0; sort < GC_SORTS; sort++) {
+    if (t->tlab_start[sort] != NULL) {
+      gc_fork_buffer(heap->gc, t->tlab_start[sort], t->open.tlab[sort].limit);
     }
-    gc_lane_drop(heap->gc, &t->lane[leaf], leaf);
-    gc_lane_drop(heap->gc, &t->medium[leaf], leaf);
+    gc_lane_drop(heap->gc, &t->lane[sort], sort);
+    gc_lane_drop(heap->gc, &t->medium[sort], sort);
   }
   memset(&t->open, 0, sizeof t->open);
   rt_stacks_abandon(t);

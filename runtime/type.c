@@ -21,7 +21,7 @@ static struct known {
   struct known *next;
   unsigned id;
   gc_type type;
-  size_t offsets[]; // then those of the part before the elements, and the name
+  size_t offsets[]; // then those of the part before the elements; both as they were declared; of both those that are transient; the name
 } *known;
 
 RT_EXPORT void veil_visit(veil_visitor *visitor, size_t offset) { gc_visit((gc_visitor *)visitor, offset); }
@@ -31,9 +31,9 @@ static void type_check(const veil_type *type) {
     vm_fatal("type %s: %zu bytes is no size for an object", type->name ? type->name : "(no name)", type->size);
   }
   for (size_t i = 0; i < type->pointer_count; i++) {
-    if (type->pointers[i] % 8 != 0 || type->size % 8 != 0 || type->size < 8 || type->pointers[i] > type->size - 8) {
-      vm_fatal("type %s: pointer field %zu at offset %zu is not an aligned word inside the object's %zu bytes", type->name, i,
-               type->pointers[i], type->size);
+    size_t at = type->pointers[i] & ~(size_t)GC_SLOT_TRANSIENT;
+    if (at % 8 != 0 || type->size % 8 != 0 || type->size < 8 || at > type->size - 8) {
+      vm_fatal("type %s: pointer field %zu at offset %zu is not an aligned word inside the object's %zu bytes", type->name, i, at, type->size);
     }
   }
 }
@@ -45,7 +45,7 @@ static void fixed_check(const veil_type *type) {
     vm_fatal("type %s: %zu bytes are no place for the elements of a flexible array", type->name, bytes);
   }
   for (size_t i = 1; i < fixed->count; i++) {
-    size_t at = fixed->offsets[i] & ~(size_t)GC_FIXED_PLAIN;
+    size_t at = fixed->offsets[i] & ~(size_t)(GC_FIXED_PLAIN | GC_SLOT_TRANSIENT);
     if (at % 8 != 0 || bytes < 8 || at > bytes - 8) {
       vm_fatal("type %s: slot %zu at offset %zu is not an aligned word before the elements, which begin at %zu", type->name, i - 1, at, bytes);
     }
@@ -56,10 +56,10 @@ static void fixed_check(const veil_type *type) {
 static veil_type element_of(const veil_type *type) {
   // Not what is veil's: another thread may be registering the type.
   veil_type element = {.name = type->name, .size = type->size, .pointers = type->pointers, .pointer_count = type->pointer_count, .trace = type->trace, .encoding = type->encoding,
-                       .fixed = type->fixed};
+                       .fixed = type->fixed, .sort = at32_load(&type->sort) & GC_SORT_TRANSIENT};
   const veil_type *other = type->fixed != NULL ? type->fixed->element : NULL;
   if (other != NULL) {
-    if (other->trace != NULL || other->fixed != NULL || other->size != type->size) {
+    if (other->trace != NULL || other->fixed != NULL || other->size != type->size) { // whether it is transient says nothing of its elements in another
       vm_fatal("type %s: its elements cannot be described by %s, which has %s", type->name, other->name,
                other->trace != NULL ? "a trace callback" : (other->fixed != NULL ? "no size of its own" : "another size"));
     }
@@ -85,7 +85,7 @@ static gc_layout layout_of(const veil_type *type) {
   }
   bool dense = type->pointer_count * 8 == type->size;
   for (size_t i = 0; i < type->pointer_count; i++) {
-    dense = dense && type->pointers[i] == i * 8;
+    dense = dense && (type->pointers[i] & ~(size_t)GC_SLOT_TRANSIENT) == i * 8;
   }
   return dense ? GC_LAYOUT_DENSE : GC_LAYOUT_MAP;
 }
@@ -94,9 +94,8 @@ static bool same_layout(const gc_type *a, const gc_type *b) {
   return strcmp(a->name, b->name) == 0 && a->size == b->size && a->layout == b->layout && a->trace == b->trace &&
          a->count == b->count && a->tagged == b->tagged && a->low_tags == b->low_tags && a->high_min == b->high_min &&
          a->high_max == b->high_max &&
-         (a->count == 0 || memcmp(a->offsets, b->offsets, a->count * sizeof *a->offsets) == 0) && a->fixed == b->fixed &&
-         a->fixed_count == b->fixed_count &&
-         (a->fixed_count == 0 || memcmp(a->fixed_offsets, b->fixed_offsets, a->fixed_count * sizeof *a->offsets) == 0);
+         a->fixed == b->fixed && a->fixed_count == b->fixed_count && a->transient == b->transient &&
+         (a->count + a->fixed_count == 0 || memcmp(a->declared, b->declared, (a->count + a->fixed_count) * sizeof *a->declared) == 0);
 }
 
 // A copy of our own: the description may lie in a library that is unloaded later. Made before the critical section: malloc's locks may be
@@ -117,30 +116,49 @@ static void description_free(void *at) {
 }
 
 static size_t known_bytes(const veil_type *type) {
-  return sizeof(struct known) + (type->pointer_count + (type->fixed != NULL ? type->fixed->count - 1 : 0)) * sizeof(size_t) + strlen(type->name) + 1;
+  return sizeof(struct known) + 3 * (type->pointer_count + (type->fixed != NULL ? type->fixed->count - 1 : 0)) * sizeof(size_t) + strlen(type->name) + 1;
+}
+
+// Offsets without what says that a slot is transient, for which there are lists: both into `made`, which has room for them.
+static void slots_set(struct known *made, const size_t *offsets, size_t count, const size_t *fixed_offsets, size_t fixed_count) {
+  gc_type *type = &made->type;
+  size_t *declared = made->offsets + count + fixed_count, *transient = declared + count + fixed_count;
+  type->count = (uint32_t)count;
+  type->offsets = made->offsets;
+  type->fixed_count = (uint32_t)fixed_count;
+  type->fixed_offsets = made->offsets + count;
+  type->declared = declared;
+  type->transient_offsets = transient;
+  for (size_t i = 0; i < count; i++) {
+    declared[i] = offsets[i];
+    made->offsets[i] = offsets[i] & ~(size_t)GC_SLOT_TRANSIENT;
+    if (offsets[i] & GC_SLOT_TRANSIENT) {
+      transient[type->transient_count++] = made->offsets[i];
+    }
+  }
+  type->transient_fixed_offsets = transient + type->transient_count;
+  for (size_t i = 0; i < fixed_count; i++) {
+    declared[count + i] = fixed_offsets[i];
+    made->offsets[count + i] = fixed_offsets[i] & ~(size_t)GC_SLOT_TRANSIENT;
+    if (fixed_offsets[i] & GC_SLOT_TRANSIENT) {
+      transient[type->transient_count + type->transient_fixed_count++] = fixed_offsets[i] & ~(size_t)(GC_SLOT_TRANSIENT | GC_FIXED_PLAIN);
+    }
+  }
 }
 
 static struct known *known_make(const veil_type *type, struct known *made) {
   size_t count = type->pointer_count, fixed_count = type->fixed != NULL ? type->fixed->count - 1 : 0, name_bytes = strlen(type->name) + 1;
   made->type = (gc_type){
-      .name = memcpy(made->offsets + count + fixed_count, type->name, name_bytes),
+      .name = memcpy(made->offsets + 3 * (count + fixed_count), type->name, name_bytes),
       .size = (uint32_t)type->size,
       .cell = (uint32_t)gc_round_cell(8 + type->size),
       .layout = layout_of(type),
       .trace = (gc_trace_fn *)type->trace,
-      .count = (uint32_t)count,
-      .offsets = made->offsets,
       .fixed = type->fixed != NULL ? (uint32_t)type->fixed->offsets[0] : 0,
-      .fixed_count = (uint32_t)fixed_count,
-      .fixed_offsets = made->offsets + count,
+      .transient = (type->sort & GC_SORT_TRANSIENT) != 0,
       .dense = count == 1 && type->size == 8 && type->encoding == NULL,
   };
-  for (size_t i = 0; i < count; i++) {
-    made->offsets[i] = type->pointers[i];
-  }
-  for (size_t i = 0; i < fixed_count; i++) {
-    made->offsets[count + i] = type->fixed->offsets[i + 1];
-  }
+  slots_set(made, type->pointers, count, type->fixed != NULL ? type->fixed->offsets + 1 : NULL, fixed_count);
   if (type->encoding != NULL) {
     made->type.tagged = true;
     made->type.low_tags = type->encoding->low_tags;
@@ -183,11 +201,12 @@ static struct known *known_find_or_add(struct known *made) {
 static void type_bind(veil_type *type, const struct known *found) {
   if (*(volatile uint64_t *)&type->array_header == 0) {
     bool leaf = found->type.layout == GC_LAYOUT_LEAF;
-    at32_store(&type->leaf, leaf);
-    at_store_release((AO_t volatile *)&type->array_header, gc_header_make(found->id, true, leaf));
+    uint64_t transient = found->type.transient ? GC_TRANSIENT : 0;
+    at32_store(&type->sort, gc_header_sort((leaf ? GC_LEAF : 0) | transient));
+    at_store_release((AO_t volatile *)&type->array_header, gc_header_make(found->id, true, leaf) | transient);
     if (type->fixed == NULL) { // else an object without a length is none: the inline half asks the slow one
       // Last: a thread that sees the header sees the rest.
-      at_store_release((AO_t volatile *)&type->header, gc_header_make(found->id, false, leaf));
+      at_store_release((AO_t volatile *)&type->header, gc_header_make(found->id, false, leaf) | transient);
     }
   }
 }
@@ -274,13 +293,13 @@ bool rt_type_sized(rt_thread *self, gc_wanted *want) {
 // A description as a type of our own; NULL: it cannot be. `trace`: of whom it is known.
 static struct known *described_make(const veil_type_described *d, gc_trace_fn *trace) {
   size_t count = d->slot_count, fixed_count = d->fixed_slot_count, name_bytes = strlen(d->name) + 1;
-  struct known *made = calloc(1, sizeof *made + (count + fixed_count) * sizeof made->offsets[0] + name_bytes);
+  struct known *made = calloc(1, sizeof *made + 3 * (count + fixed_count) * sizeof made->offsets[0] + name_bytes);
   if (made == NULL) {
     return NULL;
   }
   bool sized = (d->flags & RT_TYPE_SIZED) != 0;
   made->type = (gc_type){
-      .name = memcpy(made->offsets + count + fixed_count, d->name, name_bytes),
+      .name = memcpy(made->offsets + 3 * (count + fixed_count), d->name, name_bytes),
       .size = (uint32_t)d->size,
       .cell = (uint32_t)(sized ? d->size + GC_UNIT : gc_round_cell(8 + d->size)),
       .layout = (gc_layout)(d->flags & RT_TYPE_LAYOUT),
@@ -289,20 +308,12 @@ static struct known *described_make(const veil_type_described *d, gc_trace_fn *t
       .high_min = (uint16_t)(d->encoding >> 16),
       .high_max = (uint16_t)(d->encoding >> 32),
       .trace = trace,
-      .count = (uint32_t)count,
-      .offsets = made->offsets,
       .fixed = (uint32_t)d->fixed,
-      .fixed_count = (uint32_t)fixed_count,
-      .fixed_offsets = made->offsets + count,
+      .transient = (d->flags & RT_TYPE_TRANSIENT) != 0,
       .dense = count == 1 && d->size == 8 && (d->flags & RT_TYPE_TAGGED) == 0,
       .sized = sized,
   };
-  for (size_t i = 0; i < count; i++) {
-    made->offsets[i] = d->slots[i];
-  }
-  for (size_t i = 0; i < fixed_count; i++) {
-    made->offsets[count + i] = d->fixed_slots[i];
-  }
+  slots_set(made, (const size_t *)d->slots, count, (const size_t *)d->fixed_slots, fixed_count);
   return made;
 }
 
@@ -320,15 +331,15 @@ static bool described_fits(const veil_type_described *d) {
   bool slots = d->slot_count != 0, fixed = d->fixed_slot_count != 0;
   if (d->name == NULL || d->number < GC_FIRST_TYPE || d->number >= GC_TYPES || (d->flags & ~(unsigned)RT_TYPE_FLAGS) != 0 || layout > GC_LAYOUT_FLEXIBLE ||
       d->size > (uint64_t)UINT32_MAX - 64 || d->fixed > (uint64_t)1 << 30 || (!(d->flags & RT_TYPE_TAGGED) && d->encoding != 0) ||
-      d->slot_count > d->size / 8 || d->fixed_slot_count > d->fixed / 8 || !slots_fit(d->slots, d->slot_count, d->size, 0) ||
-      !slots_fit(d->fixed_slots, d->fixed_slot_count, d->fixed, GC_FIXED_PLAIN)) {
+      d->slot_count > d->size / 8 || d->fixed_slot_count > d->fixed / 8 || !slots_fit(d->slots, d->slot_count, d->size, GC_SLOT_TRANSIENT) ||
+      !slots_fit(d->fixed_slots, d->fixed_slot_count, d->fixed, GC_FIXED_PLAIN | GC_SLOT_TRANSIENT)) {
     return false;
   }
   if (!(d->flags & RT_TYPE_SIZED) && d->size > (uint64_t)1 << 30) {
     return false;
   }
   if (d->flags & RT_TYPE_SIZED) {
-    return layout == GC_LAYOUT_LEAF && d->size % GC_UNIT == 0 && d->size != 0 && !slots && d->fixed == 0;
+    return layout == GC_LAYOUT_LEAF && !(d->flags & RT_TYPE_TRANSIENT) && d->size % GC_UNIT == 0 && d->size != 0 && !slots && d->fixed == 0;
   }
   switch ((gc_layout)layout) {
   case GC_LAYOUT_LEAF:
@@ -357,6 +368,8 @@ static bool differs(const gc_type *was, const gc_type *is, char *to, size_t byte
     snprintf(to, bytes, "has %u slots before its elements there, and %u here", was->fixed_count, is->fixed_count);
   } else if (was->tagged != is->tagged || was->low_tags != is->low_tags || was->high_min != is->high_min || was->high_max != is->high_max) {
     snprintf(to, bytes, "has slots that decode otherwise here");
+  } else if (was->transient != is->transient) {
+    snprintf(to, bytes, was->transient ? "is transient there, and not here" : "is transient here, and not there");
   } else if (was->layout != is->layout) {
     snprintf(to, bytes, "has %s there, and %s here", layouts[was->layout], layouts[is->layout]);
   } else {
@@ -366,6 +379,12 @@ static bool differs(const gc_type *was, const gc_type *is, char *to, size_t byte
       if (at != now) {
         snprintf(to, bytes, "has slot %u%s at byte %zu there, and at %zu here", fixed ? i - was->count : i, fixed ? " before its elements" : "",
                  at & ~(size_t)GC_FIXED_PLAIN, now & ~(size_t)GC_FIXED_PLAIN);
+        return true;
+      }
+      bool transient = (was->declared[i] & GC_SLOT_TRANSIENT) != 0;
+      if (transient != ((is->declared[i] & GC_SLOT_TRANSIENT) != 0)) {
+        snprintf(to, bytes, "has slot %u%s at byte %zu, which is transient %s", fixed ? i - was->count : i, fixed ? " before its elements" : "", at & ~(size_t)GC_FIXED_PLAIN,
+                 transient ? "there, and not here" : "here, and not there");
         return true;
       }
     }

@@ -68,18 +68,28 @@ static void table_remove(const vm_region *region) {
   table_leave();
 }
 
-vm_region *vm_region_find(const void *address) {
+// Who opens writes the bounds before the region, so bounds that belong to two regions are found out by its change. The same region twice is the same mapping, with the same bounds, or it
+// was closed and opened again meanwhile: then either answer was true at some time during the call.
+static uint64_t table_find(const void *address, uintptr_t *base, uintptr_t *limit) {
   size_t used = at_load_acquire(&table_used);
   for (size_t i = 0; i < used; i++) {
     struct slot *slot = &table[i];
     uint64_t region = at_load_acquire(&slot->region);
-    if (region != 0 && (uintptr_t)address >= at_load_acquire(&slot->base) &&
-        (uintptr_t)address < at_load_acquire(&slot->limit) && at_load_acquire(&slot->region) == region) {
-      return (vm_region *)(uintptr_t)region;
+    *base = at_load_acquire(&slot->base);
+    *limit = at_load_acquire(&slot->limit);
+    if (region != 0 && (uintptr_t)address >= *base && (uintptr_t)address < *limit && at_load_acquire(&slot->region) == region) {
+      return region;
     }
   }
-  return NULL;
+  return 0;
 }
+
+vm_region *vm_region_find(const void *address) {
+  uintptr_t base, limit;
+  return (vm_region *)(uintptr_t)table_find(address, &base, &limit);
+}
+
+bool vm_region_bounds(const void *address, uintptr_t *base, uintptr_t *limit) { return table_find(address, base, limit) != 0; }
 
 void vm_region_each(void (*visit)(void *arg, vm_region *region), void *arg) {
   size_t used = at_load_acquire(&table_used);

@@ -143,6 +143,8 @@ const char *vm_region_back_end(const vm_region *region);
 
 // The region that contains `address` in its view, or NULL. Async-signal-safe, lock-free.
 vm_region *vm_region_find(const void *address);
+// The same for who does not touch it, while others may close it: false if there is none, else its bounds. The region is not looked at.
+bool vm_region_bounds(const void *address, uintptr_t *base, uintptr_t *limit);
 
 static inline size_t vm_page_of(const vm_region *region, const void *address) {
   return (size_t)((const char *)address - region->base) >> region->page_shift;

@@ -94,7 +94,7 @@ typedef struct veil_restore_options {
 
 // Opens a heap out of a file: after some milliseconds it can be used, and its pages are read when they are first touched, and in the background. The file must stay as it is, or be replaced
 // as checkpointers do, until veil_restored(); increments may be added to it. A page that turns out to be damaged when it is touched aborts with a message: veil-image verify looks at all of them before. What named
-// roots do not reach is garbage. `options` as for veil_open; what says how the heap is laid out is taken from the file. Either may be NULL. NULL with veil_error(): VEIL_IO and so on tell no more than that. Any thread.
+// roots do not reach is garbage; transient slots, and what led to transient objects, are NULL (VEIL_TRANSIENT in veil/type.h), for which each page is looked through when it is read if the process that saved it knew such types. `options` as for veil_open; what says how the heap is laid out is taken from the file. Either may be NULL. NULL with veil_error(): VEIL_IO and so on tell no more than that. Any thread.
 veil_heap *veil_restore(const char *path, const veil_options *options, const veil_restore_options *restore);
 
 // Whether everything has been read; if `wait`, helps to read it and waits for that. Any thread; with `wait` as veil_checkpoint.

@@ -81,6 +81,8 @@ veil_pages veil_heap_pages(veil_heap *heap);
 
 // Whether a page holds objects now. Any thread; a hint unless the world is stopped.
 bool veil_page_in_use(veil_heap *heap, size_t page);
+// The same, and they are not of transient types (VEIL_TRANSIENT in veil/type.h): only such pages are claimed, or told of, by instants. Any thread; a hint unless the world is stopped.
+bool veil_page_is_saved(veil_heap *heap, size_t page);
 
 // ---- Parked pages: a full cycle does without their contents.
 
@@ -234,8 +236,14 @@ size_t veil_description_roots(veil_description *description, const veil_root_des
 // Whether these would tell of other types, or roots as of when it was taken last, than when they were called last; true if they never were. Names that went and came again count as others. A few ns.
 bool veil_description_types_changed(const veil_description *description);
 bool veil_description_roots_changed(const veil_description *description);
-// Whether the page was in use then.
+// Whether the page was in use then, and of no transient objects.
 bool veil_description_has(const veil_description *description, size_t page);
+// Makes zero, in a copy of a page's contents as of then, what is not to be saved (VEIL_TRANSIENT in veil/type.h): slots that are transient, and slots that lead to what is not described. So writes to such slots alone leave the copy
+// as the one before was. Where an object began on another page, `contents` is asked for the whole of that page as of then (as it is saved will do), and what it returned last is not used any more. Who puts pages down as they are leaves it to the reader (veil_source.blank), but must
+// not put down later pages of the same heap beside them, out of which those have been read. VEIL_OK; VEIL_IO: `contents` returned NULL, with the reason in veil_error(); VEIL_NO_MEMORY. It takes some us a page, and nothing in a process without such types.
+// Whether that has anything to do: some type that the process knows is transient, or has such slots. Any thread, in `at` of an instant too.
+bool veil_description_blanks(void);
+veil_status veil_description_blank(veil_description *description, size_t page, void *copy, const void *(*contents)(void *arg, size_t page), void *arg);
 
 // ---- A heap out of pages and a description.
 
@@ -257,7 +265,8 @@ typedef struct veil_source {
   void (*done)(void *arg);    // nothing is going to be read any more
   void *arg;
   bool elsewhere;             // not at `base`, even if that is free
-  bool drop_finalizers;       // a heap that had finalizers, which are not restored, is refused otherwise
+  bool drop_finalizers;       // a heap that had finalizers, which are not restored, is refused otherwise; those of transient objects do not count
+  bool blank;                 // veil_description_blank was called for all contents of pages; else it is made up for when they are read, which takes some us a page if there are types with anything transient
 } veil_source;
 
 // A heap of what the source has: pages are read when they are first touched, and in the background by and by. `types` are those that the program knows

@@ -18,7 +18,7 @@ typedef struct veil_tlab {
 
 // The public beginning of a thread; the rest is the runtime's.
 typedef struct veil_thread {
-  veil_tlab tlab[2]; // owning thread; [1] serves leaf objects
+  veil_tlab tlab[4]; // owning thread; by veil_type.sort
 } veil_thread;
 
 // Bytes that an object of `size` bytes takes in a buffer, with its header.
@@ -28,9 +28,9 @@ void *veil_alloc_slow_(veil_thread *self, veil_type *type);
 
 // One zeroed object of `type`; see veil_new.
 static inline void *veil_alloc(veil_thread *self, veil_type *type, size_t size) {
-  // The header is written last when a type registers, so it is read first: then `leaf` is right.
+  // The header is written last when a type registers, so it is read first: then `sort` is right.
   uint64_t header = __atomic_load_n(&type->header, __ATOMIC_ACQUIRE);
-  veil_tlab *tlab = &self->tlab[__atomic_load_n(&type->leaf, __ATOMIC_RELAXED)];
+  veil_tlab *tlab = &self->tlab[__atomic_load_n(&type->sort, __ATOMIC_RELAXED)];
   char *cell = tlab->free;
   if (__builtin_expect((size_t)(tlab->limit - cell) < VEIL_CELL_(size) || header == 0, 0)) {
     return veil_alloc_slow_(self, type);

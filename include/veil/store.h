@@ -11,7 +11,7 @@
 // A commit has what each thread had stored at one instant, wherever it was: a structure that is being changed under a lock is in it half changed. So whoever commits holds the locks that matter
 // until that instant: veil_store_commit_async returns when it is over, and is waited for without them.
 //
-// What named roots reach is kept. Everything else is garbage, as in any heap. The store is two files, PATH and PATH.log; after veil_store_close the first is enough. The system never writes
+// What named roots reach is kept, but for what is declared transient (VEIL_TRANSIENT in veil/type.h): that is there while the process runs, and reads NULL in the next. Everything else is garbage, as in any heap. The store is two files, PATH and PATH.log; after veil_store_close the first is enough. The system never writes
 // the heap's memory to them by itself.
 //
 // A child of fork() that is made before all of the heap was read aborts when it touches what is away and the parent has folded its log twice: veil_source_fetch (veil/hooks.h) reads it. A child has the heap (option `fork`), but no part in the store: commits there are VEIL_UNSUPPORTED, and all it can do with the store is to close it.
@@ -50,7 +50,7 @@ typedef struct veil_store_options {
 
 // Opens or makes a store and its heap. It takes time for the list of its pages, and for what the log has since it was last folded into the image: pages are read when they are first touched, and in
 // the background. `options` as for veil_open; what says how the heap is laid out is the file's once there is one. NULL with veil_error(): another process has it (which is named), the file is no store, of another version or byte order, is
-// damaged, has other types. Any thread.
+// damaged, has other types, or types of which other slots are transient. Any thread.
 veil_store *veil_store_open(const char *path, const veil_options *options, const veil_store_options *store);
 
 // Waits for commits that were begun, closes the heap, and folds what the log has into the image, so that opening it again takes little and the log may be removed. What was not committed is lost. All threads
@@ -104,6 +104,7 @@ typedef struct veil_rollback_figures {
 //
 // VEIL_BUSY: a thread did not come to rest within ten seconds, objects are pinned (veil_pin) or touched (veil_touch). VEIL_INVALID: there are finalizers, and no drop_finalizers; the store is read-only. VEIL_IO: a page could not be read, or a write or a barrier has failed (as veil_store_commit: it is not known then what
 // the disk has). VEIL_NO_MEMORY: also if the limit was lowered, and what was there is more. In all these cases nothing has changed. `out` may be NULL. Any thread; not in a signal handler, nor in a callback of veil's, nor in a critical section; not while the thread holds a lock that another one waits for.
+// VEIL_UNSUPPORTED: the process knows types with something transient (VEIL_TRANSIENT): pages that were not written since may lead to objects that would be gone. Nothing has changed.
 veil_status veil_store_rollback(veil_store *store, veil_rollback_figures *out);
 
 // Copies the store, as of its last commit, to a file that must not be there yet: a store of its own, with a log of its own once it is opened. Commits go on meanwhile, unless the log gets full. It takes a fold, and as long as all pages take to be read and

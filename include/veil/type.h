@@ -44,7 +44,7 @@ void veil_visit(veil_visitor *visitor, size_t offset);
 
 // Arrays that have a part of their own before their elements: where the elements begin, then the slots before them.
 typedef struct veil_fixed {
-  const size_t *offsets; // bytes: of the first element; then of each slot, plus 1 if it is a plain pointer whatever the encoding
+  const size_t *offsets; // bytes: of the first element; then of each slot, plus 1 if it is a plain pointer whatever the encoding, plus 2 if it is transient
   size_t count;          // of these
   const struct veil_type *element; // describes the elements, or NULL: the type itself does
 } veil_fixed;
@@ -53,7 +53,7 @@ typedef struct veil_fixed {
 typedef struct veil_type {
   const char *name;         // for messages
   size_t size;              // bytes of one object, or of one element of an array
-  const size_t *pointers;   // byte offsets of the slots, each a multiple of 8
+  const size_t *pointers;   // byte offsets of the slots, each a multiple of 8, plus 2 if the slot is transient
   size_t pointer_count;     // how many
   veil_trace_fn *trace;     // instead of a pointer map, or NULL
   const veil_encoding *encoding; // NULL: plain pointers
@@ -62,29 +62,45 @@ typedef struct veil_type {
   // Written by veil, once, at the first allocation.
   uint64_t header;          // 0 until registered, and for flexible arrays
   uint64_t array_header;    // of arrays of the type
-  uint32_t leaf;            // 1: holds no pointers
+  uint32_t sort;            // before that, 2 if the type is transient, else 0; veil adds 1 if it holds no pointers
 } veil_type;
+
+// ---- What is not saved. In a store, and in a checkpoint, transient objects are left out, and transient slots are zero: what belongs to the running process (a cache, a
+// connection, a lock) hangs on what outlives it.
+//
+//   VEIL_LEAF(VEIL_TRANSIENT(connection));               // no object of it is ever saved
+//   VEIL_TYPE(user, name, next, VEIL_TRANSIENT(index));  // nor what this slot holds; an index itself may be, if it hangs on something else, too
+//
+// VEIL_TRANSIENT may be put around the name of a type, and of any field, in all of the macros below; of a flexible array, around the array, too: then each element's slot is
+// transient. In the process that runs, transient objects and slots are as any others. After reopening a store, or restoring a checkpoint, transient slots, and all slots, named roots and
+// weak references that led to transient objects are NULL (all zero), and entries of weak tables whose key or value was one are not there. A store logs
+// nothing for writes to them. Finalizers of transient objects are no reason to refuse what had them. Whether a type, or a slot, is transient is part of its layout: a file in which it is otherwise is
+// refused. Slots that a trace callback reports cannot be transient; those that lead to transient objects are NULL like others.
+#define VEIL_TRANSIENT(NAME) (NAME)
 
 // VEIL_TYPE(node, left, right): the pointer fields of `node`, up to 32; array members are named one by one: child[0],
 // child[1]. Defines the static variable veil_type_node. Checked by the compiler: a field that is not a pointer does
 // not compile.
-#define VEIL_TYPE(T, ...) \
+#define VEIL_TYPE(T, ...) VEIL_TYPE_(VEIL_BARE_(T), VEIL_IS_TRANSIENT_(T), __VA_ARGS__)
+#define VEIL_TYPE_(T, TRANSIENT, ...) \
   VEIL_MAP_(VEIL_ASSERT_POINTER_, T, __VA_ARGS__) \
-  VEIL_DEFINE_TYPE_(T, VEIL_MAP_OF_(T), VEIL_COUNT_(__VA_ARGS__), NULL, NULL)
+  VEIL_DEFINE_TYPE_(T, VEIL_MAP_OF_(T), VEIL_COUNT_(__VA_ARGS__), NULL, NULL, TRANSIENT)
 
 // VEIL_TYPE_TAGGED(cell, &enc, car, cdr): fields of one word each, which decode by the veil_encoding; a field of another
 // size does not compile. NULL is the encoding of plain pointers: for fields that hold one and are declared as
 // something else.
-#define VEIL_TYPE_TAGGED(T, ENCODING, ...) \
+#define VEIL_TYPE_TAGGED(T, ENCODING, ...) VEIL_TYPE_TAGGED_(VEIL_BARE_(T), VEIL_IS_TRANSIENT_(T), ENCODING, __VA_ARGS__)
+#define VEIL_TYPE_TAGGED_(T, TRANSIENT, ENCODING, ...) \
   VEIL_MAP_(VEIL_ASSERT_WORD_, T, __VA_ARGS__) \
-  VEIL_DEFINE_TYPE_(T, VEIL_MAP_OF_(T), VEIL_COUNT_(__VA_ARGS__), NULL, ENCODING)
+  VEIL_DEFINE_TYPE_(T, VEIL_MAP_OF_(T), VEIL_COUNT_(__VA_ARGS__), NULL, ENCODING, TRANSIENT)
 
 // VEIL_LEAF(sample): no pointers.
-#define VEIL_LEAF(T) VEIL_DEFINE_TYPE_(T, NULL, 0, NULL, NULL)
+#define VEIL_LEAF(T) VEIL_TYPE_PLAIN_(VEIL_BARE_(T), NULL, NULL, VEIL_IS_TRANSIENT_(T))
 // VEIL_TYPE_TRACE(frame, trace_frame): slots are reported by a veil_trace_fn.
-#define VEIL_TYPE_TRACE(T, FN) VEIL_DEFINE_TYPE_(T, NULL, 0, FN, NULL)
+#define VEIL_TYPE_TRACE(T, FN) VEIL_TYPE_PLAIN_(VEIL_BARE_(T), FN, NULL, VEIL_IS_TRANSIENT_(T))
 // As VEIL_TYPE_TRACE, with slots that decode by `ENCODING`.
-#define VEIL_TYPE_TRACE_TAGGED(T, FN, ENCODING) VEIL_DEFINE_TYPE_(T, NULL, 0, FN, ENCODING)
+#define VEIL_TYPE_TRACE_TAGGED(T, FN, ENCODING) VEIL_TYPE_PLAIN_(VEIL_BARE_(T), FN, ENCODING, VEIL_IS_TRANSIENT_(T))
+#define VEIL_TYPE_PLAIN_(T, FN, ENCODING, TRANSIENT) VEIL_DEFINE_TYPE_(T, NULL, 0, FN, ENCODING, TRANSIENT)
 
 // ---- Flexible arrays: a struct whose last member is an array without a length.
 //
@@ -95,33 +111,42 @@ typedef struct veil_type {
 // First the array, then the slots before it, up to 31. Their start is aligned to 8 bytes. Checked by the compiler, as VEIL_TYPE is.
 
 // Elements are pointers, as are the fields named.
-#define VEIL_TYPE_FLEXIBLE(T, ...) \
+#define VEIL_TYPE_FLEXIBLE(T, ...) VEIL_TYPE_FLEXIBLE_(VEIL_BARE_(T), VEIL_IS_TRANSIENT_(T), __VA_ARGS__)
+#define VEIL_TYPE_FLEXIBLE_(T, TRANSIENT, ...) \
   VEIL_ASSERT_POINTERS_(T, VEIL_FIRST_(__VA_ARGS__)) \
-  VEIL_FIXED_(VEIL_ASSERT_POINTER_, T, &veil_type_pointer_, __VA_ARGS__) \
-  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(__VA_ARGS__), NULL, NULL)
+  VEIL_FIXED_(VEIL_ASSERT_POINTER_, T, VEIL_FIRST_TRANSIENT_(__VA_ARGS__) ? &veil_transient_pointer_ : &veil_type_pointer_, __VA_ARGS__) \
+  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(__VA_ARGS__), NULL, NULL, TRANSIENT)
 
 // Elements are words that decode by the veil_encoding; so are the fields named, but for those declared as pointers, which are plain.
-#define VEIL_TYPE_FLEXIBLE_TAGGED(T, ENCODING, ...) \
+#define VEIL_TYPE_FLEXIBLE_TAGGED(T, ENCODING, ...) VEIL_TYPE_FLEXIBLE_TAGGED_(VEIL_BARE_(T), VEIL_IS_TRANSIENT_(T), ENCODING, __VA_ARGS__)
+#define VEIL_TYPE_FLEXIBLE_TAGGED_(T, TRANSIENT, ENCODING, ...) \
   VEIL_ASSERT_WORDS_(T, VEIL_FIRST_(__VA_ARGS__)) \
-  static veil_type veil_element_##T __attribute__((unused)) = {#T "[]", 8, veil_first_word_, 1, NULL, ENCODING, NULL, 0, 0, 0}; \
-  VEIL_FIXED_(VEIL_ASSERT_WORD_, T, &veil_element_##T, __VA_ARGS__) \
-  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(__VA_ARGS__), NULL, ENCODING)
+  static veil_type VEIL_ELEMENT_OF_(T) __attribute__((unused)) = {VEIL_TEXT_(T) "[]", 8, &veil_first_word_[VEIL_FIRST_TRANSIENT_(__VA_ARGS__)], 1, NULL, ENCODING, NULL, 0, 0, 0}; \
+  VEIL_FIXED_(VEIL_ASSERT_WORD_, T, &VEIL_ELEMENT_OF_(T), __VA_ARGS__) \
+  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(__VA_ARGS__), NULL, ENCODING, TRANSIENT)
+#define VEIL_ELEMENT_OF_(T) veil_element_##T
 
 // Elements are structs E, described before by VEIL_TYPE, VEIL_TYPE_TAGGED or VEIL_LEAF. The fields named are pointers, or decode as those of E do.
-#define VEIL_TYPE_FLEXIBLE_OF(T, E, ...) \
+#define VEIL_TYPE_FLEXIBLE_OF(T, E, ...) VEIL_TYPE_FLEXIBLE_OF_(VEIL_BARE_(T), VEIL_IS_TRANSIENT_(T), E, __VA_ARGS__)
+#define VEIL_TYPE_FLEXIBLE_OF_(T, TRANSIENT, E, ...) \
+  VEIL_ASSERT_NONE_TRANSIENT_(T, __VA_ARGS__) \
   VEIL_ASSERT_ELEMENTS_(T, E, VEIL_FIRST_(__VA_ARGS__)) \
   VEIL_FIXED_(VEIL_ASSERT_WORD_, T, &veil_type_##E, __VA_ARGS__) \
-  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(__VA_ARGS__), NULL, NULL)
+  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(__VA_ARGS__), NULL, NULL, TRANSIENT)
 
 // Elements hold no pointers: bytes, numbers. The fields named are pointers.
-#define VEIL_LEAF_FLEXIBLE(T, ...) \
+#define VEIL_LEAF_FLEXIBLE(T, ...) VEIL_LEAF_FLEXIBLE_(VEIL_BARE_(T), VEIL_IS_TRANSIENT_(T), __VA_ARGS__)
+#define VEIL_LEAF_FLEXIBLE_(T, TRANSIENT, ...) \
+  VEIL_ASSERT_NONE_TRANSIENT_(T, __VA_ARGS__) \
   VEIL_FIXED_(VEIL_ASSERT_POINTER_, T, NULL, __VA_ARGS__) \
-  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(__VA_ARGS__), NULL, NULL)
+  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(__VA_ARGS__), NULL, NULL, TRANSIENT)
 
 // VEIL_TYPE_FLEXIBLE_TRACE(T, FN, slot): slots of the whole object are reported by a veil_trace_fn, whose `length` is that of the array.
-#define VEIL_TYPE_FLEXIBLE_TRACE(T, FN, F) \
+#define VEIL_TYPE_FLEXIBLE_TRACE(T, FN, F) VEIL_TYPE_FLEXIBLE_TRACE_(VEIL_BARE_(T), VEIL_IS_TRANSIENT_(T), FN, F)
+#define VEIL_TYPE_FLEXIBLE_TRACE_(T, TRANSIENT, FN, F) \
+  VEIL_ASSERT_NONE_TRANSIENT_(T, F) \
   VEIL_FIXED_(VEIL_ASSERT_POINTER_, T, NULL, F) \
-  VEIL_DEFINE_FLEXIBLE_(T, F, FN, NULL)
+  VEIL_DEFINE_FLEXIBLE_(T, VEIL_FIRST_(F), FN, NULL, TRANSIENT)
 
 // Built in: the type of arrays of pointers (veil_new_pointers).
 extern veil_type veil_type_pointer_;
@@ -130,21 +155,24 @@ extern veil_type veil_type_byte_;
 
 #ifndef __cplusplus
 
-#define VEIL_DEFINE_TYPE_(T, MAP, COUNT, TRACE, ENCODING) \
+#define VEIL_DEFINE_TYPE_(T, MAP, COUNT, TRACE, ENCODING, TRANSIENT) \
   _Static_assert(sizeof(T) % 8 == 0 || (COUNT) == 0, #T ": size is not a multiple of 8"); \
-  static veil_type veil_type_##T __attribute__((unused)) = {#T, sizeof(T), MAP, COUNT, TRACE, ENCODING, NULL, 0, 0, 0}
+  static veil_type veil_type_##T __attribute__((unused)) = {#T, sizeof(T), MAP, COUNT, TRACE, ENCODING, NULL, 0, 0, 2 * (TRANSIENT)}
 
-#define VEIL_DEFINE_FLEXIBLE_(T, F, TRACE, ENCODING) \
+#define VEIL_DEFINE_FLEXIBLE_(T, F, TRACE, ENCODING, TRANSIENT) \
   _Static_assert(_Alignof(T) <= 8, #T ": flexible arrays are aligned to 8 bytes"); \
   _Static_assert(sizeof(T) - offsetof(T, F) < 8, #T "." VEIL_TEXT_(F) " is not a flexible array at the end"); \
   static veil_type veil_type_##T __attribute__((unused)) = { \
-      #T, sizeof(((T *)0)->F[0]), NULL, 0, TRACE, ENCODING, &veil_fixed_##T, 0, 0, 0}
+      #T, sizeof(((T *)0)->F[0]), NULL, 0, TRACE, ENCODING, &veil_fixed_##T, 0, 0, 2 * (TRANSIENT)}
 #define VEIL_FIXED_(ASSERT, T, ELEMENT, ...) \
   VEIL_EACH_TAIL_(ASSERT, T, __VA_ARGS__) \
   static const size_t veil_offsets_##T[] = { \
       offsetof(T, VEIL_FIRST_(__VA_ARGS__)), VEIL_EACH_TAIL_(VEIL_FIXED_OFFSET_, T, __VA_ARGS__)}; \
   static const veil_fixed veil_fixed_##T = {veil_offsets_##T, VEIL_COUNT_(__VA_ARGS__), ELEMENT};
-#define VEIL_FIXED_OFFSET_(T, F) offsetof(T, F) + (__builtin_classify_type(((T *)0)->F) == 5),
+#define VEIL_FIXED_OFFSET_(T, F) VEIL_FIXED_OFFSET_AT_(T, VEIL_BARE_(F)) + 2 * VEIL_IS_TRANSIENT_(F),
+#define VEIL_FIXED_OFFSET_AT_(T, F) offsetof(T, F) + (__builtin_classify_type(((T *)0)->F) == 5)
+#define VEIL_ASSERT_NONE_TRANSIENT_(T, ...) \
+  _Static_assert(!VEIL_FIRST_TRANSIENT_(__VA_ARGS__), #T ": it is not the array that says that its elements' slots are transient");
 #define VEIL_ASSERT_POINTERS_(T, F) \
   _Static_assert(__builtin_classify_type(((T *)0)->F[0]) == 5 && sizeof(((T *)0)->F[0]) == 8, #T "." VEIL_TEXT_(F) " is no array of pointers");
 #define VEIL_ASSERT_WORDS_(T, F) \
@@ -156,9 +184,9 @@ extern veil_type veil_type_byte_;
   VEIL_EACH_(ASSERT, T, __VA_ARGS__) \
   static const size_t veil_pointers_##T[] = {VEIL_EACH_(VEIL_OFFSET_, T, __VA_ARGS__)};
 #define VEIL_MAP_OF_(T) veil_pointers_##T
-#define VEIL_ASSERT_POINTER_(T, F) \
-  _Static_assert(__builtin_classify_type(((T *)0)->F) == 5 && sizeof(((T *)0)->F) == 8, #T "." #F " is not a pointer");
-#define VEIL_ASSERT_WORD_(T, F) _Static_assert(sizeof(((T *)0)->F) == 8, #T "." #F " is not a word of 8 bytes");
+#define VEIL_ASSERT_POINTER_AT_(T, F) \
+  _Static_assert(__builtin_classify_type(((T *)0)->F) == 5 && sizeof(((T *)0)->F) == 8, #T "." VEIL_TEXT_(F) " is not a pointer");
+#define VEIL_ASSERT_WORD_AT_(T, F) _Static_assert(sizeof(((T *)0)->F) == 8, #T "." VEIL_TEXT_(F) " is not a word of 8 bytes");
 
 #else
 
@@ -171,20 +199,20 @@ extern veil_type veil_type_byte_;
   friend struct veil_fields_of_##T
 
 // Constant in every translation unit before any code runs, as in C: a constructor of a static object may allocate.
-#define VEIL_DEFINE_TYPE_(T, MAP, COUNT, TRACE, ENCODING) \
+#define VEIL_DEFINE_TYPE_(T, MAP, COUNT, TRACE, ENCODING, TRANSIENT) \
   static_assert(sizeof(T) % 8 == 0 || (COUNT) == 0, #T ": size is not a multiple of 8"); \
   static_assert(VEIL_NO_DESTRUCTOR_(T), #T " has a destructor, which veil would never call"); \
-  static veil_type veil_type_##T __attribute__((unused)) = {#T, sizeof(T), MAP, COUNT, TRACE, ENCODING, NULL, 0, 0, 0}; \
+  static veil_type veil_type_##T __attribute__((unused)) = {#T, sizeof(T), MAP, COUNT, TRACE, ENCODING, NULL, 0, 0, 2 * (TRANSIENT)}; \
   extern "C++" { \
   __attribute__((unused)) static inline veil_type *veil_type_of_(const T *) { return &veil_type_##T; } \
   } \
   static_assert(true, "takes the semicolon")
 
-#define VEIL_DEFINE_FLEXIBLE_(T, F, TRACE, ENCODING) \
+#define VEIL_DEFINE_FLEXIBLE_(T, F, TRACE, ENCODING, TRANSIENT) \
   static_assert(alignof(T) <= 8, #T ": flexible arrays are aligned to 8 bytes"); \
   static_assert(VEIL_NO_DESTRUCTOR_(T), #T " has a destructor, which veil would never call"); \
   static veil_type veil_type_##T __attribute__((unused)) = { \
-      #T, sizeof(static_cast<T *>(nullptr)->F[0]), NULL, 0, TRACE, ENCODING, &veil_fixed_of_##T<void>::as, 0, 0, 0}; \
+      #T, sizeof(static_cast<T *>(nullptr)->F[0]), NULL, 0, TRACE, ENCODING, &veil_fixed_of_##T<void>::as, 0, 0, 2 * (TRANSIENT)}; \
   extern "C++" { \
   __attribute__((unused)) static inline veil_type *veil_type_of_(const T *) { return &veil_type_##T; } \
   } \
@@ -206,7 +234,10 @@ extern veil_type veil_type_byte_;
   const veil_fixed veil_fixed_of_##T<veil_any>::as = {veil_fixed_of_##T<veil_any>::at, VEIL_COUNT_(__VA_ARGS__), ELEMENT}; \
   _Pragma("GCC diagnostic pop") \
   }
-#define VEIL_FIXED_OFFSET_(T, F) offsetof(T, F) + veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F)>::value,
+#define VEIL_FIXED_OFFSET_(T, F) VEIL_FIXED_OFFSET_AT_(T, VEIL_BARE_(F)) + 2 * VEIL_IS_TRANSIENT_(F),
+#define VEIL_FIXED_OFFSET_AT_(T, F) offsetof(T, F) + veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F)>::value
+#define VEIL_ASSERT_NONE_TRANSIENT_(T, ...) \
+  static_assert(!VEIL_FIRST_TRANSIENT_(__VA_ARGS__), #T ": it is not the array that says that its elements' slots are transient");
 #define VEIL_ASSERT_POINTERS_(T, F) \
   static_assert(veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F[0])>::value, #T "." VEIL_TEXT_(F) " is no array of pointers");
 #define VEIL_ASSERT_WORDS_(T, F) \
@@ -236,10 +267,10 @@ extern veil_type veil_type_byte_;
   _Pragma("GCC diagnostic pop") \
   }
 #define VEIL_MAP_OF_(T) veil_fields_of_##T<void>::at
-#define VEIL_ASSERT_POINTER_(T, F) \
-  static_assert(veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F)>::value, #T "." #F " is not a pointer");
-#define VEIL_ASSERT_WORD_(T, F) \
-  static_assert(sizeof(static_cast<T *>(nullptr)->F) == 8, #T "." #F " is not a word of 8 bytes");
+#define VEIL_ASSERT_POINTER_AT_(T, F) \
+  static_assert(veil_is_pointer_<decltype(static_cast<T *>(nullptr)->F)>::value, #T "." VEIL_TEXT_(F) " is not a pointer");
+#define VEIL_ASSERT_WORD_AT_(T, F) \
+  static_assert(sizeof(static_cast<T *>(nullptr)->F) == 8, #T "." VEIL_TEXT_(F) " is not a word of 8 bytes");
 
 extern "C++" {
 template <class T>
@@ -270,11 +301,27 @@ struct veil_is_same_<T, T> {
 
 #endif
 
-#define VEIL_OFFSET_(T, F) offsetof(T, F),
-static const size_t veil_first_word_[1] __attribute__((unused)) = {0}; // the one slot of an element that is a word
+#define VEIL_ASSERT_POINTER_(T, F) VEIL_ASSERT_POINTER_AT_(T, VEIL_BARE_(F))
+#define VEIL_ASSERT_WORD_(T, F) VEIL_ASSERT_WORD_AT_(T, VEIL_BARE_(F))
+#define VEIL_OFFSET_(T, F) offsetof(T, VEIL_BARE_(F)) + 2 * VEIL_IS_TRANSIENT_(F),
+static const size_t veil_first_word_[2] __attribute__((unused)) = {0, 2}; // the one slot of an element that is a word; one that is transient
+static veil_type veil_transient_pointer_ __attribute__((unused)) = {"pointer", 8, veil_first_word_ + 1, 1, NULL, NULL, NULL, 0, 0, 0};
+
+// Whether a name stands in parentheses, which VEIL_TRANSIENT has put there (1 or 0); and the name without them.
+#define VEIL_IS_TRANSIENT_(NAME) VEIL_SECOND_(VEIL_PARENTHESES_ NAME, 0, 0)
+#define VEIL_PARENTHESES_(...) 0, 1
+#define VEIL_SECOND_(...) VEIL_SECOND_PICK_(__VA_ARGS__)
+#define VEIL_SECOND_PICK_(a, b, ...) b
+#define VEIL_BARE_(NAME) VEIL_BARE_NAME_(VEIL_IS_TRANSIENT_(NAME), NAME)
+#define VEIL_BARE_NAME_(N, NAME) VEIL_BARE_PASTE_(N, NAME)
+#define VEIL_BARE_PASTE_(N, NAME) VEIL_BARE_##N##_(NAME)
+#define VEIL_BARE_0_(NAME) NAME
+#define VEIL_BARE_1_(NAME) VEIL_ITSELF_ NAME
+#define VEIL_ITSELF_(NAME) NAME
 
 // The first of up to 32 arguments; M(T, x) to the others.
-#define VEIL_FIRST_(...) VEIL_FIRST_PICK_(__VA_ARGS__, 0)
+#define VEIL_FIRST_(...) VEIL_BARE_(VEIL_FIRST_PICK_(__VA_ARGS__, 0))
+#define VEIL_FIRST_TRANSIENT_(...) VEIL_IS_TRANSIENT_(VEIL_FIRST_PICK_(__VA_ARGS__, 0))
 #define VEIL_FIRST_PICK_(a, ...) a
 #define VEIL_TEXT_(F) VEIL_TEXT_OF_(F)
 #define VEIL_TEXT_OF_(F) #F

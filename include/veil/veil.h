@@ -248,7 +248,8 @@ void veil_print_stats_fd(veil_heap *heap, int fd);
 void veil_reset_stats(veil_heap *heap);
 
 // Walks the heap with the world stopped and checks every invariant; aborts with a description of the
-// first that does not hold. Owning thread.
+// first that does not hold. So it does for a slot that leads into another heap that is open in the process, which is an error of the program's: such an object is neither kept nor
+// followed when it moves. The message names the object, its type, the slot, and where the other heap is; the option `verify` has the same looked at by itself. Owning thread.
 void veil_verify(veil_thread *self);
 
 #ifdef __cplusplus

@@ -121,6 +121,36 @@ static void zeros_write(st_change *c, uint64_t page, uint64_t **last) {
   c->items++;
 }
 
+static size_t copy_find(const st_change *c, size_t first, size_t limit, size_t page) {
+  while (first < limit) {
+    size_t middle = (first + limit) / 2;
+    if (c->pages[middle] < page) {
+      first = middle + 1;
+    } else {
+      limit = middle;
+    }
+  }
+  return first;
+}
+
+// Contents of a page at the instant: what was not written since is as it was committed. NULL with the error set.
+static const void *contents_then(void *arg, size_t page) {
+  veil_store *store = arg;
+  const st_change *c = &store->change;
+  size_t n = copy_find(c, 0, c->count, page);
+  return n < c->count && c->pages[n] == page ? st_change_copy(c, n, store->pages.page_size) : st_contents_page(store->contents, page);
+}
+
+// st.blank: where there is anything transient all pages were copied (pages_take).
+static veil_status pages_blank(veil_store *store) {
+  const st_change *c = &store->change;
+  veil_status status = VEIL_OK;
+  for (size_t i = 0; i < c->count && status == VEIL_OK; i++) {
+    status = veil_description_blank(store->description, c->pages[i], st_change_copy(c, i, store->pages.page_size), contents_then, store);
+  }
+  return status;
+}
+
 static bool is_too_long(const veil_store *store) { return store->log != NULL && store->change.words * sizeof *store->change.record > st_log_most(store->log); }
 
 // What was copied is compared now.
@@ -178,7 +208,8 @@ veil_status st_change_compose(veil_store *store) {
     st_gone_write(to, c->gone[i].first, c->gone[i].count);
     c->items += c->gone[i].count;
   }
-  status = store->moved_away ? VEIL_OK : pages_write(store);
+  status = pages_blank(store);
+  status = status != VEIL_OK || store->moved_away ? status : pages_write(store);
   if (status == VEIL_OK) {
     sections_write(c);
   }

@@ -88,7 +88,7 @@ static veil_status zeros_write(st_log *log) {
     io->direct(io->context, log->file.fd, false);
     log->direct = false;
   }
-  error = error == 0 ? io->fdatasync(io->context, log->file.fd) : error;
+  error = error == 0 && LOG_BREAK != LOG_BREAK_ZEROS ? io->fdatasync(io->context, log->file.fd) : error;
   return error == 0 ? VEIL_OK : create_failed(log, error);
 }
 

@@ -202,6 +202,7 @@ bool st_source_describe(st_source *s, veil_store *store, veil_source *out) {
   }
   out->types = s->types;
   out->roots = s->roots;
+  out->blank = true; // st.blank
   out->section = section;
   out->next = next;
   out->read = read_in_trap;

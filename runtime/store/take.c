@@ -109,7 +109,7 @@ static void ahead_fetch(veil_store *store, size_t n, bool compares) {
 static void pages_take(veil_store *store) {
   st_change *c = &store->change;
   size_t page_size = store->pages.page_size;
-  bool compares = !store->moved_away && pthread_mutex_trylock(&store->contents_lock) == 0;
+  bool compares = !store->moved_away && !veil_description_blanks() && pthread_mutex_trylock(&store->contents_lock) == 0;
   for (size_t n = 0; n < c->count; n++) {
     ahead_fetch(store, n, compares);
     c->copied[n] = !compares || !page_compare(store, n);

@@ -59,15 +59,18 @@ void image_report(heap_out *out, const rt_image *image, const char *path) {
   heap_out_table_end(out);
 }
 
+enum { TRANSIENT = 2 }; // in a slot's offset: it is NULL in what is saved
+
 static void offsets_text(const uint64_t *offsets, uint32_t count, char *to, size_t room) {
   *to = 0;
   for (uint32_t i = 0; i < count; i++) {
     size_t used = strlen(to);
-    if (room - used < 32) {
+    if (room - used < 48) {
       snprintf(to + used, room - used, " …");
       return;
     }
-    snprintf(to + used, room - used, i == 0 ? "%" PRIu64 : " %" PRIu64, offsets[i]);
+    bool transient = (offsets[i] & TRANSIENT) != 0;
+    snprintf(to + used, room - used, "%s%" PRIu64 "%s", i == 0 ? "" : " ", offsets[i] & ~(uint64_t)TRANSIENT, transient ? " (transient)" : "");
   }
 }
 

@@ -48,6 +48,7 @@ typedef struct fake {
   void (*help)(struct fake *f); // a minor cycle has work for other threads (gc_minor_help)
   size_t discarded;             // pages
   bool spares;                  // flips may keep dense blocks (gc.spared)
+  bool unverified;              // cycles end without a look at everything
 } fake;
 
 typedef struct fake_options {

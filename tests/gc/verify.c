@@ -55,6 +55,25 @@ static void header_and_type_differ_on_being_a_leaf(void *arg) {
   gc_verify_stopped(f->gc, "planted");
 }
 
+static void header_and_type_differ_on_being_transient(void *arg) {
+  fake *f = heap_with_objects();
+  *(uint64_t *)(alias_of(f, f->root[0]) - 8) |= GC_TRANSIENT;
+  gc_verify_stopped(f->gc, "planted");
+}
+
+static void block_differs_on_being_transient(void *arg) {
+  fake *f = heap_with_objects();
+  at8_store(&f->gc->transient[gc_block_of(f->gc, (uintptr_t)f->root[2])], 1);
+  gc_verify_stopped(f->gc, "planted");
+}
+
+static void slot_leads_into_another_heap(void *arg) {
+  fake *f = heap_with_objects(), *g = heap_with_objects();
+  ((void **)f->root[2])[4000] = g->root[0];
+  gc_verify_stopped(g->gc, "nothing planted");
+  gc_verify_stopped(f->gc, "planted");
+}
+
 static void object_has_lost_its_alignment(void *arg) {
   fake *f = heap_with_objects();
   uint64_t *header = (uint64_t *)(alias_of(f, f->root[0]) - 8);
@@ -229,6 +248,9 @@ DIES_EVERYWHERE(slot_of_a_large_object_holds_nonsense, "(pointer) slot")
 DIES_EVERYWHERE(header_names_no_type, "names no type")
 DIES_EVERYWHERE(object_has_lost_its_alignment, "is not aligned to 4096 bytes [gc.align]")
 DIES_EVERYWHERE(header_and_type_differ_on_being_a_leaf, "differ on being a leaf")
+DIES_EVERYWHERE(header_and_type_differ_on_being_transient, "differ on being transient [gc.transient]")
+DIES_EVERYWHERE(block_differs_on_being_transient, "differ on being transient [gc.transient]")
+DIES_EVERYWHERE(slot_leads_into_another_heap, "lies in another heap, whose view is")
 DIES_BY_TRAP(page_is_veiled_between_cycles, "[gc.grey]")
 DIES_EVERYWHERE(leaf_is_in_a_block_of_the_wrong_kind, "is in a block of the wrong kind")
 DIES_EVERYWHERE(block_has_fewer_cells_than_are_known, "known to have 2 cells, none with an epoch; it has 1")

@@ -486,8 +486,9 @@ disk *disk_crash(const disk *d, size_t at, const disk_fate *fates, uint64_t shuf
   disk *after = d->base != NULL ? disk_copy(d->base) : disk_new();
   after->files = d->files;
   bool folder = true;
-  size_t pending = 0, late[256], lates = 0;
-  disk_fate late_fate[256];
+  size_t pending = 0, lates = 0, *late = malloc((at + 1) * sizeof *late);
+  disk_fate *late_fate = malloc((at + 1) * sizeof *late_fate);
+  require(late != NULL && late_fate != NULL, "no memory for a crash");
   for (size_t i = 0; i < at; i++) {
     const disk_note *n = &d->note[i];
     if (!disk_pending(d, i, at)) {
@@ -500,7 +501,7 @@ disk *disk_crash(const disk *d, size_t at, const disk_fate *fates, uint64_t shuf
       if (folder) {
         note_redo(after, n, &whole);
       }
-    } else if (fate->kind != FATE_LOST && lates < 256) {
+    } else if (fate->kind != FATE_LOST) {
       late[lates] = i;
       late_fate[lates++] = *fate;
     }
@@ -511,5 +512,45 @@ disk *disk_crash(const disk *d, size_t at, const disk_fate *fates, uint64_t shuf
     late[j] = late[i];
     late_fate[j] = late_fate[i];
   }
+  free(late);
+  free(late_fate);
+  return after;
+}
+
+static disk_fate *fates_new(size_t count) {
+  disk_fate *fates = calloc(count + 1, sizeof *fates);
+  require(fates != NULL, "no memory for a crash");
+  return fates;
+}
+
+disk *disk_crash_all(const disk *d, size_t at, bool there) {
+  disk_fate *fate = fates_new(at);
+  for (size_t i = 0; i < at; i++) {
+    fate[i].kind = there ? FATE_WHOLE : FATE_LOST;
+  }
+  disk *after = disk_crash(d, at, fate, 0);
+  free(fate);
+  return after;
+}
+
+disk *disk_crash_some(const disk *d, size_t at, uint64_t seed) {
+  uint64_t kind = mix(seed) % 4;
+  if (kind < 2) {
+    return disk_crash_all(d, at, kind == 1);
+  }
+  disk_fate *fate = fates_new(at);
+  size_t n = 0;
+  for (size_t i = 0; i < at; i++) {
+    if (disk_pending(d, i, at)) {
+      uint64_t dice = mix(seed + (n + 1) * 0x9e3779b97f4a7c15);
+      fate[n] = (disk_fate){(int)(dice % 5), mix(dice)};
+      if (fate[n].kind == FATE_FIRST || fate[n].kind == FATE_BUT_ONE) {
+        fate[n].arg %= d->note[i].bytes / DISK_SECTOR + 1;
+      }
+      n++;
+    }
+  }
+  disk *after = disk_crash(d, at, fate, mix(~seed) | 1);
+  free(fate);
   return after;
 }

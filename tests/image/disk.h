@@ -96,5 +96,9 @@ static inline bool disk_pending(const disk *d, size_t note, size_t at) {
 // The disk after a crash before note `at`. `fates` has one for each pending note, in order; those of the folder are LOST or WHOLE, and all after one that is
 // lost are too. `shuffle`, if not 0, is the seed of an order in which the pending writes reached the disk.
 disk *disk_crash(const disk *d, size_t at, const disk_fate *fates, uint64_t shuffle);
+// The disk with all, or nothing, of what is pending.
+disk *disk_crash_all(const disk *d, size_t at, bool there);
+// One such disk, by a seed: of four, one has lost all that is pending, one has all of it, two have mixtures, in any order.
+disk *disk_crash_some(const disk *d, size_t at, uint64_t seed);
 
 #endif

@@ -398,3 +398,75 @@ Test(restore, addresses_are_said_to_have_changed_if_they_have, .timeout = 120) {
   munmap(filled, i->page_size);
   image_free(i);
 }
+
+// ---- What is transient, in pages that were put down as they are.
+
+typedef struct passing {
+  long number;
+  char more[40];
+} passing;
+VEIL_LEAF(VEIL_TRANSIENT(passing));
+typedef struct holder {
+  void *passes, *cache, *stays;
+  char more[200];
+} holder;
+VEIL_TYPE(holder, passes, VEIL_TRANSIENT(cache), stays);
+enum { HOLDERS = 3000 };
+
+static void holders_make(void) {
+  EXPECT(veil_root_set(self, "holders", veil_new_pointers(self, HOLDERS)) == VEIL_OK);
+  for (long i = 0; i < HOLDERS; i++) {
+    holder *h = veil_new(self, holder);
+    ((holder **)veil_root_get(self, "holders"))[i] = h;
+    h->passes = veil_new(self, passing);
+    ((passing *)h->passes)->number = i;
+    h->cache = list_make(self, 2);
+    h->stays = list_make(self, i % 5);
+  }
+}
+
+static void holders_check(bool whole) {
+  holder **holders = veil_root_get(self, "holders");
+  for (long i = 0; i < HOLDERS; i++) {
+    EXPECT(whole ? ((passing *)holders[i]->passes)->number == i && list_check(holders[i]->cache) == 2 : holders[i]->passes == NULL && holders[i]->cache == NULL);
+    EXPECT(list_check(holders[i]->stays) == i % 5);
+  }
+}
+
+static void transient_once(const char *back_end, veil_generations generations, bool elsewhere) {
+  if (!start(with(back_end, generations))) {
+    cr_skip_test("the back end does not work here");
+  }
+  holders_make();
+  veil_collect(self);
+  holders_check(true);
+  image *i = image_take(heap);
+  holders_check(true);
+  source_close();
+  void *filled = elsewhere ? fill(i) : NULL;
+  i->background_us = 5000;
+  static veil_type *const types[] = {&veil_type_holder, &veil_type_passing, &veil_type_node};
+  veil_options options = with(back_end, generations);
+  heap = image_open(i, options, types, 3);
+  self = veil_attach(heap);
+  EXPECT(veil_root_set(self, "list", list_make(self, 60000)) == VEIL_OK); // goes where transient objects were, while nearly all pages are away
+  holders_check(false);
+  EXPECT(list_check(veil_root_get(self, "list")) == 60000);
+  veil_verify(self);
+  veil_collect(self);
+  veil_verify(self);
+  holders_check(false);
+  image_wait(i);
+  end();
+  if (filled != NULL) {
+    munmap(filled, i->page_size);
+  }
+  image_free(i);
+}
+
+ON_ALL_BACK_ENDS(restore, what_is_transient_is_null_whatever_has_its_place) {
+  transient_once(back_end, VEIL_GENERATIONS_OFF, false);
+  transient_once(back_end, VEIL_GENERATIONS_AUTO, true);
+}
+
+ON_TRAPPING_BACK_ENDS(restore, what_was_transient_and_young_is_null) { transient_once(back_end, VEIL_GENERATIONS_ON, false); }

@@ -20,6 +20,7 @@ BROKEN = [
     ("name", "crash", "the log was acknowledged, and there is none"),
     ("turn", "turn", "was to be next"),
     ("new", "new", "a new log in the place of an old one"),
+    ("zeros", "crash", "a crash before note"),
 ]
 TRIALS = ""
 

@@ -124,10 +124,10 @@ static void after_full(uint64_t dice) {
   story_begin(&s, &on, dice, dice % 5 == 0, &hash);
   shared_full(&on, ENOSPC);
   for (int i = 0; i < STATES - 20 && story_commit(&s, 100, true) == VEIL_OK; i++) {
-    hash = s.state[s.count - 1].hash;
+    hash = s.states.at[s.states.count - 1].hash;
   }
   for (int i = 0; i < 5; i++) {
-    hash = story_commit(&s, 80, true) == VEIL_OK ? s.state[s.count - 1].hash : hash;
+    hash = story_commit(&s, 80, true) == VEIL_OK ? s.states.at[s.states.count - 1].hash : hash;
   }
   if (veil_store_rollback(s.store, NULL) != VEIL_OK) {
     found("%s: no rollback: %s", what, veil_error());

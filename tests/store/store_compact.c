@@ -25,8 +25,8 @@ static bool is_there(shared *on, const char *name) {
 
 static void must_open(story *s, shared *on) {
   MUST(story_open(s, on, false), "%s", veil_error());
-  if (s->count == 0) {
-    s->state[s->count++] = (state){story_hash(s), 0, 0};
+  if (s->states.count == 0) {
+    s->states.at[s->states.count++] = (state){story_hash(s), 0, 0};
   }
 }
 
@@ -67,9 +67,9 @@ static void last_look(story *s, shared *on, const char *what) {
     return;
   }
   veil_verify(s->self);
-  int state = story_find(s, END, story_hash(s));
+  int state = states_find(&s->states, END, story_hash(s));
   if (state < 0) {
-    found("%s: number %llu is there; state %d was acknowledged", what, (unsigned long long)graph_number(s->self), story_sure(s, END));
+    found("%s: number %llu is there; state %d was acknowledged", what, (unsigned long long)graph_number(s->self), states_sure(&s->states, END));
   }
 }
 
@@ -107,21 +107,16 @@ static void crashes(uint64_t *dice) {
 
 // What a process that was killed in the middle of it has left is taken away by the next that opens the store.
 static void left(uint64_t *dice) {
-  enum { PENDING = 256 };
-  static disk_fate whole[PENDING];
   static story s, next;
   shared on, after;
   unsigned seen = 0;
-  for (int i = 0; i < PENDING; i++) {
-    whole[i] = (disk_fate){FATE_WHOLE, 0};
-  }
   grown(&s, &on, graph_dice(dice));
   size_t first = shared_notes(&on);
   MUST(veil_store_compact(s.store) == VEIL_OK, "%s", veil_error());
   size_t compacted = shared_notes(&on);
   story_die(&s);
   for (size_t at = first; at <= compacted; at++) {
-    shared_open(&after, disk_crash(on.d, at, whole, 0));
+    shared_open(&after, disk_crash_all(on.d, at, true));
     seen += is_there(&after, PATH ".new");
     next = (story){.dice = 1, .compact = UINT_MAX}; // else it may be compacted right now
     must_open(&next, &after);
@@ -246,7 +241,7 @@ static void commits_beside(uint64_t *dice) {
     beside b = {.store = s.store};
     shared_slow(&on, 3000);
     MUST(pthread_create(&thread, NULL, compact_again, &b) == 0, "no thread");
-    int most = STATES - 20 - s.count < 60 ? STATES - 20 - s.count : 60;
+    int most = STATES - 20 - s.states.count < 60 ? STATES - 20 - s.states.count : 60;
     for (int i = 0; i < most && !(i > 10 && at32_load(&b.times) >= 3); i++) {
       must_commit(&s, 1, 10);
     }
@@ -286,7 +281,7 @@ static void fold_alone(uint64_t *dice) {
     memset(bytes, i, 100000);
     MUST(veil_store_commit(s.store, NULL) == VEIL_OK, "%s", veil_error());
   }
-  s.state[0] = (state){story_hash(&s), 0, 0};
+  s.states.at[0] = (state){story_hash(&s), 0, 0};
   last_look(&s, &on, "a log that was half full");
   for (int i = 0; s.store != NULL && veil_store_get_figures(s.store).folds == 0; i++) {
     if (i == 20000) {
@@ -319,13 +314,13 @@ static void file_bounded(unsigned lives, int commits, unsigned changes, uint64_t
     compactions += f.compactions;
     needed = f.image_needed > needed ? f.image_needed : needed;
     MUST(story_close(&s) == VEIL_OK, "%s", veil_error());
-    s.state[0] = s.state[s.count - 1];
-    s.count = 1;
+    s.states.at[0] = s.states.at[s.states.count - 1];
+    s.states.count = 1;
     disk_restart(on.d);
     disk_forget(on.d); // what was compacted has no name any more
   }
   must_open(&s, &on);
-  if (story_find(&s, END, story_hash(&s)) < 0) {
+  if (states_find(&s.states, END, story_hash(&s)) < 0) {
     found("%s: another graph", what);
   }
   // Twice what the option says is where closing does it; and the two versions that a file keeps, of which one is being written.

@@ -6,25 +6,6 @@
 #include <string.h>
 #include "tests/store/store_trials.h"
 
-enum { PENDING = 256 };
-
-static disk *crashed_at(const disk *d, size_t at, uint64_t *dice) {
-  disk_fate fate[PENDING];
-  size_t n = 0;
-  uint64_t kind = graph_dice(dice) % 4; // all lost, all there, mixtures
-  for (size_t i = 0; i < at && n < PENDING; i++) {
-    if (disk_pending(d, i, at)) {
-      fate[n] = (disk_fate){kind == 0 ? FATE_LOST : kind == 1 ? FATE_WHOLE : (int)(graph_dice(dice) % 5), graph_dice(dice)};
-      if (fate[n].kind == FATE_FIRST || fate[n].kind == FATE_BUT_ONE) {
-        fate[n].arg %= d->note[i].bytes / DISK_SECTOR + 1;
-      }
-      n++;
-    }
-  }
-  MUST(n < PENDING, "too many notes are pending");
-  return disk_crash(d, at, fate, kind < 2 ? 0 : graph_dice(dice));
-}
-
 // What is there. False: it has been said what is wrong.
 static bool look(const story *s, size_t at, shared *on, story *next, const char *where) {
   bool elsewhere = graph_dice(&next->dice) % 5 == 0;
@@ -33,13 +14,9 @@ static bool look(const story *s, size_t at, shared *on, story *next, const char 
     return false;
   }
   uint64_t hash = story_hash(next);
-  if (story_find(s, at, hash) < 0) {
-    int sure = story_sure(s, at), old = -1;
-    for (int i = 0; i < s->count; i++) {
-      old = s->state[i].hash == hash ? i : old;
-    }
+  if (states_find(&s->states, at, hash) < 0) {
     found("%s before note %zu of %zu: number %llu is there, which is state %d; %d was acknowledged", where, at, s->on->d->notes,
-          (unsigned long long)graph_number(next->self), old, sure);
+          (unsigned long long)graph_number(next->self), states_ever(&s->states, hash), states_sure(&s->states, at));
     story_die(next);
     return false;
   }
@@ -47,8 +24,8 @@ static bool look(const story *s, size_t at, shared *on, story *next, const char 
     veil_collect(next->self);
     veil_verify(next->self);
   }
-  next->state[0] = (state){hash, 0, 0};
-  next->count = 1;
+  next->states.at[0] = (state){hash, 0, 0};
+  next->states.count = 1;
   return true;
 }
 
@@ -56,7 +33,7 @@ static void second_crash(const story *s, const disk *d, uint64_t *dice) {
   story last = {.dice = graph_dice(dice)};
   shared on;
   size_t at = graph_dice(dice) % (d->notes + 1);
-  disk *crashed = crashed_at(d, at, dice);
+  disk *crashed = disk_crash_some(d, at, graph_dice(dice));
   shared_open(&on, crashed);
   if (look(s, at, &on, &last, "a second crash")) {
     story_die(&last);
@@ -70,7 +47,7 @@ void story_crash(const story *s, size_t at, uint64_t *dice) {
   static story next;
   next = (story){.dice = graph_dice(dice)};
   shared on;
-  disk *crashed = crashed_at(s->on->d, at, dice);
+  disk *crashed = disk_crash_some(s->on->d, at, graph_dice(dice));
   disk_rebase(crashed);
   shared_open(&on, crashed);
   if (look(s, at, &on, &next, "a crash")) {
@@ -107,7 +84,7 @@ void trial_crash(void) {
       seen++;
     }
   }
-  printf("crash: %d states, %zu notes, %u crashes\n", s.count, on.d->notes, seen);
+  printf("crash: %d states, %zu notes, %u crashes\n", s.states.count, on.d->notes, seen);
   disk_free(on.d);
   shared_close(&on);
 }

@@ -18,13 +18,9 @@ static int end_look(story *s, shared *on, const char *what) {
   }
   veil_verify(s->self); // which aborts, of a graph that is none
   uint64_t hash = story_hash(s);
-  int state = story_find(s, END, hash);
+  int state = states_find(&s->states, END, hash);
   if (state < 0) {
-    int old = -1;
-    for (int i = 0; i < s->count; i++) {
-      old = s->state[i].hash == hash ? i : old;
-    }
-    found("%s: number %llu is there, which is state %d; %d was acknowledged", what, (unsigned long long)graph_number(s->self), old, story_sure(s, END));
+    found("%s: number %llu is there, which is state %d; %d was acknowledged", what, (unsigned long long)graph_number(s->self), states_ever(&s->states, hash), states_sure(&s->states, END));
   }
   return state;
 }
@@ -71,9 +67,9 @@ static bool try(unsigned n, disk_failure failure, int error, uint64_t dice) {
   for (unsigned life = 0; life < 2 && good; life++) {
     good = opened(&s, &on, what);
     if (good) {
-      if (s.count == 0) {
-        s.state[s.count++] = (state){story_hash(&s), 0, 0};
-      } else if (story_find(&s, END, story_hash(&s)) < 0) {
+      if (s.states.count == 0) {
+        s.states.at[s.states.count++] = (state){story_hash(&s), 0, 0};
+      } else if (states_find(&s.states, END, story_hash(&s)) < 0) {
         found("%s: another state after it: number %llu", what, (unsigned long long)graph_number(s.self));
       }
       commits(&s, what);
@@ -84,7 +80,7 @@ static bool try(unsigned n, disk_failure failure, int error, uint64_t dice) {
   }
   shared_reads_may_fail = false;
   bool failed = on.d->failed;
-  if (failed && failure == DISK_SHORT && good && story_sure(&s, END) != s.count - 1) {
+  if (failed && failure == DISK_SHORT && good && states_sure(&s.states, END) != s.states.count - 1) {
     found("%s: a call that did less is no failure", what);
   }
   if (good && end_look(&s, &on, what) >= 0) {
@@ -135,7 +131,7 @@ static void full(bool room_again, uint64_t dice) {
   shared on;
   shared_open(&on, disk_new());
   MUST(story_open(&s, &on, false), "%s", veil_error());
-  s.state[s.count++] = (state){story_hash(&s), 0, 0};
+  s.states.at[s.states.count++] = (state){story_hash(&s), 0, 0};
   for (int i = 0; i < 3; i++) {
     MUST(story_commit(&s, 30, false) == VEIL_OK, "%s", veil_error());
   }
@@ -155,8 +151,8 @@ static void full(bool room_again, uint64_t dice) {
   }
   story_die(&s);
   int state = end_look(&s, &on, what);
-  if (state >= 0 && state != story_sure(&s, END)) {
-    found("%s: state %d is there, whose commit failed; %d was acknowledged last", what, state, story_sure(&s, END));
+  if (state >= 0 && state != states_sure(&s.states, END)) {
+    found("%s: state %d is there, whose commit failed; %d was acknowledged last", what, state, states_sure(&s.states, END));
   }
   if (s.store != NULL) {
     story_die(&s);

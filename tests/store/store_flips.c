@@ -21,12 +21,9 @@ static void look(void *unused) {
     _exit(strlen(veil_error()) > 10 ? REFUSED : NO_STATE);
   }
   uint64_t hash = story_hash(&s);
-  int state = -1;
-  for (int i = 0; i < told.count; i++) {
-    state = told.state[i].hash == hash ? i : state;
-  }
+  int state = states_ever(&told.states, hash);
   veil_verify(s.self);
-  _exit(state < 0 ? NO_STATE : state < told.count - 1 ? EARLIER : 0);
+  _exit(state < 0 ? NO_STATE : state < told.states.count - 1 ? EARLIER : 0);
 }
 
 typedef struct figures {
@@ -160,17 +157,6 @@ static void pair_commit(story *s, uint64_t number) {
   MUST(veil_store_commit(s->store, NULL) == VEIL_OK, "%s", veil_error());
 }
 
-// What the disk had before that note.
-static disk *all_there(const disk *d, size_t at) {
-  enum { PENDING = 1000 };
-  static disk_fate whole[PENDING];
-  for (int i = 0; i < PENDING; i++) {
-    whole[i] = (disk_fate){FATE_WHOLE, 0};
-  }
-  MUST(at < PENDING, "too many notes are pending");
-  return disk_crash(d, at, whole, 0);
-}
-
 void trial_overlap(void) {
   uint64_t dice = seed, number = 1;
   unsigned refused = 0;
@@ -191,7 +177,7 @@ void trial_overlap(void) {
   story_die(&s);
   for (unsigned i = 0; i < (long_run ? 4000u : 120u) && !enough(); i++) {
     size_t note = first + graph_dice(&dice) % (on.d->notes - first);
-    damaged = all_there(on.d, note);
+    damaged = disk_crash_all(on.d, note, true);
     disk_file *log = disk_find(damaged, LOG_PATH);
     uint64_t at = 4096 + graph_dice(&dice) % (log->bytes - 4096);
     log->at[at] ^= 16;

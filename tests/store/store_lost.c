@@ -11,8 +11,8 @@ static const size_t END = SIZE_MAX - 1;
 
 static void must_open(story *s, shared *on) {
   MUST(story_open(s, on, false), "%s", veil_error());
-  if (s->count == 0) {
-    s->state[s->count++] = (state){story_hash(s), 0, 0};
+  if (s->states.count == 0) {
+    s->states.at[s->states.count++] = (state){story_hash(s), 0, 0};
   }
 }
 
@@ -71,7 +71,7 @@ static void image_gone(bool closes, uint64_t dice) {
   disk_free(on.d);
   on.d = whole;
   must_open(&s, &on); // it was put back
-  if (story_find(&s, END, story_hash(&s)) < 0) {
+  if (states_find(&s.states, END, story_hash(&s)) < 0) {
     found("the image was gone, and put back: another graph");
   }
   end(&s, &on);
@@ -115,8 +115,8 @@ static void log_anew(size_t first_log, size_t next_log, uint64_t *dice) {
   disk_restart(on.d);
   disk_rebase(on.d);
   s.log = next_log;
-  s.state[0] = (state){s.state[s.count - 1].hash, 0, 0};
-  s.count = 1;
+  s.states.at[0] = (state){s.states.at[s.states.count - 1].hash, 0, 0};
+  s.states.count = 1;
   must_open(&s, &on);
   size_t opened = on.d->notes;
   must_commit(&s, 3);
@@ -133,15 +133,15 @@ static void log_anew(size_t first_log, size_t next_log, uint64_t *dice) {
       next = (story){.dice = graph_dice(dice), .log = graph_dice(dice) % 2 ? next_log : first_log};
       if (!story_open(&next, &after, false)) {
         found("a log of %zu bytes after one of %zu, a crash before note %zu of %zu (opened at %zu): %s", next_log, first_log, at, on.d->notes, opened, veil_error());
-      } else if (story_find(&s, at, story_hash(&next)) < 0) {
+      } else if (states_find(&s.states, at, story_hash(&next)) < 0) {
         found("a log of %zu bytes after one of %zu, a crash before note %zu: another graph", next_log, first_log, at);
       } else {
-        next.state[0] = (state){story_hash(&next), 0, 0};
-        next.count = 1;
+        next.states.at[0] = (state){story_hash(&next), 0, 0};
+        next.states.count = 1;
         must_commit(&next, 2);
         story_die(&next);
         must_open(&next, &after);
-        if (story_find(&next, END, story_hash(&next)) < 0) {
+        if (states_find(&next.states, END, story_hash(&next)) < 0) {
           found("a log of %zu bytes after one of %zu, a crash before note %zu, and two commits: another graph", next_log, first_log, at);
         }
       }
@@ -199,7 +199,7 @@ static void gone_huge(void) {
   if (memory_most() - before > MEMORY_MIB) {
     found("a record that says that %llu pages are gone takes %ld MiB", (unsigned long long)(pages - top), memory_most() - before);
   }
-  if (story_find(&s, END, story_hash(&s)) < 0) {
+  if (states_find(&s.states, END, story_hash(&s)) < 0) {
     found("a record of pages that nobody has: another graph");
   }
   printf("lost: %llu pages that are gone: %ld MiB\n", (unsigned long long)(pages - top), memory_most() - before);

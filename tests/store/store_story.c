@@ -3,9 +3,9 @@
 
 #include "tests/store/store_trials.h"
 
-bool story_open(story *s, shared *on, bool elsewhere) {
+static bool opens(story *s, shared *on, veil_store_mode mode, bool elsewhere) {
   veil_options options = {.limit = 32 << 20, .headroom = 2 << 20, .nursery = 256 << 10, .stop = VEIL_STOP_POLL, .back_end = back_end, .reserve = s->reserve};
-  veil_store_options wanted = {.types = graph_types, .type_count = GRAPH_TYPES, .log = s->log != 0 ? s->log : 1 << 20, .cache = 1 << 20, .elsewhere = elsewhere, .compact = s->compact};
+  veil_store_options wanted = {.types = graph_types, .type_count = GRAPH_TYPES, .log = s->log != 0 ? s->log : 1 << 20, .cache = 1 << 20, .mode = mode, .elsewhere = elsewhere, .compact = s->compact};
   s->on = on;
   bool may_fail = shared_reads_may_fail;
   s->store = rt_store_open(PATH, &options, &wanted, &on->io);
@@ -21,6 +21,9 @@ bool story_open(story *s, shared *on, bool elsewhere) {
   shared_reads_may_fail = may_fail;
   return s->store != NULL;
 }
+
+bool story_open(story *s, shared *on, bool elsewhere) { return opens(s, on, VEIL_STORE_ANY, elsewhere); }
+bool story_open_to_read(story *s, shared *on) { return opens(s, on, VEIL_STORE_READ_ONLY, false); }
 
 void story_die(story *s) {
   disk *d = s->on->d;
@@ -56,8 +59,8 @@ veil_status story_commit(story *s, unsigned changes, bool large) {
   graph_change(s->self, &s->dice, changes, large);
   graph_collect(s->self, &s->dice);
   graph_number_set(s->self, graph_number(s->self) + 1);
-  MUST(s->count < STATES, "too long a story");
-  state *now = &s->state[s->count++];
+  MUST(s->states.count < STATES, "too long a story");
+  state *now = &s->states.at[s->states.count++];
   *now = (state){graph_hash(s->self), shared_notes(s->on), SIZE_MAX};
   shared_reads_may_fail = may_fail;
   veil_status status;
@@ -74,30 +77,13 @@ veil_status story_commit(story *s, unsigned changes, bool large) {
 void story_run(story *s, shared *on, unsigned times, unsigned commits) {
   for (unsigned t = 0; t < times; t++) {
     MUST(story_open(s, on, t % 3 == 2), "%s", veil_error());
-    if (s->count == 0) {
-      s->state[s->count++] = (state){story_hash(s), 0, 0};
+    if (s->states.count == 0) {
+      s->states.at[s->states.count++] = (state){story_hash(s), 0, 0};
     }
-    MUST(story_hash(s) == s->state[s->count - 1].hash, "another graph, with no crash");
+    MUST(story_hash(s) == s->states.at[s->states.count - 1].hash, "another graph, with no crash");
     for (unsigned i = 0; i < commits; i++) {
       MUST(story_commit(s, i % 3 == 0 ? 150 : 20, i % 2 == 0) == VEIL_OK, "%s", veil_error());
     }
     MUST(story_close(s) == VEIL_OK, "%s", veil_error());
   }
-}
-
-int story_sure(const story *s, size_t at) {
-  int sure = 0;
-  for (int i = 1; i < s->count; i++) {
-    sure = s->state[i].acknowledged <= at ? i : sure;
-  }
-  return sure;
-}
-
-int story_find(const story *s, size_t at, uint64_t hash) {
-  for (int i = story_sure(s, at); i < s->count && (i == 0 || s->state[i].begun <= at); i++) {
-    if (s->state[i].hash == hash) {
-      return i;
-    }
-  }
-  return -1;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // store_trials.c: the program.
 //
-//   store_trials TRIAL [--back-end NAME] [--long] [--break NAME]        STORE_SEED=n repeats a run
+//   store_trials TRIAL [--back-end NAME] [--long] [--break NAME]        STORE_SEED=n repeats a run, STORE_ROUND=n a round of fuzz; STORE_KEEP=FOLDER gets the files of one that was found
 //
 // Exits with 0, or with 1 if anything was found. With --break one rule of the store's is broken, and a trial that finds nothing then is of no use: tests/store/store_fires.py.
 
@@ -31,11 +31,11 @@ void found(const char *format, ...) {
 static const struct {
   const char *name;
   void (*fn)(void);
-} trials[] = {{"crash", trial_crash}, {"fail", trial_fail}, {"full", trial_full}, {"unsure", trial_unsure}, {"flips", trial_flips}, {"gone", trial_gone}, {"overlap", trial_overlap}, {"back", trial_back}, {"compact", trial_compact}, {"lost", trial_lost}};
+} trials[] = {{"crash", trial_crash}, {"fail", trial_fail}, {"full", trial_full}, {"unsure", trial_unsure}, {"flips", trial_flips}, {"gone", trial_gone}, {"overlap", trial_overlap}, {"back", trial_back}, {"compact", trial_compact}, {"lost", trial_lost}, {"each", trial_each}, {"moves", trial_moves}, {"fuzz", trial_fuzz}};
 enum { TRIALS = sizeof trials / sizeof *trials };
 
 static _Noreturn void usage(void) {
-  fprintf(stderr, "store_trials crash|fail|full|unsure|flips|gone|overlap|back|compact|lost [--back-end NAME] [--long] [--break NAME]\n");
+  fprintf(stderr, "store_trials crash|fail|full|unsure|flips|gone|overlap|back|compact|lost|each|moves|fuzz [--back-end NAME] [--long] [--break NAME]\n");
   exit(2);
 }
 

@@ -11,6 +11,7 @@
 #include "runtime/store/inner.h"
 #include "tests/image/disk.h"
 #include "tests/store/graph.h"
+#include "tests/store/states.h"
 
 #define PATH "/heap.veil"
 #define LOG_PATH "/heap.veil.log"
@@ -50,25 +51,20 @@ extern __thread bool shared_reads_may_fail;
 
 // ---- store_story.c
 
-typedef struct state {
-  uint64_t hash;
-  size_t begun, acknowledged; // notes that there were then; SIZE_MAX: never
-} state;
-
-enum { STATES = 300 };
 typedef struct story {
   shared *on;
   uint64_t dice;
   unsigned compact; // the option
   size_t log, reserve; // options; 0: a log of 1 MiB, and what is usual
-  state state[STATES]; // the first is what there was
-  int count;
+  states states;
   veil_store *store;
   veil_thread *self;
 } story;
 
 // Opens the store on that disk. False with the error set. `elsewhere`: at another address.
 bool story_open(story *s, shared *on, bool elsewhere);
+// Read-only.
+bool story_open_to_read(story *s, shared *on);
 // As the process dies: nothing of what is not written yet is.
 void story_die(story *s);
 veil_status story_close(story *s);
@@ -77,10 +73,6 @@ uint64_t story_hash(story *s);
 veil_status story_commit(story *s, unsigned changes, bool large);
 // The store is made, or opened, so many commits, closed, `times` times.
 void story_run(story *s, shared *on, unsigned times, unsigned commits);
-// The newest state that was acknowledged before note `at`.
-int story_sure(const story *s, size_t at);
-// The one that this hash is, of those that may be there after a crash before note `at`; -1: none.
-int story_find(const story *s, size_t at, uint64_t hash);
 
 // ---- store_crash.c
 
@@ -99,5 +91,8 @@ void trial_overlap(void);
 void trial_back(void);
 void trial_compact(void);
 void trial_lost(void);
+void trial_each(void);
+void trial_moves(void);
+void trial_fuzz(void);
 
 #endif
