@@ -68,7 +68,8 @@ void veil_service_written(veil_service *service, size_t page, size_t count);
 // nursery's zone is left out, and the collector's work is no touch: a cycle makes no page young, unless it moves what is on it. From then on the first touch of each such page traps once, 4 to 6 us; so a call to the system on an object whose page was
 // not touched since, leaves too, is refused with EFAULT (but on `uffd-kernel`), and wants veil_touch (or veil/calls.h). Some 0.3 us for a page that was touched, a few ns for each other.
 // VEIL_BUSY: another service of the heap asks. VEIL_UNSUPPORTED: nothing traps here. VEIL_INVALID: no such pages. Until the service is closed; in a child of fork nobody asks. One thread per service; not in callbacks.
-veil_status veil_service_touched(veil_service *service, size_t page, size_t count, void (*visit)(void *arg, size_t page), void *arg);
+// `looks`, if not NULL, is asked of each such page first, and where it says no nothing is known of the page, nor will it trap: hot pages need not be looked at each time. It calls nothing of veil's, and is quick: a stop may wait for it.
+veil_status veil_service_touched(veil_service *service, size_t page, size_t count, bool (*looks)(void *arg, size_t page), void (*visit)(void *arg, size_t page), void *arg);
 
 // The heap's geometry.
 typedef struct veil_pages {
@@ -104,6 +105,10 @@ bool veil_page_unpark(veil_service *service, size_t page);
 // Moves the notes of a page that is parked to other memory, which has room for as many bytes as veil_page_park returned; what they were in is the service's again. False: the page is not parked, or not any more, and nothing has been done. Waits for a callback that is
 // settling the page. Any thread, attached or not; not in callbacks.
 bool veil_page_parked_at(veil_service *service, size_t page, void *notes);
+
+// Gives the memory of pages that carry the service's ABSENT back to the system, all by one call: they read zero through the alias until `absent` writes there. Not while `absent` may be at one of them: whoever takes a page's contents away sees to it
+// that `absent` waits until this has returned. Unlike madvise it does not come between a fork and its copy of the heap. VEIL_IO: the system refuses it, and the contents may be there still. Any thread, attached or not; not in callbacks.
+veil_status veil_page_drop(veil_service *service, size_t page, size_t count);
 
 // Why veil_page_park has returned 0.
 typedef enum veil_park_refusal {
