@@ -51,6 +51,7 @@ typedef struct st_change {
   uint8_t *copied; // … whether there is a copy: else the page was compared in the stop, and the record has what differs
   size_t count;
   char *copies;  // st_change_copy
+  bool blanks;   // veil_description_blanks, as of the instant: then all were copied (st.blank)
   bool claimed;  // they were claimed, and saved when the world ran: each copy is at the page's own place
   uint8_t *saved; // until they are listed: a bit per page. Atomic: traps
   bool looked;   // a cycle has been since: pages may have gone
