@@ -167,6 +167,14 @@ static veil_status piece_write(st_log *log, uint64_t from, uint64_t to) {
                                                   (unsigned long long)(to - from), (unsigned long long)offset, strerror(-error)));
 }
 
+// A piece, and a barrier.
+static veil_status durably_write(st_log *log, uint64_t from, uint64_t to, bool waits) {
+  veil_status status = piece_write(log, from, to);
+  int error = status != VEIL_OK || !waits || LOG_BREAK == LOG_BREAK_BARRIER ? 0 : log->file.io->fdatasync(log->file.io->context, log->file.fd);
+  return error == 0 ? status
+                    : poisoned(log, rt_image_fail(&log->file, VEIL_IO, "what was written cannot be made durable: %s; nothing more is written", strerror(-error)));
+}
+
 veil_status st_log_write(st_log *log, uint64_t *upto) {
   VM_CHECK(log->writes, "the log was opened for reading");
   if (log->failed) {
@@ -180,12 +188,8 @@ veil_status st_log_write(st_log *log, uint64_t *upto) {
   if (to != from) {
     bool turned = turned_to > from;
     direct_try(log);
-    veil_status status = piece_write(log, from, turned ? turned_from : to);
-    status = status == VEIL_OK && turned ? piece_write(log, turned_to, to) : status;
-    int error = status != VEIL_OK || LOG_BREAK == LOG_BREAK_BARRIER ? 0 : log->file.io->fdatasync(log->file.io->context, log->file.fd);
-    if (error != 0) {
-      status = poisoned(log, rt_image_fail(&log->file, VEIL_IO, "what was written cannot be made durable: %s; nothing more is written", strerror(-error)));
-    }
+    veil_status status = turned ? durably_write(log, turned_to, to, LOG_BREAK != LOG_BREAK_TURN) : VEIL_OK; // log.turn
+    status = status == VEIL_OK ? durably_write(log, from, turned ? turned_from : to, true) : status;
     if (status != VEIL_OK) {
       return status;
     }

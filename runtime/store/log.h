@@ -56,7 +56,7 @@ size_t st_log_most(const st_log *log);
 // Ends the record whose bytes are in the room that was had last: `bytes` of it, padded to 8 with zeros. Nothing is written yet. Its place.
 st_log_place st_log_append(st_log *log, size_t bytes);
 
-// Writes what was appended so far, with one write if it lies in one piece, and one barrier; durable when it returns VEIL_OK. `upto`, if not NULL, gets the
+// Writes what was appended so far, with one write and one barrier; two of each, if it does not lie in one piece; durable when it returns VEIL_OK. `upto`, if not NULL, gets the
 // number of the last record that is: one less than that of the log's first, if there is none yet. VEIL_IO: it failed, and so does every call from then on, with
 // the same error (log.once). Nothing to write: VEIL_OK at once.
 veil_status st_log_write(st_log *log, uint64_t *upto);

@@ -17,7 +17,7 @@ typedef struct crashes {
   size_t at;
   disk_fate fate[PENDING_MOST];
   size_t pending[PENDING_MOST], count;
-  unsigned one_in, follow_in, mixtures;
+  unsigned one_in, follow_in, mixtures, then_one_in; // the last: of the states after another crash; 0: few
   unsigned depth; // crashes before
   random_state random;
 } crashes;
@@ -57,7 +57,7 @@ static const char *recovers(const crashes *c, disk *d, uint64_t last, unsigned w
   if (!good) {
     snprintf(text, sizeof text, "after %u crashes, going on: %s", c->depth + 1, wrong != NULL ? wrong : next->error);
   } else if (c->depth + 1 < DEPTH_MOST) {
-    crashes how = {.one_in = long_run ? 10 : 100, .follow_in = c->depth == 0 ? 4 : 20, .mixtures = 10, .depth = c->depth + 1};
+    crashes how = {.one_in = c->then_one_in != 0 ? c->then_one_in : long_run ? 10 : 100, .follow_in = c->depth == 0 ? 4 : 20, .mixtures = 10, .depth = c->depth + 1};
     story_crash(next, 0, &how);
   }
   story_close(next);
@@ -166,6 +166,38 @@ void trial_crash(unsigned one_in) {
     story_end(&s);
   }
   states_say("crash");
+}
+
+// ---- A turn that is lost and written again, byte by byte the same (log.turn).
+
+// A log whose last record leaves just as much of the file as a turn needs, and `behind` records behind it.
+static bool turn_make(story *s, unsigned behind, unsigned left) {
+  bool good = story_create(s) && story_append(s, 1000, 1) && story_write(s);
+  while (good && STORY_BYTES - st_log_tail(s->log).offset > 9000) {
+    good = story_append(s, 5000, 2) && story_write(s);
+  }
+  good = good && story_advance(s, s->last) && story_append(s, (uint32_t)(STORY_BYTES - st_log_tail(s->log).offset) - ST_LOG_RECORD - left, 3) && story_write(s);
+  for (unsigned i = 0; good && i < behind; i++) {
+    good = story_append(s, 200 + 500 * i, 4 + i);
+  }
+  return good && story_write(s);
+}
+
+void trial_turn(unsigned one_in) {
+  static story s;
+  for (unsigned left = 0; left <= ST_LOG_RECORD + 16 && !enough(); left += 8) {
+    for (unsigned behind = 1; behind <= 3 && !enough(); behind++) {
+      story_begin(&s, seed + left + behind);
+      if (turn_make(&s, behind, left)) {
+        crashes how = {.one_in = 1, .follow_in = one_in, .mixtures = 10, .then_one_in = one_in};
+        story_crash(&s, s.record[s.last].begun, &how);
+      } else {
+        found("the story itself failed: %s", s.error);
+      }
+      story_end(&s);
+    }
+  }
+  states_say("turn");
 }
 
 // ---- A log in the place of another.

@@ -18,6 +18,7 @@ BROKEN = [
     ("once", "fail", "the log has failed and goes on"),
     ("space", "random", "is the last record that is there"),
     ("name", "crash", "the log was acknowledged, and there is none"),
+    ("turn", "turn", "was to be next"),
     ("new", "new", "a new log in the place of an old one"),
     ("zeros", "crash", "a crash before note"),
 ]

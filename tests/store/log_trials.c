@@ -17,7 +17,7 @@ bool long_run;
 unsigned found_count;
 enum log_break st_log_break;
 
-static const char *const breaks[LOG_BREAK_COUNT] = {"none", "barrier", "sum", "chain", "settle", "mark", "once", "space", "name", "new", "zeros"};
+static const char *const breaks[LOG_BREAK_COUNT] = {"none", "barrier", "sum", "chain", "settle", "mark", "once", "space", "name", "new", "zeros", "turn"};
 
 void found(const char *format, ...) {
   va_list args;
@@ -32,7 +32,7 @@ void found(const char *format, ...) {
 }
 
 static _Noreturn void usage(void) {
-  fprintf(stderr, "log_trials crash|new|kill|fail|memory|random|flips|header|hostile|threads [--long] [--break NAME]\n");
+  fprintf(stderr, "log_trials crash|turn|new|kill|fail|memory|random|flips|header|hostile|threads [--long] [--break NAME]\n");
   exit(2);
 }
 
@@ -48,6 +48,8 @@ static void break_choose(const char *name) {
 static void trial_run(const char *trial) {
   if (strcmp(trial, "crash") == 0) {
     trial_crash(long_run ? 1 : 8);
+  } else if (strcmp(trial, "turn") == 0) {
+    trial_turn(long_run ? 2 : 6);
   } else if (strcmp(trial, "new") == 0) {
     trial_new(long_run ? 1 : 4);
   } else if (strcmp(trial, "kill") == 0) {

@@ -78,6 +78,7 @@ void story_follow(story *next, const story *s, disk *d, size_t at, uint64_t last
 // ---- The trials.
 
 void trial_crash(unsigned one_in);
+void trial_turn(unsigned one_in);
 void trial_new(unsigned one_in);
 void trial_kill(unsigned one_in);
 void trial_fail(void);
