@@ -194,6 +194,7 @@ veil_status st_refused(const veil_store *store, const char *function);
 void *st_folder_main(void *store);
 // Puts committed contents, and `change` if it is not NULL, into the image. By who is `folding`.
 veil_status st_fold(veil_store *store, const st_change *change, bool closed);
+void st_fold_pretend(veil_store *store);
 // Waits until nobody folds; then the caller does, until st_fold_end.
 void st_fold_begin(veil_store *store);
 void st_fold_end(veil_store *store);
