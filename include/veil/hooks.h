@@ -243,11 +243,11 @@ bool veil_description_types_changed(const veil_description *description);
 bool veil_description_roots_changed(const veil_description *description);
 // Whether the page was in use then, and of no transient objects.
 bool veil_description_has(const veil_description *description, size_t page);
+// Whether some type that the process knows is transient, or has slots that are: else what follows has nothing to do. Any thread, in `at` of an instant too.
+bool veil_description_blanks(void);
 // Makes zero, in a copy of a page's contents as of then, what is not to be saved (VEIL_TRANSIENT in veil/type.h): slots that are transient, and slots that lead to what is not described. So writes to such slots alone leave the copy
 // as the one before was. Where an object began on another page, `contents` is asked for the whole of that page as of then (as it is saved will do), and what it returned last is not used any more. Who puts pages down as they are leaves it to the reader (veil_source.blank), but must
 // not put down later pages of the same heap beside them, out of which those have been read. VEIL_OK; VEIL_IO: `contents` returned NULL, with the reason in veil_error(); VEIL_NO_MEMORY. It takes some us a page, and nothing in a process without such types.
-// Whether that has anything to do: some type that the process knows is transient, or has such slots. Any thread, in `at` of an instant too.
-bool veil_description_blanks(void);
 veil_status veil_description_blank(veil_description *description, size_t page, void *copy, const void *(*contents)(void *arg, size_t page), void *arg);
 
 // ---- A heap out of pages and a description.
@@ -315,7 +315,7 @@ typedef struct veil_past_figures {
 // found by that. Named roots, weak references and tables, and identity hashes are as they were. All other references of the program's are not: slots of veil_add_roots, veil_add_thread_roots, callbacks of roots,
 // and handles refer to nothing afterwards, references in variables are to be had anew; veil_moves has changed. For services it is as if a minor cycle had been. Between two cycles: one that is under way ends first.
 // All other attached threads come to rest first: between brackets, at a poll, or in a call of veil's that waits, but for allocations; no signal is sent for that. VEIL_BUSY: one did not within ten seconds; or objects are pinned or touched. VEIL_NO_MEMORY: also if it is more than
-// the limit is now. VEIL_INVALID: finalizers; the service does not watch writes. VEIL_IO: `read` failed. Then nothing has changed. Any thread, as veil_service_instant.
+// the limit is now. VEIL_INVALID: finalizers; the service does not watch writes. VEIL_IO: `read` failed. VEIL_UNSUPPORTED: the process knows types with something transient (veil_description_blanks): pages that were not written since may lead to objects that would be gone. Then nothing has changed. Any thread, as veil_service_instant.
 veil_status veil_service_rollback(veil_service *service, const veil_past *to, veil_past_figures *out);
 
 // Whether pages, read or not, are as the source has them, but for what mutators have written: the view is at the source's base, types have the numbers that they had there, and no cycle or minor cycle has been since. Any thread.
