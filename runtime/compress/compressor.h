@@ -148,6 +148,8 @@ uint64_t cx_latency_at(const veil_compressor *c, double share);
 // ---- sampler.c: the keeper's.
 // An interval is over.
 void cx_sample(veil_compressor *c);
+// Who was touched so far in this one.
+void cx_look(veil_compressor *c);
 
 // ---- packer.c
 void *cx_packer_main(void *compressor);

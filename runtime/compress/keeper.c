@@ -165,6 +165,7 @@ static void request_begin(veil_compressor *c, uint64_t *serving, uint64_t *made)
   if (waits) {
     *serving = asked;
     *made = c->made;
+    cx_look(c);
     pass_begin(c, age);
   }
 }
@@ -173,6 +174,8 @@ static void request_end(veil_compressor *c, uint64_t serving, uint64_t made) {
   pthread_mutex_lock(&c->lock);
   c->answer = (size_t)(c->made - made);
   c->answered = serving;
+  c->stats = c->counted;
+  c->stats_high = c->high;
   pthread_cond_broadcast(&c->wakes_callers);
   pthread_mutex_unlock(&c->lock);
 }

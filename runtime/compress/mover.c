@@ -10,8 +10,8 @@
 
 bool cx_wanted(const veil_compressor *c, size_t page, unsigned age) {
   const cx_page *p = &c->page[page];
-  unsigned hint = at8_load(&c->hint[page]);
-  return p->known && p->wait == 0 && hint != VEIL_COMPRESS_NEVER && (p->age >= age || (hint == VEIL_COMPRESS_COLD && p->age >= 1)) &&
+  unsigned hint = at8_load(&c->hint[page]), is = p->touched ? 0 : p->age;
+  return (p->known || p->touched) && p->wait == 0 && hint != VEIL_COMPRESS_NEVER && (is >= age || (hint == VEIL_COMPRESS_COLD && is >= 1)) &&
          at_load(&c->state[page]) == CX_OUT && veil_page_in_use(c->heap, page);
 }
 

@@ -56,9 +56,11 @@ static void totals_add(veil_compressor *c) {
   pthread_mutex_unlock(&c->lock);
 }
 
+void cx_look(veil_compressor *c) { veil_service_touched(c->service, 0, c->pages.count, looks, seen, c); }
+
 void cx_sample(veil_compressor *c) {
   memset(&c->interval, 0, sizeof c->interval);
-  veil_service_touched(c->service, 0, c->pages.count, looks, seen, c);
+  cx_look(c);
   size_t high = 0;
   for (size_t page = 0; page < c->high; page++) {
     if (!c->page[page].known && !c->page[page].touched) {
