@@ -241,12 +241,23 @@ void rt_services_fork(veil_heap *heap) {
   touched_end(heap, at32_load(&heap->services->sampler));
 }
 
-static void touched_set(void *arg, size_t page) {
-  uint8_t *bits = arg;
-  bits[page % TOUCHED_AT_ONCE / 8] |= (uint8_t)(1u << page % 8);
+typedef struct touched_look {
+  bool (*looks)(void *arg, size_t page);
+  void *arg;
+  uint8_t bits[TOUCHED_AT_ONCE / 8];
+} touched_look;
+
+static bool touched_ask(void *arg, size_t page) {
+  touched_look *look = arg;
+  return look->looks == NULL || look->looks(look->arg, page);
 }
 
-RT_EXPORT veil_status veil_service_touched(veil_service *s, size_t page, size_t count, void (*visit)(void *arg, size_t page), void *arg) {
+static void touched_set(void *arg, size_t page) {
+  touched_look *look = arg;
+  look->bits[page % TOUCHED_AT_ONCE / 8] |= (uint8_t)(1u << page % 8);
+}
+
+RT_EXPORT veil_status veil_service_touched(veil_service *s, size_t page, size_t count, bool (*looks)(void *arg, size_t page), void (*visit)(void *arg, size_t page), void *arg) {
   veil_heap *heap = s->heap;
   gc_heap *gc = heap->gc;
   if (page > gc->region->pages || count > gc->region->pages - page) {
@@ -263,15 +274,15 @@ RT_EXPORT veil_status veil_service_touched(veil_service *s, size_t page, size_t 
   }
   size_t young = gc_block_page(gc, gc->young_blocks), used = rt_pages_used(gc), limit = page + count < used ? page + count : used;
   for (size_t at = page > young ? page : young, end; at < limit; at = end) {
-    uint8_t bits[TOUCHED_AT_ONCE / 8] = {0};
+    touched_look look = {looks, arg, {0}};
     end = at - at % TOUCHED_AT_ONCE + TOUCHED_AT_ONCE;
     end = end < limit ? end : limit;
     sigset_t saved;
     rt_thread *self = rt_service_enter(heap, &saved);
-    vm_idle(gc->region, at, end - at, touched_set, bits);
+    vm_idle(gc->region, at, end - at, touched_ask, touched_set, &look);
     rt_service_leave(heap, self, &saved);
     for (size_t i = at; i < end; i++) {
-      if ((bits[i % TOUCHED_AT_ONCE / 8] >> i % 8 & 1) && gc_page_in_use(gc, i)) {
+      if ((look.bits[i % TOUCHED_AT_ONCE / 8] >> i % 8 & 1) && gc_page_in_use(gc, i)) {
         visit(arg, i);
       }
     }
@@ -412,6 +423,19 @@ RT_EXPORT bool veil_page_parked_at(veil_service *s, size_t page, void *notes) {
   bool moved = is_absent_for(s, page) && gc_parked_move(s->heap->gc, page, notes);
   rt_service_leave(s->heap, self, &saved);
   return moved;
+}
+
+RT_EXPORT veil_status veil_page_drop(veil_service *s, size_t page, size_t count) {
+  veil_heap *heap = s->heap;
+  VM_CHECK(page < heap->services->pages && count <= heap->services->pages - page, "veil_page_drop: service %s: no such pages", s->name);
+  sigset_t saved;
+  rt_thread *self = rt_service_enter(heap, &saved); // rt.fork
+  bool dropped = vm_drop(heap->gc->region, page, count);
+  rt_service_leave(heap, self, &saved);
+  if (!dropped) {
+    rt_error_set("veil_page_drop: service %s: the system does not take the memory back", s->name);
+  }
+  return dropped ? VEIL_OK : VEIL_IO;
 }
 
 RT_EXPORT veil_parks veil_heap_parks(veil_heap *heap) {

@@ -69,7 +69,9 @@ static bool is_free(rollback *r) {
     touched += at_load(&heap->touched[i].base) != 0;
   }
   char why[160];
-  if (touched != 0 || pins != 0) {
+  if (at_load_acquire(&gc_types_transient) != 0) { // gc.transient; in the stop, since the next thread that runs may bring one
+    fail(r, VEIL_UNSUPPORTED, "the process has types with something transient (VEIL_TRANSIENT): pages that were not written since may lead to objects that would be gone");
+  } else if (touched != 0 || pins != 0) {
     snprintf(why, sizeof why, "%zu objects are pinned (veil_pin), and %zu ranges touched (veil_touch)", pins, touched);
     fail(r, VEIL_BUSY, why);
   } else if (finals != 0 && !r->to->drop_finalizers) {

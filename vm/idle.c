@@ -12,11 +12,11 @@ enum { RUN = 1024 }; // pages looked at before their access is taken away
 
 static inline bool was_touched(uint32_t word) { return (word & (VM_COMMITTED | VM_IDLE)) == VM_COMMITTED; }
 
-size_t vm_idle(vm_region *region, size_t page, size_t count, void (*touched)(void *arg, size_t page), void *arg) {
+size_t vm_idle(vm_region *region, size_t page, size_t count, bool (*looks)(void *arg, size_t page), void (*touched)(void *arg, size_t page), void *arg) {
   size_t found = 0;
   if (region->back_end->signal == 0 && !region->back_end->pager) { // nothing traps: all may have been touched
     for (size_t at = page; at < page + count; at++) {
-      if (at32_load_acquire(&region->word[at]) & VM_COMMITTED) {
+      if ((at32_load_acquire(&region->word[at]) & VM_COMMITTED) && (looks == NULL || looks(arg, at))) {
         touched(arg, at);
         found++;
       }
@@ -27,7 +27,7 @@ size_t vm_idle(vm_region *region, size_t page, size_t count, void (*touched)(voi
     size_t end = at + RUN < limit ? at + RUN : limit;
     while (at < end) {
       size_t first = at;
-      for (; at < end && was_touched(at32_load_acquire(&region->word[at])); at++) {
+      for (; at < end && was_touched(at32_load_acquire(&region->word[at])) && (looks == NULL || looks(arg, at)); at++) {
         touched(arg, at);
       }
       if (at > first) {

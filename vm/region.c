@@ -287,6 +287,8 @@ static void give_up(vm_region *region, size_t page, size_t count) {
   at_add(&region->committed, -(uint64_t)offset_of(region, count));
 }
 
+bool vm_drop(vm_region *region, size_t page, size_t count) { return os_punch(region->memory, offset_of(region, page), offset_of(region, count)) == 0; }
+
 static bool committed(const vm_region *region, size_t page) {
   return (at32_load(&region->word[page]) & VM_COMMITTED) != 0;
 }

@@ -187,6 +187,9 @@ bool vm_huge_works(const vm_region *region);
 // settled, access revoked, write tracking lifted, and contents become zero and uncommitted. No part of a huge page (vm_is_huge).
 void vm_release(vm_region *region, size_t page, size_t count);
 
+// Gives the memory of pages back that carry ABSENT, which stay committed: through the alias they read zero, until somebody writes there. False: the system refuses it. Not in traps.
+bool vm_drop(vm_region *region, size_t page, size_t count);
+
 // Contents for pages that nobody else touches meanwhile, of a region that is committed: as a copy through the alias, but memory that is new takes less. False: some are written, or none. Any thread, in traps too.
 bool vm_fill(vm_region *region, size_t page, size_t count, const void *from);
 
@@ -387,9 +390,9 @@ void vm_rest_figures_get(const vm_region *region, vm_rest_figures *out);
 
 // Calls `touched` for each page of the range that has memory and was touched by a mutator or the system, or came into use, since the call before that had it in its range (all of them, in the first), and takes its access away, so that the next
 // touch traps, once: 4 to 6 us. Opening pages by vm_give or vm_unprot is no touch; vm_open is one. What is `touched` (vm_region_config) counts as touched, and stays open. A call to the system that touches a page which has
-// not been touched since gets EFAULT; vm_settle with VM_IDLE and `open` lets it. With `none` each call tells of all pages. Costs some 0.3 us for each page that was touched, a few ns for each other. Returns how many were told of. As vm_prot;
+// not been touched since gets EFAULT; vm_settle with VM_IDLE and `open` lets it. With `none` each call tells of all pages. `looks`, if not NULL, says of which of these pages anything is to be known: the others stay as they are. Costs some 0.3 us for each page that was touched, a few ns for each other. Returns how many were told of. As vm_prot;
 // one thread per page.
-size_t vm_idle(vm_region *region, size_t page, size_t count, void (*touched)(void *arg, size_t page), void *arg);
+size_t vm_idle(vm_region *region, size_t page, size_t count, bool (*looks)(void *arg, size_t page), void (*touched)(void *arg, size_t page), void *arg);
 
 // ---- The handler.
 

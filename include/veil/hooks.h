@@ -68,7 +68,8 @@ void veil_service_written(veil_service *service, size_t page, size_t count);
 // nursery's zone is left out, and the collector's work is no touch: a cycle makes no page young, unless it moves what is on it. From then on the first touch of each such page traps once, 4 to 6 us; so a call to the system on an object whose page was
 // not touched since, leaves too, is refused with EFAULT (but on `uffd-kernel`), and wants veil_touch (or veil/calls.h). Some 0.3 us for a page that was touched, a few ns for each other.
 // VEIL_BUSY: another service of the heap asks. VEIL_UNSUPPORTED: nothing traps here. VEIL_INVALID: no such pages. Until the service is closed; in a child of fork nobody asks. One thread per service; not in callbacks.
-veil_status veil_service_touched(veil_service *service, size_t page, size_t count, void (*visit)(void *arg, size_t page), void *arg);
+// `looks`, if not NULL, is asked of each such page first, and where it says no nothing is known of the page, nor will it trap: hot pages need not be looked at each time. It calls nothing of veil's, and is quick: a stop may wait for it.
+veil_status veil_service_touched(veil_service *service, size_t page, size_t count, bool (*looks)(void *arg, size_t page), void (*visit)(void *arg, size_t page), void *arg);
 
 // The heap's geometry.
 typedef struct veil_pages {
@@ -104,6 +105,10 @@ bool veil_page_unpark(veil_service *service, size_t page);
 // Moves the notes of a page that is parked to other memory, which has room for as many bytes as veil_page_park returned; what they were in is the service's again. False: the page is not parked, or not any more, and nothing has been done. Waits for a callback that is
 // settling the page. Any thread, attached or not; not in callbacks.
 bool veil_page_parked_at(veil_service *service, size_t page, void *notes);
+
+// Gives the memory of pages that carry the service's ABSENT back to the system, all by one call: they read zero through the alias until `absent` writes there. Not while `absent` may be at one of them: whoever takes a page's contents away sees to it
+// that `absent` waits until this has returned. Unlike madvise it does not come between a fork and its copy of the heap. VEIL_IO: the system refuses it, and the contents may be there still. Any thread, attached or not; not in callbacks.
+veil_status veil_page_drop(veil_service *service, size_t page, size_t count);
 
 // Why veil_page_park has returned 0.
 typedef enum veil_park_refusal {
@@ -238,11 +243,11 @@ bool veil_description_types_changed(const veil_description *description);
 bool veil_description_roots_changed(const veil_description *description);
 // Whether the page was in use then, and of no transient objects.
 bool veil_description_has(const veil_description *description, size_t page);
+// Whether some type that the process knows is transient, or has slots that are: else what follows has nothing to do. Any thread, in `at` of an instant too.
+bool veil_description_blanks(void);
 // Makes zero, in a copy of a page's contents as of then, what is not to be saved (VEIL_TRANSIENT in veil/type.h): slots that are transient, and slots that lead to what is not described. So writes to such slots alone leave the copy
 // as the one before was. Where an object began on another page, `contents` is asked for the whole of that page as of then (as it is saved will do), and what it returned last is not used any more. Who puts pages down as they are leaves it to the reader (veil_source.blank), but must
 // not put down later pages of the same heap beside them, out of which those have been read. VEIL_OK; VEIL_IO: `contents` returned NULL, with the reason in veil_error(); VEIL_NO_MEMORY. It takes some us a page, and nothing in a process without such types.
-// Whether that has anything to do: some type that the process knows is transient, or has such slots. Any thread, in `at` of an instant too.
-bool veil_description_blanks(void);
 veil_status veil_description_blank(veil_description *description, size_t page, void *copy, const void *(*contents)(void *arg, size_t page), void *arg);
 
 // ---- A heap out of pages and a description.
@@ -310,7 +315,7 @@ typedef struct veil_past_figures {
 // found by that. Named roots, weak references and tables, and identity hashes are as they were. All other references of the program's are not: slots of veil_add_roots, veil_add_thread_roots, callbacks of roots,
 // and handles refer to nothing afterwards, references in variables are to be had anew; veil_moves has changed. For services it is as if a minor cycle had been. Between two cycles: one that is under way ends first.
 // All other attached threads come to rest first: between brackets, at a poll, or in a call of veil's that waits, but for allocations; no signal is sent for that. VEIL_BUSY: one did not within ten seconds; or objects are pinned or touched. VEIL_NO_MEMORY: also if it is more than
-// the limit is now. VEIL_INVALID: finalizers; the service does not watch writes. VEIL_IO: `read` failed. Then nothing has changed. Any thread, as veil_service_instant.
+// the limit is now. VEIL_INVALID: finalizers; the service does not watch writes. VEIL_IO: `read` failed. VEIL_UNSUPPORTED: the process knows types with something transient (veil_description_blanks): pages that were not written since may lead to objects that would be gone. Then nothing has changed. Any thread, as veil_service_instant.
 veil_status veil_service_rollback(veil_service *service, const veil_past *to, veil_past_figures *out);
 
 // Whether pages, read or not, are as the source has them, but for what mutators have written: the view is at the source's base, types have the numbers that they had there, and no cycle or minor cycle has been since. Any thread.

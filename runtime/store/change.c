@@ -141,11 +141,11 @@ static const void *contents_then(void *arg, size_t page) {
   return n < c->count && c->pages[n] == page ? st_change_copy(c, n, store->pages.page_size) : st_contents_page(store->contents, page);
 }
 
-// st.blank: where there is anything transient all pages were copied (pages_take).
+// st.blank: where there was anything transient at the instant all pages were copied (pages_take). A type that a thread has brought since has no object in them.
 static veil_status pages_blank(veil_store *store) {
   const st_change *c = &store->change;
   veil_status status = VEIL_OK;
-  for (size_t i = 0; i < c->count && status == VEIL_OK; i++) {
+  for (size_t i = 0; c->blanks && i < c->count && status == VEIL_OK; i++) {
     status = veil_description_blank(store->description, c->pages[i], st_change_copy(c, i, store->pages.page_size), contents_then, store);
   }
   return status;

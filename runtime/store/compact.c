@@ -37,17 +37,15 @@ static bool goes_on(void *arg, uint64_t done, uint64_t of) {
 
 // It has what the one before has, so what the log has for pages stays.
 static void image_use(veil_store *store, rt_image *image) {
-  bool folded = STORE_BREAK == STORE_BREAK_COMPACT && st_write_all(store) == VEIL_OK; // as if it had all that the log has
   pthread_mutex_lock(&store->contents_lock);
   rt_image *before = store->image;
   store->image = image;
   st_contents_image(store->contents, image);
-  if (folded) {
-    st_contents_folded(store->contents, image, st_log_tail(store->log).sequence);
-    st_log_advance(store->log, st_log_tail(store->log));
-  }
   pthread_mutex_unlock(&store->contents_lock);
   rt_image_free(before);
+  if (STORE_BREAK == STORE_BREAK_COMPACT) {
+    st_fold_pretend(store);
+  }
 }
 
 static void figures_note(veil_store *store) {

@@ -300,16 +300,26 @@ static bool image_is_as_before(veil_store *store) {
   return same;
 }
 
+// Rules that are broken on purpose (STORE_BREAK): as if the image had all that the log has.
+void st_fold_pretend(veil_store *store) {
+  pthread_mutex_lock(&store->contents_lock);
+  st_log_place all = st_log_tail(store->log); // what others commit from here on may not be durable below
+  pthread_mutex_unlock(&store->contents_lock);
+  if (st_write_all(store) == VEIL_OK) {
+    pthread_mutex_lock(&store->contents_lock);
+    st_contents_folded(store->contents, store->image, all.sequence);
+    st_log_advance(store->log, all);
+    pthread_mutex_unlock(&store->contents_lock);
+  }
+}
+
 // A version that failed. If the image may have it all the same (im.once), no record can follow what was committed before it, and the store is poisoned: st.once. But where all is put anew, it is once more.
 static bool version_lost(veil_store *store, const st_change *change, bool commits) {
   char why[ST_ERROR];
   snprintf(why, sizeof why, "%s", veil_error());
   version_failed(store, change);
-  if (STORE_BREAK == STORE_BREAK_SPACE && change == NULL && st_write_all(store) == VEIL_OK) { // as if there were no st.space
-    pthread_mutex_lock(&store->contents_lock);
-    st_contents_folded(store->contents, store->image, st_log_tail(store->log).sequence);
-    st_log_advance(store->log, st_log_tail(store->log));
-    pthread_mutex_unlock(&store->contents_lock);
+  if (STORE_BREAK == STORE_BREAK_SPACE && change == NULL) {
+    st_fold_pretend(store);
   }
   bool same = !commits || change == NULL || store->moved_away || STORE_BREAK == STORE_BREAK_SURE || image_is_as_before(store);
   rt_error_set("%s", why);

@@ -51,6 +51,7 @@ typedef struct st_change {
   uint8_t *copied; // … whether there is a copy: else the page was compared in the stop, and the record has what differs
   size_t count;
   char *copies;  // st_change_copy
+  bool blanks;   // veil_description_blanks, as of the instant: then all were copied (st.blank)
   bool claimed;  // they were claimed, and saved when the world ran: each copy is at the page's own place
   uint8_t *saved; // until they are listed: a bit per page. Atomic: traps
   bool looked;   // a cycle has been since: pages may have gone
@@ -193,6 +194,7 @@ veil_status st_refused(const veil_store *store, const char *function);
 void *st_folder_main(void *store);
 // Puts committed contents, and `change` if it is not NULL, into the image. By who is `folding`.
 veil_status st_fold(veil_store *store, const st_change *change, bool closed);
+void st_fold_pretend(veil_store *store);
 // Waits until nobody folds; then the caller does, until st_fold_end.
 void st_fold_begin(veil_store *store);
 void st_fold_end(veil_store *store);

@@ -23,8 +23,8 @@ enum log_break {
   LOG_BREAK_SPACE,   // st.space: what the head has not passed is written over
   LOG_BREAK_NAME,    // log.new: the name of a new file is not made durable
   LOG_BREAK_NEW,     // log.new: an old file is written over
-  LOG_BREAK_TURN,    // log.turn: a turn and what is behind it are made durable together
   LOG_BREAK_ZEROS,   // log.new: a new file gets its name before it is durable
+  LOG_BREAK_TURN,    // log.turn: a turn and what is behind it are made durable together
   LOG_BREAK_COUNT
 };
 #ifdef LOG_BREAKABLE

@@ -91,10 +91,6 @@ ST_EXPORT veil_status veil_store_rollback(veil_store *store, veil_rollback_figur
   if (status != VEIL_OK) {
     return status;
   }
-  if (veil_description_blanks()) { // pages that were not written since may lead to transient objects, which would be gone
-    rt_error_set("veil_store_rollback: %s: the process has types with something transient (VEIL_TRANSIENT), with which there is no rollback", store->path);
-    return VEIL_UNSUPPORTED;
-  }
   back b = {.store = store};
   veil_service_wait(store->heap, turn_take, &b);
   if (b.status == VEIL_OK) {

@@ -109,7 +109,8 @@ static void ahead_fetch(veil_store *store, size_t n, bool compares) {
 static void pages_take(veil_store *store) {
   st_change *c = &store->change;
   size_t page_size = store->pages.page_size;
-  bool compares = !store->moved_away && !veil_description_blanks() && pthread_mutex_trylock(&store->contents_lock) == 0;
+  c->blanks = veil_description_blanks();
+  bool compares = !store->moved_away && !c->blanks && pthread_mutex_trylock(&store->contents_lock) == 0;
   for (size_t n = 0; n < c->count; n++) {
     ahead_fetch(store, n, compares);
     c->copied[n] = !compares || !page_compare(store, n);
@@ -161,6 +162,7 @@ static void unsaved_now(void *arg, size_t page, size_t count) {
 static void claimed_at(void *arg) {
   veil_store *store = arg;
   moved_note(store);
+  store->change.blanks = veil_description_blanks();
   veil_description_take(store->description); // it is not known in the stop what was claimed
   store->described = true;
 }

@@ -33,7 +33,7 @@ static void tell(void *arg, size_t page) {
 static size_t ask(void) {
   memset(told, 0, sizeof told);
   count = 0;
-  EXPECT(veil_service_touched(service, 0, pages.count, tell, &pages) == VEIL_OK);
+  EXPECT(veil_service_touched(service, 0, pages.count, NULL, tell, &pages) == VEIL_OK);
   return count;
 }
 
@@ -126,11 +126,11 @@ ON_TRAPPING_BACK_ENDS(touched, a_call_to_the_system_wants_a_touch) {
 ON_TRAPPING_BACK_ENDS(touched, one_service_asks_at_a_time) {
   BEGIN_OR_SKIP();
   veil_service *other = veil_service_open(heap, "another", &none, NULL);
-  EXPECT(veil_service_touched(other, 0, 1, tell, &pages) == VEIL_BUSY);
+  EXPECT(veil_service_touched(other, 0, 1, NULL, tell, &pages) == VEIL_BUSY);
   cr_assert(strstr(veil_error(), "another") != NULL, "%s", veil_error());
-  EXPECT(veil_service_touched(service, 1, pages.count, tell, &pages) == VEIL_INVALID);
+  EXPECT(veil_service_touched(service, 1, pages.count, NULL, tell, &pages) == VEIL_INVALID);
   veil_service_close(service);
-  EXPECT(veil_service_touched(other, 0, pages.count, tell, &pages) == VEIL_OK);
+  EXPECT(veil_service_touched(other, 0, pages.count, NULL, tell, &pages) == VEIL_OK);
   veil_service_close(other);
   veil_remove_roots(heap, &all);
   end();
@@ -157,7 +157,7 @@ Test(touched, where_nothing_traps_nobody_knows) {
   EXPECT(start((veil_options){.back_end = "none"}));
   pages = veil_heap_pages(heap);
   service = veil_service_open(heap, "sampler", &none, NULL);
-  EXPECT(veil_service_touched(service, 0, 1, tell, &pages) == VEIL_UNSUPPORTED);
+  EXPECT(veil_service_touched(service, 0, 1, NULL, tell, &pages) == VEIL_UNSUPPORTED);
   veil_service_close(service);
   end();
 }

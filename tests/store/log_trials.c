@@ -17,7 +17,7 @@ bool long_run;
 unsigned found_count;
 enum log_break st_log_break;
 
-static const char *const breaks[LOG_BREAK_COUNT] = {"none", "barrier", "sum", "chain", "settle", "mark", "once", "space", "name", "new", "turn", "zeros"};
+static const char *const breaks[LOG_BREAK_COUNT] = {"none", "barrier", "sum", "chain", "settle", "mark", "once", "space", "name", "new", "zeros", "turn"};
 
 void found(const char *format, ...) {
   va_list args;

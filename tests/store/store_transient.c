@@ -9,67 +9,13 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include "tests/runtime/test.h"
+#include "tests/store/transient.h"
 #include "veil/checkpoint.h"
-#include "veil/critical.h"
-#include "veil/store.h"
-#include "veil/table.h"
-#include "veil/weak.h"
 
-enum { SKIPPED = 77, RECORDS = 24, SLOTS = 17, SIZES = 3 };
-
-#define OK(CALL) ((CALL) == VEIL_OK ? (void)0 : (fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #CALL, veil_error()), abort()))
-
-// ---- Types. A tagged word is a pointer if its low three bits are 1; 2 says a number.
-
-static const veil_encoding tags = {1 << 1, 0, 0};
-
-typedef struct token {
-  long number;
-  char more[24];
-} token;
-VEIL_LEAF(VEIL_TRANSIENT(token));
-
-typedef struct view {
-  node *kept;
-  struct view *next;
-  long number, more;
-} view;
-VEIL_TYPE(VEIL_TRANSIENT(view), kept, next);
-
-typedef struct pool {
-  long number;
-  token *token;
-  view *slot[];
-} pool;
-VEIL_TYPE_FLEXIBLE(VEIL_TRANSIENT(pool), slot, token);
-
-typedef struct item {
-  void *plain, *cache, *more;
-  long number;
-} item;
-VEIL_TYPE(item, plain, VEIL_TRANSIENT(cache), more);
-
-typedef struct words {
-  uint64_t plain, cache;
-} words;
-VEIL_TYPE_TAGGED(words, &tags, plain, VEIL_TRANSIENT(cache));
-
-typedef struct shelf {
-  long number;
-  void *plain, *cache, *slot[];
-} shelf;
-VEIL_TYPE_FLEXIBLE(shelf, VEIL_TRANSIENT(slot), plain, VEIL_TRANSIENT(cache));
-
-typedef struct board {
-  size_t count;
-  void *slot[];
-} board;
-static void board_trace(const void *object, const void *alias, size_t length, size_t base, size_t limit, veil_visitor *visitor) {
+void board_trace(const void *object, const void *alias, size_t length, size_t base, size_t limit, veil_visitor *visitor) {
   (void)object;
   (void)length;
   const board *b = alias; // how many there are stands at its beginning, perhaps on another page
@@ -80,49 +26,20 @@ static void board_trace(const void *object, const void *alias, size_t length, si
     }
   }
 }
-VEIL_TYPE_FLEXIBLE_TRACE(board, board_trace, slot);
 
-typedef struct record {
-  item *item;
-  words *words;
-  shelf *shelf;
-  board *board;
-  void **array;
-  long unused;
-} record;
-VEIL_TYPE(record, item, words, shelf, board, array);
-
-static veil_type *const types[] = {&veil_type_token, &veil_type_view, &veil_type_pool, &veil_type_item, &veil_type_words, &veil_type_shelf, &veil_type_board, &veil_type_record, &veil_type_node};
-enum { TYPES = sizeof types / sizeof *types };
-
-// ---- What has to be there.
-
-typedef enum kind { NOTHING, LIST, NUMBER, TOKEN, VIEW, POOL } kind; // from TOKEN on they are transient
-typedef struct value {
-  kind kind;
-  long number; // of a list: its length
-} value;
-typedef struct model {
-  unsigned size[RECORDS];
-  value at[RECORDS][SLOTS];
-} model;
-typedef struct shared {
-  model now, saved;
-  uint64_t dice;
-  bool made; // it was saved at all
-} shared;
-
-static shared *s;
-static const char *back_end;
+veil_type *const types[TYPES] = {&veil_type_token, &veil_type_view, &veil_type_pool, &veil_type_item, &veil_type_words, &veil_type_shelf, &veil_type_board, &veil_type_record, &veil_type_node};
+shared *s;
+const char *back_end;
 static veil_stop stop = VEIL_STOP_SIGNAL;
-static unsigned rounds = 6;
-static char folder[100], path[120], log_path[140];
+unsigned rounds = 6;
+static char folder[100], log_path[140];
+char path[120];
 static bool reading, elsewhere;
-static veil_store *store;
-static veil_heap *heap;
-static veil_thread *self;
+veil_store *store;
+veil_heap *heap;
+veil_thread *self;
 
-static uint64_t dice(uint64_t sides) {
+uint64_t dice(uint64_t sides) {
   s->dice ^= s->dice << 13;
   s->dice ^= s->dice >> 7;
   s->dice ^= s->dice << 17;
@@ -150,7 +67,7 @@ static slot slot_of(const record *r, unsigned n) {
   }
 }
 
-static record *record_at(unsigned i) { return ((record **)veil_root_get(self, "records"))[i]; }
+record *record_at(unsigned i) { return ((record **)veil_root_get(self, "records"))[i]; }
 
 static uint64_t value_make(value v) {
   switch (v.kind) {
@@ -181,7 +98,7 @@ static uint64_t value_make(value v) {
   }
 }
 
-static void value_set(unsigned record, unsigned n, value v) {
+void value_set(unsigned record, unsigned n, value v) {
   uint64_t word = value_make(v); // first: it may move the record
   slot at = slot_of(record_at(record), n);
   *at.word = !at.tagged ? word : v.kind == NUMBER ? (uint64_t)v.number << 3 | 2 : word != 0 ? word | 1 : 0;
@@ -230,7 +147,7 @@ static void record_make(unsigned i) {
   memset(s->now.at[i], 0, sizeof s->now.at[i]);
 }
 
-static void check(void) {
+void check(void) {
   for (unsigned i = 0; i < RECORDS; i++) {
     for (unsigned n = 0; n < SLOTS; n++) {
       value_check(i, n);
@@ -238,7 +155,7 @@ static void check(void) {
   }
 }
 
-static void change(unsigned changes) {
+void change(unsigned changes) {
   for (unsigned c = 0; c < changes; c++) {
     unsigned i = (unsigned)dice(RECORDS), n = (unsigned)dice(SLOTS);
     if (dice(40) == 0) {
@@ -261,7 +178,7 @@ static void collect(void) {
 }
 
 // What is transient is not there any more.
-static void model_reopen(void) {
+void model_reopen(void) {
   s->now = s->saved;
   for (unsigned i = 0; i < RECORDS; i++) {
     for (unsigned n = 0; n < SLOTS; n++) {
@@ -275,7 +192,7 @@ static void model_reopen(void) {
 
 // ---- Processes.
 
-static veil_options options_of(void) {
+veil_options options_of(void) {
   veil_options o = {.limit = 96 * MIB, .headroom = 2 * MIB, .nursery = 256 << 10, .back_end = back_end, .stop = stop, .verify = 1};
   o.generations = (veil_generations)dice(3);
   if (back_end != NULL && strcmp(back_end, "none") == 0) {
@@ -304,7 +221,7 @@ static void types_use(void) {
   veil_close(other);
 }
 
-static void store_begin(void) {
+void store_begin(void) {
   veil_options o = options_of();
   veil_store_options wanted = {.types = types, .type_count = TYPES, .log = MIB, .cache = MIB, .elsewhere = elsewhere, .mode = reading ? VEIL_STORE_READ_ONLY : VEIL_STORE_ANY};
   store = veil_store_open(path, &o, &wanted);
@@ -317,7 +234,7 @@ static void store_begin(void) {
   self = veil_attach(heap);
 }
 
-static void store_shut(void) {
+void store_shut(void) {
   veil_detach(self);
   OK(veil_store_close(store));
 }
@@ -339,7 +256,7 @@ static void heap_shut(void) {
   veil_close(heap);
 }
 
-static void close_or_die(void (*shut)(void)) {
+void close_or_die(void (*shut)(void)) {
   if (dice(2) == 0) {
     shut();
   } else {
@@ -368,7 +285,7 @@ static bool apart(void (*fn)(void)) {
   return true;
 }
 
-static void aparts(void (*fn)(void)) {
+void aparts(void (*fn)(void)) {
   if (!apart(fn)) {
     exit(SKIPPED);
   }
@@ -404,7 +321,7 @@ static void *helper_main(void *arg) {
   return NULL;
 }
 
-static void first_time(void) {
+void first_time(void) {
   if (!s->made) {
     OK(veil_root_set(self, "records", veil_new_pointers(self, RECORDS)));
     OK(veil_root_set(self, "helper", veil_new(self, item)));
@@ -447,7 +364,7 @@ static void life(void (*save)(void)) {
 
 static void store_save(void) { OK(veil_store_commit(store, NULL)); }
 
-static void store_life(void) {
+void store_life(void) {
   elsewhere = s->made && dice(4) == 0;
   types_use();
   store_begin();
@@ -501,214 +418,12 @@ static void trial_checkpoint(void) {
     aparts(checkpoint_life);
   }
 }
-
-// ---- Writes to what is transient are not logged.
-
-static veil_commit_figures commit(void) {
-  veil_commit_figures f;
-  OK(veil_store_commit(store, &f));
-  return f;
-}
-
-static void quiet(void) {
-  store_begin();
-  first_time();
-  change(300);
-  veil_collect(self);
-  commit();
-  s->made = true;
-  // Places that are new to the thread, and to the store.
-  for (unsigned i = 0; i < RECORDS; i++) {
-    value_set(i, 1, (value){TOKEN, 5});
-    value_set(i, 4, (value){TOKEN, 6});
-  }
-  commit();
-  uint64_t minor = stats_of(heap).minor_cycles, major = stats_of(heap).major_cycles;
-  for (unsigned i = 0; i < RECORDS; i++) {
-    static const unsigned places[] = {1, 4, 6, 7, 8, 9, 14}; // the last is not transient: but it leads to what is
-    for (unsigned p = 0; p < sizeof places / sizeof *places; p++) {
-      if (places[p] != 14 || s->now.at[i][14].kind == NOTHING || s->now.at[i][14].kind >= TOKEN) {
-        value_set(i, places[p], (value){TOKEN, (long)(i + p)});
-      }
-    }
-  }
-  veil_commit_figures f = commit();
-  if (stats_of(heap).minor_cycles == minor && stats_of(heap).major_cycles == major) {
-    EXPECT(f.pages != 0 || strcmp(back_end != NULL ? back_end : "", "none") == 0);
-    EXPECT(f.changed == 0 && f.logged == 0);
-  }
-  ((item *)record_at(0)->item)->number = 77;
-  f = commit();
-  EXPECT(f.changed == 8 || stats_of(heap).minor_cycles != minor || stats_of(heap).major_cycles != major);
-  s->saved = s->now;
-  check();
-  close_or_die(store_shut);
-}
-
-static void quiet_after(void) {
-  store_begin();
-  model_reopen();
-  check();
-  EXPECT(record_at(0)->item->number == 77);
-  store_shut();
-}
-
-static void trial_quiet(void) {
-  aparts(quiet);
-  aparts(quiet_after);
-}
-
-// ---- Roots, weak references, weak tables, finalizers.
-
-static void done(veil_thread *me, void *object, void *data) {
-  (void)me;
-  (void)object;
-  (void)data;
-}
-
-static __attribute__((noinline)) void words_make(void) {
-  token *t = veil_new(self, token);
-  node *n = list_make(self, 9);
-  OK(veil_root_set(self, "token", t));
-  OK(veil_root_set(self, "list", n));
-  OK(veil_root_set(self, "weak token", veil_weak_new(self, t)));
-  OK(veil_root_set(self, "weak list", veil_weak_new(self, n)));
-  static const veil_table_kind kinds[] = {VEIL_WEAK_KEYS, VEIL_WEAK_VALUES, VEIL_WEAK_BOTH};
-  for (unsigned i = 0; i < 3; i++) {
-    char name[20];
-    veil_table *table = veil_table_new(self, kinds[i]);
-    snprintf(name, sizeof name, "table %u", i);
-    OK(veil_root_set(self, name, table));
-    node *key = list_make(self, 3);
-    snprintf(name, sizeof name, "key %u", i);
-    OK(veil_root_set(self, name, key));
-    OK(veil_table_put(self, table, n, key)); // stays
-    OK(veil_table_put(self, table, t, n));
-    OK(veil_table_put(self, table, key, t));
-    EXPECT(veil_table_count(self, table) == 3);
-  }
-  veil_finalize(self, t, done, NULL); // no reason to refuse the store
-}
-
-static void outside(void) {
-  store_begin();
-  words_make();
-  if (dice(2) == 0) {
-    veil_collect(self);
-  }
-  commit();
-  s->made = true;
-  EXPECT(veil_root_get(self, "token") != NULL && veil_weak_get(self, veil_root_get(self, "weak token")) == veil_root_get(self, "token"));
-  close_or_die(store_shut);
-}
-
-static void outside_after(void) {
-  store_begin();
-  EXPECT(veil_root_get(self, "token") == NULL && list_check(veil_root_get(self, "list")) == 9);
-  EXPECT(veil_weak_get(self, veil_root_get(self, "weak token")) == NULL && veil_weak_get(self, veil_root_get(self, "weak list")) == veil_root_get(self, "list"));
-  for (unsigned i = 0; i < 3; i++) {
-    char name[20];
-    snprintf(name, sizeof name, "table %u", i);
-    veil_table *table = veil_root_get(self, name);
-    snprintf(name, sizeof name, "key %u", i);
-    node *key = veil_root_get(self, name);
-    EXPECT(veil_table_count(self, table) == 1 && veil_table_get(self, table, veil_root_get(self, "list")) == key && veil_table_get(self, table, key) == NULL);
-  }
-  veil_verify(self);
-  OK(veil_root_set(self, "token", veil_new(self, token))); // the name is free
-  commit();
-  veil_finalize(self, veil_new(self, node), done, NULL);
-  commit();
-  store_shut();
-  EXPECT(veil_store_open(path, NULL, &(veil_store_options){.types = types, .type_count = TYPES}) == NULL && strstr(veil_error(), "1 finalizers") != NULL);
-}
-
-static void trial_outside(void) {
-  aparts(outside);
-  aparts(outside_after);
-}
-
-// ---- Types that are not what they were.
-
-static const size_t item_plain[] = {0, 8, 16}, item_other[] = {2, 8, 16}, view_slots[] = {0, 8};
-static veil_type other_item = {.name = "item", .size = sizeof(item), .pointers = item_plain, .pointer_count = 3}, another_item = {.name = "item", .size = sizeof(item), .pointers = item_other, .pointer_count = 3},
-                 lasting_view = {.name = "view", .size = sizeof(view), .pointers = view_slots, .pointer_count = 2}, lasting_token = {.name = "token", .size = sizeof(token)},
-                 transient_node = {.name = "node", .size = sizeof(node), .pointers = view_slots, .pointer_count = 2, .sort = 2};
-
-static void refused(veil_type *type, const char *why) {
-  veil_type *const only[] = {type, &veil_type_board};
-  veil_options o = options_of();
-  EXPECT(veil_store_open(path, &o, &(veil_store_options){.types = only, .type_count = 2}) == NULL);
-  if (strstr(veil_error(), why) == NULL) {
-    fprintf(stderr, "\"%s\" is not in: %s\n", why, veil_error());
-    abort();
-  }
-}
-
-static void refusals(void) {
-  refused(&other_item, "type item has slot 1 at byte 8, which is transient there, and not here");
-  refused(&another_item, "type item has slot 0 at byte 0, which is transient here, and not there");
-  refused(&lasting_view, "type view is transient there, and not here");
-  refused(&lasting_token, "type token is transient there, and not here");
-  refused(&transient_node, "type node is transient here, and not there");
-  store_begin();
-  model_reopen();
-  check();
-  store_shut();
-}
-
-static void trial_refuse(void) {
-  rounds = 1;
-  while (!s->made) {
-    aparts(store_life);
-  }
-  aparts(refusals);
-}
-
-// ---- Sections in which allocation does not wait: one that begins before the process knows of any transient type, and others.
-
-static void section(void) {
-  store_begin();
-  node *list = NULL;
-  for (int i = 0; i < 50; i++) {
-    OK(veil_critical_begin(self, 20 * (veil_room(view) + veil_room(token)) + veil_room(node)));
-    view *v = NULL;
-    for (int n = 0; n < 20; n++) {
-      view *next = veil_new(self, view);
-      next->next = v;
-      next->number = n;
-      v = next;
-      veil_new(self, token)->number = n;
-    }
-    node *last = veil_new(self, node);
-    last->right = list;
-    veil_critical_end(self);
-    list = last;
-    for (int n = 20; n-- > 0; v = v->next) {
-      EXPECT(v->number == n);
-    }
-    veil_collect_minor(self);
-  }
-  OK(veil_critical_begin(self, 4 * MIB));
-  pool *p = veil_new_flexible(self, pool, 9000);
-  p->token = veil_new(self, token);
-  pool *q = veil_new_flexible(self, pool, 700);
-  q->token = p->token;
-  veil_critical_end(self);
-  veil_verify(self);
-  OK(veil_root_set(self, "list", list));
-  commit();
-  store_shut();
-}
-
-static void trial_section(void) { aparts(section); }
-
 // ---- The program.
 
 static const struct {
   const char *name;
   void (*fn)(void);
-} trials[] = {{"store", trial_store}, {"checkpoint", trial_checkpoint}, {"quiet", trial_quiet}, {"outside", trial_outside}, {"refuse", trial_refuse}, {"section", trial_section}};
+} trials[] = {{"store", trial_store}, {"checkpoint", trial_checkpoint}, {"quiet", trial_quiet}, {"outside", trial_outside}, {"refuse", trial_refuse}, {"section", trial_section}, {"late", trial_late}};
 
 static void options_read(int argc, char **argv) {
   for (int i = 2; i + 1 < argc; i += 2) {
@@ -720,6 +435,11 @@ static void options_read(int argc, char **argv) {
       rounds = (unsigned)strtoul(argv[i + 1], NULL, 10);
     }
   }
+}
+
+void files_remove(void) {
+  unlink(path);
+  unlink(log_path);
 }
 
 int main(int argc, char **argv) {
@@ -741,8 +461,7 @@ int main(int argc, char **argv) {
   }
   EXPECT(argc > 1 && trial < sizeof trials / sizeof *trials);
   trials[trial].fn();
-  unlink(path);
-  unlink(log_path);
+  files_remove();
   EXPECT(rmdir(folder) == 0);
   return 0;
 }

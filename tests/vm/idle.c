@@ -13,7 +13,7 @@ enum { PAGES = 600 };
 
 static size_t ask(void) {
   got.n = 0;
-  size_t n = vm_idle(w.region, 0, PAGES, pages_add, &got);
+  size_t n = vm_idle(w.region, 0, PAGES, NULL, pages_add, &got);
   cr_assert_eq(n, got.n);
   return n;
 }
@@ -49,8 +49,8 @@ ON_TRAPPING_BACK_ENDS(idle, a_part_may_be_asked_for) {
   begin(back_end);
   *view_word(&w, 5) = *view_word(&w, 50) = 1;
   got.n = 0;
-  cr_assert_eq(vm_idle(w.region, 0, 20, pages_add, &got), 1);
-  cr_assert_eq(vm_idle(w.region, 20, 100, pages_add, &got), 1);
+  cr_assert_eq(vm_idle(w.region, 0, 20, NULL, pages_add, &got), 1);
+  cr_assert_eq(vm_idle(w.region, 20, 100, NULL, pages_add, &got), 1);
   cr_assert(got.page[0] == 5 && got.page[1] == 50);
   world_close(&w);
 }
@@ -115,19 +115,19 @@ ON_TRAPPING_BACK_ENDS(idle, no_write_is_lost_to_dirty) {
   begin(back_end);
   int c = vm_dirty_open(w.region);
   struct pages dirty = {0};
-  vm_dirty(w.region, c, 0, PAGES, pages_add, &dirty);
+  vm_dirty(w.region, c, 0, PAGES, NULL, pages_add, &dirty);
   dirty.n = 0;
   *view_word(&w, 9) = 1;
   cr_assert_eq(ask(), 1); // its entry goes
-  cr_assert_eq(vm_dirty(w.region, c, 0, PAGES, pages_add, &dirty), 1);
+  cr_assert_eq(vm_dirty(w.region, c, 0, PAGES, NULL, pages_add, &dirty), 1);
   cr_assert_eq(dirty.page[0], 9);
   (void)*view_word(&w, 9);
   (void)*view_word(&w, 30);
-  cr_assert_eq(vm_dirty(w.region, c, 0, PAGES, pages_add, &dirty), 0, "it was read only");
+  cr_assert_eq(vm_dirty(w.region, c, 0, PAGES, NULL, pages_add, &dirty), 0, "it was read only");
   *view_word(&w, 9) = 2;
   *view_word(&w, 31) = 2;
   dirty.n = 0;
-  cr_assert_eq(vm_dirty(w.region, c, 0, PAGES, pages_add, &dirty), 2);
+  cr_assert_eq(vm_dirty(w.region, c, 0, PAGES, NULL, pages_add, &dirty), 2);
   cr_assert(dirty.page[0] == 9 && dirty.page[1] == 31);
   world_close(&w);
 }

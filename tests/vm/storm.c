@@ -194,10 +194,10 @@ static void *sample(void *arg) {
   uint64_t state = seed * 53;
   while (!at32_load(&stop)) {
     size_t page = next_random(&state) % SHARED;
-    vm_idle(region, page, 1 + next_random(&state) % (SHARED - page), tell, told);
+    vm_idle(region, page, 1 + next_random(&state) % (SHARED - page), NULL, tell, told);
     if (next_random(&state) % 8 == 0) {
       pthread_rwlock_wrlock(&writers);
-      vm_idle(region, 0, SHARED, tell, told);
+      vm_idle(region, 0, SHARED, NULL, tell, told);
       for (size_t i = 0; i < SHARED; i++) {
         EXPECT(told[i] || touches[i] == known[i]);
         told[i] = false;

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+// sampler.c: who was touched in the last interval, and so how old pages are.
+//
+// Neighbours: control.h makes of it from when on a page is cold. The keeper's thread.
+//
+// What was touched in several looks, one after the other, is taken to be touched for some intervals without a look, so that a hot page traps once in eight intervals, and not in each. Such a page counts as cold as much later at most.
+
+#include <string.h>
+#include <time.h>
+#include "runtime/compress/compressor.h"
+
+static bool looks(void *arg, size_t page) {
+  const veil_compressor *c = arg;
+  return c->page[page].skip == 0;
+}
+
+static void seen(void *arg, size_t page) {
+  veil_compressor *c = arg;
+  cx_page *p = &c->page[page];
+  p->touched = 1;
+  c->high = page >= c->high ? page + 1 : c->high;
+}
+
+// What a page was in the interval: counted by the age that it had, and that it has.
+static void page_age(veil_compressor *c, size_t page) {
+  cx_page *p = &c->page[page];
+  bool back = at8_load(&c->back[page]) != 0;
+  if (back) {
+    at8_store(&c->back[page], 0);
+    c->counted.promoted += p->touched;
+    c->counted.fetched += !p->touched;
+  }
+  if (p->touched && !p->known) { // it came into use
+    *p = (cx_page){.known = 1};
+  } else if (p->touched) {
+    unsigned most = 1u << p->streak;
+    c->interval.touched[p->age]++;
+    *p = (cx_page){.known = 1, .streak = (p->streak < 7 ? p->streak + 1u : 7u) & 7u, .skip = (most - 1 < c->skip_most ? most - 1 : c->skip_most) & 15u};
+  } else if (p->skip != 0) {
+    c->interval.touched[0]++;
+    p->skip = (p->skip - 1u) & 15u;
+  } else {
+    p->streak = 0;
+    p->age = (uint8_t)(p->age < CX_AGES - 1 ? p->age + 1 : CX_AGES - 1);
+    p->wait = (uint8_t)(p->wait - (p->wait != 0));
+  }
+  c->interval.age[p->age]++;
+}
+
+static void totals_add(veil_compressor *c) {
+  pthread_mutex_lock(&c->lock);
+  for (size_t i = 0; i < CX_AGES; i++) {
+    c->ages[i] += c->interval.age[i];
+    c->touched[i] += c->interval.touched[i];
+  }
+  pthread_mutex_unlock(&c->lock);
+}
+
+void cx_look(veil_compressor *c) { veil_service_touched(c->service, 0, c->pages.count, looks, seen, c); }
+
+void cx_sample(veil_compressor *c) {
+  memset(&c->interval, 0, sizeof c->interval);
+  cx_look(c);
+  size_t high = 0;
+  for (size_t page = 0; page < c->high; page++) {
+    if (!c->page[page].known && !c->page[page].touched) {
+      continue;
+    }
+    if (veil_page_in_use(c->heap, page)) {
+      page_age(c, page);
+      high = page + 1;
+    } else {
+      c->page[page] = (cx_page){0};
+      at8_store(&c->hint[page], VEIL_COMPRESS_AS_USED);
+      at8_store(&c->back[page], 0);
+    }
+  }
+  c->high = high;
+  totals_add(c);
+}

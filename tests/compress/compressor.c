@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: MIT
+// compressor.c: a heap whose cold pages are compressed: what is touched is what it was, whoever touches it, and whatever goes on beside.
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "tests/runtime/world.h"
+#include "veil/calls.h"
+#include "veil/compress.h"
+#include "veil/hooks.h"
+
+enum { NODES = 20000, TEXTS = 400, TEXT = 3000 };
+
+typedef struct slot {
+  node *to;
+} slot;
+VEIL_TYPE(slot, to);
+
+static slot *all; // a large object, which stays where it is
+static char *text[TEXTS];
+static veil_compressor *c;
+
+static void objects_make(void) {
+  all = veil_new_array(self, slot, NODES);
+  EXPECT(veil_add_roots(heap, &all, 1) == VEIL_OK && veil_add_roots(heap, text, TEXTS) == VEIL_OK);
+  for (int i = 0; i < NODES; i++) {
+    node *n = veil_new(self, node);
+    n->key = i;
+    n->left = i == 0 ? NULL : all[i / 2].to;
+    all[i].to = n;
+  }
+  for (int i = 0; i < TEXTS; i++) {
+    text[i] = veil_new_bytes(self, TEXT);
+    for (int k = 0; k < TEXT; k++) {
+      text[i][k] = "the quick brown fox "[(k * (i % 7 + 1)) % 20];
+    }
+  }
+}
+
+static void objects_check(void) {
+  for (int i = 0; i < NODES; i++) {
+    EXPECT(all[i].to->key == i && (i == 0 || all[i].to->left == all[i / 2].to));
+  }
+  for (int i = 0; i < TEXTS; i++) {
+    for (int k = 0; k < TEXT; k++) {
+      EXPECT(text[i][k] == "the quick brown fox "[(k * (i % 7 + 1)) % 20]);
+    }
+  }
+}
+
+static veil_compress_stats stats(void) {
+  veil_compress_stats s;
+  veil_compress_get_stats(c, &s);
+  return s;
+}
+
+// Objects that have been through two cycles, and a compressor that does nothing by itself.
+static bool begin(const char *name, veil_options options, const veil_compressor_options *with) {
+  static const veil_compressor_options idle = {.interval_ms = 100000, .least_ms = 100000};
+  options.back_end = name;
+  options.limit = 64 * MIB;
+  if (!start(options)) {
+    return false;
+  }
+  objects_make();
+  c = veil_compressor_open(heap, with != NULL ? with : &idle);
+  cr_assert_not_null(c, "%s", veil_error());
+  veil_collect(self);
+  veil_collect(self);
+  return true;
+}
+
+static void finish(void) {
+  veil_compressor_close(c);
+  objects_check();
+  veil_remove_roots(heap, &all);
+  veil_remove_roots(heap, text);
+  end();
+}
+
+#define BEGIN_OR_SKIP(WITH, ...)                           \
+  if (!begin(back_end, (veil_options){__VA_ARGS__}, WITH)) { \
+    cr_skip_test("the back end does not work here");       \
+  }
+
+static size_t page_size(void) { return veil_heap_pages(heap).page_size; }
+
+// ---- Touches.
+
+ON_TRAPPING_BACK_ENDS(compressor, everything_now_and_back) {
+  BEGIN_OR_SKIP(NULL);
+  size_t pages = veil_compress_now(c, 0);
+  veil_compress_stats s = stats();
+  cr_assert_gt(pages, 200);
+  EXPECT(s.compressed == pages && s.original == pages * page_size() && s.packed < s.original / 3 && s.held >= s.packed);
+  objects_check();
+  s = stats();
+  EXPECT(s.promotion_p50_ns > 0 && s.promotion_max_ns >= s.promotion_p50_ns && s.discarded == 0);
+  EXPECT(s.original < pages * page_size() / 4); // nothing but what is no object of ours
+  finish();
+}
+
+ON_TRAPPING_BACK_ENDS(compressor, many_threads_one_page) {
+  BEGIN_OR_SKIP(NULL);
+  for (int round = 0; round < REPEATS(20, 500); round++) {
+    veil_compress_now(c, 0);
+    uint64_t out = stats().original;
+    EXPECT(out > 0);
+    objects_check();
+  }
+  finish();
+}
+
+typedef struct toucher {
+  pthread_t thread;
+  unsigned number;
+} toucher;
+static uint32_t volatile storm_ends;
+
+static void *storm(void *arg) {
+  toucher *t = arg;
+  veil_thread *me = veil_attach(heap);
+  unsigned seed = t->number;
+  while (!__atomic_load_n(&storm_ends, __ATOMIC_ACQUIRE)) {
+    int i = (int)(rand_r(&seed) % NODES);
+    node *n = all[i].to;
+    EXPECT(__atomic_load_n(&n->key, __ATOMIC_RELAXED) == i && (i == 0 || n->left == all[i / 2].to));
+    if (i % 16 == (int)t->number) {
+      n->more++; // nobody else does
+    }
+    veil_poll(me);
+  }
+  veil_detach(me);
+  return NULL;
+}
+
+// Writes race with packers, keepers and drops; what is written stays written.
+ON_TRAPPING_BACK_ENDS(compressor, eight_threads_touch_what_is_being_compressed) {
+  BEGIN_OR_SKIP(NULL);
+  toucher threads[8];
+  for (unsigned i = 0; i < 8; i++) {
+    threads[i].number = i;
+    EXPECT(pthread_create(&threads[i].thread, NULL, storm, &threads[i]) == 0);
+  }
+  long sum = 0;
+  for (int round = 0; round < REPEATS(15, 500); round++) {
+    veil_compress_now(c, 0);
+    if (round % 5 == 4) {
+      veil_collect(self);
+    }
+  }
+  __atomic_store_n(&storm_ends, 1, __ATOMIC_RELEASE);
+  for (unsigned i = 0; i < 8; i++) {
+    veil_block_begin(self);
+    pthread_join(threads[i].thread, NULL);
+    veil_block_end(self);
+  }
+  for (int i = 0; i < NODES; i++) {
+    EXPECT(all[i].to->more == 0 || i % 16 < 8);
+    sum += all[i].to->more;
+  }
+  EXPECT(sum > 0);
+  finish();
+}
+
+ON_TRAPPING_BACK_ENDS(compressor, all_threads_want_the_same_page) {
+  BEGIN_OR_SKIP(NULL);
+  veil_compress_now(c, 0);
+  uint64_t before = stats().compressed;
+  toucher threads[8];
+  for (unsigned i = 0; i < 8; i++) {
+    threads[i].number = 100; // the same seed: all go the same way
+    EXPECT(pthread_create(&threads[i].thread, NULL, storm, &threads[i]) == 0);
+  }
+  veil_block_begin(self);
+  sleep_ms(200);
+  __atomic_store_n(&storm_ends, 1, __ATOMIC_RELEASE);
+  for (unsigned i = 0; i < 8; i++) {
+    pthread_join(threads[i].thread, NULL);
+  }
+  veil_block_end(self);
+  EXPECT(stats().compressed == before); // and each page was unpacked once at the most, or its item had been dropped twice
+  finish();
+}
+
+// ---- Cycles.
+
+ON_TRAPPING_BACK_ENDS(compressor, a_full_cycle_calls_no_codec) {
+  BEGIN_OR_SKIP(NULL);
+  size_t pages = veil_compress_now(c, 0);
+  veil_block_begin(self);
+  sleep_ms(50);
+  veil_block_end(self);
+  uint64_t before = stats().unpacked_in_cycles, there = stats().original;
+  veil_collect(self);
+  EXPECT(pages > 200 && stats().unpacked_in_cycles - before <= 4); // the array's first page holds its header, and may be looked at
+  EXPECT(stats().original >= there - 8 * page_size());
+  finish();
+}
+
+ON_TRAPPING_BACK_ENDS(compressor, what_dies_compressed_is_discarded) {
+  BEGIN_OR_SKIP(NULL);
+  veil_compress_now(c, 0);
+  uint64_t there = stats().original;
+  memset(text, 0, sizeof text);
+  for (int i = 0; i < 3; i++) {
+    veil_collect(self);
+  }
+  veil_compress_stats s = stats();
+  EXPECT(s.discarded > TEXTS * TEXT / page_size() / 2 && s.original < there && s.unpacked_in_cycles <= 8);
+  for (int i = 0; i < NODES; i++) {
+    EXPECT(all[i].to->key == i && (i == 0 || all[i].to->left == all[i / 2].to));
+  }
+  veil_compressor_close(c);
+  veil_remove_roots(heap, &all);
+  veil_remove_roots(heap, text);
+  end();
+}
+
+ON_TRAPPING_BACK_ENDS(compressor, objects_come_and_go_beside) {
+  BEGIN_OR_SKIP(&((veil_compressor_options){.interval_ms = 20, .least_ms = 20, .age_ms = 20, .threads = 2}), .generations = true, .nursery = 4 * MIB);
+  long length = 0;
+  for (int round = 0; round < REPEATS(60, 2000); round++) {
+    node *list = list_make(self, 3000);
+    length += list_check(list);
+    int i = (int)(round * 7919u % NODES);
+    EXPECT(all[i].to->key == i);
+    all[i].to->right = list; // what is compressed is written, and refers to what is young
+    if (i % 2 == 0) {
+      all[i].to->right = NULL;
+    }
+  }
+  EXPECT(length > 0);
+  finish();
+}
+
+// ---- By itself.
+
+ON_TRAPPING_BACK_ENDS(compressor, what_nobody_touches_is_compressed_by_and_by) {
+  BEGIN_OR_SKIP(&((veil_compressor_options){.interval_ms = 20, .least_ms = 60, .age_ms = 60}));
+  long hot = 0;
+  for (int i = 0; i < 500 && stats().original < 200 * page_size(); i++) {
+    sleep_ms(10);
+    hot += all[NODES - 1].to->key;
+  }
+  veil_compress_stats s = stats();
+  EXPECT(hot > 0 && s.original >= 200 * page_size() && s.reason == VEIL_COMPRESS_FIXED && s.threshold_s == 0.06 && s.in_use >= s.original);
+  finish();
+}
+
+ON_TRAPPING_BACK_ENDS(compressor, the_threshold_is_found) {
+  BEGIN_OR_SKIP(&((veil_compressor_options){.interval_ms = 20, .least_ms = 40, .target = 1}));
+  uint64_t pages[8] = {0}, touched[8];
+  for (int i = 0; i < 500 && (pages[7] == 0 || stats().original < 100 * page_size()); i++) {
+    sleep_ms(10);
+    EXPECT(all[NODES - 1].to->key == NODES - 1);
+    EXPECT(veil_compress_ages(c, pages, touched, 8) == 20);
+  }
+  veil_compress_stats s = stats();
+  EXPECT(s.original >= 100 * page_size() && s.reason != VEIL_COMPRESS_WARMING && !isinf(s.threshold_s));
+  EXPECT(pages[0] > 0 && pages[1] > 0 && pages[7] > 0);
+  finish();
+}
+
+ON_TRAPPING_BACK_ENDS(compressor, what_was_said_to_be_hot_stays) {
+  BEGIN_OR_SKIP(NULL);
+  EXPECT(veil_compress_hint_set(c, text[7], TEXT, VEIL_COMPRESS_NEVER) == VEIL_OK);
+  veil_compress_now(c, 0);
+  uint64_t before = stats().original;
+  EXPECT(text[7][0] == 't');
+  EXPECT(stats().original == before);
+  EXPECT(veil_compress_hint_set(c, text[8], TEXT, VEIL_COMPRESS_NEVER) == VEIL_OK); // it is there from now on
+  uint64_t after = stats().original;
+  EXPECT(text[8][0] == 't' && stats().original == after);
+  char here;
+  EXPECT(veil_compress_hint_set(c, &here, 1, VEIL_COMPRESS_COLD) == VEIL_INVALID && strstr(veil_error(), "are not the heap's") != NULL);
+  EXPECT(veil_compress_hint_set(c, text[8], 1, (veil_compress_hint)7) == VEIL_INVALID);
+  finish();
+}
+
+// ---- The system.
+
+ON_TRAPPING_BACK_ENDS(compressor, a_call_to_the_system_wants_a_touch) {
+  BEGIN_OR_SKIP(NULL);
+  veil_compress_now(c, 0);
+  int file = open("/dev/zero", O_RDONLY);
+  ssize_t got = read(file, text[3] + 8, 8);
+  EXPECT(got == 8 || (got < 0 && errno == EFAULT));
+  EXPECT((got == 8) == (strcmp(back_end, "uffd-kernel") == 0));
+  EXPECT(veil_read(self, file, text[3], TEXT) == TEXT);
+  for (int k = 0; k < TEXT; k++) {
+    EXPECT(text[3][k] == 0);
+    text[3][k] = "the quick brown fox "[(k * 4) % 20];
+  }
+  close(file);
+  finish();
+}
+
+ON_TRAPPING_BACK_ENDS(compressor, a_child_has_what_is_compressed) {
+  BEGIN_OR_SKIP(NULL, .fork = VEIL_FORK_COPY);
+  for (int round = 0; round < REPEATS(4, 100); round++) {
+    veil_compress_now(c, 0);
+    pid_t child = fork();
+    if (child == 0) {
+      objects_check();
+      EXPECT(veil_compress_now(c, 0) == 0);
+      if (round % 2 == 0) {
+        veil_compressor_close(c);
+        veil_collect(self);
+        objects_check();
+      }
+      _exit(0);
+    }
+    objects_check();
+    int status;
+    EXPECT(waitpid(child, &status, 0) == child);
+    EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  }
+  finish();
+}
+
+// ---- Bad input.
+
+Test(compressor, what_makes_no_sense_is_refused) {
+  static const struct {
+    veil_compressor_options options;
+    const char *says;
+  } wrong[] = {
+      {{.prefer = (veil_compress_prefer)9}, "prefer"},
+      {{.target = 2}, "target"},
+      {{.target = -1}, "target"},
+      {{.interval_ms = 5}, "interval_ms"},
+      {{.interval_ms = 1000, .least_ms = 10}, "least_ms"},
+      {{.interval_ms = 10, .least_ms = 10000}, "least_ms"},
+      {{.interval_ms = 1000, .age_ms = 10}, "age_ms"},
+      {{.threads = 17}, "threads"},
+  };
+  EXPECT(start((veil_options){.back_end = NULL}));
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    EXPECT(veil_compressor_open(heap, &wrong[i].options) == NULL);
+    cr_assert(strstr(veil_error(), wrong[i].says) != NULL, "%s", veil_error());
+  }
+  c = veil_compressor_open(heap, NULL);
+  EXPECT(c != NULL);
+  EXPECT(veil_compressor_open(heap, NULL) == NULL);
+  cr_assert(strstr(veil_error(), "another service asks") != NULL, "%s", veil_error());
+  veil_compressor_close(c);
+  veil_compressor_close(NULL);
+  end();
+}
+
+Test(compressor, where_nothing_traps_there_is_none) {
+  EXPECT(start((veil_options){.back_end = "none"}));
+  EXPECT(veil_compressor_open(heap, NULL) == NULL);
+  cr_assert(strstr(veil_error(), "nothing traps") != NULL, "%s", veil_error());
+  end();
+}
