@@ -51,6 +51,8 @@ void compress_cycle(void) {
   veil_get_stats(compress_heap, &s);
   compress_json("live_mib", (double)s.live_bytes / (1 << 20));
   compress_json("pages", (double)pages);
+  compress_json("unready", (double)to.unready);
+  compress_json("unworthy", (double)to.unworthy);
   compress_json("compressed_share", 1 - resident);
   compress_json("cycles", compress_now.cycles);
   compress_json("cycle_plain_ms", plain);

@@ -6,7 +6,8 @@
 // ten read a value; one writes: a new JSON in the place of the old one, all others in place. A value begins with its revision: its version, and a word that follows from the key and the version;
 // what else is in it never changes, and its sum is kept outside the heap.
 //
-// The table is open, with a fingerprint of each key beside it, so that whoever looks for a key touches no other's value.
+// A table leads to customers, and each of these is an array of its entries: so a collector that copies by what refers to what leaves a customer's objects together. The table is open, with the customer's
+// number beside it, so that who looks for one touches no other's.
 
 #include <string.h>
 #include "bench/compress.h"
@@ -53,8 +54,8 @@ typedef struct entry {
 VEIL_TYPE(entry, value);
 
 // In the heap, and roots.
-static entry **table;
-static uint32_t *prints; // 0: free
+static entry ***table;
+static uint32_t *numbers; // of customers, from 1; 0: free
 static order *last_order; // while it is built
 // Outside of it, constant but for versions and what sleeps.
 static uint64_t keys, slots, customers, awake;
@@ -70,16 +71,21 @@ static double now_s;
 static uint64_t random_next(void) { return compress_random(&random_state); }
 static uint64_t key_hash(uint64_t key) { return compress_mix(key, compress_now.seed * 2 + 1); }
 static uint64_t revision_of(uint64_t key, uint32_t version) { return compress_mix(key, version) << 32 | version; }
-static uint32_t print_of(uint64_t hash) { return (uint32_t)(hash >> 32) | 1; }
+
+static uint64_t slot_of(uint32_t customer) { // his, or a free one
+  uint64_t at = key_hash(customer) & (slots - 1);
+  while (numbers[at] != 0 && numbers[at] != customer + 1) {
+    at = (at + 1) & (slots - 1);
+  }
+  return at;
+}
 
 static entry *entry_find(uint64_t key) {
-  uint64_t hash = key_hash(key);
-  for (uint64_t at = hash & (slots - 1); prints[at] != 0; at = (at + 1) & (slots - 1)) {
-    if (prints[at] == print_of(hash) && table[at]->key == key) {
-      return table[at];
-    }
+  uint64_t at = slot_of((uint32_t)(key / CUSTOMER_KEYS));
+  if (numbers[at] == 0 || table[at][key % CUSTOMER_KEYS]->key != key) {
+    compress_fail("kv", "a key is missing");
   }
-  compress_fail("kv", "a key is missing");
+  return table[at][key % CUSTOMER_KEYS];
 }
 
 // ---- Values. What is in one follows from its key.
@@ -211,17 +217,12 @@ static kind kind_of(uint64_t key) {
   return dice < 35 ? ORDER : dice < 55 ? PROFILE : dice < 78 ? JSON : dice < 90 ? TEXT : SERIES;
 }
 
-static void key_add(uint64_t key) {
+static void key_add(entry **entries, uint64_t key) {
   entry *e = veil_new(compress_self, entry);
   e->key = key;
   e->kind = kind_of(key);
   e->value = value_new((kind)e->kind, key, 0);
-  uint64_t hash = key_hash(key), at = hash & (slots - 1);
-  while (prints[at] != 0) {
-    at = (at + 1) & (slots - 1);
-  }
-  table[at] = e;
-  prints[at] = print_of(hash);
+  entries[key % CUSTOMER_KEYS] = e;
   sums[key] = value_sum(e);
 }
 
@@ -244,9 +245,12 @@ static void customers_order(void) {
   }
 }
 
-static __attribute__((noinline)) void keys_add(void) {
-  for (uint64_t key = 0; key < keys; key++) {
-    key_add(key);
+static __attribute__((noinline)) void customer_add(uint32_t customer) {
+  uint64_t at = slot_of(customer);
+  table[at] = (entry **)veil_new_pointers(compress_self, CUSTOMER_KEYS);
+  numbers[at] = customer + 1;
+  for (uint64_t key = (uint64_t)customer * CUSTOMER_KEYS, i = 0; i < CUSTOMER_KEYS; i++) {
+    key_add(table[at], key + i);
   }
   last_order = NULL;
 }
@@ -256,16 +260,18 @@ static void kv_build(void) {
   customers = (uint64_t)(compress_now.live_mib * (1 << 20) / MEAN_BYTES / CUSTOMER_KEYS);
   customers = customers < 2 ? 2 : customers;
   keys = customers * CUSTOMER_KEYS;
-  for (slots = 256; slots < keys * 3 / 2; slots *= 2) {
+  for (slots = 256; slots < customers * 3 / 2; slots *= 2) {
   }
   versions = compress_memory(keys, sizeof *versions);
   sums = compress_memory(keys, sizeof *sums);
   veil_add_roots(compress_heap, &table, 1);
-  veil_add_roots(compress_heap, &prints, 1);
+  veil_add_roots(compress_heap, &numbers, 1);
   veil_add_roots(compress_heap, &last_order, 1);
-  table = (entry **)veil_new_pointers(compress_self, slots);
-  prints = veil_new_bytes(compress_self, slots * sizeof *prints);
-  keys_add();
+  table = (entry ***)veil_new_pointers(compress_self, slots);
+  numbers = veil_new_bytes(compress_self, slots * sizeof *numbers);
+  for (uint64_t i = 0; i < customers; i++) {
+    customer_add((uint32_t)i);
+  }
   now_s = compress_now_s();
   customers_order();
 }
@@ -365,10 +371,8 @@ static void value_objects(const entry *e, void (*note)(const void *object)) {
 }
 
 static void kv_objects(void (*note)(const void *object)) {
-  for (uint64_t i = 0; i < slots; i++) {
-    if (table[i] != NULL) {
-      value_objects(table[i], note);
-    }
+  for (uint64_t key = 0; key < keys; key++) {
+    value_objects(entry_find(key), note);
   }
 }
 

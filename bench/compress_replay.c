@@ -50,6 +50,7 @@ static stretch stretch_run(double seconds, veil_compressor *c, double at) {
 
 static double collected_mib(void) {
   veil_collect(compress_self);
+  veil_collect(compress_self); // what referred to garbage from a block that was left in place is gone as well
   return compress_resident_mib();
 }
 
@@ -79,6 +80,11 @@ static void ages_write(FILE *detail, const ages *from, const ages *to, double mi
 }
 
 // ---- The record.
+
+// Resident memory without a compressor and with it, in MiB.
+typedef struct resident {
+  double before, with;
+} resident;
 
 static void stats_tell(const veil_compress_stats *s, double resident_saved_mib) {
   double mib = 1 << 20, original = (double)s->original, ratio = s->held > 0 ? original / (double)s->held : 0;
@@ -122,7 +128,7 @@ static void work_tell(const veil_compress_stats *from, const veil_compress_stats
   compress_json("packer_cpu", (double)(to->packer_ns - from->packer_ns) / 1e9 / with.seconds);
 }
 
-static void replay_tell(const stretch stretches[3], const veil_compress_stats *from, const veil_compress_stats *to, double resident_saved_mib, uint64_t cycles) {
+static void replay_tell(const stretch stretches[3], const veil_compress_stats *from, const veil_compress_stats *to, resident r, uint64_t cycles) {
   double around = (per_second(stretches[0]) + per_second(stretches[2])) / 2;
   compress_record_begin(to != NULL ? "veil" : "without");
   compress_json_text("prefer", compress_now.speed ? "speed" : "space");
@@ -138,8 +144,10 @@ static void replay_tell(const stretch stretches[3], const veil_compress_stats *f
   compress_json("steps_after", per_second(stretches[2]));
   compress_json("cost", 1 - per_second(stretches[1]) / around);
   compress_json("major_cycles", (double)cycles);
+  compress_json("resident_before_mib", r.before);
+  compress_json("resident_mib", r.with);
   if (to != NULL) {
-    stats_tell(to, resident_saved_mib);
+    stats_tell(to, r.before - r.with);
     work_tell(from, to, stretches[1]);
   }
   char check[32];
@@ -159,10 +167,10 @@ void compress_replay(void) {
   veil_compress_stats from = {0}, to = {0};
   stretch stretches[3];
   ages *seen = compress_memory(2, sizeof *seen);
-  double resident = 0, saved = 0;
+  resident r;
   stretch_run(o->before_s / 4, NULL, 0); // caches, and the sizes that the heap chooses
   stretches[0] = stretch_run(o->before_s, NULL, 0);
-  resident = collected_mib();
+  r.before = collected_mib();
   veil_compressor *c = compress_open(o->speed, o->interval_ms, o->least_ms, 0);
   stretch_run(o->warm_s, c, 0);
   uint64_t cycles = major_cycles();
@@ -176,17 +184,16 @@ void compress_replay(void) {
     veil_compress_get_stats(c, &to);
     seen[1] = ages_now(c);
     ages_write(compress_detail(), &seen[0], &seen[1], stretches[1].seconds / 60, (double)to.working_set / COMPRESS_PAGE);
-    double now = collected_mib();
-    saved = resident - now;
+    r.with = collected_mib();
     veil_compress_stats after = {0};
     veil_compress_get_stats(c, &after);
     to.original = after.original, to.packed = after.packed, to.held = after.held, to.saved = after.saved, to.in_use = after.in_use, to.cold = after.cold; // as of that moment
     veil_compressor_close(c);
   } else {
-    collected_mib();
+    r.with = collected_mib();
   }
   stretch_run(o->before_s / 4, NULL, 0);
   stretches[2] = stretch_run(o->before_s, NULL, 0);
-  replay_tell(stretches, &from, o->without ? NULL : &to, saved, cycles);
+  replay_tell(stretches, &from, o->without ? NULL : &to, r, cycles);
   free(seen);
 }

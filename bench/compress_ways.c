@@ -163,7 +163,7 @@ static uint64_t veil_mark(const char *page) {
   veil_compress_stats s;
   (void)page;
   veil_compress_get_stats(compressor, &s);
-  return s.promoted;
+  return s.original; // at once; what was promoted is counted at the end of an interval
 }
 
 static void by_method_tell(const veil_compress_stats *s) {
