@@ -5,6 +5,7 @@ A repetition replays each program with a compressor and without, one after the o
 """
 
 import os
+import sys
 
 PROGRAMS = ("kv", "graph")
 LIVE_MIB = {False: 1024, True: 32}
@@ -23,7 +24,10 @@ def plan(options, make_run):
     """Runs of one repetition, in order. make_run(collector, command, tag) makes one."""
     runs, quick = [], options.quick
     program_file = os.path.join(options.build, "bench_compress")
-    if "veil" not in options.collector or not os.path.exists(program_file):
+    if "veil" not in options.collector:
+        return runs
+    if not os.path.exists(program_file):
+        print("bench: compress is not built: its rows are left out", file=sys.stderr)
         return runs
     before, warm, seconds = TIMES[quick]
     interval, least = INTERVAL_MS[quick], LEAST_MS[quick]
