@@ -103,6 +103,11 @@ struct vm_backend {
   // Before the memory is given up: revokes, and forgets all write tracking.
   void (*release)(vm_region *region, size_t page, size_t count);
 
+  // After the memory was given up, since the system may have opened the range meanwhile. NULL: it does not.
+  void (*released)(vm_region *region, size_t page, size_t count);
+  // Gives the memory of pages back that nobody may touch meanwhile (vm_drop). NULL: vm_region_drop does.
+  bool (*drop)(vm_region *region, size_t page, size_t count);
+
   // Finds the pages written since they were last harvested, arms them, and notes them for all consumers.
   // NULL without kernel_dirty.
   void (*harvest)(vm_region *region, size_t page, size_t count);
@@ -146,6 +151,8 @@ void vm_region_each(void (*visit)(void *arg, vm_region *region), void *arg);
 void vm_region_committed(vm_region *region, size_t page, size_t limit);
 // Gives up the memory of a run of pages that nobody can reach through the view.
 void vm_region_punch(vm_region *region, size_t page, size_t count);
+// The same. False: the system keeps it.
+bool vm_region_drop(vm_region *region, size_t page, size_t count);
 
 // ---- huge.c
 

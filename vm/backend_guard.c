@@ -104,6 +104,21 @@ static bool guard_open(vm_region *region, size_t page, size_t count, unsigned ac
   return true;
 }
 
+// When memory goes of a file in memory the system unmaps it first, and once more what somebody has mapped meanwhile: a fault beside it, in the alias, is enough. That second time takes guards as well (unmap_mapping_folio in Linux 6.18's
+// mm/memory.c drops markers). What was released is guarded anew afterwards. What is only away may be touched meanwhile, so there the mapping forbids access until they are there again.
+static bool guard_drop(vm_region *region, size_t page, size_t count) {
+  if (!vm_protect(region, page, count, OS_NONE)) {
+    return false;
+  }
+  bool dropped = vm_region_drop(region, page, count);
+  veil(region, page, count);
+  // Who opens a page of a marked chunk sets its access; and so he does from here on if it cannot be had back.
+  if (!vm_chunks_marked(region, page, count) && !vm_protect(region, page, count, OS_READ_WRITE)) {
+    vm_chunks_mark(region, page, count);
+  }
+  return dropped;
+}
+
 static bool guard_crowded(vm_region *region) {
   return vm_protect_crowded(region, VM_CLEAN); // other claims take no mapping
 }
@@ -120,9 +135,11 @@ const vm_backend vm_backend_guard = {
     .adopts_all = true,
     .revoke = guard_revoke,
     .revoke_many = guard_revoke_many,
+    .drop = guard_drop,
     .open = guard_open,
     .fold = take_mapping,
     .release = veil,
+    .released = veil,
     .disarm = vm_protect_disarm,
     .crowded = guard_crowded,
 };

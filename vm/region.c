@@ -275,8 +275,10 @@ static void raise_top(vm_region *region, size_t limit) {
 
 static size_t offset_of(const vm_region *region, size_t page) { return page << region->page_shift; }
 
+bool vm_region_drop(vm_region *region, size_t page, size_t count) { return os_punch(region->memory, offset_of(region, page), offset_of(region, count)) == 0; }
+
 void vm_region_punch(vm_region *region, size_t page, size_t count) {
-  if (os_punch(region->memory, offset_of(region, page), offset_of(region, count)) < 0) {
+  if (!vm_region_drop(region, page, count)) {
     // The system keeps it, so at least it must read zero.
     memset(vm_page_alias(region, page), 0, offset_of(region, count));
   }
@@ -284,10 +286,16 @@ void vm_region_punch(vm_region *region, size_t page, size_t count) {
 
 static void give_up(vm_region *region, size_t page, size_t count) {
   vm_region_punch(region, page, count);
+  if (region->back_end->released != NULL) {
+    region->back_end->released(region, page, count);
+  }
   at_add(&region->committed, -(uint64_t)offset_of(region, count));
 }
 
-bool vm_drop(vm_region *region, size_t page, size_t count) { return os_punch(region->memory, offset_of(region, page), offset_of(region, count)) == 0; }
+bool vm_drop(vm_region *region, size_t page, size_t count) {
+  bool (*own)(vm_region *, size_t, size_t) = region->back_end->drop;
+  return own != NULL ? own(region, page, count) : vm_region_drop(region, page, count);
+}
 
 static bool committed(const vm_region *region, size_t page) {
   return (at32_load(&region->word[page]) & VM_COMMITTED) != 0;
