@@ -96,20 +96,38 @@ static void text_put(filler *f, unsigned count, char *to, size_t room) {
   }
 }
 
-static void json_put(filler *f) {
-  char text[700], about[300];
+static size_t json_text(filler *f, char *text, size_t room) {
+  char about[300];
   text_put(f, 3 + (unsigned)below(f, 25), about, sizeof about);
-  int n = snprintf(text, sizeof text,
+  int n = snprintf(text, room,
                    "{\"id\":%u,\"user\":\"%s.%s%u\",\"email\":\"%s%u@example.org\",\"active\":%s,\"score\":%u.%02u,\"created\":\"2025-%02u-%02uT%02u:%02u:%02uZ\","
                    "\"tags\":[\"%s\",\"%s\"],\"about\":\"%s\"}",
                    (unsigned)below(f, 10000000), word_any(f), word_any(f), (unsigned)below(f, 100), word_any(f), (unsigned)below(f, 1000),
                    below(f, 3) == 0 ? "false" : "true", (unsigned)skewed(f, 1000), (unsigned)below(f, 100), 1 + (unsigned)below(f, 12), 1 + (unsigned)below(f, 28),
                    (unsigned)below(f, 24), (unsigned)below(f, 60), (unsigned)below(f, 60), word_any(f), word_any(f), about);
+  return (size_t)n < room ? (size_t)n : room - 1;
+}
+
+static void json_put(filler *f) {
+  char text[700];
+  size_t n = json_text(f, text, sizeof text);
   put_header(f, 12, 1, 1);
-  put_word(f, (uint64_t)n);
-  put(f, text, (size_t)n);
+  put_word(f, n);
+  put(f, text, n);
   static const char zeros[16];
-  put(f, zeros, (size_t)(-n & 15));
+  put(f, zeros, -n & 15);
+}
+
+size_t compress_json_write(char *to, size_t room, uint64_t seed) { return json_text(&(filler){.random = seed}, to, room); }
+
+size_t compress_text_write(char *to, size_t room, uint64_t seed) {
+  filler f = {.random = seed};
+  size_t used = 0;
+  while (used + 1 < room) {
+    int n = snprintf(to + used, room - used, "%s%s", word_any(&f), below(&f, 12) == 0 ? ".\n" : " ");
+    used += (size_t)n < room - used ? (size_t)n : room - used - 1;
+  }
+  return used;
 }
 
 static void mixed_put(filler *f, uint64_t id) {

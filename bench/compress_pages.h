@@ -33,4 +33,8 @@ enum { COMPRESS_TOKEN = 16 };
 // Fills `bytes` bytes, a multiple of 8, as page `number` of this kind.
 void compress_page_fill(void *page, size_t bytes, compress_kind kind, uint64_t seed, uint64_t number);
 
+// The contents of one value as such pages have them, with a zero behind it: JSON of some 200 to 500 bytes, or words until `room` is full. How many bytes, without the zero. The same for the same seed.
+size_t compress_json_write(char *to, size_t room, uint64_t seed);
+size_t compress_text_write(char *to, size_t room, uint64_t seed);
+
 #endif

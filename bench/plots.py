@@ -7,6 +7,7 @@ import statistics
 import subprocess
 
 import checkpoint
+import compress
 import report
 
 # Okabe and Ito's colours, which most people can tell apart.
@@ -317,6 +318,76 @@ def checkpoint_plot(folder, paths):
              ["set yrange [0:*]"], series)
 
 
+# ---- compress: what the lecture's figures 1 and 9 show.
+
+WAY_COLOURS = {"veil space": COLOURS["veil"], "veil speed": "#56B4E9", "zram lz4": "#D55E00", "zram lzo-rle": "#E69F00", "lz4": "#555555", "zstd": "#009E73"}
+
+
+def compress_age_plot(folder, paths):
+    """Figure 1: which share of the memory is cold, and how much of it would be wanted back, by the age from which on it counts as cold."""
+    cold, back = [], []
+    for nth, (label, path) in enumerate(paths.items()):
+        name, ages = compress_name(label), [row for row in compress.detail_read(path)["age"] if row[0] > 0]
+        colour = f"lc rgb '{LOOP_COLOURS[nth % len(LOOP_COLOURS)]}'"
+        cold.append((f"{name}: cold, % of memory", f"lines lw 2 {colour}", [[s, 100 * share] for s, share, _ in ages]))
+        back.append((f"{name}: wanted back, % of the working set per minute", f"lines lw 2 dt 2 {colour} axes x1y2", [[s, 100 * share] for s, _, share in ages if share > 0]))
+    settings = ["set logscale x", "set yrange [0:100]", "set y2label '% of the working set per minute'", "set logscale y2", "set y2tics", "set border 11", "set key outside below"]
+    if not any(points for _, _, points in back):
+        settings = settings[:2] + settings[-1:]
+    plot(folder, "compress-ages", "compress: cold memory, and what of it is wanted back, by the age that counts as cold", "age threshold, seconds", "% of memory that is older", settings, cold + back)
+
+
+def compress_state_plot(folder, paths):
+    for label, path in paths.items():
+        state, name = compress.detail_read(path)["state"], compress_name(label)
+        colour = f"lc rgb '{COLOURS['veil']}'"
+        series = [("compressed, MiB", f"lines lw 2 {colour}", [row[:2] for row in state]), ("saved, MiB", f"lines lw 2 dt 2 {colour}", [[row[0], row[2]] for row in state]),
+                  ("threshold, seconds", "lines lw 1 lc rgb '#555555' axes x1y2", [[row[0], row[3]] for row in state if row[3] >= 0])]
+        settings = ["set yrange [0:*]", "set y2label 'seconds'", "set y2range [0:*]", "set y2tics", "set border 11"] if series[2][2] else ["set yrange [0:*]"]
+        plot(folder, f"compress-time-{name.replace(' ', '-')}", f"compress, {name}: memory over time", "seconds since the compressor was opened", "MiB", settings, series)
+
+
+def compress_name(label):
+    """Of a label of drive.py's: the program, and what is preferred where that is said."""
+    words = label.split(" ")
+    return " ".join(words[words.index(key) + 1] for key in ("program", "prefer") if key in words)
+
+
+def compress_ratio_plot(folder, program, records):
+    """Figure 9a: how many times less memory."""
+    ratios = {}
+    for record in records:
+        if record.get("ratio"):
+            ratios.setdefault(compress.way_of(record), []).append(record["ratio"])
+    ways = list(ratios)
+    series = [(way, f"boxes fill solid 0.8 noborder lc rgb '{WAY_COLOURS.get(way, '#000000')}'", [[i, statistics.median(ratios[way])]]) for i, way in enumerate(ways)]
+    tics = ", ".join(f'"{way}" {i}' for i, way in enumerate(ways))
+    plot(folder, f"compress-ratio-{program}", f"compress, {program}: original memory over all that is held for it", "", "ratio",
+         [f"set xtics ({tics}) noenhanced", f"set xrange [-0.6:{len(ways) - 0.4}]", "set yrange [0:*]", "set boxwidth 0.7", "unset key"], series)
+
+
+def compress_latency_plot(folder, program, path):
+    """Figure 9b: how long it takes until a page is there again."""
+    detail, series = compress.detail_read(path), []
+    for kind, what, dash in (("fault", "touch", 1), ("unpack", "unpacking alone", 2)):
+        for way, points in detail[kind].items():
+            series.append((f"{way}: {what}", f"lines lw 2 dt {dash} lc rgb '{WAY_COLOURS.get(way, '#000000')}'", [[us, 100 * share] for us, share in points if us > 0]))
+    plot(folder, f"compress-latency-{program}", f"compress, {program}: until a page is there again", "microseconds", "% of the pages, at most so long", ["set logscale x", "set yrange [0:100]"], series)
+
+
+def compress_plots(folder, records, paths):
+    """`paths`: labels to detail files."""
+    replays = {label: path for label, path in paths.items() if " part replay" in label and label.split(" ")[1] == "veil"}
+    compress_age_plot(folder, replays)
+    compress_state_plot(folder, replays)
+    of_pages = [r for r in records if r["workload"] == "compress" and r["part"] == "pages"]
+    for program in dict.fromkeys(r["program"] for r in of_pages):
+        compress_ratio_plot(folder, program, [r for r in of_pages if r["program"] == program])
+        for label, path in paths.items():
+            if f" program {program} part pages" in label:
+                compress_latency_plot(folder, program, path)
+
+
 def plots_write(folder, records, details):
     """`details` maps the label of a run, "workload collector ...", to its detail file."""
     os.makedirs(folder, exist_ok=True)
@@ -329,4 +400,5 @@ def plots_write(folder, records, details):
     page_size_plots(folder, records)
     barrier_plots(folder, records)
     checkpoint_plot(folder, {label: path for label, path in details.items() if label.startswith("checkpoint ")})
+    compress_plots(folder, records, {label: path for label, path in details.items() if label.startswith("compress ")})
     kv_plot(folder, {label: detail_read(path) for label, path in details.items() if label.startswith("kv ")})

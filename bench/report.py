@@ -9,9 +9,10 @@ import platform
 import statistics
 
 import checkpoint
+import compress
 import store
 
-OF_THEIR_OWN = ("primitives", "barriers", "kv", "checkpoint", "store")  # records of another kind, and tables of their own
+OF_THEIR_OWN = ("primitives", "barriers", "kv", "checkpoint", "store", "compress")  # records of another kind, and tables of their own
 
 
 def machine_describe():
@@ -35,6 +36,8 @@ def record_summary(record):
         return checkpoint.summary(record)
     if record["workload"] == "store":
         return store.summary(record)
+    if record["workload"] == "compress":
+        return compress.summary(record)
     if record["workload"] in OF_THEIR_OWN:
         return "done"
     return f"{record['wall_s']:.2f} s, largest gap {record['gap_max_us'] / 1e3:.2f} ms"
@@ -394,11 +397,57 @@ def store_walk_rows(records):
     return header, table
 
 
+def compress_records(records, part):
+    return [r for r in records if r["workload"] == "compress" and r["part"] == part]
+
+
+def compress_replay_rows(records):
+    header = ["compress", "replayed", "with", "MiB live", "cold %", "compressed % of cold", "of idle", "ratio", "MiB saved", "resident", "x possible", "threshold s", "back %/min", "unpack us p50", "p98",
+              "steps k/s", "cost %", "x without", "sampler %", "each 10 s", "packer %", "cycles"]
+    of_replay, table = compress_records(records, "replay"), []
+    for (program, collector, prefer, back_end), group in grouped(of_replay, "program", "collector", "prefer", "back_end").items():
+        base = [r for r in of_replay if r["program"] == program and r["collector"] == "without"]
+        closed = [r for r in group if "outcome" not in r]
+        shares = [dict(r, cold_share=r["cold_mib"] / r["in_use_mib"]) for r in closed if r.get("in_use_mib")]
+        cells = ["compress", program, name_of(collector if collector == "without" else f"veil {prefer}", back_end, None), outcome_of(group) or figure(median(group, "live_mib"))]
+        cells += [figure(median(shares, "cold_share"), 100), figure(median(closed, "cold_compressed"), 100), figure(median(closed, "idle_compressed"), 100), figure(median(closed, "ratio"))]
+        cells += [figure(median([dict(r, saved=r["original_mib"] - r["held_mib"]) for r in closed if "held_mib" in r], "saved"))]
+        cells += [figure(median(closed, field)) for field in ("resident_saved_mib", "resident_saved_x_possible", "threshold_s")]
+        cells += [figure(median(closed, "promotions_per_minute"), 100), figure(median(closed, "unpack_p50_us")), figure(median(closed, "unpack_p98_us"))]
+        cells += [figure(median(closed, "steps_with"), 1e-3), figure(median(closed, "cost"), 100), figure(ratio(closed, base, "steps_with"))]
+        table.append(cells + [figure(median(closed, field), scale) for field, scale in (("sampler_cpu", 100), ("sampler_cpu_by_default", 100), ("packer_cpu", 100), ("major_cycles", 1))])
+    return header, table
+
+
+def compress_way_rows(records):
+    header = ["compress", "pages of", "by", "ratio", "x zram lzo-rle", "fault us p50", "x zram lz4", "p98", "x zram lz4", "max", "unpack us p50", "p98", "pack us", "MiB", "held"]
+    of_pages, table = compress_records(records, "pages"), []
+    for (program,), of_program in grouped(of_pages, "program").items():
+        base = {way: [r for r in of_program if compress.way_of(r) == f"zram {way}"] for way in ("lz4", "lzo-rle")}
+        for (collector, way, back_end), group in grouped(of_program, "collector", "way", "back_end").items():
+            cells = ["compress", program, name_of(compress.way_of({"collector": collector, "way": way}), back_end, None), outcome_of(group) or figure(median(group, "ratio"))]
+            cells += [figure(ratio(group, base["lzo-rle"], "ratio"))]
+            for field in ("fault_p50_us", "fault_p98_us"):
+                cells += [figure(median(group, field)), figure(ratio(group, base["lz4"], field))]
+            table.append(cells + [figure(median(group, field)) for field in ("fault_max_us", "unpack_p50_us", "unpack_p98_us", "pack_us", "original_mib", "held_mib")])
+    return header, table
+
+
+def compress_cycle_rows(records):
+    header = ["compress", "a full cycle of", "MiB live", "compressed %", "ms", "ms without compressor", "x resident share", "ms with nothing compressed", "x resident share", "unpacked", "back"]
+    table = []
+    for (program, back_end), group in grouped(compress_records(records, "cycle"), "program", "back_end").items():
+        cells = ["compress", name_of(program, back_end, None), outcome_of(group) or figure(median(group, "live_mib")), figure(median(group, "compressed_share"), 100)]
+        table.append(cells + [figure(median(group, field)) for field in ("cycle_ms", "cycle_plain_ms", "cycle_x_resident", "cycle_open_ms", "cycle_x_resident_open", "unpacked_in_cycles", "promoted")])
+    return header, table
+
+
 def table_print(records):
     rows = rows_of(records)
     for header, table in [main_rows(rows), veil_rows(rows), thread_rows(records), alloc_rows(rows, records), primitive_rows(records),
                           barrier_rows(records), barrier_cycle_rows(records), barrier_major_rows(records), kv_rows(records), checkpoint_rows(records), checkpoint_increment_rows(records),
-                          store_rows(records), store_thread_rows(records), store_open_rows(records), store_walk_rows(records)]:
+                          store_rows(records), store_thread_rows(records), store_open_rows(records), store_walk_rows(records),
+                          compress_replay_rows(records), compress_way_rows(records), compress_cycle_rows(records)]:
         if table:
             rows_print(header, table)
     for note in kv_notes(records):
@@ -413,7 +462,7 @@ def checks_differ(records):
     lines = []
     plain = [r for r in records if "check" in r]
     for (workload, *_), group in grouped(
-            plain, "workload", "live_mib", "scale", "threads", "seed", "loop", "write_share", "part", "size", "k").items():
+            plain, "workload", "live_mib", "scale", "threads", "seed", "loop", "write_share", "part", "size", "k", "program").items():
         checks = {record["check"]: record["collector"] for record in group}
         if len(checks) > 1:
             lines.append(f"{workload}: checksums differ: " + ", ".join(f"{c} {k}" for k, c in checks.items()))

@@ -13,6 +13,7 @@ import unittest
 from unittest import mock
 
 sys.path.insert(0, os.environ["BENCH_SOURCE"])
+import compress
 import drive
 import kv
 import store
@@ -30,7 +31,7 @@ class CommandLines(unittest.TestCase):
     def test_good_ones_are_taken(self):
         for arguments in [[], ["--quick"], ["--only", "binary_trees,churn,threads,strings"], ["--collector", "veil,libgc_plain"],
                           ["--heap", "1.5x,2x,3x,4x,6x"], ["--heap", "512"], ["--heap", "700.5,3x"], ["--live", "2.5"],
-                          ["--threads", "2", "--repeat", "3", "--depth", "16"], ["--back-end", "mprotect"], ["--only", "store", "--data", "/somewhere"]]:
+                          ["--threads", "2", "--repeat", "3", "--depth", "16"], ["--back-end", "mprotect"], ["--only", "store", "--data", "/somewhere"], ["--only", "compress", "--replay", "600"]]:
             with self.subTest(arguments):
                 done = check(*arguments)
                 self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "\n", ""))
@@ -42,7 +43,7 @@ class CommandLines(unittest.TestCase):
         for arguments, named in [(["--only", "churn,nonsense"], "nonsense"), (["--collector", "boehm"], "boehm"),
                                  (["--heap", "0.5x"], "0.5x"), (["--heap", "2x,,3x"], "''"), (["--heap", "2y"], "2y"),
                                  (["--heap", "-1"], "-1"), (["--live", "0"], "'0'"), (["--threads", "0"], "'0'"),
-                                 (["--threads", "two"], "two"), (["--depth", "31"], "31"), (["--repeat", "1.5"], "1.5"),
+                                 (["--threads", "two"], "two"), (["--depth", "31"], "31"), (["--repeat", "1.5"], "1.5"), (["--replay", "701"], "701"), (["--replay", "0"], "'0'"),
                                  (["--back-end", "magic"], "magic"), (["--quik"], "--quik"), (["stray"], "stray")]:
             with self.subTest(arguments):
                 done = check(*arguments)
@@ -59,7 +60,7 @@ class Plans(unittest.TestCase):
         os.makedirs(self.build)
         os.makedirs(self.servers)
         built = [os.path.join(self.build, f"bench_{source}-{collector}") for source in SOURCES for collector in COLLECTORS]
-        built += [os.path.join(self.build, alone) for alone in ("bench_primitives", "bench_barriers", "kv_load", "bench_checkpoint-veil", "bench_checkpoint-fork")]
+        built += [os.path.join(self.build, alone) for alone in ("bench_primitives", "bench_barriers", "kv_load", "bench_checkpoint-veil", "bench_checkpoint-fork", "bench_compress")]
         built += [os.path.join(self.build, f"bench_store-{peer}") for peer in store.PEERS]
         for path in built + [os.path.join(self.servers, server) for server in kv.SERVERS.values()]:
             open(path, "w", encoding="utf-8").close()
@@ -76,7 +77,7 @@ class Plans(unittest.TestCase):
             runs = self.plan(*arguments)
             self.assertEqual({run.workload for run, _ in runs}, set(drive.WORKLOADS) | {"primitives/page_size"})
             self.assertEqual(max(rep for _, rep in runs), repetitions)
-            self.assertEqual({run.collector for run, _ in runs if run.workload not in ("checkpoint", "store")}, set(drive.COLLECTORS))
+            self.assertEqual({run.collector for run, _ in runs if run.workload not in ("checkpoint", "store", "compress")}, set(drive.COLLECTORS))
 
     def test_repetitions_are_interleaved(self):
         runs = self.plan("--only", "churn", "--repeat", "2")
@@ -184,6 +185,41 @@ class Plans(unittest.TestCase):
         open(os.path.join(folder, "store-mine"), "w", encoding="utf-8").close()
         store.clean(folder)
         self.assertEqual(os.listdir(folder), ["store-mine"])
+
+    def test_compress_replays_with_and_without_then_compares_pages_then_cycles(self):
+        runs = self.plan("--only", "compress", "--repeat", "2")
+        once = [("kv", "replay", "veil", "space"), ("kv", "replay", "without", "space"), ("kv", "replay", "veil", "speed"), ("graph", "replay", "veil", "space"),
+                ("graph", "replay", "without", "space"), ("kv", "pages", "veil", None), ("graph", "pages", "veil", None), ("graph", "cycle", "veil", "space")]
+        self.assertEqual([(run.tag["program"], run.tag["part"], run.collector, run.tag.get("prefer")) for run, _ in runs], once * 2)
+        for run, _ in runs:
+            command = " ".join(run.command)
+            self.assertIn(f"--program {run.tag['program']} --part {run.tag['part']} --live 1024", command)
+            self.assertEqual("--without" in command, run.collector == "without")
+            self.assertEqual("--prefer speed" in command, run.tag.get("prefer") == "speed")
+        with_and_without = [" ".join(run.command).replace(" --without", "") for run, _ in runs[:2]]
+        self.assertEqual(*with_and_without)
+        self.assertTrue(drive.leaves_detail(runs[0][0], mock.Mock(OF_THEIR_OWN=("compress",))))
+
+    def test_compress_takes_the_common_options(self):
+        quick = self.plan("--only", "compress", "--quick")
+        self.assertEqual([(run.collector, run.tag["part"]) for run, _ in quick], [("veil", "replay"), ("veil", "pages")])
+        runs = self.plan("--only", "compress", "--live", "100.5", "--back-end", "mprotect", "--repeat", "1")
+        self.assertTrue(all("--live 100.5 --back-end mprotect" in " ".join(run.command) for run, _ in runs))
+        self.assertEqual({run.command[run.command.index("--sample") + 1] for run, _ in runs if run.tag["part"] == "pages"}, {"100.5"})
+        self.assertEqual(self.plan("--only", "compress", "--collector", "malloc"), [])
+        os.remove(os.path.join(self.build, "bench_compress"))
+        with mock.patch.object(sys, "stderr"):
+            self.assertEqual(self.plan("--only", "compress"), [])
+
+    def test_a_long_replay_has_the_compressors_own_intervals(self):
+        for seconds, interval in (("30", "1000"), ("600", "0")):
+            runs = [run for run, _ in self.plan("--only", "compress", "--repeat", "1", "--replay", seconds) if run.tag["part"] == "replay"]
+            for run in runs:
+                value = {name: run.command[run.command.index(name) + 1] for name in ("--before", "--warm", "--seconds", "--interval")}
+                self.assertEqual((value["--seconds"], value["--interval"]), (seconds, interval))
+                self.assertLess(float(value["--warm"]) + float(seconds) + 3 * float(value["--before"]), drive.TIMEOUT_S[False] - 60)
+            self.assertEqual([(run.tag["program"], run.collector) for run in runs if run.tag["prefer"] == "space"], [(p, c) for p in compress.PROGRAMS for c in ("veil", "without")])
+        self.assertLess(compress.SETTLE_S + 700, drive.TIMEOUT_S[False] - 60)
 
     def test_kv_takes_the_common_options(self):
         for arguments, expected in [([], "--live 1024"), (["--quick"], "--live 32"), (["--live", "7.5"], "--live 7.5"), (["--threads", "3"], "--threads 3")]:

@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.environ["BENCH_SOURCE"])
+import compress
 import plots
 import report
 
@@ -67,6 +68,28 @@ def store_record(collector, repetition=1, **more):
         one["check"] = "c0ffee"
     if collector == "veil":
         one["logged_per_changed"] = 3.0
+    return dict(one, **more)
+
+
+def replay_record(collector, repetition=1, **more):
+    one = {"workload": "compress", "collector": collector, "back_end": "uffd", "program": "kv", "part": "replay", "prefer": "space", "repetition": repetition, "heap_option": None, "live_mib": 1000.0,
+           "steps_with": 970000.0, "cost": 0.03, "major_cycles": 2, "check": "c0ffee"}
+    if collector == "veil":
+        one.update(original_mib=450.0, held_mib=150.0, ratio=3.0, in_use_mib=1000.0, cold_mib=500.0, cold_compressed=0.9, idle_compressed=0.875, resident_saved_mib=275.0, resident_saved_x_possible=0.825,
+                   threshold_s=12.5, promotions_per_minute=0.0015, unpack_p50_us=5.0, unpack_p98_us=9.0, sampler_cpu=0.05, sampler_cpu_by_default=0.005, packer_cpu=0.02)
+    return dict(one, **more)
+
+
+def way_record(collector, way, repetition=1, **more):
+    one = {"workload": "compress", "collector": collector, "back_end": "uffd" if collector == "veil" else "", "program": "kv", "part": "pages", "way": way, "repetition": repetition, "heap_option": None,
+           "ratio": 2.0, "original_mib": 256.0, "held_mib": 128.0}
+    one.update({"fault_p50_us": 10.0, "fault_p98_us": 20.0, "fault_max_us": 90.0} if collector in ("veil", "zram") else {"unpack_p50_us": 4.0, "unpack_p98_us": 6.0, "pack_us": 30.0})
+    return dict(one, **more)
+
+
+def cycle_record(repetition=1, **more):
+    one = {"workload": "compress", "collector": "veil", "back_end": "uffd", "program": "graph", "part": "cycle", "prefer": "space", "repetition": repetition, "heap_option": None, "live_mib": 1000.0,
+           "compressed_share": 0.5, "cycle_ms": 550.0, "cycle_plain_ms": 1000.0, "cycle_x_resident": 1.1, "cycle_open_ms": 1010.0, "cycle_x_resident_open": 1.089, "unpacked_in_cycles": 0, "promoted": 3}
     return dict(one, **more)
 
 
@@ -129,6 +152,38 @@ class Tables(unittest.TestCase):
     def test_checksums_of_stores_are_compared_within_a_setting(self):
         self.assertEqual(report.checks_differ([store_record("veil"), store_record("floor"), store_record("lmdb"), store_record("lmdb", k=1, check="bad")]), [])
         self.assertEqual(len(report.checks_differ([store_record("veil"), store_record("lmdb", check="bad")])), 1)
+
+    def test_compression_is_compared_with_the_same_program_without(self):
+        speeds = {"veil": (900000.0, 950000.0, 400000.0), "without": (1000000.0, 1000000.0, 500000.0)}
+        records = [replay_record(c, rep, steps_with=speeds[c][rep - 1]) for c in speeds for rep in (1, 2, 3)]
+        text = table(records + [replay_record("without", program="graph", check="bad")])
+        self.assertEqual(cells(text, "compress", "kv", "veil", "space", "(uffd)"), ["1000", "50.0", "90.0", "87.5", "3.00", "300", "275", "0.82", "12.5", "0.15", "5.00", "9.00", "900", "3.00", "0.90", "5.00",
+                                                                                   "0.50", "2.00", "2.00"])
+        self.assertEqual(cells(text, "compress", "kv", "without", "(uffd)")[-6:], ["3.00", "1.00", "-", "-", "-", "2.00"])
+        self.assertEqual(report.checks_differ(records), [])
+        self.assertEqual(report.checks_differ(records + [replay_record("veil", program="graph", check="bad")]), [])
+        self.assertEqual(len(report.checks_differ(records + [replay_record("veil", prefer="speed", check="bad")])), 1)
+        self.assertIn("450 MiB in 150", report.record_summary(records[0]))
+        self.assertIn("500 k/s", report.record_summary(records[5]))
+
+    def test_pages_are_compared_with_zram(self):
+        records = [way_record("veil", "space", rep, ratio=ratio, fault_p50_us=p50) for rep, (ratio, p50) in enumerate([(3.0, 15.0), (4.0, 30.0), (3.5, 12.0)], 1)]
+        records += [way_record("zram", way, rep) for way in ("lz4", "lzo-rle") for rep in (1, 2, 3)] + [way_record("lz4", "")]
+        text = table(records)
+        self.assertEqual(cells(text, "compress", "kv", "veil", "space", "(uffd)")[:6], ["3.50", "1.75", "15.0", "1.50", "20.0", "1.00"])
+        self.assertEqual(cells(text, "compress", "kv", "zram", "lzo-rle")[:4], ["2.00", "1.00", "10.0", "1.00"])
+        self.assertEqual(cells(text, "compress", "kv", "lz4")[:10], ["2.00", "1.00", "-", "-", "-", "-", "-", "4.00", "6.00", "30.0"])
+        self.assertIn("ratio 3.00, fault 15.0 us", report.record_summary(records[0]))
+
+    def test_without_zram_the_rest_is_told(self):
+        outcome = {"workload": "compress", "collector": "zram", "back_end": "", "program": "kv", "part": "pages", "way": "lz4", "repetition": 1, "heap_option": None, "outcome": "left out: why"}
+        text = table([way_record("veil", "speed"), outcome])
+        self.assertEqual(cells(text, "compress", "kv", "zram", "lz4")[:3], ["left", "out:", "why"])
+        self.assertEqual(cells(text, "compress", "kv", "veil", "speed", "(uffd)")[:4], ["2.00", "-", "10.0", "-"])
+
+    def test_cycles_are_told_beside_those_without(self):
+        self.assertEqual(cells(table([cycle_record()]), "compress", "graph", "(uffd)"), ["1000", "50.0", "550", "1000", "1.10", "1010", "1.09", "0", "3.00"])
+        self.assertIn("550 ms with 50 % compressed", report.record_summary(cycle_record()))
 
     def test_what_does_not_fit_says_so_and_the_others_are_there(self):
         outcome = {"workload": "churn", "collector": "veil", "back_end": None, "repetition": 1, "heap_option": "1.5x",
@@ -237,6 +292,11 @@ class Plots(unittest.TestCase):
     def test_many_lines_of_one_collector_differ(self):
         self.assertEqual(len({plots.line("veil", nth) for nth in range(1, 11)}), 10)
 
+    def test_details_of_compress_are_read_by_kind_and_way(self):
+        path = self.detail("d", "age 2 0.25 0.5\nage 1 0.5 1\nstate 1 2 3 4 5 6\nfault 7 0.5 zram-lzo-rle\nunpack 8 1 lz4\n")
+        self.assertEqual(compress.detail_read(path), {"age": [[1, 0.5, 1], [2, 0.25, 0.5]], "state": [[1, 2, 3, 4, 5, 6]], "fault": {"zram lzo-rle": [[7, 0.5]]}, "unpack": {"lz4": [[8, 1]]}})
+        self.assertEqual(compress.detail_read(path + "-none"), {"age": [], "state": [], "fault": {}, "unpack": {}})
+
     @unittest.skipUnless(shutil.which("gnuplot"), "gnuplot is not installed")
     def test_all_plots_are_written(self):
         text = "".join(f"gap {2 ** i} {10 ** (6 - i)}\nmmu {5 * (i + 1)} 0.{i + 1}\nrate {i}.0 0.9 1\nsample {10 * i} 50 {i}\n" for i in range(6))
@@ -256,6 +316,14 @@ class Plots(unittest.TestCase):
         for collector in ("veil", "malloc"):
             records.append(kv_record(collector))
             details[f"kv {collector} part latency"] = self.detail(f"kv-{collector}", text)
+        detail = "".join(f"state {i}.25 {10 * i} {6 * i} {i if i > 2 else -1} {i} 1000\n" for i in range(6)) + "".join(f"age {i} {1 / (i + 1)} {0.1 / (i + 1)}\n" for i in range(20, -1, -1))
+        for prefer in ("space", "speed"):
+            details[f"compress veil program kv part replay prefer {prefer}"] = self.detail(f"replay-{prefer}", detail)
+        details["compress without program kv part replay prefer space"] = self.detail("without", "")
+        ways = [("veil", "space"), ("veil", "speed"), ("zram", "lz4"), ("zram", "lzo-rle"), ("lz4", ""), ("zstd", "")]
+        records += [way_record(*way) for way in ways]
+        text = "".join(f"{'unpack' if way == '' else 'fault'} {5 + q} {q / 10} {collector}{'-' + way if way else ''}\n" for collector, way in ways for q in range(11))
+        details["compress veil program kv part pages"] = self.detail("pages", text)
         said, out = io.StringIO(), os.path.join(self.folder.name, "plots")
         with contextlib.redirect_stdout(said):
             plots.plots_write(out, records, details)
@@ -263,7 +331,7 @@ class Plots(unittest.TestCase):
         names = ["gaps", "mmu", "rate", "memory", "traps", "heap-wall_s", "heap-gap_max_us", "heap-gap_p999_us", "heap-mmu_20ms"]
         names = [f"{name}-churn" for name in names] + [f"page-size-{field}" for field in
                                                       ("veiled_ms_max", "gap_in_cycle_p999_us", "wall_s", "mmu_20ms")]
-        names += ["barriers-winner", "barriers-writes-store", "barriers-read", "latency-kv"]
+        names += ["barriers-winner", "barriers-writes-store", "barriers-read", "latency-kv", "compress-ages", "compress-time-kv-space", "compress-time-kv-speed", "compress-ratio-kv", "compress-latency-kv"]
         self.assertEqual(sorted(os.listdir(out)), sorted(f"{name}.{kind}" for name in names for kind in ("svg", "png")))
         for name in os.listdir(out):
             self.assertGreater(os.path.getsize(os.path.join(out, name)), 1000, name)

@@ -4,13 +4,16 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, os.environ["BENCH_SOURCE"])
 import checkpoint
+import compress
 import drive
 import plots
 import report
@@ -293,6 +296,101 @@ class Stores(unittest.TestCase):
         done = subprocess.run([os.path.join(BUILD, "bench_store-floor")], capture_output=True, text=True, check=False)
         self.assertEqual((done.returncode, "--file" in done.stderr), (2, True))
         self.assertEqual(self.run_peer("floor", "--part", "walk").returncode, 2)
+
+
+class Compresses(unittest.TestCase):
+    """The program of the workload compress, at a tiny size. Nothing here asks how long anything takes, nor how much is saved: a heap so small saves nothing."""
+
+    PROGRAM = os.path.join(BUILD, "bench_compress")
+    TIMES = ["--live", "16", "--before", "0.2", "--warm", "1.5", "--seconds", "0.5", "--interval", "50", "--least", "250"]
+
+    def run_it(self, *arguments, **more):
+        return subprocess.run([self.PROGRAM, *arguments], capture_output=True, text=True, check=False, timeout=300, **more)
+
+    def records(self, *arguments):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "detail")
+            done = self.run_it(*arguments, "--detail", path)
+            self.assertEqual(done.returncode, 0, f"{arguments}: {done.stderr}")
+            return [json.loads(line) for line in done.stdout.splitlines()], compress.detail_read(path)
+
+    @staticmethod
+    def swap():
+        """What a run must leave as it was: the swap space that there is, and the sizes of zram's devices."""
+        with open("/proc/swaps", encoding="utf-8") as file:
+            spaces = [line.split()[0] for line in file.readlines()[1:]]
+        sizes = {}
+        for name in os.listdir("/sys/block"):
+            if name.startswith("zram"):
+                with open(f"/sys/block/{name}/disksize", encoding="utf-8") as file:
+                    sizes[name] = file.read().strip()
+        return spaces, sizes
+
+    def test_replays_compress_and_agree_with_those_without(self):
+        for program in compress.PROGRAMS:
+            checks = set()
+            for arguments in (["--without"], [], ["--prefer", "speed"], ["--back-end", "mprotect"]):
+                (r,), detail = self.records("--program", program, "--part", "replay", *self.TIMES, *arguments)
+                self.assertEqual((r["workload"], r["program"], r["part"], r["collector"]), ("compress", program, "replay", "without" if "--without" in arguments else "veil"))
+                self.assertTrue(all(r[name] > 0 for name in ("live_mib", "steps_before", "steps_with", "steps_after", "wall_s", "cpu_s")), r)
+                checks.add(r["check"])
+                if r["collector"] == "veil":
+                    self.assertTrue(all(r[name] > 0 for name in ("original_mib", "held_mib", "in_use_mib", "cold_mib", "sampler_cpu")), r)
+                    self.assertGreater(len(detail["state"]), 1)
+                    self.assertEqual(detail["age"][0][1], 1)
+                    self.assertTrue(all(younger[1] >= older[1] and younger[2] >= older[2] for younger, older in zip(detail["age"], detail["age"][1:])))
+            self.assertEqual(len(checks), 1, program)
+
+    def test_the_same_pages_by_all_ways(self):
+        for program in compress.PROGRAMS:
+            before = self.swap()
+            records, detail = self.records("--program", program, "--part", "pages", "--live", "16", "--sample", "4")
+            self.assertEqual(self.swap(), before)
+            ways = {compress.way_of(r): r for r in records}
+            self.assertEqual(list(ways)[:4], ["veil space", "veil speed", "zram lz4", "zram lzo-rle"])
+            for way, r in ways.items():
+                if "outcome" in r:
+                    self.assertTrue(way.startswith("zram") and r["outcome"].startswith("left out: "), r)
+                    continue
+                kind = "fault" if r["collector"] in ("veil", "zram") else "unpack"
+                self.assertTrue(all(r[name] > 0 for name in ("pages", "original_mib", "held_mib", "ratio", f"{kind}s", f"{kind}_p50_us")), r)
+                self.assertLessEqual(r[f"{kind}_p50_us"], r[f"{kind}_p98_us"])
+                self.assertGreater(r[f"{kind}s"], r["touched"] * 0.9 if kind == "fault" else 0, r)
+                self.assertGreater(len(detail[kind][way]), 100)
+
+    def test_cycles_unpack_nothing(self):
+        (r,), _ = self.records("--program", "graph", "--part", "cycle", "--live", "16", "--cycles", "2")
+        self.assertGreater(r["compressed_share"], 0.3, r)
+        self.assertEqual((r["unpacked_in_cycles"], r["promoted"]), (0, 0), r)
+
+    def test_without_zram_there_are_the_others(self):
+        records, _ = self.records("--part", "pages", "--live", "4", "--sample", "1", "--no-zram", "--without")
+        self.assertFalse({r["collector"] for r in records} & {"veil", "zram"})
+
+    def test_a_back_end_that_cannot_is_left_out(self):
+        done = self.run_it(*self.TIMES, "--back-end", "none")
+        self.assertEqual((done.returncode, done.stdout), (drive.CANNOT, ""))
+        self.assertIn("none", done.stderr)
+
+    @unittest.skipUnless(os.geteuid() == 0 and os.path.exists("/sys/block/zram0"), "only root can swap to zram, where there is one")
+    def test_swap_is_as_it_was_after_a_kill(self):
+        before = self.swap()
+        for how in (signal.SIGKILL, signal.SIGINT):
+            process = subprocess.Popen([self.PROGRAM, "--part", "pages", "--live", "64", "--sample", "64", "--without"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            while process.poll() is None and self.swap() == before:
+                time.sleep(0.01)
+            self.assertNotEqual(self.swap(), before)
+            process.send_signal(how)
+            process.stdout.read()  # ends when its guard has ended
+            process.wait()
+            process.stdout.close()
+            self.assertEqual((process.returncode, self.swap()), (-how, before))
+
+    def test_bad_command_lines_are_refused_by_name(self):
+        for arguments, named in [(["--live", "0"], "--live"), (["--program", "no"], "--program"), (["--part", "no"], "--part"), (["--prefer", "both"], "--prefer"), (["--cold", "1.5"], "--cold"),
+                                 (["stray"], "stray"), (["--nonsense"], "nonsense")]:
+            done = self.run_it(*arguments)
+            self.assertEqual((done.returncode, done.stdout, named in done.stderr), (2, "", True), done)
 
 
 if __name__ == "__main__":
