@@ -117,9 +117,17 @@ void vm_uffd_revoke_many(vm_region *region, const struct vm_run *run, size_t run
   }
 }
 
+// A page whose contents had been away when they died has no memory (vm_drop): it gets some here, which reads zero.
 static int continue_once(int uffd, vm_region *region, size_t page, size_t count, bool armed) {
-  int result, tries = 0;
-  while ((result = os_uffd_continue(uffd, vm_page_view(region, page), bytes_of(region, count), armed)) == -ENOMEM && tries++ < PATIENCE) {
+  int result;
+  for (int tries = 0; tries < PATIENCE; tries++) {
+    result = os_uffd_continue(uffd, vm_page_view(region, page), bytes_of(region, count), armed);
+    if (result == -EFAULT && os_populate(vm_page_alias(region, page), bytes_of(region, count)) == 0) {
+      continue;
+    }
+    if (result != -ENOMEM && result != -EFAULT) {
+      break;
+    }
     os_yield();
   }
   return result;
