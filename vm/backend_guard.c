@@ -112,8 +112,8 @@ static bool guard_drop(vm_region *region, size_t page, size_t count) {
   }
   bool dropped = vm_region_drop(region, page, count);
   veil(region, page, count);
-  // Who opens a page of a marked chunk sets its access; and so he does from here on if it cannot be had back.
-  if (!vm_chunks_marked(region, page, count) && !vm_protect(region, page, count, OS_READ_WRITE)) {
+  // Who opens a page of a marked chunk sets its access; and so he does from here on if it cannot be had back, or one of two chunks is marked.
+  if (vm_chunks_marked(region, page, count) || !vm_protect(region, page, count, OS_READ_WRITE)) {
     vm_chunks_mark(region, page, count);
   }
   return dropped;

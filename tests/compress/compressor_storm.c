@@ -46,7 +46,7 @@ static uint64_t random_below(random_state *r, uint64_t n) {
 static uint64_t seed_choose(void) {
   const char *given = getenv("STORM_SEED");
   uint64_t chosen = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL) * 1000 + (uint64_t)getpid();
-  printf("STORM_SEED=%llu\n", (unsigned long long)chosen);
+  printf("%d STORM_SEED=%llu\n", (int)getpid(), (unsigned long long)chosen);
   fflush(stdout);
   return chosen;
 }
@@ -71,7 +71,10 @@ static void record_check(uint32_t i) {
   const truth *t = &should[i];
   EXPECT(r->key == i && r->version == t->version && r->length == t->length && r->link == all[t->link].to);
   for (uint64_t k = 0; k < t->length; k += 1 + t->length / 16) {
-    EXPECT(r->text[k] == byte_of(i, t->version, k));
+    if (r->text[k] != byte_of(i, t->version, k)) {
+      fprintf(stderr, "%d: record %u, version %llu: byte %llu of %llu at %p is %d, not %d\n", (int)getpid(), i, (unsigned long long)t->version, (unsigned long long)k, (unsigned long long)t->length, (void *)&r->text[k], r->text[k], byte_of(i, t->version, k));
+      abort();
+    }
   }
 }
 
