@@ -15,6 +15,7 @@
 #include "gc/flip.h"
 #include "gc/gc.h"
 #include "gc/links.h"
+#include "gc/parked.h"
 #include "gc/rebuild.h"
 #include "gc/runs.h"
 #include "gc/still.h"
@@ -212,6 +213,16 @@ static void large_release(gc_past *past, size_t page, size_t count) {
   vm_release(heap->region, page, count);
   gc_commit_uncount(heap, count << heap->page_shift);
   gc_memory_returned(heap, count << heap->page_shift);
+}
+
+// gc.parked: contents that are given up, or replaced, are not put back: by the tables that are about to change nobody could tell where their references are.
+void gc_past_drop(const gc_past *past, const uint64_t *put) {
+  gc_heap *heap = past->heap;
+  for (size_t page = 0; at_load(&heap->parked_pages) != 0 && page < heap->region->pages; page++) {
+    if (gc_is_parked(heap, page) && (!gc_past_uses(past, page) || (put[page / 64] >> page % 64 & 1))) {
+      gc_claims_drop(heap, page, 1);
+    }
+  }
 }
 
 // No object is there any more, and no memory but where one was.

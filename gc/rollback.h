@@ -32,6 +32,8 @@ static inline bool gc_past_uses(const gc_past *past, size_t page) { return past-
 // Memory for what was in use and has none. False: there is none, and nothing has changed.
 bool gc_past_commit(gc_past *past);
 void gc_past_uncommit(gc_past *past); // it was in vain
+// Then: what is parked and goes out of use, or has a bit in `put`, which are pages whose contents the caller replaces, is parked no more (gc.parked).
+void gc_past_drop(const gc_past *past, const uint64_t *put);
 // Cannot fail. No buffer, lane or reserve is any thread's. Precise roots refer to nothing afterwards, nor do handles; finalizers are gone. No page that goes out of use carries UNSAVED. Pages that were in use
 // have memory, no claim of the collector's, and whatever contents they have.
 void gc_rollback_stopped(gc_past *past);

@@ -376,7 +376,7 @@ static void cold_sweep(gc_heap *heap, uint32_t block) {
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
   at8_and_full(&heap->parked[block], GC_PARKED_PAGES); // pages may be coming back at this moment
   if (sweep.free >= GC_GAPS_MIN && (at8_load(&heap->parked[block]) & GC_PARKED_PAGES) == 0) {
-    gc_stack_push(heap, &heap->partial[leaf != 0], block);
+    gc_stack_push(heap, &heap->partial[gc_block_sort(heap, block)], block);
   }
 }
 

@@ -186,6 +186,7 @@ static void go_back(rollback *r) {
   veil_heap *heap = r->service->heap;
   rt_services_tell(heap, RT_BEFORE_MINOR);
   buffers_drop(heap);
+  gc_past_drop(&r->past, r->put);
   gc_rollback_stopped(&r->past);
   rt_named_swap(heap, &r->named);
   contents_put(r);

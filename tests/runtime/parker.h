@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 // parker.h: a small service written on veil/hooks.h alone that takes pages' contents away, parked or not, gives their memory back to the system, and puts the contents back when they are wanted.
-// For one file of tests.
+// For one file of tests, which says first what `heap` is: world.h, or store_world.h.
 
 #ifndef TESTS_RUNTIME_PARKER_H
 #define TESTS_RUNTIME_PARKER_H
 
 #include <stdatomic.h>
 #include <sys/mman.h>
-#include "tests/runtime/world.h"
 #include "veil/hooks.h"
 
 // Of a page. Whoever takes it away changes the first two, callbacks lead back to HERE.
