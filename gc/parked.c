@@ -261,6 +261,15 @@ static gc_park_refusal block_refusal(const gc_heap *heap, size_t page) {
   return settled && !filled && gc_space(heap, block) == heap->to_space ? GC_PARK_REFUSALS : GC_PARK_FRESH;
 }
 
+// The cell that covers the page's start is an array whose length is on this page, which the caller holds: who asks for its header in the usual way would wait for himself.
+static bool is_length_here(gc_heap *heap, size_t page, gc_cell cell) {
+  if (cell.alias == NULL || cell.alias + 8 != gc_page_alias(heap, page) || gc_is_parked(heap, gc_page_at(heap, gc_view_of(heap, cell.alias)))) {
+    return false; // a page with but one of the two words is not parked
+  }
+  gc_before_read(heap, cell.alias, 8);
+  return (gc_header_load(cell) & GC_ARRAY) != 0;
+}
+
 static void pages_count(gc_heap *heap, size_t page, int by) {
   uint8_t volatile *at = &heap->parked[gc_page_block(heap, page)];
   uint8_t old;
@@ -270,23 +279,17 @@ static void pages_count(gc_heap *heap, size_t page, int by) {
   at_add_full(&heap->parked_pages, (uint64_t)(int64_t)by);
 }
 
-// Likewise for who holds the page, with ABSENT on it: an array whose header is the last word of the page before has its length on this one, which nobody else could put back.
-static gc_cover held_cover(gc_heap *heap, size_t page, gc_cell cell) {
-  if (gc_page_at(heap, gc_view_of(heap, cell.alias)) == page || gc_page_at(heap, gc_view_of(heap, cell.alias + 8)) != page || gc_is_parked(heap, page - 1)) {
-    return gc_page_cover_slow(heap, cell);
-  }
-  gc_before_read(heap, cell.alias, 8);
-  uint64_t header = gc_header_load(cell);
-  return cover_of(cell, header, header & GC_ARRAY ? gc_cell_length(cell) : 1);
-}
-
 // The page is held, and counted.
 static void held_park(parking *p, void *memory, size_t room) {
   gc_heap *heap = p->heap;
   size_t top = gc_top(heap, p->page);
   p->refusal = block_refusal(heap, p->page);
   gc_cell cell = p->refusal == GC_PARK_REFUSALS ? covering(heap, p->page) : (gc_cell){NULL};
-  gc_cover cover = cell.alias != NULL ? held_cover(heap, p->page, cell) : cover_of(cell, 0, 0);
+  if (is_length_here(heap, p->page, cell)) {
+    refuse(p, GC_PARK_HEAD);
+    return;
+  }
+  gc_cover cover = cell.alias != NULL ? gc_page_cover_slow(heap, cell) : cover_of(cell, 0, 0);
   if (p->refusal == GC_PARK_REFUSALS) {
     page_look(p, cover, top);
   }

@@ -116,9 +116,6 @@ static size_t large_scan(gc_heap *heap, gc_copier *copier) {
 
 static size_t block_scan(gc_heap *heap, gc_copier *copier, uint32_t block) {
   size_t page = gc_block_page(heap, block);
-  if (gc_is_cold(heap, block)) { // more pages of it may become grey from here on: then it comes again
-    at8_and_full(&heap->parked[block], (uint8_t)~GC_QUEUED);
-  }
   return range_scan(heap, copier, page, page + heap->block_pages);
 }
 
@@ -142,6 +139,9 @@ bool gc_scan_some(gc_heap *heap, gc_copier *copier, bool background) {
     return true;
   }
   uint32_t block = gc_stack_pop(heap, &heap->grey);
+  if (block != GC_NONE && gc_is_cold(heap, block)) { // more pages of it may become grey from here on: then it comes again. Only who has taken it from the stack may say so
+    at8_and_full(&heap->parked[block], (uint8_t)~GC_QUEUED);
+  }
   size_t scanned = block != GC_NONE ? block_scan(heap, copier, block) : large_scan(heap, copier);
   // Then what nobody has filled yet: our own block first, where the OPEN page is scanned without closing it.
   if (block == GC_NONE && scanned == 0) {

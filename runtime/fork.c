@@ -95,6 +95,19 @@ void rt_work_begin(veil_heap *heap) {
   }
 }
 
+bool rt_work_try(veil_heap *heap) {
+  if (working == 0) {
+    at32_add_full(&heap->at_work, 1);
+    if (at32_load_acquire(&heap->pausing)) {
+      at32_add_full(&heap->at_work, (uint32_t)-1);
+      os_wake_all(&heap->at_work);
+      return false;
+    }
+  }
+  working++;
+  return true;
+}
+
 void rt_work_end(veil_heap *heap) {
   if (--working == 0) {
     at32_add_full(&heap->at_work, (uint32_t)-1);

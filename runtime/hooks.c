@@ -153,20 +153,37 @@ void rt_world_discarded(void *arg, size_t page, size_t count) {
   }
 }
 
-rt_thread *rt_service_enter(veil_heap *heap, sigset_t *saved) {
+// NULL: the caller's thread is no mutator of the heap, or between brackets, where no stop would wait for it.
+static rt_thread *self_find(const veil_heap *heap) {
   rt_fork_lost(heap, "veil_service_*");
   rt_thread *self = rt_here;
   while (self != NULL && self->heap != heap) {
     self = self->next_here;
   }
-  if (self != NULL && at32_load(&self->state) == RT_RUNNING) {
+  return self != NULL && at32_load(&self->state) == RT_RUNNING ? self : NULL;
+}
+
+rt_thread *rt_service_enter(veil_heap *heap, sigset_t *saved) {
+  rt_thread *self = self_find(heap);
+  if (self != NULL) {
     rt_enter(self);
   } else {
-    self = NULL; // between brackets no stop would wait for it
     rt_work_begin(heap);
   }
   os_signals_block(saved);
   return self;
+}
+
+// The same, but who is no mutator does not wait: a trap's callback may be waiting for him, and the stop, or the fork, that he would wait for is waiting for the trap.
+static bool service_try(veil_heap *heap, rt_thread **self, sigset_t *saved) {
+  *self = self_find(heap);
+  if (*self != NULL) {
+    rt_enter(*self);
+  } else if (!rt_work_try(heap)) {
+    return false;
+  }
+  os_signals_block(saved);
+  return true;
 }
 
 void rt_service_leave(veil_heap *heap, rt_thread *self, const sigset_t *saved) {
@@ -401,7 +418,11 @@ RT_EXPORT size_t veil_page_park(veil_service *s, size_t page, void *notes, size_
     return 0;
   }
   sigset_t saved;
-  rt_thread *self = rt_service_enter(s->heap, &saved);
+  rt_thread *self;
+  if (!service_try(s->heap, &self, &saved)) {
+    at_add(&s->heap->gc->park_refused[GC_PARK_CYCLE], 1);
+    return 0;
+  }
   size_t bytes = is_absent_for(s, page) ? gc_park(s->heap->gc, page, notes, room) : 0; // what ends meanwhile is not held any more
   rt_service_leave(s->heap, self, &saved);
   return bytes;

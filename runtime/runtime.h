@@ -438,6 +438,7 @@ void rt_fork_hold(void);
 void rt_fork_release(void);
 // Work of a thread that is no mutator: a fork waits for its end. Nests.
 void rt_work_begin(veil_heap *heap);
+bool rt_work_try(veil_heap *heap); // false: it would have to wait
 void rt_work_end(veil_heap *heap);
 // In the middle of it, at a moment when a child could go on from here without this thread.
 static inline void rt_work_pause(veil_heap *heap) {

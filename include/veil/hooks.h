@@ -95,7 +95,7 @@ bool veil_page_is_saved(veil_heap *heap, size_t page);
 // aborts), at any address, which is the collector's from then on until veil_page_unpark or `discarded`. What the page holds now is what the service is to put back; it packs better than before. Returns how many bytes of `notes` are used, a multiple of 8;
 // from 16 (nothing refers to anything, objects of one size) to page_size: about 4 bytes for a reference in heaps of some GiB, and, where objects differ in size, a bit for every 16 bytes of the page. 0: it cannot be parked now, the
 // contents have not changed, and a full cycle will have them put back (veil_heap_parks says why). Then to settle the claim costs less than to be asked for the contents. Pages become so when they have been through a full cycle.
-// Other services are told by Dirty where the contents differ in more than references. It takes some microseconds, in which a touch waits. Any thread, attached or not; not in callbacks.
+// Other services are told by Dirty where the contents differ in more than references. It takes some microseconds, in which a touch waits; a thread that is not attached waits for no stop, so a callback may wait until it is back. Any thread, attached or not; not in callbacks.
 size_t veil_page_park(veil_service *service, size_t page, void *notes, size_t room);
 
 // In `absent`, when the contents are back as veil_page_park has left them: puts the references back as they are by now. From here on the notes' memory is the service's again. False: the page was not parked.
@@ -112,7 +112,7 @@ veil_status veil_page_drop(veil_service *service, size_t page, size_t count);
 
 // Why veil_page_park has returned 0.
 typedef enum veil_park_refusal {
-  VEIL_PARK_CYCLE,  // a full cycle is under way, or about to begin
+  VEIL_PARK_CYCLE,  // a full cycle is under way, or about to begin; or an instant, a rollback, or a fork
   VEIL_PARK_HELD,   // somebody touches the page just now, the claim has ended, or it is parked already
   VEIL_PARK_YOUNG,  // it belongs to the nursery, or refers to something young
   VEIL_PARK_FRESH,  // it has not been through a full cycle, or a thread has been allocating in the same 64 KiB since
@@ -130,7 +130,7 @@ typedef struct veil_parks {
   uint64_t scanned; // pages that cycles have scanned without their contents
   uint64_t misfits; // that had to come back in a cycle, since a reference did not fit where it was put down: the heap is more than twice as large by now
   uint64_t saved;   // that had to come back in a cycle, since they carried UNSAVED and something that they refer to has moved
-  uint64_t refused[VEIL_PARK_REFUSALS];
+  uint64_t refused[VEIL_PARK_REFUSALS]; // how often veil_page_park has returned 0, by reason
 } veil_parks;
 veil_parks veil_heap_parks(veil_heap *heap); // any thread
 
