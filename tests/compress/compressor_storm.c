@@ -181,6 +181,9 @@ static veil_compressor *compressor_any(random_state *random) {
                                .age_ms = random_below(random, 3) == 0 ? 0 : interval * (1 + (unsigned)random_below(random, 3)),
                                .target = random_below(random, 2) ? 1 : 0.01,
                                .threads = 1 + (unsigned)random_below(random, 3)};
+  if (getenv("IDLE") != NULL) {
+    o.least_ms = o.age_ms = 250 * o.interval_ms;
+  }
   veil_compressor *c = veil_compressor_open(heap, &o);
   if (c == NULL) {
     fprintf(stderr, "%s\n", veil_error());
