@@ -229,7 +229,7 @@ void *cx_keeper_main(void *compressor) {
     }
     if (now >= sample) {
       interval_end(c);
-      sample = now + interval;
+      sample = clock_ns(CLOCK_MONOTONIC) + interval; // a look that takes long is not followed by the next at once
     }
     request_begin(c, &serving, &made);
     bool asked = serving != c->answered, goes = c->passing && (asked || c->may);
