@@ -103,6 +103,9 @@ struct vm_backend {
   // Before the memory is given up: revokes, and forgets all write tracking.
   void (*release)(vm_region *region, size_t page, size_t count);
 
+  // After the memory was given up, since the system may have opened the range meanwhile. NULL: it does not.
+  void (*released)(vm_region *region, size_t page, size_t count);
+
   // Finds the pages written since they were last harvested, arms them, and notes them for all consumers.
   // NULL without kernel_dirty.
   void (*harvest)(vm_region *region, size_t page, size_t count);

@@ -104,6 +104,8 @@ static bool guard_open(vm_region *region, size_t page, size_t count, unsigned ac
   return true;
 }
 
+// When memory goes of a file in memory the system unmaps it first, and once more what somebody has mapped meanwhile: a fault beside it, in the alias, is enough. That second time takes guards as well (unmap_mapping_folio in Linux 6.18's
+// mm/memory.c drops markers). So what was released is guarded anew.
 static bool guard_crowded(vm_region *region) {
   return vm_protect_crowded(region, VM_CLEAN); // other claims take no mapping
 }
@@ -123,6 +125,7 @@ const vm_backend vm_backend_guard = {
     .open = guard_open,
     .fold = take_mapping,
     .release = veil,
+    .released = veil,
     .disarm = vm_protect_disarm,
     .crowded = guard_crowded,
 };

@@ -280,6 +280,9 @@ void vm_region_punch(vm_region *region, size_t page, size_t count) {
     // The system keeps it, so at least it must read zero.
     memset(vm_page_alias(region, page), 0, offset_of(region, count));
   }
+  if (region->back_end->released != NULL) {
+    region->back_end->released(region, page, count);
+  }
 }
 
 static void give_up(vm_region *region, size_t page, size_t count) {
