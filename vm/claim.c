@@ -273,6 +273,9 @@ bool vm_claim_trap(vm_region *region, size_t page, bool write) {
     if (word_cas(region, page, w, w | VM_BUSY)) {
       unsigned spares = w & VM_SEALED ? VM_UNSAVED : 0; // it can be read all the same
       settle_held(region, page, write ? VM_CLAIMS : region->back_end->forbid_read & ~spares, write);
+      if ((w & need) == need && region->kernel_dirty) {
+        vm_dirty_note(region, page, ~0u); // vm.lost
+      }
       if (write) {
         written_held(region, page);
       }
