@@ -54,6 +54,8 @@ static void take_mapping(vm_region *region, size_t page, size_t count) {
   vm_protect_none(region, page, count);
 }
 
+// Also done anew after the memory was given up: Linux unmaps a file's memory before it goes, and once more what somebody has mapped meanwhile, for which a fault beside it, in the alias, is enough; and that second time it takes guards as well
+// (unmap_mapping_folio in 6.18's mm/memory.c drops markers).
 static void veil(vm_region *region, size_t page, size_t count) {
   if (!install(region, page, count)) {
     take_mapping(region, page, count);

@@ -364,10 +364,14 @@ static void life(void (*save)(void)) {
 
 static void store_save(void) { OK(veil_store_commit(store, NULL)); }
 
+bool knows_all; // the process knows each type before it commits, so the store has it
 void store_life(void) {
   elsewhere = s->made && dice(4) == 0;
   types_use();
   store_begin();
+  if (knows_all) {
+    EXPECT(veil_new(self, token) != NULL && veil_new(self, view) != NULL && veil_new(self, item) != NULL && veil_new(self, node) != NULL);
+  }
   life(store_save);
   close_or_die(store_shut);
 }

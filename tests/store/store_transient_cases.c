@@ -167,6 +167,7 @@ static void refusals(void) {
 
 void trial_refuse(void) {
   rounds = 1;
+  knows_all = true;
   while (!s->made) {
     aparts(store_life);
   }

@@ -113,6 +113,7 @@ void store_shut(void);
 void first_time(void); // makes the records, or looks at them
 void close_or_die(void (*shut)(void));
 void aparts(void (*fn)(void)); // in a process of its own, which may be killed
+extern bool knows_all;
 void store_life(void);
 void files_remove(void); // of the store
 

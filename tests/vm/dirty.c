@@ -4,6 +4,7 @@
 #include "vm_test.h"
 
 #include <criterion/criterion.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -51,6 +52,23 @@ ON_TRAPPING_BACK_ENDS(dirty, exactly_the_written_pages_are_told) {
     cr_assert_eq(ask(c), 1, "and armed again");
     world_close(&w);
   }
+}
+
+// As it does when memory is short, or when it splits a huge page.
+ON_TRAPPING_BACK_ENDS(dirty, a_write_is_told_though_the_system_has_dropped_the_page_since) {
+  int c = open_and_settle_down(back_end, 12);
+  *view_word(&w, 3) = 7;
+  *view_word(&w, 4) = 7;
+  cr_assert_eq(madvise(vm_page_view(w.region, 2), 4 << 12, MADV_DONTNEED), 0);
+  cr_assert_eq(*(long volatile *)view_word(&w, 3), 7);
+  cr_assert_geq(ask(c), 2);
+  bool told[PAGES] = {false};
+  for (size_t i = 0; i < got.n; i++) {
+    told[got.page[i]] = true;
+  }
+  cr_assert(told[3] && told[4]);
+  cr_assert_eq(ask(c), 0);
+  world_close(&w);
 }
 
 ON_TRAPPING_BACK_ENDS(dirty, a_write_before_a_veil_is_told_after_it) {
