@@ -181,9 +181,6 @@ static veil_compressor *compressor_any(random_state *random) {
                                .age_ms = random_below(random, 3) == 0 ? 0 : interval * (1 + (unsigned)random_below(random, 3)),
                                .target = random_below(random, 2) ? 1 : 0.01,
                                .threads = 1 + (unsigned)random_below(random, 3)};
-  if (getenv("IDLE") != NULL) {
-    o.least_ms = o.age_ms = 250 * o.interval_ms;
-  }
   veil_compressor *c = veil_compressor_open(heap, &o);
   if (c == NULL) {
     fprintf(stderr, "%s\n", veil_error());
@@ -217,11 +214,7 @@ static void disturb(veil_thread *self, random_state *random, veil_checkpointer *
   time_t until = time(NULL) + seconds;
   veil_compressor *c = compressor_any(random);
   while (time(NULL) < until) {
-    unsigned what = (unsigned)random_below(random, 12);
-    if (getenv("WITHOUT") != NULL && strchr(getenv("WITHOUT"), 'a' + (int)what) != NULL) {
-      continue;
-    }
-    switch (what) {
+    switch (random_below(random, 12)) {
     case 0:
     case 1:
       veil_compress_now(c, (unsigned)random_below(random, 2) * 50);
@@ -258,7 +251,7 @@ static void disturb(veil_thread *self, random_state *random, veil_checkpointer *
 int main(int argc, char **argv) {
   seed = seed_choose();
   random_state random = {seed};
-  veil_options options = {.back_end = argc > 1 ? argv[1] : NULL, .limit = 256 << 20, .headroom = 8 << 20, .fork = VEIL_FORK_COPY, .generations = getenv("GEN") != NULL ? (veil_generations)atoi(getenv("GEN")) : (veil_generations)random_below(&random, 3),
+  veil_options options = {.back_end = argc > 1 ? argv[1] : NULL, .limit = 256 << 20, .headroom = 8 << 20, .fork = VEIL_FORK_COPY, .generations = (veil_generations)random_below(&random, 3),
                           .granule = random_below(&random, 4) == 0 ? 16384 : 0};
   heap = veil_open(&options);
   if (heap == NULL) {
