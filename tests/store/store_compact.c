@@ -147,8 +147,12 @@ static unsigned fails(unsigned n, int error, uint64_t dice) {
   shared_reads_may_fail = true;
   veil_status status = veil_store_compact(s.store);
   shared_reads_may_fail = false;
+  pthread_mutex_lock(&on.lock); // a fold may be under way
   unsigned calls = on.d->calls - first;
   bool failed = on.d->failed, poisoned = false;
+  on.d->failed = false;
+  on.d->fail_at = 0;
+  pthread_mutex_unlock(&on.lock);
   const char *call = failed ? on.d->failed_call : "none";
   if (failed && status != VEIL_OK && strlen(veil_error()) < 10) {
     found("%s, %s: it fails without a reason: %s", what, call, veil_error());
@@ -156,8 +160,6 @@ static unsigned fails(unsigned n, int error, uint64_t dice) {
   if (!failed && status != VEIL_OK) {
     found("%s: nothing failed, and it did: %s", what, veil_error());
   }
-  on.d->failed = false;
-  on.d->fail_at = 0;
   for (int i = 0; i < 4 && !poisoned; i++) { // with folds
     poisoned = story_commit(&s, 150, true) != VEIL_OK;
   }
