@@ -167,7 +167,7 @@ static veil_status piece_write(st_log *log, uint64_t from, uint64_t to) {
                                                   (unsigned long long)(to - from), (unsigned long long)offset, strerror(-error)));
 }
 
-// A piece, and a barrier.
+// A piece, and a barrier, unless nothing is waited for (LOG_BREAK_TURN).
 static veil_status durably_write(st_log *log, uint64_t from, uint64_t to, bool waits) {
   veil_status status = piece_write(log, from, to);
   int error = status != VEIL_OK || !waits || LOG_BREAK == LOG_BREAK_BARRIER ? 0 : log->file.io->fdatasync(log->file.io->context, log->file.fd);

@@ -100,8 +100,8 @@ static bool short_of_read(unsigned n, uint64_t dice) {
   shared_reads_may_fail = true;
   veil_status status = veil_store_rollback(s.store, NULL);
   shared_reads_may_fail = false;
-  bool failed = on.d->failed;
   pthread_mutex_lock(&on.lock);
+  bool failed = on.d->failed;
   on.d->fail_at = 0;
   on.d->failed = false;
   pthread_mutex_unlock(&on.lock);
@@ -153,7 +153,9 @@ static void after_poison(uint64_t dice) {
   on.d->fail_at = on.d->calls + 1;
   pthread_mutex_unlock(&on.lock);
   MUST(veil_store_commit(s.store, NULL) != VEIL_OK, "a commit goes well, and the disk has failed");
+  pthread_mutex_lock(&on.lock);
   on.d->fail_at = 0;
+  pthread_mutex_unlock(&on.lock);
   if (veil_store_commit(s.store, NULL) == VEIL_OK) { // it was not a write of the log
     story_end(&s, &on);
     return;

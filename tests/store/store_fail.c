@@ -209,9 +209,11 @@ static unsigned unsure(unsigned n, bool closes, bool elsewhere) {
   shared_reads_may_fail = true;
   veil_status status = veil_store_commit(s.store, NULL);
   shared_reads_may_fail = false;
+  pthread_mutex_lock(&on.lock); // a fold may be under way
   bool failed = on.d->failed;
   unsigned calls = on.d->calls - (on.d->fail_at - n);
   on.d->fail_at = 0;
+  pthread_mutex_unlock(&on.lock);
   memset(bytes, 1, BYTES);
   memset(bytes, 3, CHANGED);
   veil_status next = failed ? veil_store_commit(s.store, NULL) : VEIL_OK;
