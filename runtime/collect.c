@@ -44,6 +44,7 @@ static void flip(veil_heap *heap, rt_thread *self) {
   gc_young_prepare(heap->gc);
   rt_stop_world(heap, self);
   at32_store(&heap->cycle_wanted, 0);
+  at32_store(&heap->cycle_asked, 0);
   rt_services_tell(heap, RT_BEFORE_FLIP);
   if (heap->options.verify >= 1) {
     gc_verify_stopped(heap->gc, "before a flip");

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "gc/parked.h"
+#include "runtime/futex.h"
 #include "runtime/services.h"
 #include "vm/os.h"
 
@@ -229,6 +230,11 @@ RT_EXPORT void veil_service_keep_in_place(veil_service *s, bool keeps) {
   if (at32_cas_full(&s->keeps, !keeps, keeps)) {
     gc_keep_in_place(s->heap->gc, keeps);
   }
+}
+
+RT_EXPORT void veil_service_cycle(veil_service *s) {
+  at32_store_release(&s->heap->cycle_asked, 1);
+  rt_post(&s->heap->keeper_work);
 }
 
 enum { TOUCHED_AT_ONCE = 256 }; // pages: a stop waits so long

@@ -4,7 +4,7 @@
 //
 // Without it a program that lets a gigabyte go and then idles would keep it: cycles start when memory is asked for. It sleeps for good while
 // nothing can have changed. (rt.keeper) It wakes no thread from a system call: a cycle of its own runs only while all threads are in brackets;
-// otherwise it leaves word (`cycle_wanted`) for the next thread that asks for a buffer.
+// otherwise it leaves word (`cycle_wanted`) for the next thread that asks for a buffer. A cycle that a service has asked for it begins in any case.
 //
 // And while they allocate, where there are no generations, it has the memory ready that they will fill next.
 
@@ -68,9 +68,7 @@ static bool threads_blocked(veil_heap *heap) {
 // It is not at work meanwhile: a fork that has the lock of stops waits for who is.
 static void cycle_run(veil_heap *heap) {
   rt_work_end(heap);
-  gc_empty_gladly(heap->gc);
   rt_cycle_start_for(heap, NULL);
-  at_add(&heap->idle_cycles, 1);
   while (gc_phase_now(heap->gc) != GC_IDLE && !at32_load_acquire(&heap->keeper_closing)) {
     uint32_t ended = at32_load_acquire(&heap->ended);
     if (gc_phase_now(heap->gc) != GC_IDLE) {
@@ -98,6 +96,8 @@ static void cycle_consider(veil_heap *heap, keeper *k) {
     k->cycle_seen_at = now_ms();
     return;
   }
+  gc_empty_gladly(heap->gc);
+  at_add(&heap->idle_cycles, 1);
   cycle_run(heap);
   trim_idle(heap);
   uint64_t after = gc_used_bytes(heap->gc);
@@ -132,6 +132,9 @@ static uint64_t look(veil_heap *heap, keeper *k, uint64_t tick) {
     while (gc_trim(heap->gc)) {
       rt_work_pause(heap); // a step at a time
     }
+  }
+  if (at32_load_acquire(&heap->cycle_asked) && gc_phase_now(heap->gc) == GC_IDLE && !rt_restore_reads(heap->restore)) {
+    cycle_run(heap); // its flip takes the word back
   }
   // What is still being read in would be read by a cycle at once, and copied.
   if (is_active(heap, k, now) | rt_restore_reads(heap->restore)) {

@@ -202,6 +202,7 @@ struct veil_heap {
   uint32_t volatile trim_wanted;   // 1: the keeper is to give back what pacing does not want
   uint32_t volatile provide_wanted; // 1: … to have memory ready (gc_provide_open)
   uint32_t volatile cycle_wanted;  // 1: whoever asks for a buffer next is to start a cycle
+  uint32_t volatile cycle_asked;   // 1: a service wants one, which the keeper is to start (veil_service_cycle)
   AO_t idle_cycles;
   AO_t oom_hook;                   // rt_oom_hook
   // Touched ranges: base and limit atomic, for the collector; changed under touch_lock.

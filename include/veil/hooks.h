@@ -179,6 +179,10 @@ veil_status veil_service_instant(veil_service *service, unsigned flags, const ve
 // service ends it; a child of fork begins with no service that wants it. Any thread, callbacks too.
 void veil_service_keep_in_place(veil_service *service, bool keeps);
 
+// Asks for a full cycle that begins after this call: for what only a cycle can tell (pages become parkable by one). The heap's own thread begins it, in less than a second as a rule, whatever the program's threads do: later if a cycle is under way,
+// or the heap's contents are still being read in. Nobody waits for it. Any thread, callbacks too.
+void veil_service_cycle(veil_service *service);
+
 // The first page from `page` on that carries this claim of the service; SIZE_MAX: none. Any thread, callbacks too; others may settle it meanwhile.
 size_t veil_service_next(veil_service *service, size_t page, veil_claim claim);
 

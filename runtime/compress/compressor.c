@@ -157,7 +157,9 @@ static void before_flip(void *arg, uint64_t cycle) {
 }
 static void cycle_ended(void *arg, uint64_t cycle) {
   (void)cycle;
-  at32_store(&((veil_compressor *)arg)->cycle, 0);
+  veil_compressor *c = arg;
+  at32_store(&c->cycle, 0);
+  at_add(&c->cycles, 1);
 }
 
 static const veil_service_callbacks callbacks = {.absent = cx_absent, .discarded = cx_discarded, .before_flip = before_flip, .cycle_ended = cycle_ended};

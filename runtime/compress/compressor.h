@@ -48,6 +48,7 @@ typedef struct cx_page {
   uint8_t touched : 1;           // in this interval
   uint8_t wait;                  // intervals until it is tried again
   uint8_t fails : 3, known : 1;  // how often it was tried in vain since it was touched; it was ever told of
+  uint8_t fresh : 1;             // that was since it had not been through a full cycle
 } cx_page;
 
 // A page that is being compressed.
@@ -100,6 +101,7 @@ struct veil_compressor {
   AO_t packer_ns;                                  // processor time
   AO_t latency[CX_LATENCIES], latency_max;         // ns
   uint32_t volatile cycle;                         // a full cycle is under way
+  AO_t cycles;                                     // that have ended
 
   // Under the lock. It is no trap's, and nobody holds it while he waits for anything.
   pthread_mutex_t lock;
@@ -125,6 +127,9 @@ struct veil_compressor {
   bool may;          // by the controller's allowance
   cx_control control;
   cx_interval interval;
+  uint64_t cycles_seen, fresh, fresh_refused; // as of the last interval: cycles; pages that wait for one; how often the collector had refused such a page by then
+  unsigned since_asked;                       // intervals since a cycle was asked for
+  bool settles;                               // a cycle has ended in this interval
   uint64_t returned_seen, swept; // as of the last tick; what was dropped when the shelf was put in order last
   double minute[600]; // shares of the working set that were wanted back: a ring of intervals, for ten minutes
   unsigned minutes, minute_at;

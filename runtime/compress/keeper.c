@@ -8,7 +8,13 @@
 #include <time.h>
 #include "runtime/compress/compressor.h"
 
-enum { TICK_MS = 1000, REPAIR_BYTES = 4 << 20, STEPS = 64 };
+enum {
+  TICK_MS = 1000,
+  REPAIR_BYTES = 4 << 20,
+  STEPS = 64,
+  FRESH_LEAST = 64, // pages that are worth a cycle …
+  FRESH_SHARE = 32  // … and the part of all
+};
 
 static uint64_t clock_ns(clockid_t clock) {
   struct timespec t;
@@ -129,12 +135,23 @@ static void interval_stats(veil_compressor *c) {
   c->counted.promotions_per_minute = promotions_per_minute(c);
 }
 
+// Pages become parkable by a full cycle, and a program that allocates little has none for hours. What is cold has been there for `least` intervals, so there is no reason to ask more often.
+static void cycle_ask(veil_compressor *c) {
+  uint64_t in_use = c->counted.in_use / c->pages.page_size;
+  c->since_asked++;
+  if (c->fresh > FRESH_LEAST && c->fresh > in_use / FRESH_SHARE && c->since_asked >= c->control.goal.least) {
+    c->since_asked = 0;
+    veil_service_cycle(c->service);
+  }
+}
+
 static void interval_end(veil_compressor *c) {
   uint64_t began = clock_ns(CLOCK_THREAD_CPUTIME_ID), promoted = c->counted.promoted;
   cx_sample(c);
   cx_control_interval(&c->control, &c->interval);
   promotions_note(c, c->counted.promoted - promoted);
   interval_stats(c);
+  cycle_ask(c);
   c->counted.sampler_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - began;
   if (c->asked == c->answered) {
     pass_begin(c, threshold_of(c));

@@ -38,6 +38,9 @@ bool cx_take(veil_compressor *c, cx_slot *slot, size_t page) {
   }
   slot->notes_bytes = veil_page_park(c->service, page, slot->notes, c->pages.page_size);
   if (slot->notes_bytes == 0) {
+    uint64_t fresh = veil_heap_parks(c->heap).refused[VEIL_PARK_FRESH];
+    c->page[page].fresh = fresh != c->fresh_refused; // nobody else parks pages
+    c->fresh_refused = fresh;
     cx_let_go(c, slot);
     put_off(c, page);
     c->counted.unready++;

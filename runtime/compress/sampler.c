@@ -45,6 +45,12 @@ static void page_age(veil_compressor *c, size_t page) {
     p->wait = (uint8_t)(p->wait - (p->wait != 0));
   }
   c->interval.age[p->age]++;
+  if (p->fresh && c->settles) {
+    p->fresh = 0;
+    p->fails = 0;
+    p->wait = 0;
+  }
+  c->fresh += p->fresh;
 }
 
 static void totals_add(veil_compressor *c) {
@@ -59,6 +65,10 @@ static void totals_add(veil_compressor *c) {
 void cx_look(veil_compressor *c) { veil_service_touched(c->service, 0, c->pages.count, looks, seen, c); }
 
 void cx_sample(veil_compressor *c) {
+  uint64_t cycles = at_load(&c->cycles);
+  c->settles = cycles != c->cycles_seen;
+  c->cycles_seen = cycles;
+  c->fresh = 0;
   memset(&c->interval, 0, sizeof c->interval);
   cx_look(c);
   size_t high = 0;

@@ -57,6 +57,12 @@ static veil_compress_stats stats(void) {
   return s;
 }
 
+static veil_stats stats_of_heap(void) {
+  veil_stats s;
+  veil_get_stats(heap, &s);
+  return s;
+}
+
 // Objects that have been through two cycles, and a compressor that does nothing by itself.
 static bool begin(const char *name, veil_options options, const veil_compressor_options *with) {
   static const veil_compressor_options idle = {.interval_ms = 100000, .least_ms = 100000};
@@ -87,6 +93,26 @@ static void finish(void) {
   }
 
 static size_t page_size(void) { return veil_heap_pages(heap).page_size; }
+
+// A program that has made all it needs, and allocates nothing from then on: its pages become parkable by a cycle, for which the compressor asks.
+ON_TRAPPING_BACK_ENDS(compressor, a_heap_that_nobody_collects) {
+  if (!start((veil_options){.back_end = back_end, .limit = 256 * MIB, .headroom = 64 * MIB, .idle = 3600000})) {
+    cr_skip_test("the back end does not work here");
+  }
+  objects_make();
+  EXPECT(stats_of_heap().major_cycles == 0);
+  c = veil_compressor_open(heap, &(veil_compressor_options){.interval_ms = 20, .least_ms = 60, .age_ms = 60});
+  cr_assert_not_null(c, "%s", veil_error());
+  for (int i = 0; i < 1000 && stats().original < 200 * page_size(); i++) {
+    veil_block_begin(self);
+    usleep(20000);
+    veil_block_end(self);
+  }
+  EXPECT(stats().original >= 200 * page_size());
+  uint64_t cycles = stats_of_heap().major_cycles;
+  EXPECT(cycles >= 1 && cycles <= 3); // and not again and again
+  finish();
+}
 
 // ---- Touches.
 

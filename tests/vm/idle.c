@@ -115,19 +115,19 @@ ON_TRAPPING_BACK_ENDS(idle, no_write_is_lost_to_dirty) {
   begin(back_end);
   int c = vm_dirty_open(w.region);
   struct pages dirty = {0};
-  vm_dirty(w.region, c, 0, PAGES, NULL, pages_add, &dirty);
+  vm_dirty(w.region, c, 0, PAGES, pages_add, &dirty);
   dirty.n = 0;
   *view_word(&w, 9) = 1;
   cr_assert_eq(ask(), 1); // its entry goes
-  cr_assert_eq(vm_dirty(w.region, c, 0, PAGES, NULL, pages_add, &dirty), 1);
+  cr_assert_eq(vm_dirty(w.region, c, 0, PAGES, pages_add, &dirty), 1);
   cr_assert_eq(dirty.page[0], 9);
   (void)*view_word(&w, 9);
   (void)*view_word(&w, 30);
-  cr_assert_eq(vm_dirty(w.region, c, 0, PAGES, NULL, pages_add, &dirty), 0, "it was read only");
+  cr_assert_eq(vm_dirty(w.region, c, 0, PAGES, pages_add, &dirty), 0, "it was read only");
   *view_word(&w, 9) = 2;
   *view_word(&w, 31) = 2;
   dirty.n = 0;
-  cr_assert_eq(vm_dirty(w.region, c, 0, PAGES, NULL, pages_add, &dirty), 2);
+  cr_assert_eq(vm_dirty(w.region, c, 0, PAGES, pages_add, &dirty), 2);
   cr_assert(dirty.page[0] == 9 && dirty.page[1] == 31);
   world_close(&w);
 }
