@@ -237,21 +237,6 @@ RT_EXPORT void veil_service_cycle(veil_service *s) {
   rt_post(&s->heap->keeper_work);
 }
 
-enum { TOUCHED_AT_ONCE = 256 }; // pages: a stop waits so long
-
-// Nobody asks any more what was touched: idle pages open, for calls to the system do not trap.
-static void touched_end(veil_heap *heap, unsigned owner) {
-  if (owner == 0 || !at32_cas_full(&heap->services->sampler, owner, 0)) {
-    return;
-  }
-  for (size_t page = 0, used = rt_pages_used(heap->gc); page < used; page += TOUCHED_AT_ONCE) {
-    sigset_t saved;
-    rt_thread *self = rt_service_enter(heap, &saved);
-    vm_unprot(heap->gc->region, page, used - page < TOUCHED_AT_ONCE ? used - page : TOUCHED_AT_ONCE, VM_IDLE);
-    rt_service_leave(heap, self, &saved);
-  }
-}
-
 // Who asked for it is the parent's, and may have been about to.
 void rt_services_fork(veil_heap *heap) {
   for (int i = 0; i < RT_SERVICES; i++) {
@@ -261,63 +246,14 @@ void rt_services_fork(veil_heap *heap) {
     }
   }
   gc_keep_in_place_none(heap->gc);
-  touched_end(heap, at32_load(&heap->services->sampler));
-}
-
-typedef struct touched_look {
-  bool (*looks)(void *arg, size_t page);
-  void *arg;
-  uint8_t bits[TOUCHED_AT_ONCE / 8];
-} touched_look;
-
-static bool touched_ask(void *arg, size_t page) {
-  touched_look *look = arg;
-  return look->looks == NULL || look->looks(look->arg, page);
-}
-
-static void touched_set(void *arg, size_t page) {
-  touched_look *look = arg;
-  look->bits[page % TOUCHED_AT_ONCE / 8] |= (uint8_t)(1u << page % 8);
-}
-
-RT_EXPORT veil_status veil_service_touched(veil_service *s, size_t page, size_t count, bool (*looks)(void *arg, size_t page), void (*visit)(void *arg, size_t page), void *arg) {
-  veil_heap *heap = s->heap;
-  gc_heap *gc = heap->gc;
-  if (page > gc->region->pages || count > gc->region->pages - page) {
-    rt_error_set("veil_service_touched: %s: pages [%zu, +%zu) of %zu", s->name, page, count, gc->region->pages);
-    return VEIL_INVALID;
-  }
-  if (!gc->region->traps) {
-    rt_error_set("veil_service_touched: %s: nothing traps with this back end", s->name);
-    return VEIL_UNSUPPORTED;
-  }
-  if (at32_load_acquire(&heap->services->sampler) != s->owner && !at32_cas_full(&heap->services->sampler, 0, s->owner)) {
-    rt_error_set("veil_service_touched: %s: another service asks already", s->name);
-    return VEIL_BUSY;
-  }
-  size_t young = gc_block_page(gc, gc->young_blocks), used = rt_pages_used(gc), limit = page + count < used ? page + count : used;
-  for (size_t at = page > young ? page : young, end; at < limit; at = end) {
-    touched_look look = {looks, arg, {0}};
-    end = at - at % TOUCHED_AT_ONCE + TOUCHED_AT_ONCE;
-    end = end < limit ? end : limit;
-    sigset_t saved;
-    rt_thread *self = rt_service_enter(heap, &saved);
-    vm_idle(gc->region, at, end - at, touched_ask, touched_set, &look);
-    rt_service_leave(heap, self, &saved);
-    for (size_t i = at; i < end; i++) {
-      if ((look.bits[i % TOUCHED_AT_ONCE / 8] >> i % 8 & 1) && gc_page_in_use(gc, i)) {
-        visit(arg, i);
-      }
-    }
-  }
-  return VEIL_OK;
+  rt_touched_end(heap, at32_load(&heap->services->sampler));
 }
 
 RT_EXPORT void veil_service_close(veil_service *s) {
   rt_section_refuse("veil_service_close");
   veil_heap *heap = s->heap;
   veil_service_keep_in_place(s, false);
-  touched_end(heap, s->owner);
+  rt_touched_end(heap, s->owner);
   sigset_t saved;
   rt_thread *self = rt_service_enter(heap, &saved);
   for (veil_claim claim = VEIL_ABSENT; claim <= VEIL_UNSAVED; claim++) {
@@ -480,16 +416,6 @@ RT_EXPORT veil_parks veil_heap_parks(veil_heap *heap) {
   return out;
 }
 
-// Pages that may have been written.
-typedef struct zones {
-  size_t small, large, used; // [0, small) and [large, used)
-} zones;
-
-static zones zones_now(gc_heap *gc) {
-  uint64_t fresh = at_load(&gc->fresh);
-  return (zones){gc_block_page(gc, fresh < gc->small_blocks ? (uint32_t)fresh : gc->small_blocks), gc_block_page(gc, gc->small_blocks), rt_pages_used(gc)};
-}
-
 static bool range_find(const veil_service *s, size_t page, size_t limit, size_t *most) {
   vm_region *region = s->heap->gc->region;
   size_t piece = *most != SIZE_MAX ? (size_t)FIND_BYTES >> s->heap->gc->page_shift : SIZE_MAX - page;
@@ -509,14 +435,14 @@ static bool range_find(const veil_service *s, size_t page, size_t limit, size_t 
 }
 
 bool rt_dirty_find(veil_service *s, size_t most) {
-  zones z = zones_now(s->heap->gc);
+  rt_zones z = rt_zones_of(s->heap->gc);
   most = most != 0 ? most : SIZE_MAX;
   return range_find(s, 0, z.small, &most) && range_find(s, z.large, z.used, &most);
 }
 
 void rt_dirty_visit(veil_service *s, void (*visit)(void *arg, size_t page), void *arg) {
   vm_region *region = s->heap->gc->region;
-  zones z = zones_now(s->heap->gc);
+  rt_zones z = rt_zones_of(s->heap->gc);
   vm_dirty_answer(region, s->consumer, 0, z.small, visit, arg);
   if (z.used > z.large) {
     vm_dirty_answer(region, s->consumer, z.large, z.used - z.large, visit, arg);

@@ -44,6 +44,19 @@ static inline uint8_t volatile *rt_owner_of(veil_heap *heap, size_t page, veil_c
 // No page from here on was ever in use.
 static inline size_t rt_pages_used(const gc_heap *gc) { return gc_block_page(gc, at32_load(&gc->large_high)); }
 
+// Pages that were ever in use: [0, small) and [large, used). There can be much between them.
+typedef struct rt_zones {
+  size_t small, large, used;
+} rt_zones;
+static inline rt_zones rt_zones_of(const gc_heap *gc) {
+  uint64_t fresh = at_load(&gc->fresh);
+  return (rt_zones){gc_block_page(gc, fresh < gc->small_blocks ? (uint32_t)fresh : gc->small_blocks), gc_block_page(gc, gc->small_blocks), rt_pages_used(gc)};
+}
+
+// ---- sample.c
+// The service, by its number (0: none), asks no more what was touched.
+void rt_touched_end(veil_heap *heap, unsigned owner);
+
 // Any thread may work for a service. One that is a mutator too, and runs, must not be stopped while it holds a lock. NULL: it counts as at work.
 rt_thread *rt_service_enter(veil_heap *heap, sigset_t *saved);
 void rt_service_leave(veil_heap *heap, rt_thread *self, const sigset_t *saved);

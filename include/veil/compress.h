@@ -30,7 +30,7 @@ typedef enum veil_compress_prefer {
 
 // Zero is the default of each. Fields are only ever added at the end.
 typedef struct veil_compressor_options {
-  veil_compress_prefer prefer;
+  veil_compress_prefer prefer; // where space and speed cannot be had at once
   double target;        // pages that are wanted back per minute, as a share of the working set, at most; default 0.002, from 0.00001 to 1
   unsigned interval_ms; // between two looks at what was touched; default 10,000, at least 10
   unsigned least_ms;    // no page counts as cold that was touched within so many; default 120,000, at least one interval, at most 250
@@ -75,7 +75,7 @@ typedef struct veil_compress_stats {
   uint64_t unpacked_in_cycles; // fetched while a full cycle was under way
   uint64_t unworthy;    // attempts to compress what does not get smaller
   uint64_t unready;     // attempts that the collector refused: such pages are tried again
-  uint64_t by_method[8]; // compressed by: repeated word, columns, lz4, lz4 of planes, zstd, zstd of planes, others
+  uint64_t by_method[8]; // compressed by: repeated word, columns, lz4, lz4 of planes, zstd, zstd of planes
   // How long a touch took, in nanoseconds, decompression and all but the kernel's part.
   uint64_t promotion_p50_ns, promotion_p98_ns, promotion_max_ns;
   uint64_t sampler_ns, packer_ns; // processor time of the threads

@@ -13,7 +13,7 @@ enum {
   LEVEL = 3,      // of zstd: 1 gives a tenth away, 5 takes twice the time for a twentieth
   LZ4_SPACE = 5,  // lz4's levels: the better they pack, the faster what they have packed is unpacked, for there is less of it
   LZ4_SPEED = 3,
-  ZSTD_TOLL = 8,  // zstd has to save one byte in so many more than others do, since it unpacks in three times their time
+  ZSTD_TOLL = 4,  // zstd has to save one byte in so many more than others do, since it unpacks in three times their time
   PLAIN_RUN = 15, // pages packed as the one before was, until all is tried again
   EARLY = 16,     // a blob that is so many times smaller than its page is good enough to try nothing else
 };

@@ -75,10 +75,11 @@ static bool options_take(veil_compressor *c, const veil_compressor_options *opti
 // ---- Memory.
 
 static size_t tables_bytes(size_t pages) { return pages * PAGE_TABLES + (pages / PREDICTED + 1) * sizeof(cx_predictor); }
+static size_t groups_of(size_t pages) { return pages / CX_GROUP + 1; }
 
 static bool memory_open(veil_compressor *c) {
   size_t pages = c->pages.count, page_size = c->pages.page_size;
-  c->memory_bytes = tables_bytes(pages) + 64;
+  c->memory_bytes = tables_bytes(pages) + groups_of(pages) + 64;
   c->memory = os_map_private(c->memory_bytes); // touched only as far as pages are in use
   c->ballast = os_map_private(CX_BALLAST * page_size);
   uint64_t *notes = os_map_private(CX_SLOTS * page_size);
@@ -94,8 +95,10 @@ static bool memory_open(veil_compressor *c) {
   c->page = (cx_page *)(c->predictor + pages / PREDICTED + 1);
   c->back = (uint8_t *)(c->page + pages);
   c->hint = c->back + pages;
+  c->group = (uint8_t *)c->hint + pages;
   unsigned processors = os_processors() * 2;
-  c->codec = cx_codec_open(&(cx_codec_options){.page_bytes = page_size, .prefer = c->options.prefer == VEIL_COMPRESS_SPEED ? CX_SPEED : CX_SPACE});
+  bool speed = c->options.prefer == VEIL_COMPRESS_SPEED; // matches in a dictionary are spread over 64 KiB, of which little is in a cache when a page is wanted: four times the time of lz4 without
+  c->codec = cx_codec_open(&(cx_codec_options){.page_bytes = page_size, .prefer = speed ? CX_SPEED : CX_SPACE, .no_dictionary = speed});
   c->shelf = cx_shelf_open(&(cx_shelf_options){.address_bytes = ADDRESS_SHARE * pages * page_size, .moved = cx_item_moved, .context = c});
   return c->codec != NULL && c->shelf != NULL && cx_unpackers_open(&c->unpackers, c->codec, processors < CX_UNPACKERS_MOST ? processors : CX_UNPACKERS_MOST);
 }
@@ -296,20 +299,20 @@ CX_EXPORT unsigned veil_compress_ages(veil_compressor *c, uint64_t *pages, uint6
 }
 
 // Everything that there would not be without a compressor.
-static size_t held(const veil_compressor *c, const cx_shelf_figures *f, size_t high) {
-  return f->resident + f->tables + cx_codec_held(c->codec) + c->unpackers.bytes * c->unpackers.count + (CX_BALLAST + CX_SLOTS + 2 * c->packer_count) * c->pages.page_size + tables_bytes(high) +
+static size_t held(const veil_compressor *c, const cx_shelf_figures *f, size_t groups) {
+  return f->resident + f->tables + cx_codec_held(c->codec) + c->unpackers.bytes * c->unpackers.count + (CX_BALLAST + CX_SLOTS + 2 * c->packer_count) * c->pages.page_size + tables_bytes(groups * CX_GROUP) + groups_of(c->pages.count) +
          sizeof *c;
 }
 
 CX_EXPORT void veil_compress_get_stats(veil_compressor *c, veil_compress_stats *out) {
   pthread_mutex_lock(&c->lock);
   *out = c->stats;
-  size_t high = c->stats_high;
+  size_t groups = c->stats_groups;
   pthread_mutex_unlock(&c->lock);
   cx_shelf_figures f = cx_shelf_measure(c->shelf);
   out->original = f.items * c->pages.page_size;
   out->packed = f.payload;
-  out->held = held(c, &f, high);
+  out->held = held(c, &f, groups);
   out->saved = out->original > out->held ? out->original - out->held : 0;
   out->discarded = at_load(&c->discarded);
   out->taken_back = at_load(&c->taken_back);

@@ -22,6 +22,7 @@ enum {
   CX_UNPACKERS_MOST = 16, // threads that unpack at a time; others wait for one of them
   CX_THREADS_MOST = 16,
   CX_LATENCIES = 256,     // buckets, four for each power of two
+  CX_GROUP = 1024,        // pages whose part of the tables is passed over while nothing is known of any: most of a heap's addresses are never used
 };
 
 // ---- States of a page: the high bits of its word; the low ones are a slot's number or an item's handle (cx.states).
@@ -88,6 +89,7 @@ struct veil_compressor {
   uint8_t volatile *back; // it came back since the last interval. By who settles, and the keeper
   uint8_t volatile *hint; // veil_compress_hint. By who hints, and the keeper where a page is not in use
   cx_page *page;    // the keeper's
+  uint8_t *group;   // likewise: whether anything is known of one of CX_GROUP pages
   cx_predictor *predictor; // a word for each 16 pages; packers'
   pthread_t keeper, packers[CX_THREADS_MOST];
   unsigned packer_count; // that run
@@ -113,12 +115,13 @@ struct veil_compressor {
   uint64_t asked, answered;
   size_t answer;         // pages
   veil_compress_stats stats; // as the keeper told last
-  size_t stats_high;     // likewise, `high`
+  size_t stats_groups;   // likewise, `groups`
   uint64_t ages[CX_AGES], touched[CX_AGES]; // totals
 
   // The keeper's.
   veil_compress_stats counted;
   size_t high;       // pages below which all that are known lie
+  size_t groups;     // of which something is known
   size_t at;         // where the pass goes on; `high`: it is over
   bool passing;
   unsigned pass_age; // intervals
@@ -151,6 +154,8 @@ bool cx_ballast_fill(veil_compressor *c);
 uint64_t cx_latency_at(const veil_compressor *c, double share);
 
 // ---- sampler.c: the keeper's.
+// The first page from `page` on in a group of which something is known; `high`, or more: none.
+size_t cx_known_next(const veil_compressor *c, size_t page);
 // An interval is over.
 void cx_sample(veil_compressor *c);
 // Who was touched so far in this one.

@@ -79,8 +79,8 @@ static void pass_begin(veil_compressor *c, unsigned age) {
 // Goes on with a pass for some pages. It is over when all are taken that are to be, or there is no slot.
 static void pass_step(veil_compressor *c) {
   unsigned taken = 0;
-  size_t limit = c->at + (STEPS << 8) < c->high ? c->at + (STEPS << 8) : c->high; // then other things are looked at
-  while (c->at < limit && taken < STEPS && c->out < CX_SLOTS) {
+  unsigned looked = 0; // some, then other things are looked at
+  while ((c->at = cx_known_next(c, c->at)) < c->high && looked++ < STEPS << 8 && taken < STEPS && c->out < CX_SLOTS) {
     size_t page = c->at++;
     if (!cx_wanted(c, page, c->pass_age)) {
       continue;
@@ -192,7 +192,7 @@ static void request_end(veil_compressor *c, uint64_t serving, uint64_t made) {
   c->answer = (size_t)(c->made - made);
   c->answered = serving;
   c->stats = c->counted;
-  c->stats_high = c->high;
+  c->stats_groups = c->groups;
   pthread_cond_broadcast(&c->wakes_callers);
   pthread_mutex_unlock(&c->lock);
 }
@@ -211,7 +211,7 @@ static void keeper_sleep(veil_compressor *c, uint64_t until_ns, uint64_t serving
   struct timespec until = {(time_t)(until_ns / 1000000000u), (long)(until_ns % 1000000000u)};
   pthread_mutex_lock(&c->lock);
   c->stats = c->counted;
-  c->stats_high = c->high;
+  c->stats_groups = c->groups;
   bool wakes = c->closing || (c->asked != c->answered && c->asked != serving) || cx_slots_wake(c);
   if (!wakes) {
     pthread_cond_timedwait(&c->wakes_keeper, &c->lock, &until);

@@ -79,7 +79,7 @@ static void count(veil_compressor *c, size_t page, cx_handle handle) {
   memcpy(&tail, item + length - sizeof tail, sizeof tail);
   notes = tail * (size_t)8;
   unsigned method = cx_blob_method(item + notes, length - notes - sizeof tail);
-  c->counted.by_method[method < 8 ? method : 0]++;
+  c->counted.by_method[method - CX_REPEAT]++; // as veil/compress.h has them
   c->counted.compressed++;
   c->page[page].fails = 0;
 }

@@ -14,10 +14,18 @@ static bool looks(void *arg, size_t page) {
   return c->page[page].skip == 0;
 }
 
+size_t cx_known_next(const veil_compressor *c, size_t page) {
+  while (page < c->high && !c->group[page / CX_GROUP]) {
+    page = (page / CX_GROUP + 1) * CX_GROUP;
+  }
+  return page;
+}
+
 static void seen(void *arg, size_t page) {
   veil_compressor *c = arg;
   cx_page *p = &c->page[page];
   p->touched = 1;
+  c->group[page / CX_GROUP] = 1;
   c->high = page >= c->high ? page + 1 : c->high;
 }
 
@@ -64,6 +72,25 @@ static void totals_add(veil_compressor *c) {
 
 void cx_look(veil_compressor *c) { veil_service_touched(c->service, 0, c->pages.count, looks, seen, c); }
 
+// All of a group that are known. One more than the last that is in use; 0: none is.
+static size_t group_age(veil_compressor *c, size_t group) {
+  size_t last = 0;
+  for (size_t page = group; page < group + CX_GROUP && page < c->high; page++) {
+    if (!c->page[page].known && !c->page[page].touched) {
+      continue;
+    }
+    if (veil_page_in_use(c->heap, page)) {
+      page_age(c, page);
+      last = page + 1;
+    } else {
+      c->page[page] = (cx_page){0};
+      at8_store(&c->hint[page], VEIL_COMPRESS_AS_USED);
+      at8_store(&c->back[page], 0);
+    }
+  }
+  return last;
+}
+
 void cx_sample(veil_compressor *c) {
   uint64_t cycles = at_load(&c->cycles);
   c->settles = cycles != c->cycles_seen;
@@ -72,18 +99,12 @@ void cx_sample(veil_compressor *c) {
   memset(&c->interval, 0, sizeof c->interval);
   cx_look(c);
   size_t high = 0;
-  for (size_t page = 0; page < c->high; page++) {
-    if (!c->page[page].known && !c->page[page].touched) {
-      continue;
-    }
-    if (veil_page_in_use(c->heap, page)) {
-      page_age(c, page);
-      high = page + 1;
-    } else {
-      c->page[page] = (cx_page){0};
-      at8_store(&c->hint[page], VEIL_COMPRESS_AS_USED);
-      at8_store(&c->back[page], 0);
-    }
+  c->groups = 0;
+  for (size_t page = 0; (page = cx_known_next(c, page)) < c->high; page += CX_GROUP) {
+    size_t last = group_age(c, page);
+    c->group[page / CX_GROUP] = last != 0;
+    c->groups += last != 0;
+    high = last != 0 ? last : high;
   }
   c->high = high;
   totals_add(c);
