@@ -23,6 +23,7 @@ enum {
 
 // What stands for a page. Behind it: a bit for each unit of the page in which a cell begins, unless their distance is always the same; then the references.
 typedef struct notes {
+  uint32_t sum;         // over all that follows
   uint16_t words;       // of 8 bytes: all of it
   uint16_t count;       // references
   uint16_t top;         // of the page, in words
@@ -32,6 +33,24 @@ typedef struct notes {
 } notes;
 
 static notes *notes_of(const gc_heap *heap, size_t page) { return (notes *)at_load_acquire(&heap->notes[page]); }
+
+// Each step is one-to-one, so a single bit that is wrong is always found.
+static uint32_t notes_sum(const notes *n) {
+  uint64_t sum = 0, word;
+  for (unsigned i = 0; i < n->words; i++) {
+    memcpy(&word, (const char *)n + (size_t)i * 8, 8);
+    sum = (sum ^ (i == 0 ? word >> 32 : word)) * UINT64_C(0x9e3779b97f4a7c15);
+    sum ^= sum >> 29;
+  }
+  return (uint32_t)(sum ^ sum >> 32);
+}
+
+// They lie in the service's memory for hours, and what they say of references nobody else knows.
+static void notes_check(const gc_heap *heap, size_t page, const notes *n) {
+  if ((size_t)n->words * 8 < sizeof *n || (size_t)n->words * 8 > heap->page_size || n->sum != notes_sum(n)) {
+    vm_fatal("veil: what was put down of page %zu, which is parked, is damaged: its checksum is wrong [gc.parked]", page);
+  }
+}
 
 // ---- Packed references.
 
@@ -311,6 +330,7 @@ static void held_park(parking *p, void *memory, size_t room) {
   }
   page_visit(heap, p->page, cover, top, cell_take, slot_take, p);
   VM_CHECK(p->next == p->n.count, "page %zu had %u references, and then %u [gc.parked]", p->page, p->n.count, p->next);
+  p->out->sum = notes_sum(p->out);
   at_store_release(&heap->notes[p->page], (uint64_t)memory);
   uint32_t consumers = at32_load(&heap->dirty_mask);
   if (p->epochs && consumers != 0) {
@@ -380,6 +400,7 @@ bool gc_unpark(gc_heap *heap, size_t page) {
   if (n == NULL) {
     return false;
   }
+  notes_check(heap, page, n);
   gc_cell cell = covering(heap, page);
   gc_cover cover = cell.alias != NULL ? cover_known(heap, cell) : cover_of(cell, 0, 0);
   unparking u = {heap, n, refs_of(heap, n), 0};
@@ -400,6 +421,7 @@ static notes *notes_hold(gc_heap *heap, size_t page) {
     }
     notes *n = notes_of(heap, page);
     if (n != NULL) {
+      notes_check(heap, page, n);
       return n;
     }
     vm_let(heap->region, page, 0);
@@ -493,6 +515,7 @@ static bool ref_renew(gc_heap *heap, size_t page, notes *n, unsigned i, uintptr_
 }
 
 static bool refs_scan(gc_heap *heap, gc_copier *copier, size_t page, notes *n) {
+  notes_check(heap, page, n);
   const uint8_t *refs = refs_of(heap, n);
   uintptr_t view[2][BATCH];
   bool changed = false, fits = true;
@@ -513,6 +536,7 @@ static bool refs_scan(gc_heap *heap, gc_copier *copier, size_t page, notes *n) {
     }
   }
   copier->near_left = 0;
+  n->sum = changed ? notes_sum(n) : n->sum;
   return fits;
 }
 

@@ -93,7 +93,7 @@ bool veil_page_is_saved(veil_heap *heap, size_t page);
 
 // Parks a page that carries the service's ABSENT, whose contents are there still: takes the references out of them, which is seen through the alias, and keeps them in `notes`: memory of the caller's, `room` bytes, aligned to 8 bytes (else it
 // aborts), at any address, which is the collector's from then on until veil_page_unpark or `discarded`. What the page holds now is what the service is to put back; it packs better than before. Returns how many bytes of `notes` are used, a multiple of 8;
-// from 16 (nothing refers to anything, objects of one size) to page_size: about 4 bytes for a reference in heaps of some GiB, and, where objects differ in size, a bit for every 16 bytes of the page. 0: it cannot be parked now, the
+// from 24 (nothing refers to anything, objects of one size) to page_size: about 4 bytes for a reference in heaps of some GiB, and, where objects differ in size, a bit for every 16 bytes of the page. 0: it cannot be parked now, the
 // contents have not changed, and a full cycle will have them put back (veil_heap_parks says why). Then to settle the claim costs less than to be asked for the contents. Pages become so when they have been through a full cycle.
 // Other services are told by Dirty where the contents differ in more than references. It takes some microseconds, in which a touch waits; a thread that is not attached waits for no stop, so a callback may wait until it is back. Any thread, attached or not; not in callbacks.
 size_t veil_page_park(veil_service *service, size_t page, void *notes, size_t room);
