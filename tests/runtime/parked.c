@@ -270,14 +270,15 @@ ON_TRAPPING_BACK_ENDS(parked, a_word_on_the_stack_that_points_into_a_parked_page
   cold_make();
   veil_weak *volatile weak = inner_find();
   thing_name(self, "weak", 0, weak);
-  all_take();
+  size_t taken = all_take();
   cr_assert(parker_is_away(&p, inner));
   char *volatile word = inner;
   cold_drop();
   inner = NULL;
   collect(3);
   cr_assert_eq(parker_absents(&p), 0);
-  cr_assert_gt(atomic_load(&p.discarded), 100, "%lu", atomic_load(&p.discarded));
+  // Notes do not say which object refers to what, so what is dead on the pages of the few that live holds what it refers to, and so on: how much that is, is a matter of who has copied what, and when (from a quarter of the pages to a half).
+  cr_assert_gt(atomic_load(&p.discarded), taken / 4, "%lu of %zu", atomic_load(&p.discarded), taken);
   node *n = veil_weak_get(self, thing_get(self, "weak", 0));
   cr_assert(n != NULL && (char *)word > (char *)n && (char *)word < (char *)(n + 1));
   cr_assert_eq(parker_absents(&p), 0, "a weak reference is read without its object");
