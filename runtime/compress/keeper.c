@@ -135,12 +135,14 @@ static void interval_stats(veil_compressor *c) {
   c->counted.promotions_per_minute = promotions_per_minute(c);
 }
 
-// Pages become parkable by a full cycle, and a program that allocates little has none for hours. What is cold has been there for `least` intervals, so there is no reason to ask more often.
+// Pages become parkable by a full cycle, and a program that allocates little has none for hours. What is cold has been there for `least` intervals, so there is no reason to ask more often. What has not been through a cycle moves in
+// it, and counts as touched then: so for all that is there when the compressor is opened one is asked for at once, before ages mean anything.
 static void cycle_ask(veil_compressor *c) {
   uint64_t in_use = c->counted.in_use / c->pages.page_size;
+  bool first = c->since_asked == 0 && c->cycles_seen == 0;
   c->since_asked++;
-  if (c->fresh > FRESH_LEAST && c->fresh > in_use / FRESH_SHARE && c->since_asked >= c->control.goal.least) {
-    c->since_asked = 0;
+  if (first || (c->fresh > FRESH_LEAST && c->fresh > in_use / FRESH_SHARE && c->since_asked > c->control.goal.least)) {
+    c->since_asked = 1;
     veil_service_cycle(c->service);
   }
 }

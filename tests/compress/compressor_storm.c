@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// compressor_storm.c: threads change a heap whose pages are compressed all the time, at random, while it is collected, saved, forked: and is what it should be.
+// compressor_storm.c: threads change a heap whose pages are compressed all the time, at random, while it is collected, saved or committed, forked: and is what it should be.
 //
 //   compressor_storm BACK_END [SECONDS]        STORM_SEED=n repeats the choices, not the interleaving
 //
@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include "veil/checkpoint.h"
 #include "veil/compress.h"
+#include "veil/store.h"
 #include "veil/veil.h"
 
 enum { THREADS = 4, RECORDS = 4000, ALL = THREADS * RECORDS, TEXT_MOST = 2000 };
@@ -58,6 +59,9 @@ typedef struct truth {
 } truth;
 
 static veil_heap *heap;
+static veil_store *store; // one of the two: by the seed
+static veil_checkpointer *saver;
+static char path[64], log_path[80];
 static slot *all;
 static truth should[ALL];
 static pthread_rwlock_t changing = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP; // or the one who stops all would never have his turn
@@ -210,7 +214,16 @@ static void counts_add(veil_compressor *c) {
   discarded += s.discarded;
 }
 
-static void disturb(veil_thread *self, random_state *random, veil_checkpointer *saver, unsigned seconds) {
+static void save(random_state *random) {
+  unsigned how = (unsigned)random_below(random, 8);
+  veil_status status = store == NULL ? veil_checkpoint(saver, how < 3 ? VEIL_CHECKPOINT_FULL : 0, NULL) : how == 0 ? veil_store_compact(store) : veil_store_commit(store, NULL);
+  if (status != VEIL_OK) {
+    fprintf(stderr, "%s\n", veil_error());
+    abort();
+  }
+}
+
+static void disturb(veil_thread *self, random_state *random, unsigned seconds) {
   time_t until = time(NULL) + seconds;
   veil_compressor *c = compressor_any(random);
   while (time(NULL) < until) {
@@ -223,7 +236,7 @@ static void disturb(veil_thread *self, random_state *random, veil_checkpointer *
       veil_collect(self);
       break;
     case 3:
-      EXPECT(veil_checkpoint(saver, random_below(random, 3) == 0 ? VEIL_CHECKPOINT_FULL : 0, NULL) == VEIL_OK);
+      save(random);
       break;
     case 4:
       stopped(self, random, c);
@@ -248,17 +261,23 @@ static void disturb(veil_thread *self, random_state *random, veil_checkpointer *
   veil_compressor_close(c);
 }
 
-int main(int argc, char **argv) {
-  seed = seed_choose();
-  random_state random = {seed};
-  veil_options options = {.back_end = argc > 1 ? argv[1] : NULL, .limit = 256 << 20, .headroom = 8 << 20, .fork = VEIL_FORK_COPY, .generations = (veil_generations)random_below(&random, 3),
-                          .granule = random_below(&random, 4) == 0 ? 16384 : 0};
-  heap = veil_open(&options);
-  if (heap == NULL) {
-    fprintf(stderr, "%s\n", veil_error());
-    return 77;
+// False: the back end does not work here.
+static bool heap_open(random_state *random, const char *back_end) {
+  static veil_type *const types[] = {&veil_type_record, &veil_type_slot};
+  veil_options options = {.back_end = back_end, .limit = 256 << 20, .headroom = 8 << 20, .fork = VEIL_FORK_COPY, .generations = (veil_generations)random_below(random, 3),
+                          .granule = random_below(random, 4) == 0 ? 16384 : 0};
+  snprintf(path, sizeof path, "/tmp/compressor_storm.%d", (int)getpid());
+  snprintf(log_path, sizeof log_path, "%s.log", path);
+  if (random_below(random, 3) == 0) {
+    store = veil_store_open(path, &options, &(veil_store_options){.types = types, .type_count = 2, .log = 4 << 20});
+    heap = store != NULL ? veil_store_heap(store) : NULL;
+  } else {
+    heap = veil_open(&options);
   }
-  veil_thread *self = veil_attach(heap);
+  return heap != NULL;
+}
+
+static void records_make(veil_thread *self, random_state *random) {
   all = veil_new_array(self, slot, ALL);
   EXPECT(all != NULL && veil_add_roots(heap, &all, 1) == VEIL_OK);
   for (uint32_t i = 0; i < ALL; i++) {
@@ -267,17 +286,60 @@ int main(int argc, char **argv) {
     r->key = i;
     r->link = r;
     should[i].link = i;
-    text_make(self, i, random_below(&random, TEXT_MOST));
+    text_make(self, i, random_below(random, TEXT_MOST));
   }
-  char path[64];
-  snprintf(path, sizeof path, "/tmp/compressor_storm.%d", (int)getpid());
-  veil_checkpointer *saver = veil_checkpointer_open(heap, &(veil_checkpointer_options){.path = path});
-  EXPECT(saver != NULL);
+}
+
+// Everything is in the file, too.
+static void reopened(void) {
+  static veil_type *const types[] = {&veil_type_record, &veil_type_slot};
+  store = veil_store_open(path, NULL, &(veil_store_options){.types = types, .type_count = 2, .mode = VEIL_STORE_READ_ONLY});
+  EXPECT(store != NULL);
+  heap = veil_store_heap(store);
+  veil_thread *self = veil_attach(heap);
+  all = veil_root_get(self, "all");
+  EXPECT(all != NULL);
+  check_all();
+  all = NULL;
+  veil_detach(self);
+  EXPECT(veil_store_close(store) == VEIL_OK);
+}
+
+static void heap_close(veil_thread *self) {
+  if (store == NULL) {
+    veil_checkpointer_close(saver);
+    veil_remove_roots(heap, &all);
+    veil_detach(self);
+    veil_close(heap);
+  } else {
+    EXPECT(veil_root_set(self, "all", all) == VEIL_OK && veil_store_commit(store, NULL) == VEIL_OK);
+    veil_remove_roots(heap, &all);
+    veil_detach(self);
+    EXPECT(veil_store_close(store) == VEIL_OK);
+    reopened();
+    unlink(log_path);
+  }
+  unlink(path);
+}
+
+int main(int argc, char **argv) {
+  seed = seed_choose();
+  random_state random = {seed};
+  if (!heap_open(&random, argc > 1 ? argv[1] : NULL)) {
+    fprintf(stderr, "%s\n", veil_error());
+    return 77;
+  }
+  veil_thread *self = veil_attach(heap);
+  records_make(self, &random);
+  if (store == NULL) {
+    saver = veil_checkpointer_open(heap, &(veil_checkpointer_options){.path = path});
+    EXPECT(saver != NULL);
+  }
   pthread_t threads[THREADS];
   for (uintptr_t t = 0; t < THREADS; t++) {
     EXPECT(pthread_create(&threads[t], NULL, changer, (void *)t) == 0);
   }
-  disturb(self, &random, saver, argc > 2 ? (unsigned)atoi(argv[2]) : 3);
+  disturb(self, &random, argc > 2 ? (unsigned)atoi(argv[2]) : 3);
   __atomic_store_n(&ends, 1, __ATOMIC_RELEASE);
   veil_block_begin(self);
   for (unsigned t = 0; t < THREADS; t++) {
@@ -285,11 +347,7 @@ int main(int argc, char **argv) {
   }
   veil_block_end(self);
   check_all();
-  veil_checkpointer_close(saver);
-  unlink(path);
-  veil_remove_roots(heap, &all);
-  veil_detach(self);
-  veil_close(heap);
-  printf("%llu pages compressed, %llu wanted back, %llu died\n", (unsigned long long)compressed, (unsigned long long)promoted, (unsigned long long)discarded);
+  heap_close(self);
+  printf("%s: %llu pages compressed, %llu wanted back, %llu died\n", store == NULL ? "saved" : "a store", (unsigned long long)compressed, (unsigned long long)promoted, (unsigned long long)discarded);
   return compressed == 0 || promoted == 0;
 }
