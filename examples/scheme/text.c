@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+// text.c: what the library's files stand on: stacks and buffers in the heap, UTF-8, and strings whose characters take one byte or four.
+
+#include <string.h>
+#include "library.h"
+
+value new_of_kind(machine *m, kind k, int64_t length, value fill) {
+  value made = new_vector(m, length, fill);
+  OBJECT_(object, made)->header = (uint64_t)k;
+  return made;
+}
+value two_values(machine *m, value first, value second) {
+  value made = new_of_kind(m, KIND_VALUES, 2, V_FALSE);
+  OBJECT_(values, made)->item[0] = first;
+  OBJECT_(values, made)->item[1] = second;
+  return made;
+}
+
+// ---- Stacks.
+void stack_open(value_stack *s, machine *m) {
+  s->machine = m;
+  s->items = new_vector(m, 64, V_FALSE);
+  s->top = 0;
+}
+void stack_push_slow(value_stack *s, value v) {
+  value wider = new_vector(s->machine, 2 * s->top, V_FALSE);
+  memcpy(OBJECT_(vector, wider)->item, OBJECT_(vector, s->items)->item, (size_t)s->top * sizeof(value));
+  s->items = wider;
+  OBJECT_(vector, wider)->item[s->top++] = v;
+}
+
+// ---- Buffers.
+void buffer_open(byte_buffer *b, machine *m, int64_t room) {
+  b->machine = m;
+  b->bytes = new_bytevector(m, room < 16 ? 16 : room, -1);
+  b->used = 0;
+}
+void buffer_reserve(byte_buffer *b, int64_t more) {
+  int64_t room = OBJECT_(bytevector, b->bytes)->length;
+  if (b->used + more > room) {
+    room = 2 * room > b->used + more ? 2 * room : b->used + more;
+    value wider = new_bytevector(b->machine, room, -1);
+    memcpy(OBJECT_(bytevector, wider)->byte, buffer_bytes(b), (size_t)b->used);
+    b->bytes = wider;
+  }
+}
+void buffer_add(byte_buffer *b, const void *bytes, int64_t count) {
+  buffer_reserve(b, count);
+  memcpy(buffer_bytes(b) + b->used, bytes, (size_t)count);
+  b->used += count;
+}
+void buffer_add_char(byte_buffer *b, uint32_t c) {
+  if (c < 0x80) {
+    buffer_add_byte(b, (int)c);
+  } else {
+    buffer_reserve(b, 4);
+    b->used += utf8_put(buffer_bytes(b) + b->used, c);
+  }
+}
+
+// ---- UTF-8.
+int utf8_put(uint8_t *out, uint32_t c) {
+  if (c < 0x80) {
+    out[0] = (uint8_t)c;
+    return 1;
+  }
+  if (c < 0x800) {
+    out[0] = (uint8_t)(0xc0 | c >> 6);
+    out[1] = (uint8_t)(0x80 | (c & 0x3f));
+    return 2;
+  }
+  if (c < 0x10000) {
+    out[0] = (uint8_t)(0xe0 | c >> 12);
+    out[1] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
+    out[2] = (uint8_t)(0x80 | (c & 0x3f));
+    return 3;
+  }
+  out[0] = (uint8_t)(0xf0 | c >> 18);
+  out[1] = (uint8_t)(0x80 | (c >> 12 & 0x3f));
+  out[2] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
+  out[3] = (uint8_t)(0x80 | (c & 0x3f));
+  return 4;
+}
+
+int utf8_get(const uint8_t *at, const uint8_t *end, uint32_t *out) {
+  uint32_t c = at[0], least;
+  int length;
+  *out = c;
+  if (c < 0x80) {
+    return 1;
+  }
+  if (c >= 0xc2 && c < 0xe0) {
+    length = 2, least = 0x80, c &= 0x1f;
+  } else if (c >= 0xe0 && c < 0xf0) {
+    length = 3, least = 0x800, c &= 0x0f;
+  } else if (c >= 0xf0 && c < 0xf5) {
+    length = 4, least = 0x10000, c &= 0x07;
+  } else {
+    *out = 0xfffd;
+    return 1;
+  }
+  for (int i = 1; i < length; i++) {
+    if (at + i >= end) {
+      return 0;
+    }
+    if ((at[i] & 0xc0) != 0x80) {
+      *out = 0xfffd;
+      return 1;
+    }
+    c = c << 6 | (at[i] & 0x3f);
+  }
+  bool valid = c >= least && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff);
+  *out = valid ? c : 0xfffd;
+  return valid ? length : 1;
+}
+
+// ---- Strings.
+value new_string_latin1(machine *m, const uint8_t *bytes, int64_t length) {
+  value made = new_string_of(m, length, false);
+  memcpy(OBJECT_(bytevector, OBJECT_(string, made)->data)->byte, bytes, (size_t)length);
+  return made;
+}
+value new_string_of(machine *m, int64_t length, bool wide) {
+  value made = new_string(m, length, wide ? 0x10000 : 0);
+  if (wide) {
+    bytevector *data = OBJECT_(bytevector, OBJECT_(string, made)->data);
+    memset(data->byte, 0, (size_t)data->length);
+  }
+  return made;
+}
+
+// One byte per character becomes four. Whoever reads the string meanwhile in another thread finds the old data or the new, each whole.
+static void widen(machine *m, string *s) {
+  bytevector *narrow = OBJECT_(bytevector, s->data);
+  value wide = new_bytevector(m, 4 * s->length, -1);
+  uint32_t *to = (uint32_t *)OBJECT_(bytevector, wide)->byte;
+  for (int64_t i = 0; i < s->length; i++) {
+    to[i] = narrow->byte[i];
+  }
+  s->data = wide;
+}
+void string_put(machine *m, string *s, int64_t i, uint32_t c) {
+  if (!string_is_wide(s)) {
+    if (c < 0x100) {
+      OBJECT_(bytevector, s->data)->byte[i] = (uint8_t)c;
+      return;
+    }
+    widen(m, s);
+  }
+  ((uint32_t *)OBJECT_(bytevector, s->data)->byte)[i] = c;
+}
+
+value string_part(machine *m, value text, int64_t start, int64_t end) {
+  string *s = OBJECT_(string, text);
+  bytevector *data = OBJECT_(bytevector, s->data);
+  int64_t length = end - start;
+  if (data->length == s->length) {
+    return new_string_latin1(m, data->byte + start, length);
+  }
+  const uint32_t *from = (const uint32_t *)data->byte + start;
+  uint32_t all = 0;
+  for (int64_t i = 0; i < length; i++) {
+    all |= from[i];
+  }
+  value made = new_string_of(m, length, all >= 0x100);
+  uint8_t *to = OBJECT_(bytevector, OBJECT_(string, made)->data)->byte;
+  if (all >= 0x100) {
+    memcpy(to, from, (size_t)length * 4);
+  } else {
+    for (int64_t i = 0; i < length; i++) {
+      to[i] = (uint8_t)from[i];
+    }
+  }
+  return made;
+}
+
+void string_utf8(byte_buffer *out, const string *s, int64_t start, int64_t end) {
+  const bytevector *data = OBJECT_(bytevector, s->data);
+  bool wide = data->length != s->length;
+  buffer_reserve(out, end - start);
+  for (int64_t i = start; i < end; i++) {
+    buffer_add_char(out, wide ? ((const uint32_t *)data->byte)[i] : data->byte[i]);
+  }
+}
