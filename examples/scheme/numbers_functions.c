@@ -38,7 +38,7 @@ static double log_of(machine *m, value v) {
   if (is_bignum(v) && integer_sign(v) > 0) { // may be too large for a double
     int64_t exponent;
     double scaled = integer_scaled(v, &exponent);
-    return log(scaled) + (double)exponent * M_LN2;
+    return (double)(logl(scaled) + (long double)exponent * M_LN2l);
   }
   if (is_rational(v) && exact_sign(v) > 0) {
     double d = number_to_double(m, v);

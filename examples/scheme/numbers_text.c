@@ -109,7 +109,7 @@ static value flonum_decimal(machine *m, double d) {
       text[used++] = '.';
       text[used++] = '0';
     }
-  } else if (exponent <= 0 && exponent > -7) {
+  } else if (exponent <= 0 && exponent > -6) {
     used += sprintf(text + used, "0.%.*s%.*s", -exponent, "0000000", count, digits);
   } else {
     used += sprintf(text + used, "%c%s%.*se%d", digits[0], count > 1 ? "." : "", count - 1, digits + 1, exponent - 1);
