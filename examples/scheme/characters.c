@@ -85,8 +85,8 @@ bool char_is_alphabetic(uint32_t c) {
 bool char_is_upper(uint32_t c) { return c < 0x80 ? c >= 'A' && c <= 'Z' : find_range(c, upper, COUNT(upper)) != NULL; }
 bool char_is_lower(uint32_t c) { return c < 0x80 ? c >= 'a' && c <= 'z' : find_range(c, lower, COUNT(lower)) != NULL; }
 bool char_is_space(uint32_t c) {
-  return c == ' ' || (c >= 9 && c <= 13) || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
-         c == 0x205f || c == 0x3000;
+  return c == ' ' || (c >= 9 && c <= 13) || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
+         c == 0x202f || c == 0x205f || c == 0x3000;
 }
 int char_digit(uint32_t c) {
   if (c < 0x80) {
@@ -156,11 +156,11 @@ static value p_char_ci_less_equal(machine *m, value *argument, int count) { retu
 static value p_char_ci_greater_equal(machine *m, value *argument, int count) { return compare_chars(m, "char-ci>=?", argument, count, 1, true); }
 
 const primitive_entry primitives_characters[] = {
-    {"char?", p_is_char, 1, 1}, {"char->integer", p_char_to_integer, 1, 1}, {"integer->char", p_integer_to_char, 1, 1},
-    {"char-upcase", p_char_up, 1, 1}, {"char-downcase", p_char_down, 1, 1}, {"char-foldcase", p_char_fold, 1, 1}, {"char-titlecase", p_char_up, 1, 1},
+    {"char?", p_is_char, 1, 1}, {"char->integer", p_char_to_integer, 1, 1}, {"integer->char", p_integer_to_char, 1, 1}, {"char-upcase", p_char_up, 1, 1},
+    {"char-downcase", p_char_down, 1, 1}, {"char-foldcase", p_char_fold, 1, 1}, {"char-titlecase", p_char_up, 1, 1},
     {"char-alphabetic?", p_is_alphabetic, 1, 1}, {"char-numeric?", p_is_numeric, 1, 1}, {"char-whitespace?", p_is_whitespace, 1, 1},
     {"char-upper-case?", p_is_upper, 1, 1}, {"char-lower-case?", p_is_lower, 1, 1}, {"digit-value", p_digit_value, 1, 1},
-    {"char->digit", p_char_to_digit, 1, 2}, {"digit->char", p_digit_to_char, 1, 2},
-    {"char=?", p_char_equal, 1, -1}, {"char<?", p_char_less, 1, -1}, {"char>?", p_char_greater, 1, -1}, {"char<=?", p_char_less_equal, 1, -1},
-    {"char>=?", p_char_greater_equal, 1, -1}, {"char-ci=?", p_char_ci_equal, 1, -1}, {"char-ci<?", p_char_ci_less, 1, -1}, {"char-ci>?", p_char_ci_greater, 1, -1},
-    {"char-ci<=?", p_char_ci_less_equal, 1, -1}, {"char-ci>=?", p_char_ci_greater_equal, 1, -1}, {NULL, NULL, 0, 0}};
+    {"char->digit", p_char_to_digit, 1, 2}, {"digit->char", p_digit_to_char, 1, 2}, {"char=?", p_char_equal, 1, -1}, {"char<?", p_char_less, 1, -1},
+    {"char>?", p_char_greater, 1, -1}, {"char<=?", p_char_less_equal, 1, -1}, {"char>=?", p_char_greater_equal, 1, -1}, {"char-ci=?", p_char_ci_equal, 1, -1},
+    {"char-ci<?", p_char_ci_less, 1, -1}, {"char-ci>?", p_char_ci_greater, 1, -1}, {"char-ci<=?", p_char_ci_less_equal, 1, -1},
+    {"char-ci>=?", p_char_ci_greater_equal, 1, -1}, {NULL, NULL, 0, 0}};

@@ -37,9 +37,9 @@ static int compare_flat(value a, value b) {
   }
 }
 
-// First plainly, with a limit to depth and steps; whoever reaches it is deep, large or circular, and is compared with care. 0, 1, or -1: the limit was reached.
-enum { PLAIN_DEPTH = 400, PLAIN_STEPS = 1 << 22 };
-static int compare_plainly(value a, value b, int depth, int *steps) {
+// Plainly, with a limit to depth and steps; what reaches it is deep, large or circular. 0, 1, or -1: a limit was reached.
+enum { PLAIN_DEPTH = 400 };
+static int compare_plainly(value a, value b, int depth, int64_t *steps) {
   while (is_pair(a) && is_pair(b)) {
     if (a == b) {
       return 1;
@@ -89,7 +89,7 @@ static value class_of(machine *m, value classes, value v) {
   }
   return v;
 }
-static bool compare_with_care(machine *m, value a, value b) {
+static int compare_with_care(machine *m, value a, value b, int64_t steps) {
   value classes = table_new(m, TABLE_EQV, 64);
   value_stack todo;
   stack_open(&todo, m);
@@ -101,7 +101,7 @@ static bool compare_with_care(machine *m, value a, value b) {
     bool pairs = is_pair(a) && is_pair(b);
     int same = pairs ? -1 : compare_flat(a, b);
     if (same == 0) {
-      return false;
+      return 0;
     }
     if (same == 1) {
       continue;
@@ -109,6 +109,9 @@ static bool compare_with_care(machine *m, value a, value b) {
     value x = class_of(m, classes, a), y = class_of(m, classes, b);
     if (x == y) {
       continue;
+    }
+    if (--steps < 0) {
+      return -1;
     }
     table_put(m, classes, x, y);
     if (pairs) {
@@ -123,16 +126,25 @@ static bool compare_with_care(machine *m, value a, value b) {
       }
     }
   }
-  return true;
+  return 1;
 }
 
+// Few steps of the one, few of the other, then many: care costs far more than a plain comparison, which for its part does not end on circular data.
 bool is_equal(machine *m, value a, value b) {
-  int steps = PLAIN_STEPS;
+  enum { FEW = 1 << 12, MANY = 1 << 24 };
   if (a == b) {
     return true;
   }
+  int64_t steps = FEW;
   int same = compare_plainly(a, b, 0, &steps);
-  return same == -1 ? compare_with_care(m, a, b) : same;
+  if (same == -1) {
+    same = compare_with_care(m, a, b, FEW);
+  }
+  if (same == -1) {
+    steps = MANY;
+    same = compare_plainly(a, b, 0, &steps);
+  }
+  return same == -1 ? compare_with_care(m, a, b, INT64_MAX) : same;
 }
 
 // ---- Hashes.

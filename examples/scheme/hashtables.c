@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // hashtables.c: hash tables: open addressing with linear probing in one vector of hash, key, value, hash, key, value, ...
 //
-// A table is never in a state that could make another thread read outside of its vector: that is loaded once per operation, and its length is its own. Threads that
-// change one table at the same time may lose each other's entries, and take a lock if they mind.
+// A table is never in a state that could make another thread read outside of its vector: that is loaded once per operation, and its length is its own. Threads
+// that change one table at the same time may lose each other's entries, and take a lock if they mind.
 
 #include <string.h>
 #include "library.h"
@@ -239,14 +239,14 @@ static value p_hash_string_ci(machine *m, value *argument, int count) {
 const primitive_entry primitives_hashtables[] = {
     {"make-equal-hash-table", p_make_equal, 0, 1}, {"make-eqv-hash-table", p_make_eqv, 0, 1}, {"make-eq-hash-table", p_make_eqv, 0, 1},
     {"make-strong-eqv-hash-table", p_make_eqv, 0, 1}, {"make-strong-eq-hash-table", p_make_eqv, 0, 1}, {"make-string-hash-table", p_make_string, 0, 1},
-    {"make-string-ci-hash-table", p_make_string_ci, 0, 1}, {"hash-table?", p_is_table, 1, 1}, {"hash-table-ref/default", p_ref, 3, 3}, {"hash-table-set!", p_set, 3, 3},
-    {"hash-table-delete!", p_delete, 2, 2}, {"hash-table-contains?", p_contains, 2, 2}, {"hash-table-exists?", p_contains, 2, 2}, {"hash-table-count", p_count, 1, 1},
-    {"hash-table-size", p_count, 1, 1}, {"hash-table-clear!", p_clear, 1, 1}, {"hash-table-copy", p_copy, 1, 2}, {"hash-table-keys", p_keys, 1, 1},
-    {"hash-table-values", p_values, 1, 1}, {"hash-table->alist", p_alist, 1, 1}, {"hash-table/get", p_ref, 3, 3}, {"hash-table/put!", p_set, 3, 3},
-    {"hash-table/remove!", p_delete, 2, 2}, {"hash-table/count", p_count, 1, 1},
-    {"make-equal-hashtable", p_make_equal, 0, 1}, {"make-eqv-hashtable", p_make_eqv, 0, 1}, {"make-eq-hashtable", p_make_eqv, 0, 1}, {"hashtable?", p_is_table, 1, 1},
-    {"hashtable-ref", p_ref, 3, 3}, {"hashtable-set!", p_set, 3, 3}, {"hashtable-delete!", p_delete, 2, 2}, {"hashtable-contains?", p_contains, 2, 2},
-    {"hashtable-size", p_count, 1, 1}, {"hashtable-clear!", p_clear, 1, 2}, {"hashtable-copy", p_copy, 1, 2}, {"hashtable-keys", p_key_vector, 1, 1},
-    {"hashtable-entries", p_entries, 1, 1}, {"hash", p_hash, 1, 2}, {"equal-hash", p_hash, 1, 2}, {"eqv-hash", p_hash_eqv, 1, 2}, {"eq-hash", p_hash_eqv, 1, 2},
-    {"hash-by-identity", p_hash_eqv, 1, 2}, {"symbol-hash", p_hash_eqv, 1, 2}, {"string-hash", p_hash_string, 1, 2}, {"string-ci-hash", p_hash_string_ci, 1, 2},
-    {NULL, NULL, 0, 0}};
+    {"make-string-ci-hash-table", p_make_string_ci, 0, 1}, {"hash-table?", p_is_table, 1, 1}, {"hash-table-ref/default", p_ref, 3, 3},
+    {"hash-table-set!", p_set, 3, 3}, {"hash-table-delete!", p_delete, 2, 2}, {"hash-table-contains?", p_contains, 2, 2},
+    {"hash-table-exists?", p_contains, 2, 2}, {"hash-table-count", p_count, 1, 1}, {"hash-table-size", p_count, 1, 1}, {"hash-table-clear!", p_clear, 1, 1},
+    {"hash-table-copy", p_copy, 1, 2}, {"hash-table-keys", p_keys, 1, 1}, {"hash-table-values", p_values, 1, 1}, {"hash-table->alist", p_alist, 1, 1},
+    {"hash-table/get", p_ref, 3, 3}, {"hash-table/put!", p_set, 3, 3}, {"hash-table/remove!", p_delete, 2, 2}, {"hash-table/count", p_count, 1, 1},
+    {"make-equal-hashtable", p_make_equal, 0, 1}, {"make-eqv-hashtable", p_make_eqv, 0, 1}, {"make-eq-hashtable", p_make_eqv, 0, 1},
+    {"hashtable?", p_is_table, 1, 1}, {"hashtable-ref", p_ref, 3, 3}, {"hashtable-set!", p_set, 3, 3}, {"hashtable-delete!", p_delete, 2, 2},
+    {"hashtable-contains?", p_contains, 2, 2}, {"hashtable-size", p_count, 1, 1}, {"hashtable-clear!", p_clear, 1, 2}, {"hashtable-copy", p_copy, 1, 2},
+    {"hashtable-keys", p_key_vector, 1, 1}, {"hashtable-entries", p_entries, 1, 1}, {"hash", p_hash, 1, 2}, {"equal-hash", p_hash, 1, 2},
+    {"eqv-hash", p_hash_eqv, 1, 2}, {"eq-hash", p_hash_eqv, 1, 2}, {"hash-by-identity", p_hash_eqv, 1, 2}, {"symbol-hash", p_hash_eqv, 1, 2},
+    {"string-hash", p_hash_string, 1, 2}, {"string-ci-hash", p_hash_string_ci, 1, 2}, {NULL, NULL, 0, 0}};

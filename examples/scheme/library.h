@@ -145,8 +145,9 @@ typedef struct port {
   value next;       // the list of open output files
 } port;
 enum { PORT_ITEMS = (sizeof(port) - offsetof(port, fd)) / sizeof(value), PORT_BUFFER = 8192 };
-enum { PORT_INPUT = 1 << 8, PORT_OUTPUT = 1 << 9, PORT_BINARY = 1 << 10, PORT_OPEN = 1 << 11, PORT_FOLD = 1 << 12, PORT_TERMINAL = 1 << 13, PORT_UNBUFFERED = 1 << 14 };
-port *want_port(machine *m, const char *who, int position, value v, unsigned flags); // open, and with all of these; PORT_BINARY is asked for or must not be there
+enum { PORT_INPUT = 1 << 8, PORT_OUTPUT = 1 << 9, PORT_BINARY = 1 << 10, PORT_OPEN = 1 << 11, PORT_FOLD = 1 << 12, PORT_TERMINAL = 1 << 13 };
+enum { PORT_UNBUFFERED = 1 << 14 };
+port *want_port(machine *m, const char *who, int position, value v, unsigned flags); // open, of this direction, binary or textual as the flags say
 bool port_fill(machine *m, port *p);                                // reads more behind `end`; false: the end of the file
 void port_write_bytes(machine *m, port *p, const void *bytes, int64_t count);
 void port_add_byte_slow(machine *m, port *p, int byte);

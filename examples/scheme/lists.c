@@ -368,14 +368,16 @@ static value p_boolean_equal(machine *m, value *argument, int count) {
 static value p_is_default(machine *m, value *argument, int count) { return boolean(argument[0] == V_DEFAULT); }
 
 const primitive_entry primitives_lists[] = {
-    PATHS(PATH_ENTRY){"cons", p_cons, 2, 2}, {"pair?", p_is_pair, 1, 1}, {"null?", p_is_null, 1, 1}, {"list?", p_is_list, 1, 1}, {"set-car!", p_set_car, 2, 2},
-    {"set-cdr!", p_set_cdr, 2, 2}, {"list", p_list, 0, -1}, {"cons*", p_list_star, 1, -1}, {"list*", p_list_star, 1, -1}, {"make-list", p_make_list, 1, 2},
-    {"iota", p_iota, 1, 3}, {"append", p_append, 0, -1}, {"append!", p_append_in_place, 0, -1}, {"reverse", p_reverse, 1, 1}, {"reverse!", p_reverse_in_place, 1, 1},
-    {"append-reverse", p_append_reverse, 2, 2}, {"append-reverse!", p_append_reverse, 2, 2}, {"list-copy", p_list_copy, 1, 1}, {"length", p_length, 1, 1},
-    {"list-tail", p_list_tail, 2, 2}, {"drop", p_list_tail, 2, 2}, {"list-ref", p_list_ref, 2, 2}, {"list-set!", p_list_set, 3, 3}, {"list-head", p_list_head, 2, 2},
-    {"take", p_list_head, 2, 2}, {"sublist", p_sublist, 3, 3}, {"last-pair", p_last_pair, 1, 1}, {"last", p_last, 1, 1}, {"except-last-pair", p_except_last_pair, 1, 1},
-    {"except-last-pair!", p_except_last_pair, 1, 1}, {"first", p_first, 1, 1}, {"second", p_second, 1, 1}, {"third", p_third, 1, 1}, {"fourth", p_fourth, 1, 1},
-    {"fifth", p_fifth, 1, 1}, {"memq", p_memq, 2, 2}, {"memv", p_memv, 2, 2}, {"%member", p_member, 2, 2}, {"assq", p_assq, 2, 2}, {"assv", p_assv, 2, 2},
-    {"%assoc", p_assoc, 2, 2}, {"delete", p_delete, 2, 2}, {"delete!", p_delete, 2, 2}, {"delete-duplicates", p_delete_duplicates, 1, 1},
-    {"eq?", p_eq, 2, 2}, {"eqv?", p_eqv, 2, 2}, {"equal?", p_equal, 2, 2}, {"not", p_not, 1, 1}, {"boolean?", p_is_boolean, 1, 1}, {"boolean=?", p_boolean_equal, 1, -1},
-    {"default-object?", p_is_default, 1, 1}, {NULL, NULL, 0, 0}};
+    PATHS(PATH_ENTRY){"cons", p_cons, 2, 2}, {"pair?", p_is_pair, 1, 1}, {"null?", p_is_null, 1, 1}, {"list?", p_is_list, 1, 1},
+    {"set-car!", p_set_car, 2, 2}, {"set-cdr!", p_set_cdr, 2, 2}, {"list", p_list, 0, -1}, {"cons*", p_list_star, 1, -1}, {"list*", p_list_star, 1, -1},
+    {"make-list", p_make_list, 1, 2}, {"iota", p_iota, 1, 3}, {"append", p_append, 0, -1}, {"append!", p_append_in_place, 0, -1},
+    {"reverse", p_reverse, 1, 1}, {"reverse!", p_reverse_in_place, 1, 1}, {"append-reverse", p_append_reverse, 2, 2},
+    {"append-reverse!", p_append_reverse, 2, 2}, {"list-copy", p_list_copy, 1, 1}, {"length", p_length, 1, 1}, {"list-tail", p_list_tail, 2, 2},
+    {"drop", p_list_tail, 2, 2}, {"list-ref", p_list_ref, 2, 2}, {"list-set!", p_list_set, 3, 3}, {"list-head", p_list_head, 2, 2},
+    {"take", p_list_head, 2, 2}, {"sublist", p_sublist, 3, 3}, {"last-pair", p_last_pair, 1, 1}, {"last", p_last, 1, 1},
+    {"except-last-pair", p_except_last_pair, 1, 1}, {"except-last-pair!", p_except_last_pair, 1, 1}, {"first", p_first, 1, 1}, {"second", p_second, 1, 1},
+    {"third", p_third, 1, 1}, {"fourth", p_fourth, 1, 1}, {"fifth", p_fifth, 1, 1}, {"memq", p_memq, 2, 2}, {"memv", p_memv, 2, 2},
+    {"%member", p_member, 2, 2}, {"assq", p_assq, 2, 2}, {"assv", p_assv, 2, 2}, {"%assoc", p_assoc, 2, 2}, {"delete", p_delete, 2, 2},
+    {"delete!", p_delete, 2, 2}, {"delete-duplicates", p_delete_duplicates, 1, 1}, {"eq?", p_eq, 2, 2}, {"eqv?", p_eqv, 2, 2}, {"equal?", p_equal, 2, 2},
+    {"not", p_not, 1, 1}, {"boolean?", p_is_boolean, 1, 1}, {"boolean=?", p_boolean_equal, 1, -1}, {"default-object?", p_is_default, 1, 1},
+    {NULL, NULL, 0, 0}};

@@ -198,7 +198,8 @@ bool number_eqv(value a, value b) {
   if (is_bignum(a)) {
     return is_bignum(b) && integer_compare(a, b) == 0;
   }
-  return is_rational(a) && is_rational(b) && integer_compare(numerator_of(a), numerator_of(b)) == 0 && integer_compare(denominator_of(a), denominator_of(b)) == 0;
+  bool rational = is_rational(a) && is_rational(b);
+  return rational && integer_compare(numerator_of(a), numerator_of(b)) == 0 && integer_compare(denominator_of(a), denominator_of(b)) == 0;
 }
 
 uint64_t number_hash(value number) {
@@ -364,38 +365,34 @@ static value p_numerator(machine *m, value *argument, int count) { return part(m
 static value p_denominator(machine *m, value *argument, int count) { return part(m, "denominator", argument[0], denominator_of); }
 
 const primitive_entry primitives_numbers[] = {
-    {"+", p_add, 0, -1}, {"*", p_multiply, 0, -1}, {"-", p_subtract, 1, -1}, {"/", p_divide, 1, -1},
-    {"=", p_equal, 1, -1}, {"<", p_less, 1, -1}, {">", p_greater, 1, -1}, {"<=", p_less_equal, 1, -1}, {">=", p_greater_equal, 1, -1},
-    {"max", p_max, 1, -1}, {"min", p_min, 1, -1},
-    {"number?", p_is_number, 1, 1}, {"complex?", p_is_number, 1, 1}, {"real?", p_is_number, 1, 1}, {"rational?", p_is_rational, 1, 1}, {"integer?", p_is_integer, 1, 1},
-    {"exact?", p_is_exact, 1, 1}, {"inexact?", p_is_inexact, 1, 1}, {"exact-integer?", p_is_exact_integer, 1, 1}, {"exact-rational?", p_is_exact_rational, 1, 1},
-    {"exact-nonnegative-integer?", p_is_natural, 1, 1}, {"fixnum?", p_is_fixnum, 1, 1}, {"flonum?", p_is_flonum, 1, 1},
-    {"finite?", p_is_finite, 1, 1}, {"infinite?", p_is_infinite, 1, 1}, {"nan?", p_is_nan, 1, 1},
-    {"zero?", p_is_zero, 1, 1}, {"positive?", p_is_positive, 1, 1}, {"negative?", p_is_negative, 1, 1}, {"odd?", p_is_odd, 1, 1}, {"even?", p_is_even, 1, 1},
-    {"abs", p_abs, 1, 1}, {"magnitude", p_abs, 1, 1}, {"square", p_square, 1, 1}, {"1+", p_increment, 1, 1}, {"-1+", p_decrement, 1, 1}, {"1-", p_decrement, 1, 1},
+    {"+", p_add, 0, -1}, {"*", p_multiply, 0, -1}, {"-", p_subtract, 1, -1}, {"/", p_divide, 1, -1}, {"=", p_equal, 1, -1}, {"<", p_less, 1, -1},
+    {">", p_greater, 1, -1}, {"<=", p_less_equal, 1, -1}, {">=", p_greater_equal, 1, -1}, {"max", p_max, 1, -1}, {"min", p_min, 1, -1},
+    {"number?", p_is_number, 1, 1}, {"complex?", p_is_number, 1, 1}, {"real?", p_is_number, 1, 1}, {"rational?", p_is_rational, 1, 1},
+    {"integer?", p_is_integer, 1, 1}, {"exact?", p_is_exact, 1, 1}, {"inexact?", p_is_inexact, 1, 1}, {"exact-integer?", p_is_exact_integer, 1, 1},
+    {"exact-rational?", p_is_exact_rational, 1, 1}, {"exact-nonnegative-integer?", p_is_natural, 1, 1}, {"fixnum?", p_is_fixnum, 1, 1},
+    {"flonum?", p_is_flonum, 1, 1}, {"finite?", p_is_finite, 1, 1}, {"infinite?", p_is_infinite, 1, 1}, {"nan?", p_is_nan, 1, 1}, {"zero?", p_is_zero, 1, 1},
+    {"positive?", p_is_positive, 1, 1}, {"negative?", p_is_negative, 1, 1}, {"odd?", p_is_odd, 1, 1}, {"even?", p_is_even, 1, 1}, {"abs", p_abs, 1, 1},
+    {"magnitude", p_abs, 1, 1}, {"square", p_square, 1, 1}, {"1+", p_increment, 1, 1}, {"-1+", p_decrement, 1, 1}, {"1-", p_decrement, 1, 1},
     {"exact", p_exact, 1, 1}, {"inexact", p_inexact, 1, 1}, {"inexact->exact", p_exact, 1, 1}, {"exact->inexact", p_inexact, 1, 1},
-    {"numerator", p_numerator, 1, 1}, {"denominator", p_denominator, 1, 1},
-    {"quotient", division_quotient, 2, 2}, {"remainder", division_remainder, 2, 2}, {"modulo", division_modulo, 2, 2},
-    {"truncate-quotient", division_quotient, 2, 2}, {"truncate-remainder", division_remainder, 2, 2}, {"truncate/", division_truncate, 2, 2},
-    {"floor-quotient", division_floor_quotient, 2, 2}, {"floor-remainder", division_modulo, 2, 2}, {"floor/", division_floor, 2, 2},
-    {"euclidean-quotient", division_euclidean, 2, 2}, {"euclidean-remainder", division_euclidean_modulo, 2, 2}, {"euclidean/", division_euclidean_both, 2, 2},
-    {"div", division_euclidean, 2, 2}, {"mod", division_euclidean_modulo, 2, 2}, {"div-and-mod", division_euclidean_both, 2, 2},
-    {"gcd", number_gcd, 0, -1}, {"lcm", number_lcm, 0, -1},
-    {"floor", number_floor, 1, 1}, {"ceiling", number_ceiling, 1, 1}, {"truncate", number_truncate, 1, 1}, {"round", number_round, 1, 1},
-    {"floor->exact", number_floor_exact, 1, 1}, {"ceiling->exact", number_ceiling_exact, 1, 1}, {"truncate->exact", number_truncate_exact, 1, 1},
-    {"round->exact", number_round_exact, 1, 1}, {"rationalize", number_rationalize, 2, 2},
-    {"exp", number_exp, 1, 1}, {"log", number_log, 1, 2}, {"sin", number_sin, 1, 1}, {"cos", number_cos, 1, 1}, {"tan", number_tan, 1, 1}, {"asin", number_asin, 1, 1},
-    {"acos", number_acos, 1, 1}, {"atan", number_atan, 1, 2}, {"sqrt", number_sqrt, 1, 1}, {"exact-integer-sqrt", number_exact_integer_sqrt, 1, 1},
-    {"expt", number_expt, 2, 2},
-    {"bitwise-and", bits_and, 0, -1}, {"bitwise-ior", bits_or, 0, -1}, {"bitwise-or", bits_or, 0, -1}, {"bitwise-xor", bits_xor, 0, -1}, {"bitwise-not", bits_not, 1, 1},
-    {"logand", bits_and, 0, -1}, {"logior", bits_or, 0, -1}, {"logxor", bits_xor, 0, -1}, {"lognot", bits_not, 1, 1},
-    {"arithmetic-shift", bits_shift, 2, 2}, {"ash", bits_shift, 2, 2}, {"bitwise-arithmetic-shift", bits_shift, 2, 2}, {"shift-left", bits_shift_left, 2, 2},
-    {"shift-right", bits_shift_right, 2, 2}, {"bitwise-arithmetic-shift-left", bits_shift_left, 2, 2}, {"bitwise-arithmetic-shift-right", bits_shift_right, 2, 2},
-    {"bit-count", bits_count, 1, 1}, {"bitwise-bit-count", bits_count, 1, 1}, {"integer-length", bits_length, 1, 1}, {"bitwise-length", bits_length, 1, 1},
-    {"bit-set?", bits_is_set, 2, 2}, {"first-set-bit", bits_first_set, 1, 1}, {"bitwise-first-bit-set", bits_first_set, 1, 1}, {"bit-field", bits_field, 3, 3},
-    {"random", number_random, 1, 1}, {"random-seed!", number_random_seed, 1, 1},
-    {"fx+", p_add, 0, -1}, {"fx-", p_subtract, 1, -1}, {"fx*", p_multiply, 0, -1}, {"fxquotient", division_quotient, 2, 2}, {"fxremainder", division_remainder, 2, 2},
-    {"fx=", p_equal, 1, -1}, {"fx<", p_less, 1, -1}, {"fx>", p_greater, 1, -1}, {"fx<=", p_less_equal, 1, -1}, {"fx>=", p_greater_equal, 1, -1},
-    {"fl+", p_add, 0, -1}, {"fl-", p_subtract, 1, -1}, {"fl*", p_multiply, 0, -1}, {"fl/", p_divide, 1, -1},
-    {"fl=", p_equal, 1, -1}, {"fl<", p_less, 1, -1}, {"fl>", p_greater, 1, -1}, {"fl<=", p_less_equal, 1, -1}, {"fl>=", p_greater_equal, 1, -1},
-    {NULL, NULL, 0, 0}};
+    {"numerator", p_numerator, 1, 1}, {"denominator", p_denominator, 1, 1}, {"quotient", division_quotient, 2, 2}, {"remainder", division_remainder, 2, 2},
+    {"modulo", division_modulo, 2, 2}, {"truncate-quotient", division_quotient, 2, 2}, {"truncate-remainder", division_remainder, 2, 2},
+    {"truncate/", division_truncate, 2, 2}, {"floor-quotient", division_floor_quotient, 2, 2}, {"floor-remainder", division_modulo, 2, 2},
+    {"floor/", division_floor, 2, 2}, {"euclidean-quotient", division_euclidean, 2, 2}, {"euclidean-remainder", division_euclidean_modulo, 2, 2},
+    {"euclidean/", division_euclidean_both, 2, 2}, {"div", division_euclidean, 2, 2}, {"mod", division_euclidean_modulo, 2, 2},
+    {"div-and-mod", division_euclidean_both, 2, 2}, {"gcd", number_gcd, 0, -1}, {"lcm", number_lcm, 0, -1}, {"floor", number_floor, 1, 1},
+    {"ceiling", number_ceiling, 1, 1}, {"truncate", number_truncate, 1, 1}, {"round", number_round, 1, 1}, {"floor->exact", number_floor_exact, 1, 1},
+    {"ceiling->exact", number_ceiling_exact, 1, 1}, {"truncate->exact", number_truncate_exact, 1, 1}, {"round->exact", number_round_exact, 1, 1},
+    {"rationalize", number_rationalize, 2, 2}, {"exp", number_exp, 1, 1}, {"log", number_log, 1, 2}, {"sin", number_sin, 1, 1}, {"cos", number_cos, 1, 1},
+    {"tan", number_tan, 1, 1}, {"asin", number_asin, 1, 1}, {"acos", number_acos, 1, 1}, {"atan", number_atan, 1, 2}, {"sqrt", number_sqrt, 1, 1},
+    {"exact-integer-sqrt", number_exact_integer_sqrt, 1, 1}, {"expt", number_expt, 2, 2}, {"bitwise-and", bits_and, 0, -1}, {"bitwise-ior", bits_or, 0, -1},
+    {"bitwise-or", bits_or, 0, -1}, {"bitwise-xor", bits_xor, 0, -1}, {"bitwise-not", bits_not, 1, 1}, {"logand", bits_and, 0, -1},
+    {"logior", bits_or, 0, -1}, {"logxor", bits_xor, 0, -1}, {"lognot", bits_not, 1, 1}, {"arithmetic-shift", bits_shift, 2, 2}, {"ash", bits_shift, 2, 2},
+    {"bitwise-arithmetic-shift", bits_shift, 2, 2}, {"shift-left", bits_shift_left, 2, 2}, {"shift-right", bits_shift_right, 2, 2},
+    {"bitwise-arithmetic-shift-left", bits_shift_left, 2, 2}, {"bitwise-arithmetic-shift-right", bits_shift_right, 2, 2}, {"bit-count", bits_count, 1, 1},
+    {"bitwise-bit-count", bits_count, 1, 1}, {"integer-length", bits_length, 1, 1}, {"bitwise-length", bits_length, 1, 1}, {"bit-set?", bits_is_set, 2, 2},
+    {"first-set-bit", bits_first_set, 1, 1}, {"bitwise-first-bit-set", bits_first_set, 1, 1}, {"bit-field", bits_field, 3, 3},
+    {"random", number_random, 1, 1}, {"random-seed!", number_random_seed, 1, 1}, {"fx+", p_add, 0, -1}, {"fx-", p_subtract, 1, -1},
+    {"fx*", p_multiply, 0, -1}, {"fxquotient", division_quotient, 2, 2}, {"fxremainder", division_remainder, 2, 2}, {"fx=", p_equal, 1, -1},
+    {"fx<", p_less, 1, -1}, {"fx>", p_greater, 1, -1}, {"fx<=", p_less_equal, 1, -1}, {"fx>=", p_greater_equal, 1, -1}, {"fl+", p_add, 0, -1},
+    {"fl-", p_subtract, 1, -1}, {"fl*", p_multiply, 0, -1}, {"fl/", p_divide, 1, -1}, {"fl=", p_equal, 1, -1}, {"fl<", p_less, 1, -1},
+    {"fl>", p_greater, 1, -1}, {"fl<=", p_less_equal, 1, -1}, {"fl>=", p_greater_equal, 1, -1}, {NULL, NULL, 0, 0}};

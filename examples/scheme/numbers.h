@@ -86,10 +86,11 @@ value want_exact_integer(machine *m, const char *who, int position, value v);
 
 // What primitives_numbers names in other files.
 primitive_fn number_floor, number_ceiling, number_truncate, number_round, number_floor_exact, number_ceiling_exact, number_truncate_exact, number_round_exact,
-    number_exp, number_log, number_sin, number_cos, number_tan, number_asin, number_acos, number_atan, number_sqrt, number_exact_integer_sqrt, number_expt, number_rationalize;
-primitive_fn bits_and, bits_or, bits_xor, bits_not, bits_shift, bits_shift_left, bits_shift_right, bits_count, bits_length, bits_is_set, bits_first_set, bits_field, number_random,
-    number_random_seed;
-primitive_fn division_quotient, division_remainder, division_modulo, division_floor, division_truncate, division_floor_quotient, number_gcd, number_lcm, division_euclidean,
-    division_euclidean_modulo, division_euclidean_both;
+    number_exp, number_log, number_sin, number_cos, number_tan, number_asin, number_acos, number_atan, number_sqrt, number_exact_integer_sqrt, number_expt,
+    number_rationalize;
+primitive_fn bits_and, bits_or, bits_xor, bits_not, bits_shift, bits_shift_left, bits_shift_right, bits_count, bits_length, bits_is_set, bits_first_set,
+    bits_field, number_random, number_random_seed;
+primitive_fn division_quotient, division_remainder, division_modulo, division_floor, division_truncate, division_floor_quotient, number_gcd, number_lcm,
+    division_euclidean, division_euclidean_modulo, division_euclidean_both;
 
 #endif

@@ -6,7 +6,7 @@
 
 typedef enum rounding { ROUND_DOWN, ROUND_UP, ROUND_TO_ZERO, ROUND_EVEN, ROUND_EUCLIDEAN } rounding;
 
-// Both parts as asked for; flonums if either argument is one. Flonums go through exact numbers: so the parts are right where doubles have no place for the quotient.
+// Both parts as asked for; flonums if either argument is one. Flonums go through exact numbers, so that the parts are right where doubles cannot hold the quotient.
 static void divide(machine *m, const char *who, value *argument, rounding how, value *quotient, value *remainder) {
   value a = want_real_integer(m, who, 1, argument[0]), b = want_real_integer(m, who, 2, argument[1]);
   bool inexact = is_flonum(a) || is_flonum(b);
@@ -148,8 +148,8 @@ value number_ceiling_exact(machine *m, value *argument, int count) { return roun
 value number_truncate_exact(machine *m, value *argument, int count) { return round_exact(m, "truncate->exact", argument[0], ROUND_TO_ZERO); }
 value number_round_exact(machine *m, value *argument, int count) { return round_exact(m, "round->exact", argument[0], ROUND_EVEN); }
 
-// The simplest rational between two positive ones: its continued fraction is what they have in common, and the smaller of what comes next. (Stern and Brocot's tree.)
-// The fraction's terms are collected first, then folded from the last: no recursion.
+// The simplest rational between two positive ones: its continued fraction is what they have in common, and the smaller of what comes next (Stern and Brocot's
+// tree). The fraction's terms are collected first, then folded from the last: no recursion.
 static value simplest_between(machine *m, value low, value high) {
   value terms = V_NULL, result;
   for (;;) {

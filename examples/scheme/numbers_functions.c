@@ -99,7 +99,8 @@ static value square_root(machine *m, const char *who, value v) {
   if (!isinf(d)) {
     return new_flonum(m, sqrt(d));
   }
-  value rest, n = integer_sqrt(m, numerator_of(v), &rest), k = integer_sqrt(m, denominator_of(v), &rest); // large: what is lost by that is below a double's precision
+  // They are large: what is lost here is below a double's precision.
+  value rest, n = integer_sqrt(m, numerator_of(v), &rest), k = integer_sqrt(m, denominator_of(v), &rest);
   return new_flonum(m, number_to_double(m, rational_make(m, n, k)));
 }
 value number_sqrt(machine *m, value *argument, int count) { return square_root(m, "sqrt", argument[0]); }

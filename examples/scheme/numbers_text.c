@@ -51,8 +51,8 @@ static value bignum_text(machine *m, value v, int radix) {
   return new_string_latin1(m, first, used);
 }
 
-// The digits and the exponent of the shortest decimal that reads as d, which is finite and positive: d = 0.DIGITS * 10^exponent. Whatever fits 15 digits is found by
-// the first try, its zeros taken off; subnormal numbers have fewer digits to tell apart and are tried from one on.
+// The digits and the exponent of the shortest decimal that reads as d, which is finite and positive: d = 0.DIGITS * 10^exponent. Whatever fits 15 digits is found
+// by the first try, its zeros taken off; subnormal numbers have fewer digits to tell apart and are tried from one on.
 static int shortest_digits(double d, char *digits, int *exponent) {
   char text[40];
   int precision = d < 0x1p-1022 ? 1 : 15;
@@ -354,4 +354,5 @@ static value p_string_to_number(machine *m, value *argument, int count) {
   return number_parse(m, (const char *)OBJECT_(bytevector, s->data)->byte, (size_t)s->length, radix);
 }
 
-const primitive_entry primitives_number_text[] = {{"number->string", p_number_to_string, 1, 2}, {"string->number", p_string_to_number, 1, 2}, {NULL, NULL, 0, 0}};
+const primitive_entry primitives_number_text[] = {
+    {"number->string", p_number_to_string, 1, 2}, {"string->number", p_string_to_number, 1, 2}, {NULL, NULL, 0, 0}};

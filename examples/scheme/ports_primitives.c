@@ -97,8 +97,12 @@ static value p_get_output_bytes(machine *m, value *argument, int count) {
 
 // ---- Reading text.
 static value char_or_eof(int32_t c) { return c < 0 ? V_EOF : character((uint32_t)c); }
-static value p_read_char(machine *m, value *argument, int count) { return char_or_eof(port_read_char(m, port_argument(m, "read-char", argument, count, 0, TEXT_IN))); }
-static value p_peek_char(machine *m, value *argument, int count) { return char_or_eof(port_peek_char(m, port_argument(m, "peek-char", argument, count, 0, TEXT_IN))); }
+static value p_read_char(machine *m, value *argument, int count) {
+  return char_or_eof(port_read_char(m, port_argument(m, "read-char", argument, count, 0, TEXT_IN)));
+}
+static value p_peek_char(machine *m, value *argument, int count) {
+  return char_or_eof(port_peek_char(m, port_argument(m, "peek-char", argument, count, 0, TEXT_IN)));
+}
 static value p_char_ready(machine *m, value *argument, int count) {
   return boolean(port_reads_ahead(OBJECT_(port, port_argument(m, "char-ready?", argument, count, 0, TEXT_IN))));
 }
@@ -292,13 +296,14 @@ static value p_rename_file(machine *m, value *argument, int count) {
 
 const primitive_entry primitives_ports[] = {
     {"port?", p_is_port, 1, 1}, {"input-port?", p_is_input, 1, 1}, {"output-port?", p_is_output, 1, 1}, {"textual-port?", p_is_textual, 1, 1},
-    {"binary-port?", p_is_binary, 1, 1}, {"input-port-open?", p_is_input_open, 1, 1}, {"output-port-open?", p_is_output_open, 1, 1}, {"close-port", p_close, 1, 1},
-    {"close-input-port", p_close_input, 1, 1}, {"close-output-port", p_close_output, 1, 1}, {"open-input-file", p_open_input, 1, 1},
-    {"open-binary-input-file", p_open_binary_input, 1, 1}, {"open-output-file", p_open_output, 1, 2}, {"open-binary-output-file", p_open_binary_output, 1, 2},
-    {"open-input-string", p_open_input_string, 1, 1}, {"open-output-string", p_open_output_string, 0, 0}, {"get-output-string", p_get_output_string, 1, 1},
-    {"open-input-bytevector", p_open_input_bytes, 1, 1}, {"open-output-bytevector", p_open_output_bytes, 0, 0}, {"get-output-bytevector", p_get_output_bytes, 1, 1},
-    {"read-char", p_read_char, 0, 1}, {"peek-char", p_peek_char, 0, 1}, {"char-ready?", p_char_ready, 0, 1}, {"read-line", p_read_line, 0, 1},
-    {"read-string", p_read_string, 1, 2}, {"read", p_read, 0, 1}, {"read-u8", p_read_u8, 0, 1}, {"peek-u8", p_peek_u8, 0, 1}, {"u8-ready?", p_u8_ready, 0, 1},
+    {"binary-port?", p_is_binary, 1, 1}, {"input-port-open?", p_is_input_open, 1, 1}, {"output-port-open?", p_is_output_open, 1, 1},
+    {"close-port", p_close, 1, 1}, {"close-input-port", p_close_input, 1, 1}, {"close-output-port", p_close_output, 1, 1},
+    {"open-input-file", p_open_input, 1, 1}, {"open-binary-input-file", p_open_binary_input, 1, 1}, {"open-output-file", p_open_output, 1, 2},
+    {"open-binary-output-file", p_open_binary_output, 1, 2}, {"open-input-string", p_open_input_string, 1, 1},
+    {"open-output-string", p_open_output_string, 0, 0}, {"get-output-string", p_get_output_string, 1, 1}, {"open-input-bytevector", p_open_input_bytes, 1, 1},
+    {"open-output-bytevector", p_open_output_bytes, 0, 0}, {"get-output-bytevector", p_get_output_bytes, 1, 1}, {"read-char", p_read_char, 0, 1},
+    {"peek-char", p_peek_char, 0, 1}, {"char-ready?", p_char_ready, 0, 1}, {"read-line", p_read_line, 0, 1}, {"read-string", p_read_string, 1, 2},
+    {"read", p_read, 0, 1}, {"read-u8", p_read_u8, 0, 1}, {"peek-u8", p_peek_u8, 0, 1}, {"u8-ready?", p_u8_ready, 0, 1},
     {"read-bytevector", p_read_bytevector, 1, 2}, {"read-bytevector!", p_read_bytevector_into, 1, 4}, {"write", p_write, 1, 2}, {"display", p_display, 1, 2},
     {"write-shared", p_write_shared, 1, 2}, {"write-simple", p_write_simple, 1, 2}, {"newline", p_newline, 0, 1}, {"fresh-line", p_fresh_line, 0, 1},
     {"write-line", p_write_line, 1, 2}, {"write-char", p_write_char, 1, 2}, {"write-string", p_write_string, 1, 4}, {"write-u8", p_write_u8, 1, 2},

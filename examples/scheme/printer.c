@@ -40,14 +40,11 @@ static value part_of(value v, int64_t i) {
   return is_kind(v, KIND_VECTOR) ? OBJECT_(vector, v)->item[i] : OBJECT_(record, v)->field[i];
 }
 
-// ---- Labels. Most data end when they are simply walked as a tree. What does not in so many steps is circular, or shares much, or is large: then all parts are noted in a table.
-enum { TREE_STEPS = 1 << 20 };
-static bool ends_as_tree(machine *m, value v) {
+// ---- Labels. Most data end when they are simply walked as a tree. What does not end after a few steps may be circular, or share much, or be large. To note
+// all of its parts in a table tells which it is, but costs far more than a walk: so that is tried with few parts first, then a long walk, then all parts.
+enum { FEW = 1 << 12, MANY = 1 << 24 };
+static bool ends_as_tree(machine *m, value v, int64_t steps) {
   value_stack todo;
-  int64_t steps = TREE_STEPS;
-  if (part_count(v) == 0) {
-    return true;
-  }
   stack_open(&todo, m);
   stack_push(&todo, v);
   while (todo.top > 0) {
@@ -72,11 +69,12 @@ static bool ends_as_tree(machine *m, value v) {
   return true;
 }
 
-// Depth first, in the order in which they are written. An object that is met again while its parts are looked at is circular; with `shared`, all that are met again count.
-static void find_labels(printer *p, value v, bool shared) {
+// Depth first, in the order in which they are written. An object that is met again while its parts are looked at is circular; with `shared`, all that are met
+// again count. False: there are more than `most` parts.
+static bool find_labels(printer *p, value v, bool shared, int64_t most) {
   enum { ENTER, LEAVE };
   machine *m = p->machine;
-  value seen = table_new(m, TABLE_EQV, 64); // ENTER: its parts are being looked at
+  value seen = table_new(m, TABLE_EQV, 64), labels = 0; // seen: ENTER: its parts are being looked at
   value_stack todo;
   stack_open(&todo, m);
   stack_push(&todo, v);
@@ -95,10 +93,13 @@ static void find_labels(printer *p, value v, bool shared) {
     value before = table_get(m, seen, v, V_FALSE);
     if (before != V_FALSE) {
       if (shared || before == fixnum(ENTER)) {
-        p->labels = p->labels == 0 ? table_new(m, TABLE_EQV, 8) : p->labels;
-        table_put(m, p->labels, v, V_TRUE);
+        labels = labels == 0 ? table_new(m, TABLE_EQV, 8) : labels;
+        table_put(m, labels, v, V_TRUE);
       }
       continue;
+    }
+    if ((most -= count) < 0) {
+      return false;
     }
     table_put(m, seen, v, fixnum(ENTER));
     stack_push(&todo, v);
@@ -107,6 +108,15 @@ static void find_labels(printer *p, value v, bool shared) {
       stack_push(&todo, part_of(v, i));
       stack_push(&todo, fixnum(ENTER));
     }
+  }
+  p->labels = labels;
+  return true;
+}
+static void choose_labels(printer *p, value v) {
+  if (p->how == PRINT_WRITE_SHARED) {
+    find_labels(p, v, true, INT64_MAX);
+  } else if (p->how != PRINT_WRITE_SIMPLE && !ends_as_tree(p->machine, v, FEW) && !find_labels(p, v, false, FEW) && !ends_as_tree(p->machine, v, MANY)) {
+    find_labels(p, v, false, INT64_MAX);
   }
 }
 static bool is_labelled(printer *p, value v) { return p->labels != 0 && table_get(p->machine, p->labels, v, V_FALSE) != V_FALSE; }
@@ -126,7 +136,12 @@ static const char *char_name(uint32_t c) {
   default: return NULL;
   }
 }
-static bool is_graphic(uint32_t c) { return c > 0x20 && (c < 0x7f || c > 0xa0) && !char_is_space(c) && c != 0xfeff && (c & 0xfffe) != 0xfffe && (c < 0x200b || c > 0x200f); }
+static bool is_graphic(uint32_t c) {
+  if (c < 0x80) {
+    return c > 0x20 && c < 0x7f;
+  }
+  return c > 0xa0 && !char_is_space(c) && c != 0xfeff && (c & 0xfffe) != 0xfffe && (c < 0x200b || c > 0x200f);
+}
 static void put_hex(printer *p, const char *before, uint32_t c, const char *after) {
   char text[32];
   snprintf(text, sizeof text, "%s%x%s", before, (unsigned)c, after);
@@ -223,7 +238,8 @@ static void put_named(printer *p, const char *what, value name) { // #<what name
 }
 static void put_port(printer *p, value v) {
   uint64_t header = OBJECT_(port, v)->header;
-  put_named(p, header & PORT_INPUT ? header & PORT_BINARY ? "binary-input-port" : "input-port" : header & PORT_BINARY ? "binary-output-port" : "output-port", port_name(v));
+  bool in = header & PORT_INPUT, binary = header & PORT_BINARY;
+  put_named(p, in ? binary ? "binary-input-port" : "input-port" : binary ? "binary-output-port" : "output-port", port_name(v));
 }
 static void put_condition(printer *p, value v) {
   condition *c = OBJECT_(condition, v);
@@ -258,8 +274,22 @@ static void put_object(printer *p, value v) {
     put(p, ">");
   }
 }
+static void put_fixnum(printer *p, int64_t i) {
+  char room[24], *at = room + sizeof room;
+  uint64_t left = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
+  do {
+    *--at = (char)('0' + left % 10);
+    left /= 10;
+  } while (left != 0);
+  if (i < 0) {
+    *--at = '-';
+  }
+  port_write_bytes(p->machine, p->p, at, room + sizeof room - at);
+}
 static void put_atom(printer *p, value v) {
-  if (is_fixnum(v) || is_flonum(v)) {
+  if (is_fixnum(v)) {
+    put_fixnum(p, fixnum_of(v));
+  } else if (is_flonum(v)) {
     put_string(p, OBJECT_(string, number_text(p->machine, v, 10)));
   } else if (is_char(v)) {
     p->how == PRINT_DISPLAY ? put_char(p, char_of(v)) : put_char_literal(p, char_of(v));
@@ -369,9 +399,7 @@ void print(machine *m, value to, value v, print_how how) {
     put_value(&p, v);
     return;
   }
-  if (how == PRINT_WRITE_SHARED || (how != PRINT_WRITE_SIMPLE && !ends_as_tree(m, v))) {
-    find_labels(&p, v, how == PRINT_WRITE_SHARED);
-  }
+  choose_labels(&p, v);
   stack_open(&p.frames, m);
   put_value(&p, v);
   while (p.frames.top > 0) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// reader.c: text to data. What has been begun and not ended lies on a stack in the heap, so that a million parentheses are a matter of memory, not of the C stack.
+// reader.c: text to data. What has been begun and not ended lies on a stack in the heap: a million parentheses are a matter of memory, not of the C stack.
 //
 //   read_datum: takes tokens; an opening one begins a frame, a datum is delivered to the topmost frame, which may be ended by it and deliver in turn
 //
@@ -10,7 +10,7 @@
 
 enum { IN_LIST, BEHIND_DOT, AT_END, IN_VECTOR, IN_BYTES, IN_QUOTE, IN_COMMENT, IN_LABEL };
 enum frame { FRAME_KIND, FRAME_HEAD, FRAME_LAST, FRAME_PLACE, FRAME_CLOSE, FRAME_WORDS };
-// HEAD, LAST: the list so far (of vectors, too, and how many: CLOSE counts); the symbol of a quotation; a label's box. PLACE: line << 20 | column. CLOSE: the parenthesis.
+// HEAD, LAST: the list so far (of vectors, too, and CLOSE counts); the symbol of a quotation; a label's box. PLACE: line << 20 | column. CLOSE: the parenthesis.
 
 enum { LINE_MOST = 0x7fffffff, COLUMN_MOST = 0xfffff };
 static int64_t place(reader *r) {

@@ -70,7 +70,8 @@ static void read_escape(reader *r) {
   case '|': buffer_add_byte(&r->token, c); break;
   case 'x':
   case 'X': buffer_add_char(&r->token, read_hex_escape(r)); break;
-  default: reader_fail(r, c < 0 ? "the file ends within a string or name" : "an unknown escape: a backslash may stand before a b n r t x \" \\ | and a line's end");
+  case -1: reader_fail(r, "the file ends within a string or name");
+  default: reader_fail(r, "an unknown escape: a backslash may stand before a b n r t x \" \\ | and a line's end");
   }
 }
 

@@ -7,7 +7,8 @@
 #include "library.h"
 
 string *want_mutable_string(machine *m, const char *who, int position, value v);
-primitive_fn string_upcase, string_downcase, string_foldcase, string_search_forward, string_search_backward, string_search_all, string_contains, string_index, string_rindex,
-    string_join, string_split, string_pad_left, string_pad_right, string_trim, string_trim_left, string_trim_right, string_reverse, string_is_prefix, string_is_suffix;
+primitive_fn string_upcase, string_downcase, string_foldcase, string_search_forward, string_search_backward, string_search_all, string_contains, string_index,
+    string_rindex, string_join, string_split, string_pad_left, string_pad_right, string_trim, string_trim_left, string_trim_right, string_reverse,
+    string_is_prefix, string_is_suffix;
 
 #endif

@@ -117,7 +117,7 @@ static value p_vector_append(machine *m, value *argument, int count) {
 
 const primitive_entry primitives_vectors[] = {
     {"vector?", p_is_vector, 1, 1}, {"make-vector", p_make_vector, 1, 2}, {"vector", p_vector, 0, -1}, {"vector-length", p_vector_length, 1, 1},
-    {"vector-ref", p_vector_ref, 2, 2}, {"vector-set!", p_vector_set, 3, 3}, {"vector->list", p_vector_to_list, 1, 3}, {"list->vector", p_list_to_vector, 1, 1},
-    {"vector-fill!", p_vector_fill, 2, 4}, {"vector-copy", p_vector_copy, 1, 3}, {"subvector", p_subvector, 3, 3}, {"vector-head", p_vector_head, 2, 2},
-    {"vector-tail", p_vector_tail, 2, 2}, {"vector-grow", p_vector_grow, 2, 2}, {"vector-copy!", p_vector_copy_to, 3, 5}, {"vector-append", p_vector_append, 0, -1},
-    {NULL, NULL, 0, 0}};
+    {"vector-ref", p_vector_ref, 2, 2}, {"vector-set!", p_vector_set, 3, 3}, {"vector->list", p_vector_to_list, 1, 3},
+    {"list->vector", p_list_to_vector, 1, 1}, {"vector-fill!", p_vector_fill, 2, 4}, {"vector-copy", p_vector_copy, 1, 3}, {"subvector", p_subvector, 3, 3},
+    {"vector-head", p_vector_head, 2, 2}, {"vector-tail", p_vector_tail, 2, 2}, {"vector-grow", p_vector_grow, 2, 2},
+    {"vector-copy!", p_vector_copy_to, 3, 5}, {"vector-append", p_vector_append, 0, -1}, {NULL, NULL, 0, 0}};
