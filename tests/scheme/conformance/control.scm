@@ -119,8 +119,8 @@
          (if (< n 2) (k #f))
          (reverse seen))
        => '(2 1 2 1))
-(check (call/cc (lambda (k) (dynamic-wind (lambda () #f) (lambda () (k 1)) (lambda () (set! wound 'yes))) 2)) => 1)
 (define wound #f)
+(check (let ((x (call/cc (lambda (k) (dynamic-wind (lambda () #f) (lambda () (k 1)) (lambda () (set! wound 'yes))) 2)))) (list x wound)) => '(1 yes))
 (check (let ((k (call/cc (lambda (c) c)))) (if (procedure? k) (k 5) k)) => 5)
 (check (let loop ((i 0)) (if (< i 1000) (begin (call/cc (lambda (k) (dynamic-wind (lambda () #f) (lambda () (k i)) (lambda () #f)))) (loop (+ i 1))) i)) => 1000)
 

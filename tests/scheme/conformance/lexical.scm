@@ -7,7 +7,7 @@
 (define (all text) (let ((port (open-input-string text))) (let loop ((data '())) (let ((datum (read port))) (if (eof-object? datum) (reverse data) (loop (cons datum data)))))))
 
 ; ---- 2.1: identifiers.
-(check (map symbol? '(... + - +soup+ <=? ->string a34kTMNs lambda list->vector q V17a |two words| |two\x20;words| the-word-recursion-has-many-meanings)) => (make-list 13 #t))
+(check (map symbol? '(... + - +soup+ <=? ->string a34kTMNs lambda list->vector q V17a |two words| |two\x20;words| the-word-recursion-has-many-meanings)) => (make-list 14 #t))
 (check (eq? '|two words| '|two\x20;words|) => #t)
 (check (eq? '|abc| 'abc) => #t)
 (check (eq? 'H\x65;llo 'Hello) => #t)
