@@ -100,7 +100,7 @@ value read_string_literal(reader *r) {
   return new_string_utf8(r->machine, (const char *)buffer_bytes(&r->token), (size_t)r->token.used);
 }
 
-// Up to a delimiter. Says whether bars were there: what they enclose is taken as it is, and makes the token a symbol.
+// Up to a delimiter. Says whether bars or escapes were there: what they enclose is taken as it is, and makes the token a symbol.
 static bool read_token(reader *r) {
   bool bars = false, fold = r->p->header & PORT_FOLD;
   for (int32_t c = reader_peek(r); !is_delimiter(c); c = reader_peek(r)) {
@@ -108,6 +108,10 @@ static bool read_token(reader *r) {
     if (c == '|') {
       bars = true;
       read_quoted(r, '|', "the file ends within this name: a bar is missing");
+    } else if (c == '\\' && reader_peek(r) == 'x') {
+      bars = true;
+      reader_next(r);
+      buffer_add_char(&r->token, read_hex_escape(r));
     } else {
       buffer_add_char(&r->token, fold ? char_fold((uint32_t)c) : (uint32_t)c);
     }
