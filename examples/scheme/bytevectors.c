@@ -76,17 +76,22 @@ static value p_from_utf8(machine *m, value *argument, int count) {
   int64_t start, end;
   bytevector *b = want_bytevector(m, "utf8->string", 1, argument[0]);
   want_range(m, "utf8->string", argument, count, 1, b->length, &start, &end);
-  return new_string_utf8(m, (const char *)b->byte + start, (size_t)(end - start));
+  return new_string_text(m, b->byte + start, end - start);
 }
 static value p_to_utf8(machine *m, value *argument, int count) {
   int64_t start, end;
   string *s = want_string(m, "string->utf8", 1, argument[0]);
   want_range(m, "string->utf8", argument, count, 1, s->length, &start, &end);
-  byte_buffer out;
-  buffer_open(&out, m, end - start);
-  string_utf8(&out, s, start, end);
-  value made = new_bytevector(m, out.used, -1);
-  memcpy(OBJECT_(bytevector, made)->byte, buffer_bytes(&out), (size_t)out.used);
+  bytevector *data = OBJECT_(bytevector, s->data);
+  bool plain = data->length == s->length && ascii_run(data->byte + start, end - start) == end - start;
+  byte_buffer out = {m, s->data, end};
+  if (!plain) {
+    buffer_open(&out, m, end - start);
+    string_utf8(&out, s, start, end);
+    start = 0;
+  }
+  value made = new_bytevector(m, out.used - start, -1);
+  memcpy(OBJECT_(bytevector, made)->byte, buffer_bytes(&out) + start, (size_t)(out.used - start));
   return made;
 }
 

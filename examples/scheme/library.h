@@ -95,6 +95,8 @@ static inline void buffer_add_byte(byte_buffer *b, int byte) {
 // ---- UTF-8 (text.c)
 int utf8_put(uint8_t *out, uint32_t c);                                 // how many bytes, 1 to 4
 int utf8_get(const uint8_t *at, const uint8_t *end, uint32_t *out);     // the same; U+FFFD and 1 for what is none; 0: the bytes end within a character
+int64_t ascii_run(const uint8_t *bytes, int64_t count);                 // how many of them are ASCII before the first that is not
+value new_string_text(machine *m, const uint8_t *bytes, int64_t count); // of UTF-8; fast if it is ASCII
 value new_string_latin1(machine *m, const uint8_t *bytes, int64_t length);
 value new_string_of(machine *m, int64_t length, bool wide);             // all NUL; room for wide characters if asked for, even though it has none yet
 void string_put(machine *m, string *s, int64_t i, uint32_t c);          // widens the string where needed
@@ -150,6 +152,7 @@ enum { PORT_UNBUFFERED = 1 << 14 };
 port *want_port(machine *m, const char *who, int position, value v, unsigned flags); // open, of this direction, binary or textual as the flags say
 bool port_fill(machine *m, port *p);                                // reads more behind `end`; false: the end of the file
 void port_write_bytes(machine *m, port *p, const void *bytes, int64_t count);
+void port_write_part(machine *m, port *p, const string *s, int64_t start, int64_t end);
 void port_add_byte_slow(machine *m, port *p, int byte);
 static inline void port_add_byte(machine *m, port *p, int byte) {
   bytevector *buffer = OBJECT_(bytevector, p->buffer);

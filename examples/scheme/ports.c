@@ -103,6 +103,7 @@ value port_open_file(machine *m, const char *who, const char *path, bool input, 
   }
   return made;
 }
+static value tagged_port(port *p) { return (value)(uintptr_t)p; } // its tag is 0
 value port_open_string(machine *m, value text) {
   byte_buffer bytes;
   string *s = OBJECT_(string, text);
@@ -117,7 +118,7 @@ value port_string(machine *m, value v) {
   port *p = OBJECT_(port, v);
   bytevector *bytes = OBJECT_(bytevector, p->buffer);
   int64_t end = fixnum_of(p->end);
-  return new_string_utf8(m, (const char *)bytes->byte, (size_t)(end < bytes->length ? end : bytes->length));
+  return new_string_text(m, bytes->byte, end < bytes->length ? end : bytes->length);
 }
 value port_open_bytes(machine *m, value bytes, bool input) { // takes the bytevector
   value made = new_port(m, PORT_BINARY | (input ? PORT_INPUT : PORT_OUTPUT), -1, bytes, new_string_utf8(m, "bytevector", 10));
@@ -222,6 +223,20 @@ void port_write_char(machine *m, value v, uint32_t c) {
   }
   uint8_t bytes[4];
   port_write_bytes(m, p, bytes, utf8_put(bytes, c));
+}
+void port_write_part(machine *m, port *p, const string *s, int64_t start, int64_t end) {
+  const bytevector *data = OBJECT_(bytevector, s->data);
+  bool wide = data->length != s->length;
+  for (int64_t i = start; i < end; i++) {
+    uint32_t c = wide ? ((const uint32_t *)data->byte)[i] : data->byte[i];
+    if (wide || c >= 0x80) {
+      port_write_char(m, tagged_port(p), c);
+    } else {
+      int64_t run = ascii_run(data->byte + i, end - i);
+      port_write_bytes(m, p, data->byte + i, run);
+      i += run - 1;
+    }
+  }
 }
 void port_write_utf8(machine *m, value v, const char *text, size_t bytes) { port_write_bytes(m, OBJECT_(port, v), text, (int64_t)bytes); }
 

@@ -106,18 +106,31 @@ static value p_peek_char(machine *m, value *argument, int count) {
 static value p_char_ready(machine *m, value *argument, int count) {
   return boolean(port_reads_ahead(OBJECT_(port, port_argument(m, "char-ready?", argument, count, 0, TEXT_IN))));
 }
+// As much of the line as the buffer holds, at a time.
 static value p_read_line(machine *m, value *argument, int count) {
-  value from = port_argument(m, "read-line", argument, count, 0, TEXT_IN);
+  port *p = OBJECT_(port, port_argument(m, "read-line", argument, count, 0, TEXT_IN));
   byte_buffer line;
-  int32_t c = port_read_char(m, from);
-  if (c < 0) {
-    return V_EOF;
+  buffer_open(&line, m, 0);
+  for (bool any = false;; any = true) {
+    if (fixnum_of(p->start) >= fixnum_of(p->end) && !port_fill(m, p)) {
+      return line.used > 0 ? new_string_text(m, buffer_bytes(&line), line.used) : V_EOF;
+    }
+    bytevector *bytes = OBJECT_(bytevector, p->buffer);
+    int64_t start = fixnum_of(p->start), end = fixnum_of(p->end);
+    end = end < bytes->length ? end : bytes->length;
+    uint8_t *stop = start < end ? memchr(bytes->byte + start, '\n', (size_t)(end - start)) : NULL;
+    int64_t length = (stop != NULL ? stop - bytes->byte : end) - start;
+    p->start = fixnum(start + length + (stop != NULL));
+    p->line = fixnum(fixnum_of(p->line) + (stop != NULL));
+    p->column = fixnum(stop != NULL ? 1 : fixnum_of(p->column) + length);
+    if (stop != NULL && !any) {
+      return new_string_text(m, bytes->byte + start, length);
+    }
+    buffer_add(&line, bytes->byte + start, length > 0 ? length : 0);
+    if (stop != NULL) {
+      return new_string_text(m, buffer_bytes(&line), line.used);
+    }
   }
-  buffer_open(&line, m, 80);
-  for (; c >= 0 && c != '\n'; c = port_read_char(m, from)) {
-    buffer_add_char(&line, (uint32_t)c);
-  }
-  return new_string_utf8(m, (const char *)buffer_bytes(&line), (size_t)line.used);
 }
 static value p_read_string(machine *m, value *argument, int count) {
   int number = is_fixnum(argument[0]) || !is_given(argument, count, 1) ? 0 : 1; // both orders are in use; R7RS has the number first
@@ -130,7 +143,7 @@ static value p_read_string(machine *m, value *argument, int count) {
   for (int32_t c; got < wanted && (c = port_read_char(m, from)) >= 0; got++) {
     buffer_add_char(&text, (uint32_t)c);
   }
-  return got == 0 && wanted > 0 ? V_EOF : new_string_utf8(m, (const char *)buffer_bytes(&text), (size_t)text.used);
+  return got == 0 && wanted > 0 ? V_EOF : new_string_text(m, buffer_bytes(&text), text.used);
 }
 static value p_read(machine *m, value *argument, int count) { return read_datum(m, port_argument(m, "read", argument, count, 0, TEXT_IN)); }
 
@@ -235,9 +248,7 @@ static value p_write_string(machine *m, value *argument, int count) {
   string *s = want_string(m, "write-string", 1, argument[0]);
   value to = port_argument(m, "write-string", argument, count, 1, TEXT_OUT);
   want_range(m, "write-string", argument, count, 2, s->length, &start, &end);
-  for (int64_t i = start; i < end; i++) {
-    port_write_char(m, to, string_get(s, i));
-  }
+  port_write_part(m, OBJECT_(port, to), s, start, end);
   return V_UNSPECIFIED;
 }
 static value p_write_u8(machine *m, value *argument, int count) {

@@ -179,11 +179,7 @@ static void put_quoted(printer *p, const string *s, uint32_t quote) {
   }
   put_char(p, quote);
 }
-static void put_string(printer *p, const string *s) {
-  for (int64_t i = 0; i < s->length; i++) {
-    put_char(p, string_get(s, i));
-  }
-}
+static void put_string(printer *p, const string *s) { port_write_part(p->machine, p->p, s, 0, s->length); }
 
 // Whether a symbol reads as itself without bars.
 static bool is_plain_name(machine *m, const string *s) {

@@ -114,7 +114,25 @@ int utf8_get(const uint8_t *at, const uint8_t *end, uint32_t *out) {
   return valid ? length : 1;
 }
 
+int64_t ascii_run(const uint8_t *bytes, int64_t count) {
+  int64_t i = 0;
+  uint64_t word;
+  for (; i + 8 <= count; i += 8) {
+    memcpy(&word, bytes + i, 8);
+    if ((word & 0x8080808080808080u) != 0) {
+      break;
+    }
+  }
+  while (i < count && bytes[i] < 0x80) {
+    i++;
+  }
+  return i;
+}
+
 // ---- Strings.
+value new_string_text(machine *m, const uint8_t *bytes, int64_t count) {
+  return ascii_run(bytes, count) == count ? new_string_latin1(m, bytes, count) : new_string_utf8(m, (const char *)bytes, (size_t)count);
+}
 value new_string_latin1(machine *m, const uint8_t *bytes, int64_t length) {
   value made = new_string_of(m, length, false);
   memcpy(OBJECT_(bytevector, OBJECT_(string, made)->data)->byte, bytes, (size_t)length);
@@ -179,6 +197,12 @@ void string_utf8(byte_buffer *out, const string *s, int64_t start, int64_t end) 
   bool wide = data->length != s->length;
   buffer_reserve(out, end - start);
   for (int64_t i = start; i < end; i++) {
-    buffer_add_char(out, wide ? ((const uint32_t *)data->byte)[i] : data->byte[i]);
+    if (!wide && data->byte[i] < 0x80) {
+      int64_t run = ascii_run(data->byte + i, end - i);
+      buffer_add(out, data->byte + i, run);
+      i += run - 1;
+    } else {
+      buffer_add_char(out, wide ? ((const uint32_t *)data->byte)[i] : data->byte[i]);
+    }
   }
 }
