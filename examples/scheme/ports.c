@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "library.h"
+#include "machine.h"
 
 // Which run of the program this is: an image that is started again holds ports whose files are not open any more.
 static value this_process(void) {
@@ -88,6 +89,13 @@ port *want_port(machine *m, const char *who, int position, value v, unsigned fla
 }
 
 // ---- Opening.
+static void forgotten(memory_self *self, void *object, void *data) { // an input file that nobody can close any more
+  port *p = object;
+  if (p->header & PORT_OPEN && p->process == this_process()) {
+    p->header &= ~(uint64_t)PORT_OPEN;
+    close((int)fixnum_of(p->fd));
+  }
+}
 value port_open_file(machine *m, const char *who, const char *path, bool input, bool binary, bool append) {
   int fd = open(path, (input ? O_RDONLY : O_WRONLY | O_CREAT | (append ? O_APPEND : O_TRUNC)) | O_CLOEXEC | O_NOCTTY, 0666);
   if (fd < 0) {
@@ -95,15 +103,18 @@ value port_open_file(machine *m, const char *who, const char *path, bool input, 
   }
   unsigned flags = (input ? PORT_INPUT : PORT_OUTPUT) | (binary ? PORT_BINARY : 0);
   value made = new_port(m, flags, fd, new_bytevector(m, PORT_BUFFER, -1), new_string_utf8(m, path, strlen(path)));
-  if (!input) { // what is not closed until the end is written then
-    port *p = OBJECT_(port, made);
+  port *p = OBJECT_(port, made);
+  if (input) {
+    if (memory_weakness) {
+      memory_finalize(m->self, p, forgotten, NULL);
+    }
+  } else { // what is not closed until the end is written then
     value *all = &library_roots(m)[ROOT_OPEN_PORTS];
     p->next = *all;
     *all = made;
   }
   return made;
 }
-static value tagged_port(port *p) { return (value)(uintptr_t)p; } // its tag is 0
 value port_open_string(machine *m, value text) {
   byte_buffer bytes;
   string *s = OBJECT_(string, text);
@@ -230,7 +241,7 @@ void port_write_part(machine *m, port *p, const string *s, int64_t start, int64_
   for (int64_t i = start; i < end; i++) {
     uint32_t c = wide ? ((const uint32_t *)data->byte)[i] : data->byte[i];
     if (wide || c >= 0x80) {
-      port_write_char(m, tagged_port(p), c);
+      port_write_char(m, tagged(p), c);
     } else {
       int64_t run = ascii_run(data->byte + i, end - i);
       port_write_bytes(m, p, data->byte + i, run);
