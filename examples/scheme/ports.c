@@ -241,7 +241,7 @@ void port_write_part(machine *m, port *p, const string *s, int64_t start, int64_
   for (int64_t i = start; i < end; i++) {
     uint32_t c = wide ? ((const uint32_t *)data->byte)[i] : data->byte[i];
     if (wide || c >= 0x80) {
-      port_write_char(m, tagged(p), c);
+      port_write_char(m, (value)(uintptr_t)p, c); // its tag is 0
     } else {
       int64_t run = ascii_run(data->byte + i, end - i);
       port_write_bytes(m, p, data->byte + i, run);
