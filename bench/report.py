@@ -9,9 +9,10 @@ import platform
 import statistics
 
 import checkpoint
+import scheme
 import store
 
-OF_THEIR_OWN = ("primitives", "barriers", "kv", "checkpoint", "store")  # records of another kind, and tables of their own
+OF_THEIR_OWN = ("primitives", "barriers", "kv", "checkpoint", "store", "scheme")  # records of another kind, and tables of their own
 
 
 def machine_describe():
@@ -35,6 +36,8 @@ def record_summary(record):
         return checkpoint.summary(record)
     if record["workload"] == "store":
         return store.summary(record)
+    if record["workload"] == "scheme":
+        return scheme.summary(record)
     if record["workload"] in OF_THEIR_OWN:
         return "done"
     return f"{record['wall_s']:.2f} s, largest gap {record['gap_max_us'] / 1e3:.2f} ms"
@@ -398,7 +401,9 @@ def table_print(records):
     rows = rows_of(records)
     for header, table in [main_rows(rows), veil_rows(rows), thread_rows(records), alloc_rows(rows, records), primitive_rows(records),
                           barrier_rows(records), barrier_cycle_rows(records), barrier_major_rows(records), kv_rows(records), checkpoint_rows(records), checkpoint_increment_rows(records),
-                          store_rows(records), store_thread_rows(records), store_open_rows(records), store_walk_rows(records)]:
+                          store_rows(records), store_thread_rows(records), store_open_rows(records), store_walk_rows(records),
+                          scheme.program_rows(records, median, ratio, figure), scheme.loop_rows(records, median, ratio, figure, name_of),
+                          scheme.image_rows(records, median, figure, name_of)]:
         if table:
             rows_print(header, table)
     for note in kv_notes(records):
@@ -413,7 +418,7 @@ def checks_differ(records):
     lines = []
     plain = [r for r in records if "check" in r]
     for (workload, *_), group in grouped(
-            plain, "workload", "live_mib", "scale", "threads", "seed", "loop", "write_share", "part", "size", "k").items():
+            plain, "workload", "live_mib", "scale", "threads", "seed", "loop", "write_share", "part", "size", "k", "program").items():
         checks = {record["check"]: record["collector"] for record in group}
         if len(checks) > 1:
             lines.append(f"{workload}: checksums differ: " + ", ".join(f"{c} {k}" for k, c in checks.items()))

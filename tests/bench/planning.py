@@ -15,6 +15,7 @@ from unittest import mock
 sys.path.insert(0, os.environ["BENCH_SOURCE"])
 import drive
 import kv
+import scheme
 import store
 
 COLLECTORS = drive.COLLECTORS + drive.ON_REQUEST
@@ -58,10 +59,12 @@ class Plans(unittest.TestCase):
         self.servers = os.path.join(self.folder.name, "examples", "kv")
         os.makedirs(self.build)
         os.makedirs(self.servers)
+        self.interpreters = os.path.join(self.folder.name, "examples", "scheme")
+        os.makedirs(self.interpreters)
         built = [os.path.join(self.build, f"bench_{source}-{collector}") for source in SOURCES for collector in COLLECTORS]
         built += [os.path.join(self.build, alone) for alone in ("bench_primitives", "bench_barriers", "kv_load", "bench_checkpoint-veil", "bench_checkpoint-fork")]
         built += [os.path.join(self.build, f"bench_store-{peer}") for peer in store.PEERS]
-        for path in built + [os.path.join(self.servers, server) for server in kv.SERVERS.values()]:
+        for path in built + [os.path.join(self.servers, server) for server in kv.SERVERS.values()] + [os.path.join(self.interpreters, name) for name in scheme.INTERPRETERS.values()]:
             open(path, "w", encoding="utf-8").close()
 
     def plan(self, *arguments):
@@ -76,7 +79,7 @@ class Plans(unittest.TestCase):
             runs = self.plan(*arguments)
             self.assertEqual({run.workload for run, _ in runs}, set(drive.WORKLOADS) | {"primitives/page_size"})
             self.assertEqual(max(rep for _, rep in runs), repetitions)
-            self.assertEqual({run.collector for run, _ in runs if run.workload not in ("checkpoint", "store")}, set(drive.COLLECTORS))
+            self.assertEqual({run.collector for run, _ in runs if run.workload not in ("checkpoint", "store", "scheme")}, set(drive.COLLECTORS))
 
     def test_repetitions_are_interleaved(self):
         runs = self.plan("--only", "churn", "--repeat", "2")
@@ -184,6 +187,26 @@ class Plans(unittest.TestCase):
         open(os.path.join(folder, "store-mine"), "w", encoding="utf-8").close()
         store.clean(folder)
         self.assertEqual(os.listdir(folder), ["store-mine"])
+
+    def test_scheme_runs_every_program_on_every_interpreter(self):
+        with mock.patch.object(scheme, "guile", lambda: "/usr/bin/guile"):
+            runs = self.plan("--only", "scheme", "--repeat", "2")
+            quick = self.plan("--only", "scheme", "--quick")
+        programs = [(rep, run.tag["program"], run.collector) for run, rep in runs if run.tag["part"] == "program"]
+        self.assertEqual(programs, [(rep, name, who) for rep in (1, 2) for name in scheme.programs() for who in ("veil", "libgc", "malloc", "guile")])
+        self.assertEqual([run.collector for run, rep in runs if run.tag["part"] == "loop" and rep == 1], ["veil", "libgc", "malloc", "guile"])
+        self.assertEqual([run.collector for run, rep in runs if run.tag["part"] == "image"], ["veil", "veil"])
+        self.assertEqual(len(quick), 4 * len(scheme.QUICK) + 5)
+        self.assertTrue(set(scheme.QUICK) <= set(scheme.programs()))
+        self.assertGreaterEqual(len(scheme.programs()), 30)
+
+    def test_scheme_takes_the_common_options_and_leaves_out_what_is_not_there(self):
+        os.remove(os.path.join(self.interpreters, "scheme-libgc"))
+        with mock.patch.object(scheme, "guile", lambda: None), mock.patch.object(sys, "stderr"):
+            runs = self.plan("--only", "scheme", "--live", "7.5", "--back-end", "mprotect", "--repeat", "1")
+        self.assertEqual({run.collector for run, _ in runs}, {"veil", "malloc"})
+        self.assertEqual(["--live 7.5" in " ".join(run.command) for run, _ in runs if run.tag["part"] == "loop"], [True, True])
+        self.assertEqual({run.collector for run, _ in runs if "--back-end mprotect" in " ".join(run.command)}, {"veil"})
 
     def test_kv_takes_the_common_options(self):
         for arguments, expected in [([], "--live 1024"), (["--quick"], "--live 32"), (["--live", "7.5"], "--live 7.5"), (["--threads", "3"], "--threads 3")]:
