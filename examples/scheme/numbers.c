@@ -118,29 +118,52 @@ double number_to_double(machine *m, value v) {
   return is_rational(v) ? rational_to_double(m, v) : integer_to_double(v);
 }
 
-// ---- Arithmetic on all of them.
+// ---- Arithmetic on all of them. Most of what comes here is a flonum and a flonum or fixnum, or two integers.
+static inline bool as_doubles(value a, value b, double *x, double *y) {
+  if (is_flonum(a)) {
+    *x = flonum_of(a);
+    *y = is_flonum(b) ? flonum_of(b) : (double)fixnum_of(b);
+    return is_flonum(b) || is_fixnum(b);
+  }
+  if (is_flonum(b) && is_fixnum(a)) {
+    *x = (double)fixnum_of(a);
+    *y = flonum_of(b);
+    return true;
+  }
+  return false;
+}
+static bool is_inexact(machine *m, const char *who, value a, value b) { // whether the result is; both have to be numbers
+  want_number(m, who, 1, a);
+  want_number(m, who, 2, b);
+  return is_flonum(a) || is_flonum(b);
+}
 value number_add(machine *m, value a, value b) {
-  want_number(m, "+", 1, a);
-  want_number(m, "+", 2, b);
-  return is_flonum(a) || is_flonum(b) ? new_flonum(m, number_to_double(m, a) + number_to_double(m, b)) : exact_add(m, a, b);
+  double x, y;
+  if (as_doubles(a, b, &x, &y)) {
+    return new_flonum(m, x + y);
+  }
+  return is_inexact(m, "+", a, b) ? new_flonum(m, number_to_double(m, a) + number_to_double(m, b)) : exact_add(m, a, b);
 }
 value number_subtract(machine *m, value a, value b) {
-  want_number(m, "-", 1, a);
-  want_number(m, "-", 2, b);
-  return is_flonum(a) || is_flonum(b) ? new_flonum(m, number_to_double(m, a) - number_to_double(m, b)) : exact_subtract(m, a, b);
+  double x, y;
+  if (as_doubles(a, b, &x, &y)) {
+    return new_flonum(m, x - y);
+  }
+  return is_inexact(m, "-", a, b) ? new_flonum(m, number_to_double(m, a) - number_to_double(m, b)) : exact_subtract(m, a, b);
 }
 value number_multiply(machine *m, value a, value b) {
-  want_number(m, "*", 1, a);
-  want_number(m, "*", 2, b);
-  return is_flonum(a) || is_flonum(b) ? new_flonum(m, number_to_double(m, a) * number_to_double(m, b)) : exact_multiply(m, a, b);
+  double x, y;
+  if (as_doubles(a, b, &x, &y)) {
+    return new_flonum(m, x * y);
+  }
+  return is_inexact(m, "*", a, b) ? new_flonum(m, number_to_double(m, a) * number_to_double(m, b)) : exact_multiply(m, a, b);
 }
 value number_divide(machine *m, value a, value b) {
-  want_number(m, "/", 1, a);
-  want_number(m, "/", 2, b);
+  bool inexact = is_inexact(m, "/", a, b);
   if (b == fixnum(0)) {
     fail(m, "/", "division by zero", 1, a);
   }
-  return is_flonum(a) || is_flonum(b) ? new_flonum(m, number_to_double(m, a) / number_to_double(m, b)) : exact_divide(m, a, b);
+  return inexact ? new_flonum(m, number_to_double(m, a) / number_to_double(m, b)) : exact_divide(m, a, b);
 }
 value number_negate(machine *m, value v) {
   if (is_flonum(v)) {

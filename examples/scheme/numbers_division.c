@@ -34,6 +34,10 @@ value division_quotient(machine *m, value *argument, int count) {
   if (is_fixnum(a) && is_fixnum(b) && b != fixnum(0)) {
     return integer_from_int64(m, fixnum_of(a) / fixnum_of(b));
   }
+  if (is_integer(a) && is_integer(b) && b != fixnum(0)) {
+    integer_divide(m, a, b, &q, NULL);
+    return q;
+  }
   divide(m, "quotient", argument, ROUND_TO_ZERO, &q, &r);
   return q;
 }
@@ -41,6 +45,10 @@ value division_remainder(machine *m, value *argument, int count) {
   value a = argument[0], b = argument[1], q, r;
   if (is_fixnum(a) && is_fixnum(b) && b != fixnum(0)) {
     return fixnum(fixnum_of(a) % fixnum_of(b));
+  }
+  if (is_integer(a) && is_integer(b) && b != fixnum(0)) {
+    integer_divide(m, a, b, NULL, &r);
+    return r;
   }
   divide(m, "remainder", argument, ROUND_TO_ZERO, &q, &r);
   return r;

@@ -173,8 +173,9 @@ value integer_multiply(machine *m, value a, value b) {
 
 void integer_divide(machine *m, value a, value b, value *quotient, value *remainder) {
   value unused;
-  quotient = quotient == NULL ? &unused : quotient;
-  remainder = remainder == NULL ? &unused : remainder;
+  bool whole = quotient != NULL, rest = remainder != NULL; // what is not wanted is not made
+  quotient = whole ? quotient : &unused;
+  remainder = rest ? remainder : &unused;
   if (is_fixnum(a) && is_fixnum(b)) {
     *quotient = integer_from_int64(m, fixnum_of(a) / fixnum_of(b));
     *remainder = fixnum(fixnum_of(a) % fixnum_of(b));
@@ -191,14 +192,14 @@ void integer_divide(machine *m, value a, value b, value *quotient, value *remain
   result q, r;
   result_open(&q, m, x.used - y.used + 1);
   if (y.used == 1) {
-    uint64_t rest = mpn_divrem_1(q.limb, 0, x.limb, x.used, y.limb[0]);
-    *remainder = integer_from_uint64(m, rest, x.negative);
+    uint64_t left = mpn_divrem_1(q.limb, 0, x.limb, x.used, y.limb[0]);
+    *remainder = rest ? integer_from_uint64(m, left, x.negative) : fixnum(0);
   } else {
     result_open(&r, m, y.used);
     mpn_tdiv_qr(q.limb, r.limb, 0, x.limb, x.used, y.limb, y.used);
-    *remainder = result_close(&r, y.used, x.negative);
+    *remainder = rest ? result_close(&r, y.used, x.negative) : fixnum(0);
   }
-  *quotient = result_close(&q, x.used - y.used + 1, x.negative != y.negative);
+  *quotient = whole ? result_close(&q, x.used - y.used + 1, x.negative != y.negative) : fixnum(0);
 }
 
 value integer_floor_divide(machine *m, value a, value b, value *remainder) {
