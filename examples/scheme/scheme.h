@@ -149,4 +149,20 @@ void port_position(value port, int64_t *line, int64_t *column); // from 1
 value port_name(value port);
 void ports_flush_all(machine *m); // at exit
 
+// What the library needs of the machine and the memory layer.
+enum { STRING_IMMUTABLE = 1 << 8 }; // in a string's header: string-set! and the like refuse it (literals, names of symbols)
+static inline bool string_is_wide(const string *s) { return OBJECT_(bytevector, s->data)->length != s->length; } // four bytes per character
+static inline uint32_t string_get(const string *s, int64_t i) { // unchecked. One load of `data`: another thread may be widening the string
+  const bytevector *data = OBJECT_(bytevector, s->data);
+  return data->length != s->length ? ((const uint32_t *)data->byte)[i] : data->byte[i];
+}
+uint64_t memory_hash(machine *m, value object);                          // stays with the object
+ptrdiff_t memory_read(machine *m, int fd, void *leaf, size_t bytes);     // read(2) that may block: other threads and the collector go on; again on EINTR
+ptrdiff_t memory_write(machine *m, int fd, const void *leaf, size_t bytes);
+enum { ROOT_STDIN, ROOT_STDOUT, ROOT_STDERR, ROOT_OPEN_PORTS, LIBRARY_ROOTS };
+value *library_roots(machine *m); // LIBRARY_ROOTS words that are roots and part of an image; V_FALSE at first
+value current_port(machine *m, int root); // what (current-input-port) and the like say here: ROOT_STDIN, ROOT_STDOUT or ROOT_STDERR
+int file_number(machine *m, value name);  // for headers of pairs: 1 to 4095, the same for the same name; 0 if there are too many
+const char *describe(machine *m, value v, char *room, size_t bytes); // what the printer writes between #< and > for the kinds it does not know: "procedure map"
+
 #endif
