@@ -78,7 +78,7 @@ value environment_own_cell(machine *m, value e, value symbol) {
 static void declare(machine *m, value e, value symbol) {
   if (is_kind(symbol, KIND_SYMBOL)) {
     value *entry = entry_find(OBJ(environment, e)->table, symbol);
-    if (entry[0] != V_FALSE && entry[2] != V_FALSE) {
+    if (entry[0] != V_FALSE && entry[2] != V_FALSE && is_kind(entry[1], KIND_CELL)) {
       environment_own_cell(m, e, symbol);
     }
   }
@@ -118,7 +118,7 @@ void compile_declare(machine *m, value form, value e) {
     while (is_pair(what)) {
       what = car(what);
     }
-    declare(m, e, what);
+    declare(m, e, what); // a keyword stays one until its definition is expanded
   }
   int64_t budget = 10000000;
   declare_assigned(m, form, e, environment_get(world->item[WORLD_BASE], intern(m, "set!")), &budget);

@@ -138,10 +138,20 @@ static value vector_of(machine *m, value l) {
   return ref(v);
 }
 
+// Whether something that is evaluated before asks for it.
+static bool is_wanted_early(letrec *r, int64_t i) {
+  for (int64_t j = 0; j < i; j++) {
+    if (!is_function(r, j) && tree_mentions(nth(r->nodes, j), nth(r->variables, i))) {
+      return true;
+    }
+  }
+  return false;
+}
+
 static void values_emit(letrec *r) {
   machine *m = r->m;
   for (int64_t i = 0; i < r->count; i++) {
-    if (is_simple(r, i)) {
+    if (is_simple(r, i) && !is_wanted_early(r, i)) {
       done(r)[i] = 1;
       r->steps = cons(m, node_new(m, N_LET, list(m, 1, nth(r->variables, i)), list(m, 1, nth(r->nodes, i)), V_FALSE, V_FALSE), r->steps);
     }
@@ -291,7 +301,11 @@ value record_definitions(machine *m, value form, value s) {
   for (value l = specs; l != V_NULL; l = cdr(l)) {
     value spec = is_identifier(car(l)) ? list(m, 1, car(l)) : car(l);
     form_check(m, spec, 1, 3);
-    identifiers_check(m, spec, form, false);
+    for (value names = spec; names != V_NULL; names = cdr(names)) {
+      if (!is_identifier(car(names))) {
+        fail_syntax(m, spec, "a field is a name, an accessor and a modifier");
+      }
+    }
     fields = cons(m, car(spec), fields);
   }
   fields = reversed(fields);

@@ -377,8 +377,7 @@ static value quasi(machine *m, value form, value s, int64_t depth) {
     for (int64_t i = v->length; i-- > 0;) {
       items = cons(m, v->item[i], items);
     }
-    value made = quasi(m, items, s, depth);
-    return kind_of(made) == N_CONST ? node_constant(m, strip(m, form)) : node_call(m, node_base(m, "list->vector"), list(m, 1, made), V_FALSE);
+    return node_call(m, node_base(m, "list->vector"), list(m, 1, quasi(m, items, s, depth)), V_FALSE);
   }
   if (!is_pair(form)) {
     return node_constant(m, strip(m, form));
@@ -400,7 +399,8 @@ static value quasi(machine *m, value form, value s, int64_t depth) {
   }
   value first = quasi(m, head, s, depth), rest = quasi(m, cdr(form), s, depth);
   if (kind_of(first) == N_CONST && kind_of(rest) == N_CONST) {
-    return node_constant(m, strip(m, form));
+    bool same = NODE(first)->a == head && NODE(rest)->a == cdr(form);
+    return node_constant(m, same ? form : cons(m, NODE(first)->a, NODE(rest)->a));
   }
   return call_base(m, "cons", first, rest, form);
 }

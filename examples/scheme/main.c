@@ -81,15 +81,14 @@ static void report_safely(machine *m) {
   }
 }
 
-bool evaluate(machine *m, value form, value environment, value *result) {
+// Calls a procedure of the library's with two arguments. False: it failed, and that was reported.
+static bool call_named(machine *m, const char *name, value one, value two, value *result) {
   jmp_buf here;
   m->escape = &here;
   volatile value procedure = V_FALSE;
-  if (setjmp(here) == 0) {
-    m->frame = NULL;
-    value eval = OBJ(cell, environment_cell(m, world->item[WORLD_BASE], intern(m, "eval")))->content;
-    // (lambda () (eval 'form environment)), made of its parts
-    value body = node_call(m, node_constant(m, eval), list(m, 2, node_constant(m, form), node_constant(m, environment)), V_FALSE);
+  m->frame = NULL;
+  if (setjmp(here) == 0) { // (lambda () (name 'one 'two)), made of its parts
+    value body = node_new(m, N_CALL, node_base(m, name), list(m, 2, node_constant(m, one), node_constant(m, two)), V_FALSE, V_FALSE);
     value l = NODE(lambda_new(m, V_NULL, 0, false, body, V_FALSE, V_FALSE))->a;
     world_lock_take(m);
     analyze(m, l);
@@ -110,6 +109,7 @@ bool evaluate(machine *m, value form, value environment, value *result) {
   *result = got;
   return true;
 }
+bool evaluate(machine *m, value form, value environment, value *result) { return call_named(m, "eval", form, environment, result); }
 
 // ---- The start.
 
@@ -289,22 +289,8 @@ static bool run_program(machine *m, const char *file) {
     environment_import(m, environment, intern(m, "import"), fixnum(FORM_IMPORT));
     environment_import(m, environment, intern(m, "define-library"), fixnum(FORM_DEFINE_LIBRARY));
   }
-  bool declared = false;
-  for (; forms != V_NULL; forms = cdr(forms)) {
-    value first_word = is_pair(car(forms)) ? car(car(forms)) : V_FALSE;
-    if (!declared && first_word != intern(m, "import") && first_word != intern(m, "define-library")) {
-      for (value l = forms; l != V_NULL; l = cdr(l)) {
-        compile_declare_locked(m, car(l), environment);
-      }
-      declared = true;
-    }
-    if (!evaluate(m, car(forms), environment, &result)) {
-      return false;
-    }
-    m->escape = &here;
-  }
   m->escape = NULL;
-  return true;
+  return call_named(m, "%run-program", forms, environment, &result);
 }
 
 static void begin(machine *m, command *c) {

@@ -378,6 +378,20 @@ static value p_angle(machine *m, value *argument, int count) {
   want_number(m, "angle", 1, argument[0]);
   return number_sign(argument[0]) < 0 ? new_flonum(m, M_PI) : fixnum(0);
 }
+static value p_make_rectangular(machine *m, value *argument, int count) {
+  want_number(m, "make-rectangular", 1, argument[0]);
+  if (want_number(m, "make-rectangular", 2, argument[1]) != fixnum(0)) {
+    fail(m, "make-rectangular", "there are no complex numbers here", 2, argument[0], argument[1]);
+  }
+  return argument[0];
+}
+static value p_make_polar(machine *m, value *argument, int count) {
+  want_number(m, "make-polar", 1, argument[0]);
+  if (want_number(m, "make-polar", 2, argument[1]) != fixnum(0)) {
+    fail(m, "make-polar", "there are no complex numbers here", 2, argument[0], argument[1]);
+  }
+  return argument[0];
+}
 static value p_square(machine *m, value *argument, int count) {
   want_number(m, "square", 1, argument[0]);
   return number_multiply(m, argument[0], argument[0]);
@@ -404,7 +418,8 @@ const primitive_entry primitives_numbers[] = {
     {"exact-rational?", p_is_exact_rational, 1, 1}, {"exact-nonnegative-integer?", p_is_natural, 1, 1}, {"fixnum?", p_is_fixnum, 1, 1},
     {"flonum?", p_is_flonum, 1, 1}, {"finite?", p_is_finite, 1, 1}, {"infinite?", p_is_infinite, 1, 1}, {"nan?", p_is_nan, 1, 1}, {"zero?", p_is_zero, 1, 1},
     {"positive?", p_is_positive, 1, 1}, {"negative?", p_is_negative, 1, 1}, {"odd?", p_is_odd, 1, 1}, {"even?", p_is_even, 1, 1}, {"abs", p_abs, 1, 1},
-    {"magnitude", p_abs, 1, 1}, {"angle", p_angle, 1, 1}, {"real-part", p_real_part, 1, 1}, {"imag-part", p_imag_part, 1, 1},
+    {"magnitude", p_abs, 1, 1}, {"angle", p_angle, 1, 1}, {"make-rectangular", p_make_rectangular, 2, 2}, {"make-polar", p_make_polar, 2, 2},
+    {"real-part", p_real_part, 1, 1}, {"imag-part", p_imag_part, 1, 1},
     {"square", p_square, 1, 1}, {"1+", p_increment, 1, 1}, {"-1+", p_decrement, 1, 1}, {"1-", p_decrement, 1, 1},
     {"exact", p_exact, 1, 1}, {"inexact", p_inexact, 1, 1}, {"inexact->exact", p_exact, 1, 1}, {"exact->inexact", p_inexact, 1, 1},
     {"numerator", p_numerator, 1, 1}, {"denominator", p_denominator, 1, 1}, {"quotient", division_quotient, 2, 2}, {"remainder", division_remainder, 2, 2},

@@ -154,6 +154,18 @@
      (if (and (pair? form) (eq? (car form) 'define-library)) (%import-files form))
      ((%compile form environment)))))
 
+;; A program: what it imports, then the rest, whose definitions are known before the first of it runs. One procedure, so that a continuation has all that follows in it.
+(define (%run-program forms environment)
+  (let loop ((forms forms) (declared #f))
+    (if (pair? forms)
+        (if (or declared (and (pair? (car forms)) (memq (caar forms) '(import define-library))))
+            (begin
+              (eval (car forms) environment)
+              (loop (cdr forms) declared))
+            (begin
+              (%declare forms environment)
+              (loop forms #t))))))
+
 (define load
   (case-lambda
     ((file) (load file (interaction-environment)))
