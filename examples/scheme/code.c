@@ -226,6 +226,10 @@ value compile(machine *m, value form, value environment_value) {
   bool mine = !m->locked;
   world_lock_take(m);
   value body = expand_toplevel(m, form, environment_value);
+  if (is_pair(form) && pair_of(form)->header != 0 && kind_of(body) == N_CALL) { // of a file: not in tail position, so that errors find the form
+    value result = variable_new(m, intern(m, "result"));
+    body = node_new(m, N_LET, list(m, 1, result), list(m, 1, body), node_local(m, result), form);
+  }
   value top = lambda_new(m, V_NULL, 0, false, body, V_FALSE, form);
   m->state->item[STATE_FORMS] = V_NULL;
   analyze(m, NODE(top)->a);

@@ -89,6 +89,45 @@ static value promise_share(machine *m, value *a, int count) {
   return V_UNSPECIFIED;
 }
 
+// ---- Records of types that a body defines; those of the top are instructions.
+
+static value make_record_type(machine *m, value *a, int count) {
+  record_type *t = allocate(m, KIND_RECORD_TYPE, 3, KIND_RECORD_TYPE);
+  t->name = a[0];
+  t->fields = a[1];
+  t->parent = V_FALSE;
+  return ref(t);
+}
+static void want_record_type(machine *m, value v, value index, int64_t fields) {
+  if (!is_kind(v, KIND_RECORD_TYPE) || !is_kind(OBJ(record_type, v)->fields, KIND_VECTOR)) {
+    fail_type(m, NULL, 1, "record type", v);
+  }
+  int64_t length = OBJ(vector, OBJ(record_type, v)->fields)->length;
+  if (!is_fixnum(index) || fixnum_of(index) < 0 || (fields < 0 && fixnum_of(index) >= length) || (fields >= 0 && fields != length)) {
+    fail(m, NULL, "the record type has other fields", 1, v);
+  }
+}
+static value make_record(machine *m, value *a, int count) {
+  want_record_type(m, a[0], a[1], count - 2);
+  record *made = allocate(m, KIND_RECORD, count - 1, KIND_RECORD);
+  made->type = a[0];
+  memcpy(made->field, a + 2, 8 * (size_t)(count - 2));
+  return ref(made);
+}
+static value is_record(machine *m, value *a, int count) { return boolean(is_kind(a[2], KIND_RECORD) && OBJ(record, a[2])->type == a[0]); }
+static record *want_record(machine *m, value *a) {
+  want_record_type(m, a[0], a[1], -1);
+  if (!is_kind(a[2], KIND_RECORD) || OBJ(record, a[2])->type != a[0]) {
+    fail_record(m, a[2], a[0]);
+  }
+  return OBJ(record, a[2]);
+}
+static value record_ref(machine *m, value *a, int count) { return want_record(m, a)->field[fixnum_of(a[1])]; }
+static value record_set(machine *m, value *a, int count) {
+  want_record(m, a)->field[fixnum_of(a[1])] = a[3];
+  return V_UNSPECIFIED;
+}
+
 // ---- Conditions.
 
 static value make_condition(machine *m, value *a, int count) {
@@ -156,4 +195,5 @@ const primitive_entry primitives_control[] = {
     {"%promise-share!", promise_share, 2, 2}, {"%make-condition", make_condition, 3, 3}, {"error-object?", is_condition, 1, 1},
     {"error-object-message", condition_message, 1, 1}, {"error-object-irritants", condition_irritants, 1, 1}, {"file-error?", is_file_error, 1, 1},
     {"read-error?", is_read_error, 1, 1}, {"%compile", compile_, 1, 2}, {"%declare", declare_, 1, 2}, {"interaction-environment", interaction_environment, 0, 0},
-    {"%base-environment", base_environment, 0, 0}, {"environment", environment_, 0, -1}, {"environment?", is_environment, 1, 1}, {NULL, NULL, 0, 0}};
+    {"%record-type", make_record_type, 2, 2}, {"%record", make_record, 2, -1}, {"%record?", is_record, 3, 3}, {"%record-ref", record_ref, 3, 3},
+    {"%record-set!", record_set, 4, 4}, {"%base-environment", base_environment, 0, 0}, {"environment", environment_, 0, -1}, {"environment?", is_environment, 1, 1}, {NULL, NULL, 0, 0}};

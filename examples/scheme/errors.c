@@ -79,7 +79,8 @@ _Noreturn void fail_syntax(machine *m, value form, const char *message, ...) {
   for (value l = m->state->item[STATE_FORMS]; where == 0 && is_pair(l); l = cdr(l)) {
     where = is_pair(car(l)) ? pair_of(car(l))->header : 0;
   }
-  fail_as(m, "syntax-error", NULL, text, list(m, 1, strip(m, form)), where);
+  value inner = is_pair(m->state->item[STATE_FORMS]) ? car(m->state->item[STATE_FORMS]) : V_FALSE, head = is_pair(inner) ? strip(m, car(inner)) : V_FALSE;
+  fail_as(m, "syntax-error", is_kind(head, KIND_SYMBOL) ? utf8_of(m, head) : NULL, text, list(m, 1, strip(m, form)), where);
 }
 _Noreturn void fail_unbound(machine *m, value of) {
   value name = is_kind(of, KIND_CELL) ? OBJ(cell, of)->name : V_FALSE;

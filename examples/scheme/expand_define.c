@@ -249,13 +249,23 @@ static int64_t field_index(machine *m, value fields, value name, value form) {
   }
   fail_syntax(m, form, "the record type has no field %s", utf8_of(m, strip(m, name)));
 }
+// An operation on a record type: at the top the type is a constant and the operation an instruction; in a body, where each evaluation makes a type, that is a variable.
+static value record_node(machine *m, int which, value arguments, value type, int64_t index, value form) {
+  if (is_other(type, OTHER_VARIABLE)) {
+    const char *name = which == INLINE_RECORD ? "%record" : which == INLINE_IS_RECORD ? "%record?" : which == INLINE_RECORD_REF ? "%record-ref" : "%record-set!";
+    arguments = cons(m, node_constant(m, fixnum(index)), arguments);
+    return node_call(m, node_base(m, name), cons(m, node_local(m, type), arguments), form);
+  }
+  value body = node_new(m, N_INLINE, fixnum(which), arguments, type, form);
+  NODE(body)->d = fixnum(index);
+  return body;
+}
 static value record_lambda(machine *m, int which, value variables, value type, int64_t index, value name, value form) {
   value arguments = V_NULL;
   for (value l = variables; l != V_NULL; l = cdr(l)) {
     arguments = cons(m, node_local(m, car(l)), arguments);
   }
-  value body = node_new(m, N_INLINE, fixnum(which), reversed(arguments), type, form);
-  NODE(body)->d = fixnum(index);
+  value body = record_node(m, which, reversed(arguments), type, index, form);
   return lambda_new(m, variables, (int)form_length(variables), false, body, strip(m, name), form);
 }
 static value record_constructor(machine *m, value fields, value given, value type, value name, value form) {
@@ -275,7 +285,7 @@ static value record_constructor(machine *m, value fields, value given, value typ
     }
     arguments = cons(m, argument, arguments);
   }
-  value body = node_new(m, N_INLINE, fixnum(INLINE_RECORD), reversed(arguments), type, form);
+  value body = record_node(m, INLINE_RECORD, reversed(arguments), type, 0, form);
   return lambda_new(m, reversed(variables), (int)form_length(given), false, body, strip(m, name), form);
 }
 
@@ -310,12 +320,21 @@ value record_definitions(machine *m, value form, value s) {
   }
   fields = reversed(fields);
   identifiers_check(m, fields, form, false);
-  record_type *t = allocate(m, KIND_RECORD_TYPE, 3, KIND_RECORD_TYPE);
-  t->name = strip(m, name);
-  t->fields = vector_of(m, strip(m, fields));
-  t->parent = V_FALSE;
-  value type = ref(t);
-  all = cons(m, cons(m, name, node_constant(m, type)), all);
+  value type, made, arguments = list(m, 2, node_constant(m, strip(m, name)), node_constant(m, vector_of(m, strip(m, fields))));
+  if (is_other(s, OTHER_SCOPE)) {
+    type = variable_new(m, name);
+    made = node_call(m, node_base(m, "%record-type"), arguments, form);
+    all = cons(m, cons(m, type, made), all);
+    made = node_local(m, type);
+  } else {
+    record_type *t = allocate(m, KIND_RECORD_TYPE, 3, KIND_RECORD_TYPE);
+    t->name = strip(m, name);
+    t->fields = vector_of(m, strip(m, fields));
+    t->parent = V_FALSE;
+    type = ref(t);
+    made = node_constant(m, type);
+  }
+  all = cons(m, cons(m, name, made), all);
   if (is_identifier(constructor)) {
     all = cons(m, cons(m, constructor, record_constructor(m, fields, fields, type, constructor, form)), all);
   } else if (constructor != V_FALSE) {
@@ -418,7 +437,12 @@ static bool body_definition(body *b, value *form, value *forms) {
     case FORM_DEFINE_VALUES: body_define_values(b, *form); return true;
     case FORM_DEFINE_RECORD:
       for (value l = record_definitions(m, *form, b->scope); l != V_NULL; l = cdr(l)) {
-        body_bind(b, car(car(l)), cdr(car(l)));
+        if (is_other(car(car(l)), OTHER_VARIABLE)) { // the type itself, which has no name
+          b->variables = cons(m, car(car(l)), b->variables);
+          b->pending = cons(m, cdr(car(l)), b->pending);
+        } else {
+          body_bind(b, car(car(l)), cdr(car(l)));
+        }
       }
       return true;
     case FORM_DEFINE_SYNTAX:

@@ -33,8 +33,23 @@ static void generate_jump(generator *g, lambda *function, value arguments) {
   g->top = top;
 }
 
+// Calls of these do not come back, and are no tail calls, so that the error knows where it arose.
+static bool never_returns(generator *g, value callee) {
+  if (kind_of(callee) != N_GLOBAL) {
+    return false;
+  }
+  cell *c = OBJ(cell, NODE(callee)->a);
+  return (c->name == intern(g->m, "error") || c->name == intern(g->m, "raise")) && environment_get(world->item[WORLD_BASE], c->name) == ref(c);
+}
+
 void generate_call(generator *g, value n, int to) {
   node *x = NODE(n);
+  if (to == TO_RETURN && never_returns(g, x->a)) {
+    int place = register_new(g, 1);
+    generate_call(g, n, place);
+    generate_done(g, place, to);
+    return;
+  }
   value callee = x->a, known = kind_of(callee) == N_LOCAL ? VARIABLE(NODE(callee)->a)->known : 0;
   int count = (int)form_length(x->b), top = g->top;
   if (known != 0 && LAMBDA(known)->loop) {

@@ -207,7 +207,11 @@ static value fill_ellipses(match *c, value template, int dots, value bindings, v
   }
   // x ... ...: the inner one's items, one list behind the other
   machine *m = c->m;
-  value nested = fill_many(c, list(m, 2, template, OBJ(macro, c->macro)->ellipsis != V_FALSE ? OBJ(macro, c->macro)->ellipsis : intern(m, "...")), bindings, depths, V_NULL);
+  value ellipsis = OBJ(macro, c->macro)->ellipsis != V_FALSE ? OBJ(macro, c->macro)->ellipsis : intern(m, "..."), inner = V_NULL;
+  while (--dots > 0) {
+    inner = cons(m, ellipsis, inner);
+  }
+  value nested = fill_many(c, cons(m, template, inner), bindings, depths, V_NULL);
   for (value l = reversed(nested); l != V_NULL; l = cdr(l)) {
     for (value i = car(l); is_pair(i); i = cdr(i)) {
       made = cons(m, car(i), made);
