@@ -56,8 +56,9 @@ _Noreturn void fail_type(machine *m, const char *who, int position, const char *
 }
 _Noreturn void fail_range(machine *m, const char *who, int position, value got, value least, value most) {
   char text[160];
-  snprintf(text, sizeof text, "argument %d is out of range: it, the least and the greatest", position);
-  fail(m, who, text, 3, got, least, most);
+  const char *low = utf8_of(m, number_text(m, least, 10)), *high = utf8_of(m, number_text(m, most, 10));
+  snprintf(text, sizeof text, "argument %d is out of range: it must be from %.40s to %.40s, but is", position, low, high);
+  fail(m, who, text, 1, got);
 }
 _Noreturn void fail_file(machine *m, const char *who, const char *path, int error) {
   char text[160], room[100];
