@@ -3,6 +3,7 @@
 
 import collections
 import os
+import signal
 import subprocess
 import tempfile
 
@@ -44,7 +45,7 @@ class Interpreter:
             file.write(text.encode() if isinstance(text, str) else text)
         return self.path(name)
 
-    def run(self, *arguments, stdin="", timeout=120, env=()):
+    def run(self, *arguments, stdin="", timeout=120, env=(), may_abort=False):
         """Runs it; a signal or a run without end fails the test."""
         command = [self.binary, *arguments]
         try:
@@ -53,7 +54,7 @@ class Interpreter:
         except subprocess.TimeoutExpired as expired:
             raise AssertionError("%s did not end in %d s; it said %r" % (command, timeout, (expired.stdout or b"")[-500:])) from None
         said = Said(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
-        check(done.returncode >= 0, "%s was ended by signal %d" % (command, -done.returncode), said.out[-1000:], said.err[-2000:])
+        check(done.returncode >= 0 or (may_abort and done.returncode == -signal.SIGABRT), "%s was ended by signal %d" % (command, -done.returncode), said.out[-1000:], said.err[-2000:])
         return said
 
     def program(self, text, *arguments, name="program.scm", **more):

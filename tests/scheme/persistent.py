@@ -49,10 +49,10 @@ def ask(scheme, questions, *arguments):
     check(said.status == 0, "the status of the one that was asked", arguments, said)
     place = {"out": 0, "err": 0}
     for question, expected in questions:
-        found = [(getattr(said, stream).find(expected, place[stream]), stream) for stream in place]
-        found = [(at, stream) for at, stream in found if at >= 0]
+        found = [(stream, getattr(said, stream).find(expected, place[stream])) for stream in place]
+        found = [(stream, at) for stream, at in found if at >= 0]
         check(found, "to %s the answer is not %r" % (question, expected), said.out, said.err)
-        at, stream = min(found)
+        stream, at = found[0]
         place[stream] = at + len(expected)
     return said
 
@@ -110,9 +110,11 @@ def wrong_images(scheme):
         wrong.append(scheme.file("damaged%d.image" % place, bytes(damaged)))
     refused = 0
     for path in wrong:
-        said = scheme.run("--image", path, stdin="number\n")
+        # Pages are read when they are first wanted: a heap of which one is damaged cannot go on.
+        said = scheme.run("--image", path, stdin="number\n", may_abort=True)
         if said.status != 0:
             refused += 1
+            check(said.status > 0 or "is damaged" in said.err, "a crash by " + path, said)
             check(said.err.strip(), "nothing tells what is wrong with " + path, said)
         else:
             check("42" in said.out and "damaged" in path, "%s was taken" % path, said)

@@ -6,6 +6,7 @@
 
 import sys
 import time
+import traceback
 
 import behaviour
 import together
@@ -15,7 +16,7 @@ from interpreter import Interpreter
 
 def main():
     words = sys.argv[1:]
-    binary, env, only = words[0], {}, None
+    binary, env, only, failed = words[0], {}, None, 0
     for i in range(1, len(words), 2):
         if words[i] == "--only":
             only = words[i + 1].split(",")
@@ -35,10 +36,11 @@ def main():
             began = time.time()
             try:
                 test(scheme)
-            except BaseException:
-                print("%s: FAILED" % test.__name__, flush=True)
-                raise
-            print("%s: %.1f s" % (test.__name__, time.time() - began), flush=True)
+                print("%s: %.1f s" % (test.__name__, time.time() - began), flush=True)
+            except Exception:
+                failed += 1
+                print("%s: FAILED\n%s" % (test.__name__, traceback.format_exc()), flush=True)
+    sys.exit(1 if failed else 0)
 
 
 main()

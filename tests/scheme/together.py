@@ -104,14 +104,17 @@ def weak_pairs(scheme):
 def weak_tables(scheme):
     """Entries go with their keys, or with their values."""
     said = scheme.program(USUAL + """
+(define (name i) (string->symbol (string-append "n" (number->string i))))
 (define by-key (make-weak-key-table))
 (define by-value (make-weak-value-table))
 (define kept (map (lambda (i) (list i)) '(1 2 3)))
-(for-each (lambda (k) (weak-table-set! by-key k (car k)) (weak-table-set! by-value (car k) k)) kept)
-(times 1000 (lambda (i) (weak-table-set! by-key (list i) i) (weak-table-set! by-value (+ 100 i) (list i))))
+(define values-kept (map (lambda (i) (vector i)) '(1 2 3)))
+(for-each (lambda (k) (weak-table-set! by-key k (car k))) kept)
+(for-each (lambda (v) (weak-table-set! by-value (name (vector-ref v 0)) v)) values-kept)
+(times 1000 (lambda (i) (weak-table-set! by-key (list i) i) (weak-table-set! by-value (name (+ 100 i)) (vector i))))
 (times 5 (lambda (i) (gc)))
 (display (list (map (lambda (k) (weak-table-ref by-key k)) kept)
-               (map (lambda (k) (eq? k (weak-table-ref by-value (car k)))) kept)
+               (map (lambda (v) (eq? v (weak-table-ref by-value (name (vector-ref v 0))))) values-kept)
                (< (weak-table-count by-key) 100) (< (weak-table-count by-value) 100)
                (weak-table-ref by-key (list 1) 'none)))
 """)
@@ -158,7 +161,7 @@ def figures_of_a_run(scheme):
             with open(path, encoding="utf-8") as file:
                 seen = json.load(file)
             os.remove(path)
-            check(seen["memory"] == "veil" and seen["peak_mib"] > 0.5 and seen["gap_max_us"] > 0 and re.fullmatch(r"[a-z-]+", seen["back_end"]), "the figures of a run", seen)
+            check(seen["memory"] == "veil" and seen["peak_mib"] > 0.5 and seen["gap_max_us"] >= 0 and re.fullmatch(r"[a-z-]+", seen["back_end"]), "the figures of a run", seen)
 
 
 ON_VEIL = [threads, a_mutex_keeps_threads_apart, conditions_wake_threads, threads_have_their_own_state, threads_share_tables_and_symbols, weak_pairs, weak_tables, guardians,

@@ -214,7 +214,7 @@
 (check (expt 2.0 3) => 8.0)
 (check-near (expt 2 0.5) => 1.4142135623730951)
 (check (expt -2 3) => -8)
-(check (expt 1.5 0) => 1)
+(check (= 1 (expt 1.5 0)) => #t)
 (check (real-part 1.5) => 1.5)
 (check (imag-part 2) => 0)
 (check (= 0 (angle 1)) => #t)
