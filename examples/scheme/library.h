@@ -6,7 +6,6 @@
 
 #include "scheme.h"
 
-enum { KIND_BITS = 0xff };
 #define SMALLEST_FIXNUM (-((int64_t)1 << 62))
 #define GREATEST_FIXNUM (((int64_t)1 << 62) - 1)
 #define LENGTH_MOST ((int64_t)1 << 40) // of strings, vectors and the like: what is longer is a mistake, and no product of such a length overflows

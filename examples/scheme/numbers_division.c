@@ -6,7 +6,7 @@
 
 typedef enum rounding { ROUND_DOWN, ROUND_UP, ROUND_TO_ZERO, ROUND_EVEN, ROUND_EUCLIDEAN } rounding;
 
-// Both parts as asked for; flonums if either argument is one. Flonums go through exact numbers, so that the parts are right where doubles cannot hold the quotient.
+// Both parts as asked for; flonums if either argument is one. Flonums go through exact numbers, so that the parts are right where doubles cannot hold them.
 static void divide(machine *m, const char *who, value *argument, rounding how, value *quotient, value *remainder) {
   value a = want_real_integer(m, who, 1, argument[0]), b = want_real_integer(m, who, 2, argument[1]);
   bool inexact = is_flonum(a) || is_flonum(b);

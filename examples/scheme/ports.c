@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // ports.c: ports: files, strings and bytevectors, and what the reader and the printer do with them. The primitives are in ports_primitives.c.
 //
-// All ports have a buffer in the heap, a leaf, which system calls may read and write where it is. Text is UTF-8 in it. Offsets are loaded once and checked against
-// the buffer that was loaded, so that threads that use one port at a time may mix up their data but never leave the buffer.
+// All ports have a buffer in the heap, a leaf, which system calls may read and write where it is. Text is UTF-8 in it. Offsets are loaded once and checked
+// against the buffer that was loaded, so that threads that use one port at a time may mix up their data but never leave the buffer.
 
 #include <errno.h>
 #include <fcntl.h>

@@ -10,7 +10,7 @@
 
 enum { IN_LIST, BEHIND_DOT, AT_END, IN_VECTOR, IN_BYTES, IN_QUOTE, IN_COMMENT, IN_LABEL };
 enum frame { FRAME_KIND, FRAME_HEAD, FRAME_LAST, FRAME_PLACE, FRAME_CLOSE, FRAME_WORDS };
-// HEAD, LAST: the list so far (of vectors, too, and CLOSE counts); the symbol of a quotation; a label's box. PLACE: line << 20 | column. CLOSE: the parenthesis.
+// HEAD, LAST: the list so far (of vectors, too, and CLOSE counts); the symbol of a quotation; a label's box. PLACE: line << 20 | column. CLOSE: what ends it.
 
 enum { LINE_MOST = 0x7fffffff, COLUMN_MOST = 0xfffff };
 static int64_t place(reader *r) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes unicode_tables.h from Python's own Unicode database: python3 unicode_tables.py > unicode_tables.h. Not part of the build: the tables change with Unicode's versions only."""
+"""Writes unicode_tables.h from Python's own Unicode database: python3 unicode_tables.py > unicode_tables.h.
+Not part of the build: the tables change with Unicode's versions only."""
 
 import unicodedata
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The numeric tower of examples/scheme beside Python's: random integers about the sizes where representations change, rationals, doubles of all magnitudes; arithmetic,
-division in all its kinds, bits, roots, conversions, reading and writing.
+"""The numeric tower of examples/scheme beside Python's: random integers about the sizes where representations change, rationals, doubles of all magnitudes;
+arithmetic, division in all its kinds, bits, roots, conversions, reading and writing.
 
   tests/scheme/fuzz_numbers.py build/release/examples/scheme/scheme --seconds 60 --seed 1"""
 
@@ -126,7 +126,8 @@ def case_bits(r):
     by = r.randint(-400, 400)
     shifted = a << by if by >= 0 else a >> -by
     one = a if a >= 0 else ~a
-    text = f"(list (bitwise-and {a} {b}) (bitwise-ior {a} {b}) (bitwise-xor {a} {b}) (bitwise-not {a}) (arithmetic-shift {a} {by}) (bit-count {a}) (integer-length {a}))"
+    text = f"(list (bitwise-and {a} {b}) (bitwise-ior {a} {b}) (bitwise-xor {a} {b}) (bitwise-not {a}) (arithmetic-shift {a} {by}) (bit-count {a}) "
+    text += f"(integer-length {a}))"
     return text, f"({a & b} {a | b} {a ^ b} {~a} {shifted} {bin(one).count('1')} {one.bit_length()})"
 
 
