@@ -34,7 +34,10 @@ static bool wrong(check *k, const char *what) {
   return false;
 }
 
-static bool check_jump(check *k, int64_t distance) {
+static bool check_jump(check *k, int64_t distance, bool back) {
+  if (distance < 0 && !back) {
+    return wrong(k, "a jump back does not look around"); // only OP_LOOP polls
+  }
   int64_t to = k->at + operation_words(&k->c->word[k->at]) + distance;
   return (to >= 0 && to < k->c->length && k->starts[to]) || wrong(k, "a jump leads nowhere");
 }
@@ -46,8 +49,8 @@ static bool check_operand(check *k, char kind, unsigned n, uint64_t w) {
     case 'f': return n < k->c->captures || WORD_OP(w) == OP_PATCH || wrong(k, "there is no such captured value");
     case 'k': return n == KIND_VECTOR || n == KIND_STRING || n == KIND_SYMBOL || n == KIND_BYTEVECTOR || wrong(k, "there is no such kind");
     case 'b': return (int64_t)n + 2 + WORD_B(w) <= k->c->frame || wrong(k, "a call's arguments lie outside of the frame");
-    case 'j': return check_jump(k, WORD_CI(w));
-    case 'J': return check_jump(k, WORD_BC(w));
+    case 'j': return check_jump(k, WORD_CI(w), false);
+    case 'J': return check_jump(k, WORD_BC(w), WORD_OP(w) == OP_LOOP);
     default: return true;
   }
 }
@@ -146,6 +149,35 @@ bool code_check(value code_value, char *error, size_t bytes) {
     }
   }
   return true;
+}
+
+// For tests: the procedure with one operand of one instruction changed, or a string that says why that cannot run.
+value code_mutate(machine *m, value *a, int count) {
+  value v = a[0];
+  if (!is_kind(v, KIND_CLOSURE) || !is_fixnum(a[1]) || !is_fixnum(a[2]) || !is_fixnum(a[3]) || header_of(v) >> 24 & CLOSURE_CASES) {
+    return V_FALSE;
+  }
+  code *from = OBJ(code, OBJ(closure, v)->code), *made = allocate(m, KIND_CODE, from->length + 5, KIND_CODE);
+  memcpy(&made->name, &from->name, sizeof *from - 8 + 8 * (size_t)from->length);
+  int64_t at = 0, wanted = fixnum_of(a[1]);
+  for (int64_t i = 0; i < wanted && at < made->length; i++) {
+    at += operation_words(&made->word[at]);
+  }
+  if (at >= made->length || wanted < 0) {
+    return V_FALSE;
+  }
+  int shift = (int)(fixnum_of(a[2]) & 3) * 16;
+  uint64_t operand = (uint64_t)fixnum_of(a[3]) & 0xffff;
+  made->word[at] = (made->word[at] & ~((uint64_t)0xffff << shift)) | (operand | (shift == 0)) << shift;
+  char error[200];
+  if (!code_check(ref(made), error, sizeof error)) {
+    return new_string_utf8(m, error, strlen(error));
+  }
+  int64_t captures = (int64_t)(header_of(v) >> 32);
+  closure *c = allocate(m, KIND_CLOSURE, captures + 1, header_of(v));
+  c->code = ref(made);
+  memcpy(c->free, OBJ(closure, v)->free, 8 * (size_t)captures);
+  return ref(c);
 }
 
 // All code that the world's variables reach, from procedure to procedure. `seen` is a table of the memory's addresses in a hash table of the library's.

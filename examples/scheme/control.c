@@ -33,15 +33,23 @@ static value list_star(machine *m, value *a, int count) { // the list (x y (z ..
 
 // ---- The machine's state.
 
-#define STATE(NAME, SLOT)                                                                          \
-  static value get_##NAME(machine *m, value *a, int count) { return m->state->item[SLOT]; }        \
-  static value set_##NAME(machine *m, value *a, int count) {                                       \
-    m->state->item[SLOT] = a[0];                                                                   \
-    return V_UNSPECIFIED;                                                                          \
+// Each is a list; what the machine itself looks into is checked here.
+static value state_get(machine *m, state_slot slot) { return m->state->item[slot]; }
+static value state_set(machine *m, state_slot slot, value v, int item) { // item: what must be in it, a tag or a kind
+  for (value l = v; l != V_NULL; l = cdr(l)) {
+    if (!is_pair(l) || (item == -1 && !is_pair(car(l))) || (item > 0 && !is_kind(car(l), (kind)item))) {
+      fail(m, NULL, "this cannot be part of the dynamic state", 1, v);
+    }
   }
-STATE(winders, STATE_WINDERS)
-STATE(handlers, STATE_HANDLERS)
-STATE(bindings, STATE_BINDINGS)
+  m->state->item[slot] = v;
+  return V_UNSPECIFIED;
+}
+static value get_winders(machine *m, value *a, int count) { return state_get(m, STATE_WINDERS); }
+static value set_winders(machine *m, value *a, int count) { return state_set(m, STATE_WINDERS, a[0], KIND_VECTOR); }
+static value get_handlers(machine *m, value *a, int count) { return state_get(m, STATE_HANDLERS); }
+static value set_handlers(machine *m, value *a, int count) { return state_set(m, STATE_HANDLERS, a[0], 0); }
+static value get_bindings(machine *m, value *a, int count) { return state_get(m, STATE_BINDINGS); }
+static value set_bindings(machine *m, value *a, int count) { return state_set(m, STATE_BINDINGS, a[0], -1); }
 
 static value continuation_winders(machine *m, value *a, int count) {
   if (!is_kind(a[0], KIND_CONTINUATION)) {
@@ -51,6 +59,9 @@ static value continuation_winders(machine *m, value *a, int count) {
 }
 static value uncaught(machine *m, value *a, int count) { machine_abort(m, a[0]); }
 static value set_hook(machine *m, value *a, int count) {
+  if (!is_kind(a[1], KIND_CLOSURE)) {
+    fail_type(m, NULL, 2, "procedure", a[1]);
+  }
   world->item[a[0] == fixnum(0) ? WORLD_RAISE : WORLD_REWIND] = a[1];
   return V_UNSPECIFIED;
 }
@@ -85,6 +96,9 @@ static value promise_state(machine *m, value *a, int count) {
 }
 static value promise_share(machine *m, value *a, int count) {
   promise_state(m, a, 1);
+  if (!is_pair(a[1])) {
+    fail_type(m, "force", 2, "pair", a[1]);
+  }
   OBJ(vector, a[0])->length = (int64_t)a[1];
   return V_UNSPECIFIED;
 }

@@ -300,8 +300,9 @@ underflow:
   CASE(CALL_CC) : {
     callee = frame[A];
     SAVE();
+    value self = frame[-1];
     frame = continuation_capture(m, frame);
-    frame[-1] = callee; // not a closure, perhaps: then call_prepare fails, and the position is the caller's
+    frame[-1] = self;
     place = -2;
     count = 1;
     goto tail_call;

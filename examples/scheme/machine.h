@@ -68,6 +68,7 @@ struct machine {
   uint64_t cycles;           // memory_cycles when the stack was cleared
   bool exhausted;            // an error for want of memory is being handled
   bool locked;               // it has the compiler's lock
+  int64_t fuel;              // (%fuel n): an error after so many polls; 0: never
   uint64_t polls, gap_from, gap_max; // --stats: times between polls, in ns
 };
 enum { STACK_WORDS = 1 << 17, STACK_STEP = 1 << 13 };
@@ -120,6 +121,7 @@ uint64_t memory_status(const char *name); // of /proc/self/status, in bytes
 
 // ---- Code (code.c).
 value closure_of(machine *m, value code, int required, int flags);
+primitive_fn code_mutate, fuel;
 bool code_check(value code, char *error, size_t bytes); // whether each instruction of it can be executed
 
 // ---- The compiler (expand*.c, syntax_rules.c, analyze.c, generate.c).

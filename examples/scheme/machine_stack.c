@@ -71,6 +71,12 @@ static void measure(machine *m) {
   }
 }
 
+value fuel(machine *m, value *a, int count) {
+  m->fuel = is_fixnum(a[0]) && fixnum_of(a[0]) > 0 ? fixnum_of(a[0]) : 0;
+  m->limit = NULL;
+  return V_UNSPECIFIED;
+}
+
 value *machine_poll(machine *m, value *frame, int count) {
   m->frame = frame;
   if (m->cycles != memory_cycles) { // a collection has ended: what was popped since the last one goes
@@ -96,6 +102,13 @@ value *machine_poll(machine *m, value *frame, int count) {
   if (machine_measures) {
     measure(m);
     m->limit = NULL;
+  }
+  if (m->fuel > 0) {
+    m->limit = NULL;
+    if (--m->fuel == 0) {
+      m->fuel = 1000; // for what handles it; and so on
+      fail(m, NULL, "out of fuel", 0);
+    }
   }
   return frame;
 }

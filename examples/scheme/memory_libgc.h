@@ -7,7 +7,7 @@
 #ifndef GC_THREADS
 #define GC_THREADS
 #endif
-#include <gc/gc.h>
+#include <gc/gc_typed.h> // gc.h by a name that no folder of ours has
 
 typedef struct memory_self {
   int unused;
