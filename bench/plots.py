@@ -323,7 +323,7 @@ def scheme_plots(folder, records, details):
     series, names = scheme.plot_series(records, report.ratio, line)
     tics = ", ".join(f'"{name}" {x}' for x, name in enumerate(names))
     plot(folder, "scheme-time", "scheme: time of each program over that on libgc", "", "time over libgc's",
-         ["set logscale y", f"set xtics ({tics}) rotate by -60 noenhanced", "set ytics add (0.25, 0.5, 0.75, 1, 1.5, 2, 4)"], series)
+         ["set logscale y", f"set xtics ({tics}) rotate by 60 right noenhanced", "set ytics add (0.25, 0.5, 0.75, 1, 1.5, 2, 4)"], series)
     late = []
     for label, detail in details.items():
         if label.startswith("scheme ") and detail["gap"]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """scheme.py: what drive.py, report.py and plots.py need of the workload scheme.
 
-A repetition runs each program of bench/scheme on the interpreter examples/scheme as it is built for veil, libgc and malloc, and on guile 3, one after the other; then
-the interactive loop beside live data on each; then the start from an image. scheme_run.py makes the record of one run.
+A repetition runs each program of bench/scheme on the interpreter examples/scheme as it is built for veil, libgc and malloc, and on guile 3, one after the
+other; then the interactive loop beside live data on each; then the start from an image. scheme_run.py makes the record of one run.
 """
 
 import math
