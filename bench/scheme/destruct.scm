@@ -55,4 +55,4 @@
               (loop (cdr cells))))))
     (apply + (map (lambda (list) (apply + (length list) list)) table))))
 
-(run-program "destruct" destruct 1 '(600 50) 986258 '(10 8) 374)
+(run-program "destruct" destruct 15 '(600 50) 986258 '(10 8) 374)

@@ -87,4 +87,4 @@
                     (+ count 1)
                     count))))))
 
-(run-program "matrix" matrix 2 '(4 5) 18 '(3 3) 3)
+(run-program "matrix" matrix 4 '(4 5) 18 '(3 3) 3)

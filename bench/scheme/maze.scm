@@ -91,4 +91,4 @@
     (list (count-reached (vector-ref cells 0))
           (length (way (vector-ref cells 0) (vector-ref cells (- (* rows columns) 1)))))))
 
-(run-program "maze" run 30 '(60 60) '(3600 261) '(8 10) '(80 17))
+(run-program "maze" run 150 '(60 60) '(3600 261) '(8 10) '(80 17))

@@ -92,4 +92,4 @@
                        (if open? (+ open 1) open)
                        (modulo (+ (* digest 2) (if open? 1 0)) 1000003)))))))))
 
-(run-program "mazefun" run 30 '(25 25) '(337 367702) '(7 9) '(39 641456))
+(run-program "mazefun" run 60 '(25 25) '(337 367702) '(7 9) '(39 641456))
