@@ -131,14 +131,14 @@ static int compare_with_care(machine *m, value a, value b, int64_t steps) {
 
 // Few steps of the one, few of the other, then many: care costs far more than a plain comparison, which for its part does not end on circular data.
 bool is_equal(machine *m, value a, value b) {
-  enum { FEW = 1 << 12, MANY = 1 << 24 };
+  enum { FEW = 1 << 16, FEW_WITH_CARE = 1 << 10, MANY = 1 << 24 };
   if (a == b) {
     return true;
   }
   int64_t steps = FEW;
   int same = compare_plainly(a, b, 0, &steps);
   if (same == -1) {
-    same = compare_with_care(m, a, b, FEW);
+    same = compare_with_care(m, a, b, FEW_WITH_CARE);
   }
   if (same == -1) {
     steps = MANY;

@@ -54,24 +54,25 @@ static inline bool is_given(value *argument, int count, int at) { return count >
 value new_of_kind(machine *m, kind k, int64_t length, value fill);
 value two_values(machine *m, value first, value second);
 
-// ---- A stack of values in the heap, for what would otherwise recur as deep as data are nested.
+// ---- A stack of values, for what would otherwise recur as deep as data are nested. The first few lie in the struct, which is on the C stack and is not to be
+// copied; when there are more, all lie in the heap.
+enum { STACK_ROOM = 48 };
 typedef struct value_stack {
   machine *machine;
-  value items; // a vector
-  int64_t top;
+  value *items; // `room`, or the items of a vector
+  int64_t top, length;
+  value room[STACK_ROOM];
 } value_stack;
 void stack_open(value_stack *s, machine *m);
-void stack_push_slow(value_stack *s, value v);
+void stack_grow(value_stack *s);
 static inline void stack_push(value_stack *s, value v) {
-  vector *items = OBJECT_(vector, s->items);
-  if (s->top < items->length) {
-    items->item[s->top++] = v;
-  } else {
-    stack_push_slow(s, v);
+  if (s->top == s->length) {
+    stack_grow(s);
   }
+  s->items[s->top++] = v;
 }
-static inline value stack_pop(value_stack *s) { return OBJECT_(vector, s->items)->item[--s->top]; }
-static inline value *stack_at(value_stack *s, int64_t i) { return &OBJECT_(vector, s->items)->item[i]; }
+static inline value stack_pop(value_stack *s) { return s->items[--s->top]; }
+static inline value *stack_at(value_stack *s, int64_t i) { return &s->items[i]; }
 
 // ---- Bytes that grow.
 typedef struct byte_buffer {
@@ -97,7 +98,7 @@ int utf8_get(const uint8_t *at, const uint8_t *end, uint32_t *out);     // the s
 int64_t ascii_run(const uint8_t *bytes, int64_t count);                 // how many of them are ASCII before the first that is not
 value new_string_text(machine *m, const uint8_t *bytes, int64_t count); // of UTF-8; fast if it is ASCII
 value new_string_latin1(machine *m, const uint8_t *bytes, int64_t length);
-value new_string_of(machine *m, int64_t length, bool wide);             // all NUL; room for wide characters if asked for, even though it has none yet
+value new_string_of(machine *m, int64_t length, bool wide);             // not written yet; wide: four bytes per character
 void string_put(machine *m, string *s, int64_t i, uint32_t c);          // widens the string where needed
 value string_part(machine *m, value text, int64_t start, int64_t end);  // a new string
 void string_utf8(byte_buffer *out, const string *s, int64_t start, int64_t end);

@@ -110,7 +110,8 @@ value port_open_file(machine *m, const char *who, const char *path, bool input, 
     }
   } else { // what is not closed until the end is written then
     value *all = &library_roots(m)[ROOT_OPEN_PORTS];
-    p->next = *all;
+    bool stale = is_kind(*all, KIND_PORT) && OBJECT_(port, *all)->process != this_process(); // an image's: then all of them are
+    p->next = stale ? V_FALSE : *all;
     *all = made;
   }
   return made;

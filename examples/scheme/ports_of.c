@@ -98,12 +98,3 @@ const char *describe(machine *m, value v, char *room, size_t bytes) {
     }
   }
 }
-
-value code_seen_new(machine *m) { return table_new(m, TABLE_EQV, 1000); }
-bool code_seen(machine *m, value table, value v) {
-  if (table_get(m, table, v, V_FALSE) != V_FALSE) {
-    return true;
-  }
-  table_put(m, table, v, V_TRUE);
-  return false;
-}

@@ -42,7 +42,7 @@ static value part_of(value v, int64_t i) {
 
 // ---- Labels. Most data end when they are simply walked as a tree. What does not end after a few steps may be circular, or share much, or be large. To note
 // all of its parts in a table tells which it is, but costs far more than a walk: so that is tried with few parts first, then a long walk, then all parts.
-enum { FEW = 1 << 12, MANY = 1 << 24 };
+enum { FEW = 1 << 16, FEW_NOTED = 1 << 10, MANY = 1 << 24 };
 static bool ends_as_tree(machine *m, value v, int64_t steps) {
   value_stack todo;
   stack_open(&todo, m);
@@ -115,7 +115,8 @@ static bool find_labels(printer *p, value v, bool shared, int64_t most) {
 static void choose_labels(printer *p, value v) {
   if (p->how == PRINT_WRITE_SHARED) {
     find_labels(p, v, true, INT64_MAX);
-  } else if (p->how != PRINT_WRITE_SIMPLE && !ends_as_tree(p->machine, v, FEW) && !find_labels(p, v, false, FEW) && !ends_as_tree(p->machine, v, MANY)) {
+  } else if (p->how != PRINT_WRITE_SIMPLE && !ends_as_tree(p->machine, v, FEW) && !find_labels(p, v, false, FEW_NOTED) &&
+             !ends_as_tree(p->machine, v, MANY)) {
     find_labels(p, v, false, INT64_MAX);
   }
 }

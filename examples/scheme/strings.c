@@ -254,10 +254,11 @@ static value p_list_to_string(machine *m, value *argument, int count) {
   }
   value made = new_string_of(m, length, all >= 0x100);
   at = argument[0];
-  for (int64_t i = 0; i < length && is_pair(at) && is_char(car(at)); i++, at = cdr(at)) { // another thread may have changed the list
+  int64_t i = 0;
+  for (; i < length && is_pair(at) && is_char(car(at)); i++, at = cdr(at)) {
     string_put(m, OBJECT_(string, made), i, char_of(car(at)));
   }
-  return made;
+  return i == length ? made : string_part(m, made, 0, i); // another thread has changed the list
 }
 static value p_string_to_vector(machine *m, value *argument, int count) {
   int64_t start, end;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "library.h"
+#include "machine.h"
 
 value new_of_kind(machine *m, kind k, int64_t length, value fill) {
   value made = new_vector(m, length, fill);
@@ -19,14 +20,15 @@ value two_values(machine *m, value first, value second) {
 // ---- Stacks.
 void stack_open(value_stack *s, machine *m) {
   s->machine = m;
-  s->items = new_vector(m, 64, V_FALSE);
+  s->items = s->room;
+  s->length = STACK_ROOM;
   s->top = 0;
 }
-void stack_push_slow(value_stack *s, value v) {
-  value wider = new_vector(s->machine, 2 * s->top, V_FALSE);
-  memcpy(OBJECT_(vector, wider)->item, OBJECT_(vector, s->items)->item, (size_t)s->top * sizeof(value));
-  s->items = wider;
-  OBJECT_(vector, wider)->item[s->top++] = v;
+void stack_grow(value_stack *s) {
+  vector *wider = OBJECT_(vector, new_vector(s->machine, 2 * s->length, V_FALSE));
+  memcpy(wider->item, s->items, (size_t)s->top * sizeof(value));
+  s->items = wider->item;
+  s->length = wider->length;
 }
 
 // ---- Buffers.
@@ -130,8 +132,54 @@ int64_t ascii_run(const uint8_t *bytes, int64_t count) {
 }
 
 // ---- Strings.
+// utf8_get for what is right and not too rare; where the bytes end within a character it is U+FFFD.
+static inline int next_char(const uint8_t *at, const uint8_t *end, uint32_t *out) {
+  uint32_t c = at[0];
+  if (c < 0x80) {
+    *out = c;
+    return 1;
+  }
+  if (c >= 0xc2 && c < 0xe0 && end - at >= 2 && (at[1] & 0xc0) == 0x80) {
+    *out = (c & 0x1f) << 6 | (at[1] & 0x3f);
+    return 2;
+  }
+  if (c > 0xe0 && c < 0xed && end - at >= 3 && (at[1] & 0xc0) == 0x80 && (at[2] & 0xc0) == 0x80) { // no first byte whose second is restricted
+    *out = (c & 0x0f) << 12 | (uint32_t)(at[1] & 0x3f) << 6 | (at[2] & 0x3f);
+    return 3;
+  }
+  int size = utf8_get(at, end, out);
+  *out = size == 0 ? 0xfffd : *out;
+  return size == 0 ? 1 : size;
+}
+// The text is decoded twice: to count, and to write. Should another thread change the bytes meanwhile, the second pass keeps to what the first has made room for.
 value new_string_text(machine *m, const uint8_t *bytes, int64_t count) {
-  return ascii_run(bytes, count) == count ? new_string_latin1(m, bytes, count) : new_string_utf8(m, (const char *)bytes, (size_t)count);
+  const uint8_t *at = bytes, *end = bytes + count;
+  int64_t length = 0;
+  uint32_t all = 0, c = 0;
+  while (at < end) {
+    int64_t run = ascii_run(at, end - at);
+    at += run;
+    length += run;
+    for (; at < end && *at >= 0x80; length++) {
+      at += next_char(at, end, &c);
+      all |= c;
+    }
+  }
+  if (all == 0) { // ASCII
+    return new_string_latin1(m, bytes, count);
+  }
+  value made = new_string_of(m, length, all >= 0x100);
+  bytevector *to = OBJECT_(bytevector, OBJECT_(string, made)->data);
+  at = bytes;
+  for (int64_t i = 0; i < length && at < end; i++) {
+    at += next_char(at, end, &c);
+    if (all >= 0x100) {
+      ((uint32_t *)to->byte)[i] = c;
+    } else {
+      to->byte[i] = (uint8_t)c;
+    }
+  }
+  return made;
 }
 value new_string_latin1(machine *m, const uint8_t *bytes, int64_t length) {
   value made = new_string_of(m, length, false);
@@ -139,12 +187,11 @@ value new_string_latin1(machine *m, const uint8_t *bytes, int64_t length) {
   return made;
 }
 value new_string_of(machine *m, int64_t length, bool wide) {
-  value made = new_string(m, length, wide ? 0x10000 : 0);
-  if (wide) {
-    bytevector *data = OBJECT_(bytevector, OBJECT_(string, made)->data);
-    memset(data->byte, 0, (size_t)data->length);
-  }
-  return made;
+  value data = new_bytevector(m, wide ? 4 * length : length, -1);
+  string *made = allocate(m, KIND_STRING, 2, KIND_STRING);
+  made->length = length;
+  made->data = data;
+  return ref(made);
 }
 
 // One byte per character becomes four. Whoever reads the string meanwhile in another thread finds the old data or the new, each whole.
@@ -192,17 +239,23 @@ value string_part(machine *m, value text, int64_t start, int64_t end) {
   return made;
 }
 
+static inline int64_t utf8_size(uint32_t c) { return c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4; }
 void string_utf8(byte_buffer *out, const string *s, int64_t start, int64_t end) {
   const bytevector *data = OBJECT_(bytevector, s->data);
   bool wide = data->length != s->length;
-  buffer_reserve(out, end - start);
+  int64_t size = 0;
   for (int64_t i = start; i < end; i++) {
-    if (!wide && data->byte[i] < 0x80) {
-      int64_t run = ascii_run(data->byte + i, end - i);
-      buffer_add(out, data->byte + i, run);
-      i += run - 1;
+    size += utf8_size(wide ? ((const uint32_t *)data->byte)[i] : data->byte[i]);
+  }
+  buffer_reserve(out, size + 4);
+  uint8_t *at = buffer_bytes(out) + out->used, *limit = at + size;
+  for (int64_t i = start; i < end && at < limit; i++) { // what another thread writes meanwhile may be longer, but by no more than the room behind the limit
+    uint32_t c = wide ? ((const uint32_t *)data->byte)[i] : data->byte[i];
+    if (c < 0x80) {
+      *at++ = (uint8_t)c;
     } else {
-      buffer_add_char(out, wide ? ((const uint32_t *)data->byte)[i] : data->byte[i]);
+      at += utf8_put(at, c);
     }
   }
+  out->used = at - buffer_bytes(out);
 }
