@@ -110,6 +110,9 @@ int char_digit(uint32_t c); // its value, or -1
 const uint32_t *char_up_full(uint32_t c);   // NULL, or three characters (the last 0s if it has fewer) that it becomes
 const uint32_t *char_fold_full(uint32_t c); // the same
 
+// ---- Lists (lists.c)
+int64_t proper_length(value v); // -1: it is no list, or a circular one
+
 // ---- Numbers
 value want_number(machine *m, const char *who, int position, value v);
 value number_to_exact(machine *m, const char *who, int position, value v); // fails for infinities and NaN

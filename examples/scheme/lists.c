@@ -6,7 +6,7 @@
 static _Noreturn void fail_list(machine *m, const char *who, int position, value v) { fail_type(m, who, position, "list", v); }
 
 // How long a list is; -1: it is none, or it is circular.
-static int64_t list_length(value v) {
+int64_t proper_length(value v) {
   int64_t length = 0;
   for (value slow = v; is_pair(v); slow = cdr(slow)) {
     v = cdr(v);
@@ -23,7 +23,7 @@ static int64_t list_length(value v) {
   return v == V_NULL ? length : -1;
 }
 static int64_t want_length(machine *m, const char *who, int position, value v) {
-  int64_t length = list_length(v);
+  int64_t length = proper_length(v);
   if (length < 0) {
     fail_list(m, who, position, v);
   }
@@ -89,7 +89,7 @@ PATHS(PATH_FUNCTION)
 static value p_cons(machine *m, value *argument, int count) { return cons(m, argument[0], argument[1]); }
 static value p_is_pair(machine *m, value *argument, int count) { return boolean(is_pair(argument[0])); }
 static value p_is_null(machine *m, value *argument, int count) { return boolean(argument[0] == V_NULL); }
-static value p_is_list(machine *m, value *argument, int count) { return boolean(list_length(argument[0]) >= 0); }
+static value p_is_list(machine *m, value *argument, int count) { return boolean(proper_length(argument[0]) >= 0); }
 static pair *want_pair(machine *m, const char *who, int position, value v) {
   if (!is_pair(v)) {
     fail_type(m, who, position, "pair", v);
@@ -209,14 +209,25 @@ static value p_list_copy(machine *m, value *argument, int count) { // of what is
 
 // ---- Parts.
 static value p_length(machine *m, value *argument, int count) { return fixnum(want_length(m, "length", 1, argument[0])); }
+// A circular list has all elements. So that a large index does not take for ever there, a pair is remembered now and then, after twice as many steps each time:
+// if it is met again, whole turns are left out. (Brent's way of finding circles.)
 static value tail(machine *m, const char *who, value list, value index) {
-  int64_t left = want_index(m, who, 2, index, 0, GREATEST_FIXNUM);
-  value at = list;
+  int64_t left = want_index(m, who, 2, index, 0, GREATEST_FIXNUM), since = 0, turn = 1024;
+  value at = list, mark = V_FALSE;
   for (; left > 0; left--) {
     if (!is_pair(at)) {
       fail(m, who, "the list is too short", 2, list, index);
     }
     at = cdr(at);
+    since++;
+    if (at == mark && is_pair(at)) {
+      left = (left - 1) % since + 1;
+    }
+    if (since == turn) {
+      mark = at;
+      since = 0;
+      turn *= 2;
+    }
   }
   return at;
 }

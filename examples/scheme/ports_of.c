@@ -34,7 +34,7 @@ void parameters_begin(machine *m) {
 
 value current_port(machine *m, int root) {
   value p = OBJ(vector, world->item[WORLD_PARAMETERS])->item[root];
-  for (value l = m->state->item[STATE_BINDINGS]; l != V_NULL; l = cdr(l)) {
+  for (value l = m->state->item[STATE_BINDINGS]; is_pair(l) && is_pair(car(l)); l = cdr(l)) {
     if (car(car(l)) == p) {
       return cdr(car(l));
     }

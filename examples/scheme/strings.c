@@ -240,17 +240,14 @@ static value p_string_to_list(machine *m, value *argument, int count) {
   return made;
 }
 static value p_list_to_string(machine *m, value *argument, int count) {
-  int64_t length = 0;
+  int64_t length = proper_length(argument[0]);
   uint32_t all = 0;
   value at = argument[0];
-  for (; is_pair(at); at = cdr(at)) {
-    all |= want_char(m, "list->string", 1, car(at));
-    if (++length > LENGTH_MOST) {
-      break; // it is circular
-    }
-  }
-  if (at != V_NULL) {
+  if (length < 0) {
     fail_type(m, "list->string", 1, "list of characters", argument[0]);
+  }
+  for (int64_t n = 0; n < length && is_pair(at); n++, at = cdr(at)) {
+    all |= want_char(m, "list->string", 1, car(at));
   }
   value made = new_string_of(m, length, all >= 0x100);
   at = argument[0];

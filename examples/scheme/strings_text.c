@@ -167,6 +167,9 @@ value string_join(machine *m, value *argument, int count) {
   string *between = is_given(argument, count, 1) ? want_string(m, "string-join", 2, argument[1]) : NULL;
   build_open(&b, m, 64);
   value at = argument[0];
+  if (proper_length(at) < 0) {
+    fail_type(m, "string-join", 1, "list of strings", at);
+  }
   for (bool first = true; is_pair(at); at = cdr(at), first = false) {
     if (!first && between == NULL) {
       build_add(&b, ' ');
@@ -178,9 +181,6 @@ value string_join(machine *m, value *argument, int count) {
     for (int64_t i = 0; i < s->length; i++) {
       build_add(&b, string_get(s, i));
     }
-  }
-  if (at != V_NULL) {
-    fail_type(m, "string-join", 1, "list of strings", argument[0]);
   }
   return build_close(&b);
 }

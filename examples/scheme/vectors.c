@@ -40,16 +40,11 @@ static value p_vector_to_list(machine *m, value *argument, int count) {
   return made;
 }
 static value p_list_to_vector(machine *m, value *argument, int count) {
-  int64_t length = 0;
-  value at = argument[0];
-  for (; is_pair(at) && length < LENGTH_MOST; at = cdr(at)) {
-    length++;
-  }
-  if (at != V_NULL) {
+  int64_t length = proper_length(argument[0]);
+  if (length < 0) {
     fail_type(m, "list->vector", 1, "list", argument[0]);
   }
-  value made = new_vector(m, length, V_FALSE);
-  at = argument[0];
+  value made = new_vector(m, length, V_FALSE), at = argument[0];
   for (int64_t i = 0; i < length && is_pair(at); i++, at = cdr(at)) {
     OBJECT_(vector, made)->item[i] = car(at);
   }
