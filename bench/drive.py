@@ -19,9 +19,10 @@ import time
 import checkpoint
 import compress
 import kv
+import scheme
 import store
 
-WORKLOADS = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "graph_local", "threads", "strings", "alloc32", "primitives", "barriers", "kv", "checkpoint", "store", "compress"]
+WORKLOADS = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "graph_local", "threads", "strings", "alloc32", "primitives", "barriers", "kv", "checkpoint", "store", "compress", "scheme"]
 COLLECTORS = ["veil", "libgc", "malloc", "mimalloc"]
 ON_REQUEST = ["libgc_plain"]
 BACK_ENDS = ["auto", "uffd", "guard", "mprotect", "uffd-kernel", "none"]
@@ -195,6 +196,10 @@ def plan_compress(options):
     return compress.plan(options, lambda collector, command, tag: Run("compress", collector, None, command, tag))
 
 
+def plan_scheme(options):
+    return scheme.plan(options, lambda collector, command, tag: Run("scheme", collector, None, command, tag))
+
+
 def out_of_memory(status, said):
     """Whether a process ended because its heap was too small: by the status, or in veil by an abort that says so."""
     return status == OUT_OF_MEMORY or (status == -signal.SIGABRT and any("out of memory" in line for line in said))
@@ -263,14 +268,14 @@ def plan(options):
         if workload == "barriers":
             order += [(run, 1) for run in plan_barriers(options)]
             continue
-        planned = {"primitives": plan_primitives, "kv": plan_kv, "checkpoint": plan_checkpoint, "store": plan_store, "compress": plan_compress}.get(workload)
+        planned = {"primitives": plan_primitives, "kv": plan_kv, "checkpoint": plan_checkpoint, "store": plan_store, "compress": plan_compress, "scheme": plan_scheme}.get(workload)
         group = planned(options) if planned else plan_workload(options, workload)
         order += [(run, rep) for rep in range(1, options.repeat + 1) for run in group]
     return order
 
 
 def leaves_detail(run, report):
-    return run.tag.get("part") == "latency" or run.workload in ("checkpoint", "compress") or run.workload not in report.OF_THEIR_OWN
+    return run.tag.get("part") in ("latency", "loop") or run.workload in ("checkpoint", "compress") or run.workload not in report.OF_THEIR_OWN
 
 
 def run_all(options, order, report):

@@ -9,9 +9,10 @@ import subprocess
 import checkpoint
 import compress
 import report
+import scheme
 
 # Okabe and Ito's colours, which most people can tell apart.
-COLOURS = {"veil": "#0072B2", "libgc": "#D55E00", "libgc_plain": "#CC79A7", "malloc": "#555555", "mimalloc": "#009E73", "fork": "#D55E00", "redis": "#555555"}
+COLOURS = {"veil": "#0072B2", "libgc": "#D55E00", "libgc_plain": "#CC79A7", "malloc": "#555555", "mimalloc": "#009E73", "guile": "#E69F00", "fork": "#D55E00", "redis": "#555555"}
 
 
 def detail_read(path):
@@ -388,6 +389,22 @@ def compress_plots(folder, records, paths):
                 compress_latency_plot(folder, program, path)
 
 
+def scheme_plots(folder, records, details):
+    """Times of the programs over libgc's; and how late the steps of the interactive loop were."""
+    series, names = scheme.plot_series(records, report.ratio, line)
+    tics = ", ".join(f'"{name}" {x}' for x, name in enumerate(names))
+    plot(folder, "scheme-time", "scheme: time of each program over that on libgc", "", "time over libgc's",
+         ["set logscale y", f"set xtics ({tics}) rotate by 60 right noenhanced", "set ytics add (0.25, 0.5, 0.75, 1, 1.5, 2, 4)"], series)
+    late = []
+    for label, detail in details.items():
+        if label.startswith("scheme ") and detail["gap"]:
+            collector = label.split(" ")[1]
+            late.append((collector, f"lines lw 2 {line(collector, 1)}", latency_percentiles(detail["gap"])))
+    tics = ", ".join(f'"{text}" {10 ** i}' for i, text in enumerate(["0 %%", "90 %%", "99 %%", "99.9 %%", "99.99 %%", "99.999 %%"]))
+    plot(folder, "scheme-loop", "scheme: an interactive loop beside live data: from when a step was due until it was done", "percentile", "microseconds",
+         ["set logscale xy", f"set xtics ({tics})", "set format y '10^{%T}'"], late)
+
+
 def plots_write(folder, records, details):
     """`details` maps the label of a run, "workload collector ...", to its detail file."""
     os.makedirs(folder, exist_ok=True)
@@ -402,3 +419,4 @@ def plots_write(folder, records, details):
     checkpoint_plot(folder, {label: path for label, path in details.items() if label.startswith("checkpoint ")})
     compress_plots(folder, records, {label: path for label, path in details.items() if label.startswith("compress ")})
     kv_plot(folder, {label: detail_read(path) for label, path in details.items() if label.startswith("kv ")})
+    scheme_plots(folder, records, {label: detail_read(path) for label, path in details.items() if label.startswith("scheme ")})

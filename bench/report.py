@@ -10,9 +10,10 @@ import statistics
 
 import checkpoint
 import compress
+import scheme
 import store
 
-OF_THEIR_OWN = ("primitives", "barriers", "kv", "checkpoint", "store", "compress")  # records of another kind, and tables of their own
+OF_THEIR_OWN = ("primitives", "barriers", "kv", "checkpoint", "store", "compress", "scheme")  # records of another kind, and tables of their own
 
 
 def machine_describe():
@@ -38,6 +39,8 @@ def record_summary(record):
         return store.summary(record)
     if record["workload"] == "compress":
         return compress.summary(record)
+    if record["workload"] == "scheme":
+        return scheme.summary(record)
     if record["workload"] in OF_THEIR_OWN:
         return "done"
     return f"{record['wall_s']:.2f} s, largest gap {record['gap_max_us'] / 1e3:.2f} ms"
@@ -447,7 +450,9 @@ def table_print(records):
     for header, table in [main_rows(rows), veil_rows(rows), thread_rows(records), alloc_rows(rows, records), primitive_rows(records),
                           barrier_rows(records), barrier_cycle_rows(records), barrier_major_rows(records), kv_rows(records), checkpoint_rows(records), checkpoint_increment_rows(records),
                           store_rows(records), store_thread_rows(records), store_open_rows(records), store_walk_rows(records),
-                          compress_replay_rows(records), compress_way_rows(records), compress_cycle_rows(records)]:
+                          compress_replay_rows(records), compress_way_rows(records), compress_cycle_rows(records),
+                          scheme.program_rows(records, median, ratio, figure), scheme.loop_rows(records, median, ratio, figure, name_of),
+                          scheme.image_rows(records, median, figure, name_of)]:
         if table:
             rows_print(header, table)
     for note in kv_notes(records):

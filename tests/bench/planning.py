@@ -16,6 +16,7 @@ sys.path.insert(0, os.environ["BENCH_SOURCE"])
 import compress
 import drive
 import kv
+import scheme
 import store
 
 COLLECTORS = drive.COLLECTORS + drive.ON_REQUEST
@@ -59,10 +60,12 @@ class Plans(unittest.TestCase):
         self.servers = os.path.join(self.folder.name, "examples", "kv")
         os.makedirs(self.build)
         os.makedirs(self.servers)
+        self.interpreters = os.path.join(self.folder.name, "examples", "scheme")
+        os.makedirs(self.interpreters)
         built = [os.path.join(self.build, f"bench_{source}-{collector}") for source in SOURCES for collector in COLLECTORS]
         built += [os.path.join(self.build, alone) for alone in ("bench_primitives", "bench_barriers", "kv_load", "bench_checkpoint-veil", "bench_checkpoint-fork", "bench_compress")]
         built += [os.path.join(self.build, f"bench_store-{peer}") for peer in store.PEERS]
-        for path in built + [os.path.join(self.servers, server) for server in kv.SERVERS.values()]:
+        for path in built + [os.path.join(self.servers, server) for server in kv.SERVERS.values()] + [os.path.join(self.interpreters, name) for name in scheme.INTERPRETERS.values()]:
             open(path, "w", encoding="utf-8").close()
 
     def plan(self, *arguments):
@@ -77,7 +80,7 @@ class Plans(unittest.TestCase):
             runs = self.plan(*arguments)
             self.assertEqual({run.workload for run, _ in runs}, set(drive.WORKLOADS) | {"primitives/page_size"})
             self.assertEqual(max(rep for _, rep in runs), repetitions)
-            self.assertEqual({run.collector for run, _ in runs if run.workload not in ("checkpoint", "store", "compress")}, set(drive.COLLECTORS))
+            self.assertEqual({run.collector for run, _ in runs if run.workload not in ("checkpoint", "store", "compress", "scheme")}, set(drive.COLLECTORS))
 
     def test_repetitions_are_interleaved(self):
         runs = self.plan("--only", "churn", "--repeat", "2")
@@ -220,6 +223,26 @@ class Plans(unittest.TestCase):
                 self.assertLess(float(value["--warm"]) + float(seconds) + 3 * float(value["--before"]), drive.TIMEOUT_S[False] - 60)
             self.assertEqual([(run.tag["program"], run.collector) for run in runs if run.tag["prefer"] == "space"], [(p, c) for p in compress.PROGRAMS for c in ("veil", "without")])
         self.assertLess(compress.SETTLE_S + 700, drive.TIMEOUT_S[False] - 60)
+
+    def test_scheme_runs_every_program_on_every_interpreter(self):
+        with mock.patch.object(scheme, "guile", lambda: "/usr/bin/guile"):
+            runs = self.plan("--only", "scheme", "--repeat", "2")
+            quick = self.plan("--only", "scheme", "--quick")
+        programs = [(rep, run.tag["program"], run.collector) for run, rep in runs if run.tag["part"] == "program"]
+        self.assertEqual(programs, [(rep, name, who) for rep in (1, 2) for name in scheme.programs() for who in ("veil", "libgc", "malloc", "guile")])
+        self.assertEqual([run.collector for run, rep in runs if run.tag["part"] == "loop" and rep == 1], ["veil", "libgc", "malloc", "guile"])
+        self.assertEqual([run.collector for run, rep in runs if run.tag["part"] == "image"], ["veil", "veil"])
+        self.assertEqual(len(quick), 4 * len(scheme.QUICK) + 5)
+        self.assertTrue(set(scheme.QUICK) <= set(scheme.programs()))
+        self.assertGreaterEqual(len(scheme.programs()), 30)
+
+    def test_scheme_takes_the_common_options_and_leaves_out_what_is_not_there(self):
+        os.remove(os.path.join(self.interpreters, "scheme-libgc"))
+        with mock.patch.object(scheme, "guile", lambda: None), mock.patch.object(sys, "stderr"):
+            runs = self.plan("--only", "scheme", "--live", "7.5", "--back-end", "mprotect", "--repeat", "1")
+        self.assertEqual({run.collector for run, _ in runs}, {"veil", "malloc"})
+        self.assertEqual(["--live 7.5" in " ".join(run.command) for run, _ in runs if run.tag["part"] == "loop"], [True, True])
+        self.assertEqual({run.collector for run, _ in runs if "--back-end mprotect" in " ".join(run.command)}, {"veil"})
 
     def test_kv_takes_the_common_options(self):
         for arguments, expected in [([], "--live 1024"), (["--quick"], "--live 32"), (["--live", "7.5"], "--live 7.5"), (["--threads", "3"], "--threads 3")]:

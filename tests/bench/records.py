@@ -90,6 +90,13 @@ def way_record(collector, way, repetition=1, **more):
 def cycle_record(repetition=1, **more):
     one = {"workload": "compress", "collector": "veil", "back_end": "uffd", "program": "graph", "part": "cycle", "prefer": "space", "repetition": repetition, "heap_option": None, "live_mib": 1000.0,
            "compressed_share": 0.5, "cycle_ms": 550.0, "cycle_plain_ms": 1000.0, "cycle_x_resident": 1.1, "cycle_open_ms": 1010.0, "cycle_x_resident_open": 1.089, "unpacked_in_cycles": 0, "promoted": 3}
+
+
+def scheme_record(collector, repetition=1, **more):
+    one = {"workload": "scheme", "collector": collector, "back_end": "uffd" if collector == "veil" else "", "part": "program", "program": "fib", "repetition": repetition,
+           "heap_option": None, "wall_s": 2.0, "peak_rss_mib": 8.0, "check": "c0ffee"}
+    if collector != "guile":
+        one["gap_max_us"] = 500.0
     return dict(one, **more)
 
 
@@ -184,6 +191,29 @@ class Tables(unittest.TestCase):
     def test_cycles_are_told_beside_those_without(self):
         self.assertEqual(cells(table([cycle_record()]), "compress", "graph", "(uffd)"), ["1000", "50.0", "550", "1000", "1.10", "1010", "1.09", "0", "3.00"])
         self.assertIn("550 ms with 50 % compressed", report.record_summary(cycle_record()))
+
+    def test_programs_of_scheme_are_compared_and_have_a_mean(self):
+        records = [scheme_record("veil", rep, wall_s=wall) for rep, wall in ((1, 1.0), (2, 9.0), (3, 6.0))] + [scheme_record("libgc", rep, wall_s=wall) for rep, wall in ((1, 1.0), (2, 3.0), (3, 3.0))]
+        records += [scheme_record("veil", program="tak", wall_s=1.0, peak_rss_mib=2.0, gap_max_us=7000.0), scheme_record("libgc", program="tak", wall_s=2.0)]
+        records += [scheme_record("guile", program="tak", wall_s=4.0, peak_rss_mib=1.0)]
+        text = table(records)
+        self.assertEqual(cells(text, "scheme", "fib"), ["6.00", "2.00", "-", "-", "8.00", "1.00", "-", "-", "0.50", "0.50", "-", "-", "-"])
+        self.assertEqual(cells(text, "scheme", "tak")[:8], ["1.00", "0.50", "-", "0.25", "2.00", "0.25", "-", "2.00"])
+        self.assertEqual(cells(text, "scheme", "geometric", "mean"), ["1.00", "-", "0.25", "0.50", "-", "2.00", "7.00", "0.50", "-"])
+        self.assertEqual(len(report.checks_differ(records + [scheme_record("malloc", check="bad"), scheme_record("malloc", program="ack", check="other")])), 1)
+        self.assertEqual(report.record_summary(records[0]), "1.00 s, 8 MiB")
+
+    def test_the_loop_and_the_image_of_scheme_have_their_tables(self):
+        late = {f"late_{which}_us": 1000.0 for which in ("p50", "p99", "p999", "max")}
+        records = [dict(scheme_record(c, rep, part="loop", live_mib=500.0, gap_max_us=gap, machine_gap_max_us=100.0, fill_s=1.0), **late)
+                   for c, gaps in (("veil", (1000.0, 3000.0, 2000.0)), ("libgc", (100000.0, 900000.0, 300000.0))) for rep, gap in enumerate(gaps, 1)]
+        image = {"part": "image", "load_ms": 500.0, "start_ms": 5.0, "empty_ms": 2.5, "image_mib": 4.0, "save_ms": 700.0, "lines": 20000}
+        text = table(records + [scheme_record("veil", **image)])
+        self.assertEqual(cells(text, "scheme", "loop", "veil", "(uffd)")[:5], ["500", "2.00", "1.00", "1.00", "0.10"])
+        self.assertEqual(cells(text, "scheme", "loop", "libgc")[:4], ["500", "300", "100", "150"])
+        self.assertEqual(cells(text, "scheme", "image", "veil", "(uffd)"), ["20000", "500", "5.00", "0.010", "4.00", "700", "2.50"])
+        self.assertIn("largest gap 1.00 ms", report.record_summary(records[0]))
+        self.assertIn("from an image 5.0 ms", report.record_summary(scheme_record("veil", **image)))
 
     def test_what_does_not_fit_says_so_and_the_others_are_there(self):
         outcome = {"workload": "churn", "collector": "veil", "back_end": None, "repetition": 1, "heap_option": "1.5x",

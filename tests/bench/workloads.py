@@ -17,6 +17,7 @@ import compress
 import drive
 import plots
 import report
+import scheme
 import store
 
 BUILD = os.environ["BENCH_BUILD"]
@@ -391,6 +392,68 @@ class Compresses(unittest.TestCase):
                                  (["stray"], "stray"), (["--nonsense"], "nonsense")]:
             done = self.run_it(*arguments)
             self.assertEqual((done.returncode, done.stdout, named in done.stderr), (2, "", True), done)
+
+
+class Interpreters(unittest.TestCase):
+    """The workload scheme on all interpreters that are built, and on guile if it is installed."""
+
+    COMMANDS = [(collector, [os.path.join(os.path.dirname(BUILD), "examples", "scheme", program)]) for collector, program in scheme.INTERPRETERS.items()]
+    COMMANDS = [(collector, command) for collector, command in COMMANDS if os.path.exists(command[0])] + ([("guile", [scheme.guile(), "--r7rs"])] if scheme.guile() else [])
+    OURS = [collector for collector, _ in COMMANDS if collector != "guile"]
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def run_part(self, collector, *arguments, interpreter=None):
+        command = [sys.executable, "-B", os.path.join(os.environ["BENCH_SOURCE"], "scheme_run.py"), "--collector", collector, "--out", self.folder, *arguments, "--"]
+        return subprocess.run(command + (interpreter or dict(self.COMMANDS)[collector]), capture_output=True, text=True, check=False, timeout=300)
+
+    def record(self, collector, *arguments):
+        done = self.run_part(collector, *arguments)
+        self.assertEqual(done.returncode, 0, f"{collector} {arguments}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def test_veil_and_malloc_are_built(self):
+        self.assertTrue({"veil", "malloc"} <= set(self.OURS))
+
+    def test_programs_agree(self):
+        for program in ("tak", "deriv"):
+            records = [self.record(collector, "--part", "program", "--program", program, "--times", "1") for collector, _ in self.COMMANDS]
+            self.assertEqual(len({r["check"] for r in records}), 1, records)
+            for r in records:
+                self.assertEqual((r["workload"], r["part"], r["program"]), ("scheme", "program", program))
+                self.assertTrue(all(r[name] > 0 for name in ("wall_s", "process_s", "peak_rss_mib")), r)
+                self.assertEqual("gap_max_us" in r, r["collector"] != "guile")
+                self.assertEqual(bool(r["back_end"]), r["collector"] == "veil")
+
+    def test_loops_agree_and_leave_their_detail(self):
+        detail = os.path.join(self.folder, "detail.txt")
+        records = []
+        for collector in self.OURS:
+            # As bench/run has it: the detail file at the very end.
+            records.append(self.record(collector, "--part", "loop", "--live", "2", "--steps", "500", "--period", "100", "--idle", "1"))
+            done = self.run_part(collector, "--part", "loop", "--live", "2", "--steps", "500", "--period", "100", "--idle", "1",
+                                 interpreter=dict(self.COMMANDS)[collector] + ["--detail", detail])
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(sum(count for _, count in plots.detail_read(detail)["gap"]), 500)
+        self.assertEqual(len({r["check"] for r in records}), 1, records)
+        for r in records:
+            self.assertEqual((r["live_mib"], r["steps"]), (2, 500))
+            self.assertLessEqual(r["late_p50_us"], r["late_max_us"] * 1.2)
+            self.assertGreater(r["gap_max_us"], 0)
+
+    def test_an_image_starts(self):
+        r = self.record("veil", "--part", "image", "--copies", "1", "--starts", "1")
+        self.assertGreater(r["lines"], 2000)
+        self.assertTrue(all(r[name] > 0 for name in ("load_ms", "start_ms", "empty_ms", "image_mib", "save_ms")), r)
+
+    def test_an_interpreter_that_fails_says_so(self):
+        for interpreter, said in [(["/bin/sh", "-c", "echo broken >&2; exit 9"], "broken (status 9)"), (["/bin/sh", "-c", "echo tak wrong"], "it printed"), (["/no/such/one"], "/no/such/one")]:
+            done = self.run_part("veil", "--part", "program", "--program", "tak", interpreter=interpreter)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(said, done.stderr)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+; SPDX-License-Identifier: MIT
+; simplex.scm: linear programs by the simplex algorithm: the cube of Klee and Minty, where it visits all corners.
+(import (scheme base) (scheme write) (scheme process-context) (scheme time))
+(include "run.scm")
+
+; A tableau is a vector of rows: a constraint each, then the objective. Columns: variables, slacks, right side.
+(define (klee-minty n)
+  (let* ((width (+ n n 1)) (tableau (make-vector (+ n 1))))
+    (do ((i 0 (+ i 1)))
+        ((= i n))
+      (let ((row (make-vector width 0.0)))
+        (do ((j 0 (+ j 1)))
+            ((= j i))
+          (vector-set! row j (* 2.0 (expt 10.0 (- i j)))))
+        (vector-set! row i 1.0)
+        (vector-set! row (+ n i) 1.0)
+        (vector-set! row (+ n n) (expt 100.0 i))
+        (vector-set! tableau i row)))
+    (let ((objective (make-vector width 0.0)))
+      (do ((j 0 (+ j 1)))
+          ((= j n))
+        (vector-set! objective j (- (expt 10.0 (- n 1 j)))))
+      (vector-set! tableau n objective))
+    tableau))
+
+; The column whose coefficient is the most negative, or #f: the optimum.
+(define (entering objective)
+  (let ((last (- (vector-length objective) 1)))
+    (let loop ((j 0) (best #f))
+      (cond ((= j last) best)
+            ((and (< (vector-ref objective j) -1e-9)
+                  (or (not best) (< (vector-ref objective j) (vector-ref objective best))))
+             (loop (+ j 1) j))
+            (else (loop (+ j 1) best))))))
+
+(define (leaving tableau column)
+  (let* ((rows (- (vector-length tableau) 1)) (last (- (vector-length (vector-ref tableau 0)) 1)))
+    (let loop ((i 0) (best #f) (best-ratio 0.0))
+      (if (= i rows)
+          best
+          (let ((coefficient (vector-ref (vector-ref tableau i) column)))
+            (if (> coefficient 1e-9)
+                (let ((ratio (/ (vector-ref (vector-ref tableau i) last) coefficient)))
+                  (if (or (not best) (< ratio best-ratio))
+                      (loop (+ i 1) i ratio)
+                      (loop (+ i 1) best best-ratio)))
+                (loop (+ i 1) best best-ratio)))))))
+
+(define (pivot! tableau row column)
+  (let* ((pivot-row (vector-ref tableau row)) (width (vector-length pivot-row)) (pivot (vector-ref pivot-row column)))
+    (do ((j 0 (+ j 1)))
+        ((= j width))
+      (vector-set! pivot-row j (/ (vector-ref pivot-row j) pivot)))
+    (do ((i 0 (+ i 1)))
+        ((= i (vector-length tableau)))
+      (if (not (= i row))
+          (let* ((other (vector-ref tableau i)) (factor (vector-ref other column)))
+            (if (not (= factor 0.0))
+                (do ((j 0 (+ j 1)))
+                    ((= j width))
+                  (vector-set! other j (- (vector-ref other j) (* factor (vector-ref pivot-row j)))))))))))
+
+; (value pivots)
+(define (simplex tableau)
+  (let ((objective (vector-ref tableau (- (vector-length tableau) 1))))
+    (let loop ((pivots 0))
+      (let ((column (entering objective)))
+        (if (not column)
+            (list (vector-ref objective (- (vector-length objective) 1)) pivots)
+            (let ((row (leaving tableau column)))
+              (if (not row)
+                  'unbounded
+                  (begin
+                    (pivot! tableau row column)
+                    (loop (+ pivots 1))))))))))
+
+(define (run n)
+  (simplex (klee-minty n)))
+
+; 100 ^ (n - 1), after all 2 ^ n - 1 steps.
+(run-program "simplex" run 200 '(7) '(1e12 127) '(3) '(10000.0 7))
