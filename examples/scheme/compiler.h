@@ -114,8 +114,6 @@ enum inline_operation {
 void inline_begin(machine *m); // marks the cells of the base environment
 value inline_fold(machine *m, int which, value arguments, value form); // a node, or 0: an ordinary call
 
-value code_seen_new(machine *m);
-bool code_seen(machine *m, value table, value v); // and notes it
 bool tree_mentions(value n, value variable);
 
 // ---- Passes.

@@ -33,23 +33,21 @@ static value list_star(machine *m, value *a, int count) { // the list (x y (z ..
 
 // ---- The machine's state.
 
-// Each is a list; what the machine itself looks into is checked here.
+// Each is a list. Who walks along it checks what is in it.
 static value state_get(machine *m, state_slot slot) { return m->state->item[slot]; }
-static value state_set(machine *m, state_slot slot, value v, int item) { // item: what must be in it, a tag or a kind
-  for (value l = v; l != V_NULL; l = cdr(l)) {
-    if (!is_pair(l) || (item == -1 && !is_pair(car(l))) || (item > 0 && !is_kind(car(l), (kind)item))) {
-      fail(m, NULL, "this cannot be part of the dynamic state", 1, v);
-    }
+static value state_set(machine *m, state_slot slot, value v) {
+  if (v != V_NULL && !is_pair(v)) {
+    fail_type(m, NULL, 1, "list", v);
   }
   m->state->item[slot] = v;
   return V_UNSPECIFIED;
 }
 static value get_winders(machine *m, value *a, int count) { return state_get(m, STATE_WINDERS); }
-static value set_winders(machine *m, value *a, int count) { return state_set(m, STATE_WINDERS, a[0], KIND_VECTOR); }
+static value set_winders(machine *m, value *a, int count) { return state_set(m, STATE_WINDERS, a[0]); }
 static value get_handlers(machine *m, value *a, int count) { return state_get(m, STATE_HANDLERS); }
-static value set_handlers(machine *m, value *a, int count) { return state_set(m, STATE_HANDLERS, a[0], 0); }
+static value set_handlers(machine *m, value *a, int count) { return state_set(m, STATE_HANDLERS, a[0]); }
 static value get_bindings(machine *m, value *a, int count) { return state_get(m, STATE_BINDINGS); }
-static value set_bindings(machine *m, value *a, int count) { return state_set(m, STATE_BINDINGS, a[0], -1); }
+static value set_bindings(machine *m, value *a, int count) { return state_set(m, STATE_BINDINGS, a[0]); }
 
 static value continuation_winders(machine *m, value *a, int count) {
   if (!is_kind(a[0], KIND_CONTINUATION)) {

@@ -301,9 +301,12 @@ value expand(machine *m, value form, value s) {
   if (m->depth_limit != NULL && &here < m->depth_limit) {
     fail_syntax(m, V_FALSE, "expressions are nested too deeply");
   }
-  while (is_pair(form)) {
+  for (int expansions = 0; is_pair(form); expansions++) {
     value outer = m->state->item[STATE_FORMS], e, symbol, result;
     m->state->item[STATE_FORMS] = cons(m, form, outer);
+    if (expansions > 100000) {
+      fail_syntax(m, form, "a macro expands without end");
+    }
     value meaning = is_identifier(car(form)) ? resolve(m, car(form), s, &e, &symbol) : 0;
     if (is_kind(meaning, KIND_MACRO)) {
       form = expand_macro(m, meaning, form, s);

@@ -48,6 +48,7 @@ bool heap_begin(machine *m) {
   world->item[WORLD_LIBRARIES] = V_NULL;
   world->item[WORLD_GUARDIANS] = V_NULL;
   world->item[WORLD_ARGUMENTS] = V_NULL;
+  world->item[WORLD_PRELUDE_FILES] = fixnum(0);
   return memory_root_set(m->self, "world", world);
 }
 value *library_roots(machine *m) { return &world->item[WORLD_LIBRARY_ROOTS]; }
@@ -344,14 +345,11 @@ value intern(machine *m, const char *text) {
   return intern_string(m, name);
 }
 
-// ---- Out of memory. veil calls nobody back: the option oom=null says so. The error is raised like any other; 16 MiB more are lent to whoever handles it.
+// ---- Out of memory. veil calls nobody back: the option oom=null says so. The error, which was made before, is raised like any other; 16 MiB more are lent to whoever handles it
+// (machine_poll takes them back).
 
 _Noreturn void out_of_memory(machine *m) {
   memory_reserve(true);
-  if (m->exhausted && m->escape == NULL) {
-    fprintf(stderr, "scheme: out of memory\n");
-    _Exit(70);
-  }
   m->exhausted = true;
-  fail(m, NULL, "out of memory", 0);
+  machine_exhausted(m);
 }

@@ -190,11 +190,11 @@ value call_prepare(machine *m, value callee, value *argument, int64_t *count) {
       return callee;
     }
     for (int64_t i = 0; flags & CLOSURE_CASES && i < (int64_t)(c->header >> 32); i++) {
-      uint64_t h = header_of(c->free[i]);
+      uint64_t h = is_kind(c->free[i], KIND_CLOSURE) && !(header_of(c->free[i]) >> 24 & CLOSURE_CASES) ? header_of(c->free[i]) : 0;
       if (closure_takes(h, (int)*count)) {
         return c->free[i];
       }
-      if (h >> 24 & CLOSURE_REST && *count >= (int64_t)(h >> 8 & 0xffff)) {
+      if (h >> 24 & 0xff & CLOSURE_REST && *count >= (int64_t)(h >> 8 & 0xffff)) {
         return call_prepare(m, c->free[i], argument, count);
       }
     }
@@ -208,7 +208,7 @@ value call_prepare(machine *m, value callee, value *argument, int64_t *count) {
   }
   if (is_kind(callee, KIND_PARAMETER) && *count == 0) {
     argument[0] = OBJ(parameter, callee)->content;
-    for (value l = m->state->item[STATE_BINDINGS]; l != V_NULL; l = cdr(l)) {
+    for (value l = m->state->item[STATE_BINDINGS]; is_pair(l) && is_pair(car(l)); l = cdr(l)) {
       if (car(car(l)) == callee) {
         argument[0] = cdr(car(l));
         break;

@@ -96,6 +96,7 @@ void memory_remove_roots(memory_self *self, void *slots) { veil_remove_thread_ro
 void memory_collect(memory_self *self) { veil_collect(self); }
 void memory_reserve(bool use) { veil_set_limit(heap, use ? limit + RESERVE : limit); }
 uint64_t memory_hash(machine *m, value of) { return veil_hash(m->self, OBJECT_(object, of)); }
+uint64_t memory_moves(void) { return veil_moves(heap); }
 ptrdiff_t memory_read(machine *m, int fd, void *leaf, size_t bytes) { return veil_read(m->self, fd, leaf, bytes); }
 ptrdiff_t memory_write(machine *m, int fd, const void *leaf, size_t bytes) { return veil_write(m->self, fd, leaf, bytes); }
 

@@ -60,14 +60,12 @@ static void *thread_run(memory_self *self, void *object) {
   machines_note(m, true);
   m->state->item[STATE_THREAD] = ref(t);
   value result = V_UNSPECIFIED;
-  bool fine = machine_run(m, t->thunk, &result);
-  if (!fine) {
-    result = m->state->item[STATE_CONDITION];
-  }
   jmp_buf escape;
   m->escape = &escape;
   if (setjmp(escape) == 0) {
-    finish(self, t, cons(m, boolean(fine), result));
+    errors_begin(m);
+    bool fine = machine_run(m, t->thunk, &result);
+    finish(self, t, cons(m, boolean(fine), fine ? result : m->state->item[STATE_CONDITION]));
   } else {
     finish(self, t, V_FALSE);
   }
