@@ -103,7 +103,8 @@ static bool check_more(check *k, uint64_t w) {
       value fields = OBJ(record_type, k->c->word[k->at + 1])->fields;
       return !is_kind(fields, KIND_VECTOR) || WORD_C(w) < OBJ(vector, fields)->length || wrong(k, "a record has no such field");
     }
-    case OP_SPREAD: return (int64_t)(WORD_B(w) & (SPREAD_REST - 1)) + (WORD_B(w) >> 15) + WORD_C(w) <= k->c->frame || wrong(k, "values lie outside of the frame");
+    case OP_SPREAD: return (int64_t)(WORD_B(w) & (SPREAD_REST - 1)) + (WORD_B(w) >> 15) + WORD_C(w) <= k->c->frame || wrong(k,
+        "values lie outside of the frame");
     case OP_UNDERFLOW: return k->c->length == 1 || wrong(k, "the bottom of the stack is not here");
     default: return true;
   }
@@ -113,7 +114,8 @@ static bool check_one(check *k) {
   uint64_t w = k->c->word[k->at];
   const operation_format *f = &operation_formats[WORD_OP(w)];
   return check_operand(k, f->operands[0], WORD_A(w), w) && check_operand(k, f->operands[1], WORD_B(w), w) &&
-         (f->operands[1] == 'J' || f->operands[1] == 'I' || check_operand(k, f->operands[2], WORD_C(w), w)) && check_words(k, f->words, &k->c->word[k->at]) && check_more(k, w);
+         (f->operands[1] == 'J' || f->operands[1] == 'I' || check_operand(k, f->operands[2], WORD_C(w), w)) && check_words(k, f->words,
+             &k->c->word[k->at]) && check_more(k, w);
 }
 
 static bool ends(int op) {
@@ -181,7 +183,8 @@ value code_mutate(machine *m, value *a, int count) {
   return ref(c);
 }
 
-// All code that the world's variables reach, from procedure to procedure. What was seen is noted by its address, outside of the heap: nothing is allocated here, so nothing moves; and if
+// All code that the world's variables reach, from procedure to procedure. What was seen is noted by its address, outside of the heap: nothing is allocated
+// here, so nothing moves; and if
 // something has moved all the same it is done again.
 typedef struct codes {
   value *stack, *seen;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // expand.c: from a datum to a syntax tree: identifiers, scopes, applications.
 //
-// Hygiene: what a macro's template puts in is not a symbol but an identifier, an object of its own for each expansion and each name, that knows the scope of the macro's definition. If it is
-// bound in the scope where it stands, that counts; else its name is looked up in the scope of the definition. So a binding that a template makes catches only what came
+// Hygiene: what a macro's template puts in is not a symbol but an identifier, an object of its own for each expansion and each name, that knows the scope of
+// the macro's definition. If it is
+// bound in the scope where it stands, that counts; else its name is looked up in the scope of the definition. So a binding that a template makes catches only
+// what came
 // from the same expansion.
 
 #include <string.h>

@@ -8,10 +8,12 @@
 
 // ---- Primitives.
 
-static const primitive_entry *const tables[] = {primitives_numbers, primitives_number_text, primitives_lists, primitives_characters, primitives_strings, primitives_vectors,
+static const primitive_entry *const tables[] = {primitives_numbers, primitives_number_text, primitives_lists, primitives_characters, primitives_strings,
+    primitives_vectors,
                                                 primitives_bytevectors, primitives_ports, primitives_hashtables, primitives_control, primitives_system};
 enum { TABLES = sizeof tables / sizeof tables[0] };
-static const char *const slow_names[SLOW_COUNT] = {"/", "quotient", "remainder", "modulo", "vector-ref", "vector-set!", "string-ref", "bytevector-u8-ref", "bytevector-u8-set!", "integer->char"};
+static const char *const slow_names[SLOW_COUNT] = {"/", "quotient", "remainder", "modulo", "vector-ref", "vector-set!", "string-ref", "bytevector-u8-ref",
+    "bytevector-u8-set!", "integer->char"};
 static const char slow_counts[SLOW_COUNT] = {2, 2, 2, 2, 2, 3, 2, 2, 3, 1};
 static primitive_fn *slow_functions[SLOW_COUNT];
 

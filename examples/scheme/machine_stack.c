@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // machine_stack.c: the machine's stack: how it grows, what is cleared, and how it becomes a continuation and comes back.
 //
-// A continuation takes the frames off the stack, which is empty then but for its bottom; when a frame returns to the bottom (the instruction UNDERFLOW) the topmost frames of
-// the continuation are copied back, some hundred words of them. So each frame is copied once when it is captured and once when it goes on, however often and however deep
+// A continuation takes the frames off the stack, which is empty then but for its bottom; when a frame returns to the bottom (the instruction UNDERFLOW) the
+// topmost frames of
+// the continuation are copied back, some hundred words of them. So each frame is copied once when it is captured and once when it goes on, however often and
+// however deep
 // continuations are made.
 
 #include <string.h>
@@ -28,7 +30,8 @@ void machines_note(machine *m, bool here) {
   }
   pthread_mutex_unlock(&machines_lock);
 }
-// Called by the collector, and by the handler of Ctrl-C: no lock. A machine that goes away at that moment stays allocated (machine_close is for the end of the process and of threads that waited for it).
+// Called by the collector, and by the handler of Ctrl-C: no lock. A machine that goes away at that moment stays allocated (machine_close is for the end of
+// the process and of threads that waited for it).
 void machines_poke(void) {
   for (int i = 0; i < 256; i++) {
     machine *m = __atomic_load_n(&machines[i], __ATOMIC_ACQUIRE);

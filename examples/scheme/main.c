@@ -178,7 +178,8 @@ static void world_make(machine *m) {
 
 // Code of an image is looked at before it runs: all that global variables and procedures reach is found from code to code.
 static bool world_check(machine *m, char *error, size_t bytes) {
-  return is_kind(ref(world), KIND_VECTOR) && world->length == WORLD_SLOTS && world->item[WORLD_VERSION] == fixnum(1) && is_kind(world->item[WORLD_UNDERFLOW], KIND_CLOSURE)
+  return is_kind(ref(world), KIND_VECTOR) && world->length == WORLD_SLOTS && world->item[WORLD_VERSION] == fixnum(1) &&
+      is_kind(world->item[WORLD_UNDERFLOW], KIND_CLOSURE)
              ? codes_check(m, error, bytes)
              : (snprintf(error, bytes, "it is no image of this program, or one of another version"), false);
 }
@@ -245,7 +246,8 @@ static command options_read(int count, char **words) {
       printf("scheme of veil 0.1.0, on %s\n", memory_name);
       exit(0);
     }
-    if (strcmp(o, "-e") != 0 && strcmp(o, "--heap") != 0 && strcmp(o, "--stack") != 0 && strcmp(o, "--image") != 0 && strcmp(o, "--store") != 0 && strcmp(o, "--stats") != 0) {
+    if (strcmp(o, "-e") != 0 && strcmp(o, "--heap") != 0 && strcmp(o, "--stack") != 0 && strcmp(o, "--image") != 0 && strcmp(o, "--store") != 0 && strcmp(o,
+        "--stats") != 0) {
       fprintf(stderr, "scheme: there is no option %s\n", o);
       usage(stderr);
       exit(64);

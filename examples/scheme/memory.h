@@ -5,7 +5,8 @@
 //   libgc    the same on Debian's Boehm collector
 //   malloc   nothing is collected: what the interpreter costs without a collector
 //
-// There are two kinds of objects. Each begins with a header, a word that is no reference. Then come slots, which are values, or words that can never be taken for the
+// There are two kinds of objects. Each begins with a header, a word that is no reference. Then come slots, which are values, or words that can never be taken
+// for the
 // address of an object (odd words, small numbers). Or it is a leaf, which holds no references at all.
 //
 // The three headers define memory_self, the thread's own part, and inline:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// memory_plain.h: the calls of memory.h that are the system's own where nothing moves, and those that cannot be had there. Included by memory_libgc.c and memory_malloc.c alone.
+// memory_plain.h: the calls of memory.h that are the system's own where nothing moves, and those that cannot be had there. Included by memory_libgc.c and
+// memory_malloc.c alone.
 
 #ifndef SCHEME_MEMORY_PLAIN_H
 #define SCHEME_MEMORY_PLAIN_H

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// threads.c: threads of the language: a system thread and a machine each. Mutexes and condition variables are one lock and one condition of the system, and states in objects: objects move, and
+// threads.c: threads of the language: a system thread and a machine each. Mutexes and condition variables are one lock and one condition of the system, and
+// states in objects: objects move, and
 // may be in an image.
 
 #include <errno.h>
@@ -9,7 +10,8 @@
 
 typedef struct thread { uint64_t header; value thunk, name, result, state; int64_t system; } thread; // state: THREAD_*; result: (fine? . value)
 enum { THREAD_NEW, THREAD_RUNNING, THREAD_DONE };
-typedef struct mutex { uint64_t header; value name, owner, waiting; } mutex; // owner: a thread, #t for the first one, or #f; a condition variable counts its signals in `waiting`
+// owner: a thread, #t for the first one, or #f; a condition variable counts its signals in `waiting`
+typedef struct mutex { uint64_t header; value name, owner, waiting; } mutex;
 enum { MUTEX_CONDITION = 1 << 8 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; // of all states; held for a moment only

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // weak.c: weak pairs, weak tables and guardians, as the language sees them. Only a heap that knows when objects die has them.
 //
-// What a weak reference or a key is must be an object of the heap: for numbers, characters and constants there is nothing that could die, and they are held as they are.
+// What a weak reference or a key is must be an object of the heap: for numbers, characters and constants there is nothing that could die, and they are held
+// as they are.
 
 #include "program.h"
 
-typedef struct weak { uint64_t header; value reference, item; } weak; // header: WEAK_*; reference: the memory layer's object; item: cdr, or the value if it is no object
+// header: WEAK_*; reference: the memory layer's object; item: cdr, or the value if it is no object
+typedef struct weak { uint64_t header; value reference, item; } weak;
 enum { WEAK_PAIR = 1 << 8, WEAK_TABLE = 2 << 8, WEAK_VALUES = 3 << 8, WEAK_PLAIN = 1 << 12 };
 
 static void want_weakness(machine *m, const char *who) {
