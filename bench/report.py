@@ -466,9 +466,9 @@ def checks_differ(records):
     """Lines that name the workloads whose checksums are not all the same."""
     lines = []
     plain = [r for r in records if "check" in r]
-    for (workload, *_), group in grouped(
+    for (workload, *_, program), group in grouped(
             plain, "workload", "live_mib", "scale", "threads", "seed", "loop", "write_share", "part", "size", "k", "program").items():
         checks = {record["check"]: record["collector"] for record in group}
         if len(checks) > 1:
-            lines.append(f"{workload}: checksums differ: " + ", ".join(f"{c} {k}" for k, c in checks.items()))
+            lines.append(f"{workload}{' ' + program if program else ''}: checksums differ: " + ", ".join(f"{c} {k}" for k, c in checks.items()))
     return lines

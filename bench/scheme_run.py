@@ -97,6 +97,18 @@ def compiled(options, path):
             open(mark, "w", encoding="utf-8").close()
 
 
+def same_for_all(result):
+    """A printed result, in which numbers in floating point are written as one writes them here: Schemes differ in that."""
+    def number(found):
+        word = found.group(0)
+        try:
+            return word if re.fullmatch("[-+]?[0-9]+", word) else repr(float(word))
+        except ValueError:
+            return word
+
+    return re.sub(r"[^\s()\"]+", number, result)
+
+
 def program_record(options):
     path = os.path.join(scheme.folder(), options.program + ".scm")
     compiled(options, path)
@@ -105,7 +117,7 @@ def program_record(options):
     seconds = re.search(r"^%s time (\S+)$" % re.escape(options.program), said, re.MULTILINE)
     if not result or not seconds:
         raise Failed(f"{options.program}: it printed {said[:200]!r}")
-    return dict(record, program=options.program, wall_s=float(seconds.group(1)), check=f"{zlib.crc32(result.group(1).encode()):08x}")
+    return dict(record, program=options.program, wall_s=float(seconds.group(1)), check=f"{zlib.crc32(same_for_all(result.group(1)).encode()):08x}")
 
 
 def loop_record(options):

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 // analyze.c: which functions that N_FIX binds need no call and which need no closure, and what the others capture.
 //
-// A function is a loop if all its calls are in places with the same continuation: those of its definition's body, or of loops' bodies. Then a call is a jump, and its parameters are
-// registers of the frame around. It is fixed if it captures nothing (but other fixed ones): then one closure, a constant, does for all. Both are assumed of all functions at first; whatever
-// speaks against it takes it away, and the tree is looked at again until nothing does. A continuation is a number, given anew to each expression that is not in tail position.
+// A function is a loop if all its calls are in places with the same continuation: those of its definition's body, or of loops' bodies. Then a call is a jump,
+// and its parameters are
+// registers of the frame around. It is fixed if it captures nothing (but other fixed ones): then one closure, a constant, does for all. Both are assumed of
+// all functions at first; whatever
+// speaks against it takes it away, and the tree is looked at again until nothing does. A continuation is a number, given anew to each expression that is not
+// in tail position.
 
 #include "compiler.h"
 

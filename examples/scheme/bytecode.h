@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 // bytecode.h: the instructions.
 //
-// An instruction is a word: bit 0 is set, so that the collector takes it for a number; then the operation, to bit 15; and three operands of 16 bits, A, B and C.
+// An instruction is a word: bit 0 is set, so that the collector takes it for a number; then the operation, to bit 15; and three operands of 16 bits, A, B and
+// C.
 // Some are followed by words of their own. What the operands are, letter by letter for A, B and C:
 //   r register that is read   w register that is written   i signed number   n number   f index of a captured value   k kind of object   - nothing
-//   b a call's place: the callee lies in register b + 1, arguments from b + 2 on   j a jump, in words from the next instruction   I, J the same as i and j, in B and C together
-// And the words behind: v any value, g a global variable's cell, c code, t a record type; * B captures: odd words, register << 2 | 1, or index << 2 | 3 of a captured value.
+//   b a call's place: the callee lies in register b + 1, arguments from b + 2 on   j a jump, in words from the next instruction   I, J the same as i and j,
+// in B and C together
+// And the words behind: v any value, g a global variable's cell, c code, t a record type; * B captures: odd words, register << 2 | 1, or index << 2 | 3 of a
+// captured value.
 
 #ifndef SCHEME_BYTECODE_H
 #define SCHEME_BYTECODE_H

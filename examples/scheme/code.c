@@ -2,6 +2,7 @@
 // code.c: what instructions look like, and whether code can be executed: an image is a file like any other. Also the way from a form to a procedure.
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "compiler.h"
 
@@ -102,7 +103,8 @@ static bool check_more(check *k, uint64_t w) {
       value fields = OBJ(record_type, k->c->word[k->at + 1])->fields;
       return !is_kind(fields, KIND_VECTOR) || WORD_C(w) < OBJ(vector, fields)->length || wrong(k, "a record has no such field");
     }
-    case OP_SPREAD: return (int64_t)(WORD_B(w) & (SPREAD_REST - 1)) + (WORD_B(w) >> 15) + WORD_C(w) <= k->c->frame || wrong(k, "values lie outside of the frame");
+    case OP_SPREAD: return (int64_t)(WORD_B(w) & (SPREAD_REST - 1)) + (WORD_B(w) >> 15) + WORD_C(w) <= k->c->frame || wrong(k,
+        "values lie outside of the frame");
     case OP_UNDERFLOW: return k->c->length == 1 || wrong(k, "the bottom of the stack is not here");
     default: return true;
   }
@@ -112,7 +114,8 @@ static bool check_one(check *k) {
   uint64_t w = k->c->word[k->at];
   const operation_format *f = &operation_formats[WORD_OP(w)];
   return check_operand(k, f->operands[0], WORD_A(w), w) && check_operand(k, f->operands[1], WORD_B(w), w) &&
-         (f->operands[1] == 'J' || f->operands[1] == 'I' || check_operand(k, f->operands[2], WORD_C(w), w)) && check_words(k, f->words, &k->c->word[k->at]) && check_more(k, w);
+         (f->operands[1] == 'J' || f->operands[1] == 'I' || check_operand(k, f->operands[2], WORD_C(w), w)) && check_words(k, f->words,
+             &k->c->word[k->at]) && check_more(k, w);
 }
 
 static bool ends(int op) {
@@ -180,70 +183,112 @@ value code_mutate(machine *m, value *a, int count) {
   return ref(c);
 }
 
-// All code that the world's variables reach, from procedure to procedure. `seen` is a table of the memory's addresses in a hash table of the library's.
+// All code that the world's variables reach, from procedure to procedure. What was seen is noted by its address, outside of the heap: nothing is allocated
+// here, so nothing moves; and if
+// something has moved all the same it is done again.
 typedef struct codes {
-  machine *m;
-  value stack, seen;
+  value *stack, *seen;
+  size_t used, room, mask, count;
   char *error;
   size_t bytes;
 } codes;
 
-static void codes_visit(codes *k, value v) {
-  if (is_kind(v, KIND_CLOSURE)) {
-    codes_visit(k, OBJ(closure, v)->code);
-    for (uint64_t i = 0; i < header_of(v) >> 32; i++) {
-      value f = OBJ(closure, v)->free[i];
-      if (is_kind(f, KIND_CLOSURE) || is_kind(f, KIND_CELL)) {
-        k->stack = cons(k->m, f, k->stack);
-      }
-    }
-  } else if (is_kind(v, KIND_CODE) || is_kind(v, KIND_CELL)) {
-    k->stack = cons(k->m, v, k->stack);
+static bool codes_grow(codes *k) {
+  value *old = k->seen;
+  size_t before = k->mask;
+  k->seen = calloc(4 * (k->mask + 1), sizeof *k->seen);
+  if (k->seen == NULL) {
+    k->seen = old;
+    return false;
   }
+  k->mask = 4 * (before + 1) - 1;
+  for (size_t i = 0; i <= before; i++) {
+    size_t at = (old[i] * 0x9e3779b97f4a7c15u >> 20) & k->mask;
+    while (old[i] != 0 && k->seen[at] != 0) {
+      at = (at + 1) & k->mask;
+    }
+    k->seen[at] = old[i] != 0 ? old[i] : k->seen[at];
+  }
+  free(old);
+  return true;
+}
+
+// Puts it on the stack if it is new. False: no memory.
+static bool codes_visit(codes *k, value v) {
+  if (!is_kind(v, KIND_CLOSURE) && !is_kind(v, KIND_CODE) && !is_kind(v, KIND_CELL)) {
+    return true;
+  }
+  size_t at = (v * 0x9e3779b97f4a7c15u >> 20) & k->mask;
+  while (k->seen[at] != 0 && k->seen[at] != v) {
+    at = (at + 1) & k->mask;
+  }
+  if (k->seen[at] == v) {
+    return true;
+  }
+  k->seen[at] = v;
+  if (k->used == k->room) {
+    value *more = realloc(k->stack, 2 * k->room * sizeof *more);
+    if (more == NULL) {
+      return false;
+    }
+    k->stack = more;
+    k->room *= 2;
+  }
+  k->stack[k->used++] = v;
+  return 2 * ++k->count < k->mask || codes_grow(k);
+}
+static bool codes_table(codes *k, value environment_value) {
+  vector *all = OBJ(vector, OBJ(environment, environment_value)->table);
+  for (int64_t i = 0; i < all->length; i += 3) {
+    if (!codes_visit(k, all->item[i + 1])) {
+      return false;
+    }
+  }
+  return true;
 }
 static bool codes_from(codes *k, value v) {
-  if (is_kind(v, KIND_CLOSURE)) {
-    codes_visit(k, v);
-    return true;
-  }
-  if (code_seen(k->m, k->seen, v)) {
-    return true;
-  }
+  bool fine = true;
   if (is_kind(v, KIND_CELL)) {
-    codes_visit(k, OBJ(cell, v)->content);
-    return true;
+    return codes_visit(k, OBJ(cell, v)->content);
+  }
+  if (is_kind(v, KIND_CLOSURE)) {
+    for (uint64_t i = 0; i < header_of(v) >> 32 && fine; i++) {
+      fine = codes_visit(k, OBJ(closure, v)->free[i]);
+    }
+    return fine && codes_visit(k, OBJ(closure, v)->code);
   }
   if (!code_check(v, k->error, k->bytes)) {
     return false;
   }
   const code *c = OBJ(code, v);
-  for (int64_t at = 0; at < c->length; at += operation_words(&c->word[at])) {
-    for (int64_t i = 1; i < operation_words(&c->word[at]); i++) {
-      codes_visit(k, c->word[at + i]);
+  for (int64_t at = 0; at < c->length && fine; at += operation_words(&c->word[at])) {
+    for (int64_t i = 1; i < operation_words(&c->word[at]) && fine; i++) {
+      fine = codes_visit(k, c->word[at + i]);
     }
   }
-  return true;
+  return fine;
 }
 bool codes_check(machine *m, char *error, size_t bytes) {
-  codes k = {.m = m, .stack = V_NULL, .seen = code_seen_new(m), .error = error, .bytes = bytes};
-  for (value l = world->item[WORLD_LIBRARIES]; is_pair(l); l = cdr(l)) {
-    vector *all = OBJ(vector, OBJ(environment, cdr(car(l)))->table);
-    for (int64_t i = 0; i < all->length; i += 3) {
-      codes_visit(&k, all->item[i + 1]);
+  bool fine;
+  uint64_t moves;
+  do {
+    codes k = {.room = 1024, .mask = 4095, .error = error, .bytes = bytes};
+    moves = memory_moves();
+    snprintf(error, bytes, "no memory");
+    k.stack = malloc(k.room * sizeof *k.stack);
+    k.seen = calloc(k.mask + 1, sizeof *k.seen);
+    fine = k.stack != NULL && k.seen != NULL && codes_table(&k, world->item[WORLD_USER]) && codes_table(&k, world->item[WORLD_BASE]);
+    for (value l = world->item[WORLD_LIBRARIES]; is_pair(l) && fine; l = cdr(l)) {
+      environment *e = OBJ(environment, cdr(car(l)));
+      fine = e->table == OBJ(environment, world->item[WORLD_BASE])->table || codes_table(&k, cdr(car(l)));
     }
-  }
-  vector *user = OBJ(vector, OBJ(environment, world->item[WORLD_USER])->table);
-  for (int64_t i = 0; i < user->length; i += 3) {
-    codes_visit(&k, user->item[i + 1]);
-  }
-  while (k.stack != V_NULL) {
-    value v = car(k.stack);
-    k.stack = cdr(k.stack);
-    if (!codes_from(&k, v)) {
-      return false;
+    while (fine && k.used > 0) {
+      fine = codes_from(&k, k.stack[--k.used]);
     }
-  }
-  return true;
+    free(k.stack);
+    free(k.seen);
+  } while (moves != memory_moves());
+  return fine;
 }
 
 // ---- Compiling.

@@ -66,10 +66,13 @@ typedef struct special_form {
   const char *name;
   expand_fn *expand; // NULL: it means something only within another form
 } special_form;
-enum { FORM_DEFINE, FORM_BEGIN, FORM_DEFINE_VALUES, FORM_DEFINE_RECORD, FORM_DEFINE_SYNTAX, FORM_INCLUDE, FORM_INCLUDE_CI, FORM_COND_EXPAND, FORM_IMPORT, FORM_DEFINE_LIBRARY,
-       FORM_ELSE, FORM_ARROW, FORM_DOTS, FORM_UNDERSCORE, FORM_UNQUOTE, FORM_SPLICING, FORM_QUASIQUOTE, FORM_QUOTE, FORM_LAMBDA, FORM_SYNTAX_RULES, FORM_EXPRESSIONS };
+enum { FORM_DEFINE, FORM_BEGIN, FORM_DEFINE_VALUES, FORM_DEFINE_RECORD, FORM_DEFINE_SYNTAX, FORM_INCLUDE, FORM_INCLUDE_CI, FORM_COND_EXPAND, FORM_IMPORT,
+    FORM_DEFINE_LIBRARY,
+       FORM_ELSE, FORM_ARROW, FORM_DOTS, FORM_UNDERSCORE, FORM_UNQUOTE, FORM_SPLICING, FORM_QUASIQUOTE, FORM_QUOTE, FORM_LAMBDA, FORM_SYNTAX_RULES,
+           FORM_EXPRESSIONS };
 extern const special_form special_forms[];
-value resolve(machine *m, value identifier, value scope, value *environment, value *symbol); // its meaning, or 0: then the environment and the symbol that it would have there
+// its meaning, or 0: then the environment and the symbol that it would have there
+value resolve(machine *m, value identifier, value scope, value *environment, value *symbol);
 bool is_identifier(value v);
 bool is_form(machine *m, value identifier, value scope, int form); // whether it means this special form
 bool same_identifier(machine *m, value a, value scope_a, value b, value scope_b);
@@ -104,18 +107,19 @@ void identifiers_check(machine *m, value list, value form, bool dotted);
 
 // ---- Instructions for primitives.
 enum inline_operation {
-  INLINE_NONE, INLINE_CAR, INLINE_CDR, INLINE_CAAR, INLINE_CADR, INLINE_CDAR, INLINE_CDDR, INLINE_CONS, INLINE_SET_CAR, INLINE_SET_CDR, INLINE_ADD, INLINE_SUBTRACT, INLINE_MULTIPLY, INLINE_DIVIDE,
-  INLINE_QUOTIENT, INLINE_REMAINDER, INLINE_MODULO, INLINE_VECTOR_REF, INLINE_VECTOR_SET, INLINE_VECTOR_LENGTH, INLINE_STRING_REF, INLINE_BYTE_REF, INLINE_BYTE_SET,
+  INLINE_NONE, INLINE_CAR, INLINE_CDR, INLINE_CAAR, INLINE_CADR, INLINE_CDAR, INLINE_CDDR, INLINE_CONS, INLINE_SET_CAR, INLINE_SET_CDR, INLINE_ADD,
+      INLINE_SUBTRACT, INLINE_MULTIPLY, INLINE_DIVIDE,
+  INLINE_QUOTIENT, INLINE_REMAINDER, INLINE_MODULO, INLINE_VECTOR_REF, INLINE_VECTOR_SET, INLINE_VECTOR_LENGTH, INLINE_STRING_REF, INLINE_BYTE_REF,
+      INLINE_BYTE_SET,
   INLINE_CHAR_INTEGER, INLINE_INTEGER_CHAR,
-  INLINE_TESTS, INLINE_NOT = INLINE_TESTS, INLINE_EQ, INLINE_EQV, INLINE_NULL, INLINE_PAIR, INLINE_LT, INLINE_GT, INLINE_LE, INLINE_GE, INLINE_SAME, INLINE_ZERO, INLINE_POSITIVE, INLINE_NEGATIVE,
+  INLINE_TESTS, INLINE_NOT = INLINE_TESTS, INLINE_EQ, INLINE_EQV, INLINE_NULL, INLINE_PAIR, INLINE_LT, INLINE_GT, INLINE_LE, INLINE_GE, INLINE_SAME,
+      INLINE_ZERO, INLINE_POSITIVE, INLINE_NEGATIVE,
   INLINE_CHAR, INLINE_CHAR_SAME, INLINE_VECTOR, INLINE_STRING, INLINE_SYMBOL, INLINE_BYTEVECTOR, INLINE_FIXNUM, INLINE_EOF, INLINE_TESTS_END,
   INLINE_RECORD = INLINE_TESTS_END, INLINE_RECORD_REF, INLINE_RECORD_SET, INLINE_IS_RECORD, INLINE_APPLY, INLINE_APPLY_VALUES, INLINE_CALL_CC, INLINE_COUNT
 };
 void inline_begin(machine *m); // marks the cells of the base environment
 value inline_fold(machine *m, int which, value arguments, value form); // a node, or 0: an ordinary call
 
-value code_seen_new(machine *m);
-bool code_seen(machine *m, value table, value v); // and notes it
 bool tree_mentions(value n, value variable);
 
 // ---- Passes.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// control.c: primitives of control: values, parameters, promises, conditions, the machine's state; compiling and evaluating. prelude/control.scm builds the rest on them.
+// control.c: primitives of control: values, parameters, promises, conditions, the machine's state; compiling and evaluating. prelude/control.scm builds the
+// rest on them.
 
 #include <string.h>
 #include "machine_slow.h"
@@ -33,23 +34,21 @@ static value list_star(machine *m, value *a, int count) { // the list (x y (z ..
 
 // ---- The machine's state.
 
-// Each is a list; what the machine itself looks into is checked here.
+// Each is a list. Who walks along it checks what is in it.
 static value state_get(machine *m, state_slot slot) { return m->state->item[slot]; }
-static value state_set(machine *m, state_slot slot, value v, int item) { // item: what must be in it, a tag or a kind
-  for (value l = v; l != V_NULL; l = cdr(l)) {
-    if (!is_pair(l) || (item == -1 && !is_pair(car(l))) || (item > 0 && !is_kind(car(l), (kind)item))) {
-      fail(m, NULL, "this cannot be part of the dynamic state", 1, v);
-    }
+static value state_set(machine *m, state_slot slot, value v) {
+  if (v != V_NULL && !is_pair(v)) {
+    fail_type(m, NULL, 1, "list", v);
   }
   m->state->item[slot] = v;
   return V_UNSPECIFIED;
 }
 static value get_winders(machine *m, value *a, int count) { return state_get(m, STATE_WINDERS); }
-static value set_winders(machine *m, value *a, int count) { return state_set(m, STATE_WINDERS, a[0], KIND_VECTOR); }
+static value set_winders(machine *m, value *a, int count) { return state_set(m, STATE_WINDERS, a[0]); }
 static value get_handlers(machine *m, value *a, int count) { return state_get(m, STATE_HANDLERS); }
-static value set_handlers(machine *m, value *a, int count) { return state_set(m, STATE_HANDLERS, a[0], 0); }
+static value set_handlers(machine *m, value *a, int count) { return state_set(m, STATE_HANDLERS, a[0]); }
 static value get_bindings(machine *m, value *a, int count) { return state_get(m, STATE_BINDINGS); }
-static value set_bindings(machine *m, value *a, int count) { return state_set(m, STATE_BINDINGS, a[0], -1); }
+static value set_bindings(machine *m, value *a, int count) { return state_set(m, STATE_BINDINGS, a[0]); }
 
 static value continuation_winders(machine *m, value *a, int count) {
   if (!is_kind(a[0], KIND_CONTINUATION)) {
@@ -202,12 +201,16 @@ static value environment_(machine *m, value *a, int count) {
 static value is_environment(machine *m, value *a, int count) { return boolean(is_kind(a[0], KIND_ENVIRONMENT)); }
 
 const primitive_entry primitives_control[] = {
-    {"procedure?", is_procedure, 1, 1}, {"values", values_, 0, -1}, {"%list*", list_star, 1, 1}, {"%winders", get_winders, 0, 0}, {"%set-winders!", set_winders, 1, 1},
+    {"procedure?", is_procedure, 1, 1}, {"values", values_, 0, -1}, {"%list*", list_star, 1, 1}, {"%winders", get_winders, 0, 0}, {"%set-winders!",
+        set_winders, 1, 1},
     {"%handlers", get_handlers, 0, 0}, {"%set-handlers!", set_handlers, 1, 1}, {"%bindings", get_bindings, 0, 0}, {"%set-bindings!", set_bindings, 1, 1},
-    {"%continuation-winders", continuation_winders, 1, 1}, {"%uncaught", uncaught, 1, 1}, {"%set-hook!", set_hook, 2, 2}, {"%make-parameter", make_parameter, 2, 2},
+    {"%continuation-winders", continuation_winders, 1, 1}, {"%uncaught", uncaught, 1, 1}, {"%set-hook!", set_hook, 2, 2}, {"%make-parameter",
+        make_parameter, 2, 2},
     {"%parameter-converter", parameter_converter, 1, 1}, {"%delay", delay, 2, 2}, {"promise?", is_promise, 1, 1}, {"%promise-state", promise_state, 1, 1},
     {"%promise-share!", promise_share, 2, 2}, {"%make-condition", make_condition, 3, 3}, {"error-object?", is_condition, 1, 1},
     {"error-object-message", condition_message, 1, 1}, {"error-object-irritants", condition_irritants, 1, 1}, {"file-error?", is_file_error, 1, 1},
-    {"read-error?", is_read_error, 1, 1}, {"%compile", compile_, 1, 2}, {"%declare", declare_, 1, 2}, {"interaction-environment", interaction_environment, 0, 0},
+    {"read-error?", is_read_error, 1, 1}, {"%compile", compile_, 1, 2}, {"%declare", declare_, 1, 2}, {"interaction-environment", interaction_environment,
+        0, 0},
     {"%record-type", make_record_type, 2, 2}, {"%record", make_record, 2, -1}, {"%record?", is_record, 3, 3}, {"%record-ref", record_ref, 3, 3},
-    {"%record-set!", record_set, 4, 4}, {"%base-environment", base_environment, 0, 0}, {"environment", environment_, 0, -1}, {"environment?", is_environment, 1, 1}, {NULL, NULL, 0, 0}};
+    {"%record-set!", record_set, 4, 4}, {"%base-environment", base_environment, 0, 0}, {"environment", environment_, 0, -1}, {"environment?",
+        is_environment, 1, 1}, {NULL, NULL, 0, 0}};

@@ -41,6 +41,26 @@ static _Noreturn void fail_as(machine *m, const char *kind, const char *who, con
   escape(m, ESCAPE_RAISE);
 }
 
+void errors_begin(machine *m) {
+  condition *c = allocate(m, KIND_CONDITION, 5, KIND_CONDITION);
+  c->kind = intern(m, "error");
+  c->message = new_string_utf8(m, "out of memory", 13);
+  c->irritants = V_NULL;
+  c->who = V_FALSE;
+  c->where = fixnum(0);
+  m->state->item[STATE_EXHAUSTED] = ref(c);
+}
+_Noreturn void machine_exhausted(machine *m) {
+  value v = m->state->item[STATE_EXHAUSTED];
+  if (m->escape == NULL || v == V_NULL) {
+    fprintf(stderr, "scheme: out of memory\n");
+    _Exit(70);
+  }
+  OBJ(condition, v)->where = fixnum((int64_t)machine_position(m));
+  m->state->item[STATE_CONDITION] = v;
+  escape(m, ESCAPE_RAISE);
+}
+
 _Noreturn void fail(machine *m, const char *who, const char *message, int irritants, ...) {
   va_list args;
   va_start(args, irritants);
@@ -162,16 +182,7 @@ static value *frame_before(machine *m, value *frame, int64_t *word) {
   return caller;
 }
 
-static bool is_prelude(uint64_t where) {
-  int number = (int)(where & 0xfff), n = (int)list_most(world->item[WORLD_FILES], 5000);
-  for (value l = world->item[WORLD_FILES]; l != V_NULL; l = cdr(l), n--) {
-    if (n == number) {
-      const string *name = OBJ(string, car(l));
-      return name->length > 8 && string_get(name, 0) == 'p' && string_get(name, 7) == '/';
-    }
-  }
-  return false;
-}
+static bool is_prelude(uint64_t where) { return (int64_t)(where & 0xfff) <= fixnum_of(world->item[WORLD_PRELUDE_FILES]); }
 
 uint64_t machine_position(machine *m) {
   if (m->frame == NULL || !is_kind(m->frame[-1], KIND_CLOSURE)) {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // expand.c: from a datum to a syntax tree: identifiers, scopes, applications.
 //
-// Hygiene: what a macro's template puts in is not a symbol but an identifier, an object of its own for each expansion and each name, that knows the scope of the macro's definition. If it is
-// bound in the scope where it stands, that counts; else its name is looked up in the scope of the definition. So a binding that a template makes catches only what came
+// Hygiene: what a macro's template puts in is not a symbol but an identifier, an object of its own for each expansion and each name, that knows the scope of
+// the macro's definition. If it is
+// bound in the scope where it stands, that counts; else its name is looked up in the scope of the definition. So a binding that a template makes catches only
+// what came
 // from the same expansion.
 
 #include <string.h>
@@ -301,9 +303,12 @@ value expand(machine *m, value form, value s) {
   if (m->depth_limit != NULL && &here < m->depth_limit) {
     fail_syntax(m, V_FALSE, "expressions are nested too deeply");
   }
-  while (is_pair(form)) {
+  for (int expansions = 0; is_pair(form); expansions++) {
     value outer = m->state->item[STATE_FORMS], e, symbol, result;
     m->state->item[STATE_FORMS] = cons(m, form, outer);
+    if (expansions > 100000) {
+      fail_syntax(m, form, "a macro expands without end");
+    }
     value meaning = is_identifier(car(form)) ? resolve(m, car(form), s, &e, &symbol) : 0;
     if (is_kind(meaning, KIND_MACRO)) {
       form = expand_macro(m, meaning, form, s);

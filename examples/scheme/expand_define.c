@@ -6,7 +6,8 @@
 
 #define FIRST(F) car(cdr(F))
 
-// ---- What letrec* becomes. Functions are bound together by N_FIX, where their closures can refer to each other; what is no function is evaluated in its place,
+// ---- What letrec* becomes. Functions are bound together by N_FIX, where their closures can refer to each other; what is no function is evaluated in its
+// place,
 // and is a box only if something that may look at it runs before.
 
 typedef struct letrec {
@@ -87,7 +88,8 @@ static bool is_simple(letrec *r, int64_t i) {
 }
 static uint8_t *done(letrec *r) { return OBJ(bytevector, r->done)->byte; }
 
-// All functions that the tree mentions, and those that these mention, are wanted; then no other variable from `from` on that they mention has a value yet: it is a box.
+// All functions that the tree mentions, and those that these mention, are wanted; then no other variable from `from` on that they mention has a value yet: it
+// is a box.
 static void functions_want(letrec *r, value n) {
   int64_t mark = ++next_mark;
   mention(n, mark);
@@ -249,7 +251,8 @@ static int64_t field_index(machine *m, value fields, value name, value form) {
   }
   fail_syntax(m, form, "the record type has no field %s", utf8_of(m, strip(m, name)));
 }
-// An operation on a record type: at the top the type is a constant and the operation an instruction; in a body, where each evaluation makes a type, that is a variable.
+// An operation on a record type: at the top the type is a constant and the operation an instruction; in a body, where each evaluation makes a type, that is a
+// variable.
 static value record_node(machine *m, int which, value arguments, value type, int64_t index, value form) {
   if (is_other(type, OTHER_VARIABLE)) {
     const char *name = which == INLINE_RECORD ? "%record" : which == INLINE_IS_RECORD ? "%record?" : which == INLINE_RECORD_REF ? "%record-ref" : "%record-set!";

@@ -137,7 +137,8 @@ static value inits(machine *m, value bindings, value s) {
   return reversed(all);
 }
 
-static value loop_call(machine *m, value variable, value arguments, value form) { return node_new(m, N_CALL, node_local(m, variable), arguments, V_FALSE, form); }
+static value loop_call(machine *m, value variable, value arguments, value form) { return node_new(m, N_CALL, node_local(m, variable), arguments, V_FALSE,
+    form); }
 
 static value expand_named_let(machine *m, value form, value s) {
   form_check(m, form, 4, -1);
@@ -211,7 +212,8 @@ static value expand_do(machine *m, value form, value s) {
   }
   value again = loop_call(m, v, reversed(steps), form);
   value lambda_node = lambda_new(m, variables, (int)form_length(variables), false,
-                                 node_new(m, N_IF, test, result, body != 0 ? node_new(m, N_SEQUENCE, body, again, V_FALSE, form) : again, form), intern(m, "do"), form);
+                                 node_new(m, N_IF, test, result, body != 0 ? node_new(m, N_SEQUENCE, body, again, V_FALSE, form) : again, form), intern(m,
+                                     "do"), form);
   return letrec_node(m, list(m, 1, v), list(m, 1, lambda_node), loop_call(m, v, start, form), true);
 }
 
@@ -469,7 +471,8 @@ static value expand_syntax_error(machine *m, value form, value s) {
 }
 static value expand_assert(machine *m, value form, value s) {
   form_check(m, form, 2, 2);
-  value failed = node_call(m, node_base(m, "error"), list(m, 2, node_constant(m, new_string_utf8(m, "assertion failed", 16)), node_constant(m, strip(m, FIRST(form)))), form);
+  value failed = node_call(m, node_base(m, "error"), list(m, 2, node_constant(m, new_string_utf8(m, "assertion failed", 16)), node_constant(m, strip(m,
+      FIRST(form)))), form);
   return node_new(m, N_IF, expand(m, FIRST(form), s), unspecified(m), failed, form);
 }
 static value expand_include(machine *m, value form, value s) { return sequence(m, forms_included(m, form), s, form); }
@@ -484,10 +487,14 @@ const special_form special_forms[] = {
     [FORM_DEFINE_RECORD] = {"define-record-type", misplaced}, [FORM_DEFINE_SYNTAX] = {"define-syntax", misplaced}, [FORM_INCLUDE] = {"include", expand_include},
     [FORM_INCLUDE_CI] = {"include-ci", expand_include}, [FORM_COND_EXPAND] = {"cond-expand", expand_cond_expand}, [FORM_IMPORT] = {"import", misplaced},
     [FORM_DEFINE_LIBRARY] = {"define-library", misplaced}, [FORM_ELSE] = {"else", NULL}, [FORM_ARROW] = {"=>", NULL}, [FORM_DOTS] = {"...", NULL},
-    [FORM_UNDERSCORE] = {"_", NULL}, [FORM_UNQUOTE] = {"unquote", NULL}, [FORM_SPLICING] = {"unquote-splicing", NULL}, [FORM_QUASIQUOTE] = {"quasiquote", expand_quasiquote},
+    [FORM_UNDERSCORE] = {"_", NULL}, [FORM_UNQUOTE] = {"unquote", NULL}, [FORM_SPLICING] = {"unquote-splicing", NULL}, [FORM_QUASIQUOTE] = {"quasiquote",
+        expand_quasiquote},
     [FORM_QUOTE] = {"quote", expand_quote}, [FORM_LAMBDA] = {"lambda", expand_lambda}, [FORM_SYNTAX_RULES] = {"syntax-rules", NULL},
-    [FORM_EXPRESSIONS] = {"if", expand_if}, {"set!", expand_set}, {"let", expand_let}, {"let*", expand_let_star}, {"letrec", expand_letrec}, {"letrec*", expand_letrec},
-    {"do", expand_do}, {"let-values", expand_let_values}, {"let*-values", expand_let_star_values}, {"receive", expand_receive}, {"and", expand_and}, {"or", expand_or},
-    {"when", expand_when}, {"unless", expand_unless}, {"cond", expand_cond}, {"case", expand_case}, {"case-lambda", expand_case_lambda}, {"delay", expand_delay},
+    [FORM_EXPRESSIONS] = {"if", expand_if}, {"set!", expand_set}, {"let", expand_let}, {"let*", expand_let_star}, {"letrec", expand_letrec}, {"letrec*",
+        expand_letrec},
+    {"do", expand_do}, {"let-values", expand_let_values}, {"let*-values", expand_let_star_values}, {"receive", expand_receive}, {"and", expand_and}, {"or",
+        expand_or},
+    {"when", expand_when}, {"unless", expand_unless}, {"cond", expand_cond}, {"case", expand_case}, {"case-lambda", expand_case_lambda}, {"delay",
+        expand_delay},
     {"delay-force", expand_delay_force}, {"cons-stream", expand_cons_stream}, {"parameterize", expand_parameterize}, {"let-syntax", expand_let_syntax},
     {"letrec-syntax", expand_letrec_syntax}, {"syntax-error", expand_syntax_error}, {"assert", expand_assert}, {NULL, NULL}};

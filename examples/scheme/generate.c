@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // generate.c: bytecode from the tree.
 //
-// Each node is asked to leave its value somewhere: in a register, or by returning, or nowhere. The register is written by the last instruction on each path and not before, so
+// Each node is asked to leave its value somewhere: in a register, or by returning, or nowhere. The register is written by the last instruction on each path
+// and not before, so
 // that it may be that of a variable which the node uses: a loop's parameter.
 
 #include "compiler.h"

@@ -85,12 +85,15 @@ void generate_call(generator *g, value n, int to) {
 
 // ---- Instructions for primitives.
 
-static const short unary[INLINE_COUNT] = {[INLINE_CAR] = OP_CAR, [INLINE_CDR] = OP_CDR, [INLINE_CAAR] = OP_CAAR, [INLINE_CADR] = OP_CADR, [INLINE_CDAR] = OP_CDAR,
+static const short unary[INLINE_COUNT] = {[INLINE_CAR] = OP_CAR, [INLINE_CDR] = OP_CDR, [INLINE_CAAR] = OP_CAAR, [INLINE_CADR] = OP_CADR,
+    [INLINE_CDAR] = OP_CDAR,
     [INLINE_CDDR] = OP_CDDR, [INLINE_VECTOR_LENGTH] = OP_VECTOR_LENGTH, [INLINE_CHAR_INTEGER] = OP_CHAR_INTEGER, [INLINE_INTEGER_CHAR] = OP_INTEGER_CHAR};
 static const short binary[INLINE_COUNT] = {[INLINE_CONS] = OP_CONS, [INLINE_ADD] = OP_ADD, [INLINE_SUBTRACT] = OP_SUBTRACT, [INLINE_MULTIPLY] = OP_MULTIPLY,
-    [INLINE_DIVIDE] = OP_DIVIDE, [INLINE_QUOTIENT] = OP_QUOTIENT, [INLINE_REMAINDER] = OP_REMAINDER, [INLINE_MODULO] = OP_MODULO, [INLINE_VECTOR_REF] = OP_VECTOR_REF,
+    [INLINE_DIVIDE] = OP_DIVIDE, [INLINE_QUOTIENT] = OP_QUOTIENT, [INLINE_REMAINDER] = OP_REMAINDER, [INLINE_MODULO] = OP_MODULO,
+        [INLINE_VECTOR_REF] = OP_VECTOR_REF,
     [INLINE_STRING_REF] = OP_STRING_REF, [INLINE_BYTE_REF] = OP_BYTE_REF};
-static const short setters[INLINE_COUNT] = {[INLINE_SET_CAR] = OP_SET_CAR, [INLINE_SET_CDR] = OP_SET_CDR, [INLINE_VECTOR_SET] = OP_VECTOR_SET, [INLINE_BYTE_SET] = OP_BYTE_SET,
+static const short setters[INLINE_COUNT] = {[INLINE_SET_CAR] = OP_SET_CAR, [INLINE_SET_CDR] = OP_SET_CDR, [INLINE_VECTOR_SET] = OP_VECTOR_SET,
+    [INLINE_BYTE_SET] = OP_BYTE_SET,
     [INLINE_RECORD_SET] = OP_RECORD_SET};
 
 static bool is_int(generator *g, value n, int64_t *out) {
@@ -248,8 +251,10 @@ static void test_inline(generator *g, value n, bool when, int64_t label) {
   node *x = NODE(n);
   int which = (int)fixnum_of(x->a);
   value a = car(x->b), b = cdr(x->b) != V_NULL ? car(cdr(x->b)) : 0;
-  static const short simple[INLINE_COUNT] = {[INLINE_NULL] = OP_JUMP_NULL, [INLINE_PAIR] = OP_JUMP_PAIR, [INLINE_CHAR] = OP_JUMP_CHAR, [INLINE_FIXNUM] = OP_JUMP_FIXNUM};
-  static const short kinds[INLINE_COUNT] = {[INLINE_VECTOR] = KIND_VECTOR, [INLINE_STRING] = KIND_STRING, [INLINE_SYMBOL] = KIND_SYMBOL, [INLINE_BYTEVECTOR] = KIND_BYTEVECTOR};
+  static const short simple[INLINE_COUNT] = {[INLINE_NULL] = OP_JUMP_NULL, [INLINE_PAIR] = OP_JUMP_PAIR, [INLINE_CHAR] = OP_JUMP_CHAR,
+      [INLINE_FIXNUM] = OP_JUMP_FIXNUM};
+  static const short kinds[INLINE_COUNT] = {[INLINE_VECTOR] = KIND_VECTOR, [INLINE_STRING] = KIND_STRING, [INLINE_SYMBOL] = KIND_SYMBOL,
+      [INLINE_BYTEVECTOR] = KIND_BYTEVECTOR};
   if (which == INLINE_NOT) {
     generate_test(g, a, !when, label);
   } else if (which == INLINE_EQ || which == INLINE_EQV) {

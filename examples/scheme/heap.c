@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 // heap.c: values, types, roots, allocation: all that an embedder of veil has to tell it. The guide in examples/README.md asks these questions in this order.
 //
-// 1. Values and types: scheme.h and machine.h say what objects look like: a header, then slots, or a leaf. memory_veil.c describes each of these two shapes once, for each
+// 1. Values and types: scheme.h and machine.h say what objects look like: a header, then slots, or a leaf. memory_veil.c describes each of these two shapes
+// once, for each
 //    kind and each number of slots, with the one encoding of scheme.h. Nothing here knows of it.
-// 2. Roots: C functions need none for their variables. What outlives a call hangs on `world`, which is one static variable, or on a machine's stack and state, which are two
+// 2. Roots: C functions need none for their variables. What outlives a call hangs on `world`, which is one static variable, or on a machine's stack and
+// state, which are two
 //    slots of each thread. All of them are registered, and there are no others.
-// 3. Allocation: each function below makes one kind. An object is zeroed when it is born and zero is no reference, so the collector may look at it at any moment.
+// 3. Allocation: each function below makes one kind. An object is zeroed when it is born and zero is no reference, so the collector may look at it at any
+// moment.
 // 4. Stores are plain. There is no barrier in the interpreter.
 
 #include <stdarg.h>
@@ -15,10 +18,12 @@
 #include "machine.h"
 
 const char *const memory_type_names[MEMORY_TYPES] = {
-    [KIND_NONE] = "none", [KIND_STRING] = "string", [KIND_SYMBOL] = "symbol", [KIND_VECTOR] = "vector", [KIND_BYTEVECTOR] = "bytevector", [KIND_BIGNUM] = "bignum",
+    [KIND_NONE] = "none", [KIND_STRING] = "string", [KIND_SYMBOL] = "symbol", [KIND_VECTOR] = "vector", [KIND_BYTEVECTOR] = "bytevector",
+        [KIND_BIGNUM] = "bignum",
     [KIND_RATIONAL] = "rational", [KIND_PRIMITIVE] = "primitive", [KIND_CLOSURE] = "closure", [KIND_CODE] = "code", [KIND_CONTINUATION] = "continuation",
     [KIND_PARAMETER] = "parameter", [KIND_VALUES] = "values", [KIND_CELL] = "cell", [KIND_RECORD_TYPE] = "record-type", [KIND_RECORD] = "record",
-    [KIND_CONDITION] = "condition", [KIND_PROMISE] = "promise", [KIND_PORT] = "port", [KIND_HASHTABLE] = "hash-table", [KIND_WEAK] = "weak", [KIND_GUARDIAN] = "guardian",
+    [KIND_CONDITION] = "condition", [KIND_PROMISE] = "promise", [KIND_PORT] = "port", [KIND_HASHTABLE] = "hash-table", [KIND_WEAK] = "weak",
+        [KIND_GUARDIAN] = "guardian",
     [KIND_ENVIRONMENT] = "environment", [KIND_LIBRARY] = "library", [KIND_MACRO] = "macro", [KIND_IDENTIFIER] = "identifier", [KIND_THREAD] = "thread",
     [KIND_MUTEX] = "mutex", [KIND_STACK] = "stack", [KIND_OTHER] = "compiler", [MEMORY_PAIR] = "pair", [MEMORY_FLONUM] = "flonum"};
 
@@ -48,6 +53,7 @@ bool heap_begin(machine *m) {
   world->item[WORLD_LIBRARIES] = V_NULL;
   world->item[WORLD_GUARDIANS] = V_NULL;
   world->item[WORLD_ARGUMENTS] = V_NULL;
+  world->item[WORLD_PRELUDE_FILES] = fixnum(0);
   return memory_root_set(m->self, "world", world);
 }
 value *library_roots(machine *m) { return &world->item[WORLD_LIBRARY_ROOTS]; }
@@ -344,14 +350,12 @@ value intern(machine *m, const char *text) {
   return intern_string(m, name);
 }
 
-// ---- Out of memory. veil calls nobody back: the option oom=null says so. The error is raised like any other; 16 MiB more are lent to whoever handles it.
+// ---- Out of memory. veil calls nobody back: the option oom=null says so. The error, which was made before, is raised like any other; 16 MiB more are lent
+// to whoever handles it
+// (machine_poll takes them back).
 
 _Noreturn void out_of_memory(machine *m) {
   memory_reserve(true);
-  if (m->exhausted && m->escape == NULL) {
-    fprintf(stderr, "scheme: out of memory\n");
-    _Exit(70);
-  }
   m->exhausted = true;
-  fail(m, NULL, "out of memory", 0);
+  machine_exhausted(m);
 }

@@ -30,12 +30,15 @@ static const built_in built_ins[] = {
      "unquote-splicing utf8->string values vector vector->list vector->string vector-append vector-copy vector-copy! vector-fill! vector-for-each vector-length vector-map "
      "vector-ref vector-set! vector? when with-exception-handler write-bytevector write-char write-string write-u8 zero?"},
     {"scheme case-lambda", "case-lambda"},
-    {"scheme char", "char-alphabetic? char-ci<=? char-ci<? char-ci=? char-ci>=? char-ci>? char-downcase char-foldcase char-lower-case? char-numeric? char-upcase char-upper-case? "
+    {"scheme char",
+        "char-alphabetic? char-ci<=? char-ci<? char-ci=? char-ci>=? char-ci>? char-downcase char-foldcase char-lower-case? char-numeric? char-upcase char-upper-case? "
                     "char-whitespace? digit-value string-ci<=? string-ci<? string-ci=? string-ci>=? string-ci>? string-downcase string-foldcase string-upcase"},
     {"scheme complex", "angle imag-part magnitude make-polar make-rectangular real-part"}, // but there are no complex numbers, and so no way to make one
-    {"scheme cxr", "caaar caadr cadar caddr cdaar cdadr cddar cdddr caaaar caaadr caadar caaddr cadaar cadadr caddar cadddr cdaaar cdaadr cdadar cdaddr cddaar cddadr cdddar cddddr"},
+    {"scheme cxr",
+        "caaar caadr cadar caddr cdaar cdadr cddar cdddr caaaar caaadr caadar caaddr cadaar cadadr caddar cadddr cdaaar cdaadr cdadar cdaddr cddaar cddadr cdddar cddddr"},
     {"scheme eval", "environment eval"},
-    {"scheme file", "call-with-input-file call-with-output-file delete-file file-exists? open-binary-input-file open-binary-output-file open-input-file open-output-file "
+    {"scheme file",
+        "call-with-input-file call-with-output-file delete-file file-exists? open-binary-input-file open-binary-output-file open-input-file open-output-file "
                     "with-input-from-file with-output-to-file"},
     {"scheme inexact", "acos asin atan cos exp finite? infinite? log nan? sin sqrt tan"},
     {"scheme lazy", "delay delay-force force make-promise promise?"},
@@ -58,7 +61,8 @@ static const built_in built_ins[] = {
      "string->symbol string-append string-ci<=? string-ci<? string-ci=? string-ci>=? string-ci>? string-copy string-fill! string-length string-ref string-set! string<=? string<? "
      "string=? string>=? string>? string? substring symbol->string symbol? syntax-rules tan truncate unquote unquote-splicing values vector vector->list vector-fill! vector-length "
      "vector-ref vector-set! vector? with-input-from-file with-output-to-file write write-char zero? _ ... =>"},
-    {"scheme list", NULL}, {"srfi 1", NULL}, {"srfi 8", "receive"}, {"srfi 9", "define-record-type"}, {"srfi 18", NULL}, {"srfi 23", "error"}, {"srfi 39", "make-parameter parameterize"},
+    {"scheme list", NULL}, {"srfi 1", NULL}, {"srfi 8", "receive"}, {"srfi 9", "define-record-type"}, {"srfi 18", NULL}, {"srfi 23", "error"}, {"srfi 39",
+        "make-parameter parameterize"},
     {"srfi 69", NULL}, {"srfi 132", NULL}, {"srfi 133", NULL}, {"veil", NULL}}; // NULL: everything
 
 static value name_list(machine *m, const char *words) {
@@ -235,7 +239,8 @@ void import_sets(machine *m, value sets, value e) {
   }
 }
 
-// The file of the first library that an import, or a library's definition, asks for and that nobody has defined: (a b) is a/b.sld. #f if there is none to be had.
+// The file of the first library that an import, or a library's definition, asks for and that nobody has defined: (a b) is a/b.sld. #f if there is none to be
+// had.
 static value missing_in(machine *m, value set) {
   while (is_pair(set) && is_pair(cdr(set)) && is_pair(car(cdr(set))) &&
          (car(set) == intern(m, "only") || car(set) == intern(m, "except") || car(set) == intern(m, "rename") || car(set) == intern(m, "prefix"))) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // machine.c: executes instructions. What is long or seldom is in machine_slow.c.
 //
-// `frame`, `code` and `next` are the machine's registers: C variables, which hold in place what they point into. Before anything that may fail or collect in a way that others see, SAVE notes them.
+// `frame`, `code` and `next` are the machine's registers: C variables, which hold in place what they point into. Before anything that may fail or collect in
+// a way that others see, SAVE notes them.
 
 #include <string.h>
 #include "bytecode.h"
@@ -613,7 +614,8 @@ underflow:
   }
 }
 
-// Errors come here by longjmp, with the condition in the state, and are raised where they were found: the frame that failed calls the procedure that the prelude has for that.
+// Errors come here by longjmp, with the condition in the state, and are raised where they were found: the frame that failed calls the procedure that the
+// prelude has for that.
 bool machine_run(machine *m, value procedure, value *result) {
   jmp_buf here;
   jmp_buf *volatile before = m->escape;

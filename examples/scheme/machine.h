@@ -25,11 +25,13 @@ typedef struct code {
   int64_t length, frame, captures; // words below; registers; free variables of its closures
   value word[];    // instructions, which are odd, and values between them (bytecode.h)
 } code;
-typedef struct cell { uint64_t header; value content, name; } cell;       // a global variable, which has a name; or a box: a local one that is assigned and has a home in the heap
+// a global variable, which has a name; or a box: a local one that is assigned and has a home in the heap
+typedef struct cell { uint64_t header; value content, name; } cell;
 typedef struct primitive { uint64_t header; value name, fn; } primitive;  // header: KIND | least << 8 | (most + 1) << 24; fn: the function's address, odd
 typedef struct continuation { uint64_t header; value words, next, link; int64_t length; value winders, handlers, bindings; } continuation;
 typedef struct parameter { uint64_t header; value content, converter; } parameter;
-typedef struct environment { uint64_t header; value table, name, exports, aliases; int64_t count; } environment; // table: a vector: symbol, what it means, symbol, ...
+// table: a vector: symbol, what it means, symbol, ...
+typedef struct environment { uint64_t header; value table, name, exports, aliases; int64_t count; } environment;
 typedef struct macro { uint64_t header; value literals, rules, ellipsis, scope; } macro;
 typedef struct identifier { uint64_t header; value name, scope; } identifier; // what a macro's template has put in: `name` as it is understood in `scope`
 
@@ -49,16 +51,19 @@ enum { ARGUMENTS_MAX = 0x3fff, FRAME_MAX = 0x4000, CAPTURES_MAX = 0x7fff };
 
 // ---- The world: what all threads share. One object, by which an image is found again.
 typedef enum world_slot {
-  WORLD_VERSION, WORLD_SYMBOLS, WORLD_SYMBOL_COUNT, WORLD_PRIMITIVES, WORLD_FILES, WORLD_LIBRARIES, WORLD_BASE, WORLD_USER, WORLD_UNDERFLOW, WORLD_RAISE, WORLD_REWIND,
-  WORLD_GUARDIANS, WORLD_ARGUMENTS, WORLD_PARAMETERS, WORLD_LIBRARY_ROOTS, WORLD_SLOTS = WORLD_LIBRARY_ROOTS + LIBRARY_ROOTS
+  WORLD_VERSION, WORLD_SYMBOLS, WORLD_SYMBOL_COUNT, WORLD_PRIMITIVES, WORLD_FILES, WORLD_LIBRARIES, WORLD_BASE, WORLD_USER, WORLD_UNDERFLOW, WORLD_RAISE,
+      WORLD_REWIND,
+  WORLD_GUARDIANS, WORLD_ARGUMENTS, WORLD_PARAMETERS, WORLD_PRELUDE_FILES, WORLD_LIBRARY_ROOTS, WORLD_SLOTS = WORLD_LIBRARY_ROOTS + LIBRARY_ROOTS
 } world_slot;
 extern vector *world;
 
 // ---- The machine. Not an object: what it holds of the heap is held by two slots that are registered as roots.
-typedef enum state_slot { STATE_NEXT, STATE_WINDERS, STATE_HANDLERS, STATE_BINDINGS, STATE_CONDITION, STATE_THREAD, STATE_FORMS, STATE_SLOTS } state_slot;
+typedef enum state_slot { STATE_NEXT, STATE_WINDERS, STATE_HANDLERS, STATE_BINDINGS, STATE_CONDITION, STATE_THREAD, STATE_FORMS, STATE_EXHAUSTED,
+    STATE_SLOTS } state_slot;
 struct machine {
   memory_self *self;
-  value *limit;              // a frame above it makes a call look around (machine_poll): the stack is to grow, or someone wants something. Any thread may set it to NULL
+  // a frame above it makes a call look around (machine_poll): the stack is to grow, or someone wants something. Any thread may set it to NULL
+  value *limit;
   vector *stack, *state;     // roots
   value *frame;              // where it is, as far as others need to know: stored before all that may fail
   const value *next;         // the next instruction
@@ -79,6 +84,7 @@ extern pthread_mutex_t world_lock; // of the symbol table, of environments, and 
 machine *machine_open(memory_self *self); // NULL: no memory
 void machine_close(machine *m);
 bool machine_run(machine *m, value procedure, value *result); // of no arguments; false if it failed: the condition is in STATE_CONDITION
+void machine_clear(machine *m);           // nothing runs: forgets all that the stack holds
 void machines_poke(void);                 // all of them look around soon
 value *machine_poll(machine *m, value *frame, int count); // the frame of a callee that is about to begin, with so many registers in use; where it is afterwards
 void machines_note(machine *m, bool here);
@@ -91,6 +97,8 @@ value machine_push_all(machine *m, value procedure, value list);
 
 // ---- Allocation (heap.c), inline for the machine.
 _Noreturn void out_of_memory(machine *m);
+_Noreturn void machine_exhausted(machine *m);
+void errors_begin(machine *m); // makes the error of a machine that has no memory left
 static inline void *allocate(machine *m, int type, int64_t slots, uint64_t header) {
   uint64_t *made = memory_new(m->self, type, slots);
   if (__builtin_expect(made == NULL, 0)) {

@@ -8,10 +8,12 @@
 
 // ---- Primitives.
 
-static const primitive_entry *const tables[] = {primitives_numbers, primitives_number_text, primitives_lists, primitives_characters, primitives_strings, primitives_vectors,
+static const primitive_entry *const tables[] = {primitives_numbers, primitives_number_text, primitives_lists, primitives_characters, primitives_strings,
+    primitives_vectors,
                                                 primitives_bytevectors, primitives_ports, primitives_hashtables, primitives_control, primitives_system};
 enum { TABLES = sizeof tables / sizeof tables[0] };
-static const char *const slow_names[SLOW_COUNT] = {"/", "quotient", "remainder", "modulo", "vector-ref", "vector-set!", "string-ref", "bytevector-u8-ref", "bytevector-u8-set!", "integer->char"};
+static const char *const slow_names[SLOW_COUNT] = {"/", "quotient", "remainder", "modulo", "vector-ref", "vector-set!", "string-ref", "bytevector-u8-ref",
+    "bytevector-u8-set!", "integer->char"};
 static const char slow_counts[SLOW_COUNT] = {2, 2, 2, 2, 2, 3, 2, 2, 3, 1};
 static primitive_fn *slow_functions[SLOW_COUNT];
 
@@ -190,11 +192,11 @@ value call_prepare(machine *m, value callee, value *argument, int64_t *count) {
       return callee;
     }
     for (int64_t i = 0; flags & CLOSURE_CASES && i < (int64_t)(c->header >> 32); i++) {
-      uint64_t h = header_of(c->free[i]);
+      uint64_t h = is_kind(c->free[i], KIND_CLOSURE) && !(header_of(c->free[i]) >> 24 & CLOSURE_CASES) ? header_of(c->free[i]) : 0;
       if (closure_takes(h, (int)*count)) {
         return c->free[i];
       }
-      if (h >> 24 & CLOSURE_REST && *count >= (int64_t)(h >> 8 & 0xffff)) {
+      if (h >> 24 & 0xff & CLOSURE_REST && *count >= (int64_t)(h >> 8 & 0xffff)) {
         return call_prepare(m, c->free[i], argument, count);
       }
     }
@@ -208,7 +210,7 @@ value call_prepare(machine *m, value callee, value *argument, int64_t *count) {
   }
   if (is_kind(callee, KIND_PARAMETER) && *count == 0) {
     argument[0] = OBJ(parameter, callee)->content;
-    for (value l = m->state->item[STATE_BINDINGS]; l != V_NULL; l = cdr(l)) {
+    for (value l = m->state->item[STATE_BINDINGS]; is_pair(l) && is_pair(car(l)); l = cdr(l)) {
       if (car(car(l)) == callee) {
         argument[0] = cdr(car(l));
         break;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // machine_stack.c: the machine's stack: how it grows, what is cleared, and how it becomes a continuation and comes back.
 //
-// A continuation takes the frames off the stack, which is empty then but for its bottom; when a frame returns to the bottom (the instruction UNDERFLOW) the topmost frames of
-// the continuation are copied back, some hundred words of them. So each frame is copied once when it is captured and once when it goes on, however often and however deep
+// A continuation takes the frames off the stack, which is empty then but for its bottom; when a frame returns to the bottom (the instruction UNDERFLOW) the
+// topmost frames of
+// the continuation are copied back, some hundred words of them. So each frame is copied once when it is captured and once when it goes on, however often and
+// however deep
 // continuations are made.
 
 #include <string.h>
@@ -28,7 +30,8 @@ void machines_note(machine *m, bool here) {
   }
   pthread_mutex_unlock(&machines_lock);
 }
-// Called by the collector, and by the handler of Ctrl-C: no lock. A machine that goes away at that moment stays allocated (machine_close is for the end of the process and of threads that waited for it).
+// Called by the collector, and by the handler of Ctrl-C: no lock. A machine that goes away at that moment stays allocated (machine_close is for the end of
+// the process and of threads that waited for it).
 void machines_poke(void) {
   for (int i = 0; i < 256; i++) {
     machine *m = __atomic_load_n(&machines[i], __ATOMIC_ACQUIRE);
@@ -41,13 +44,17 @@ void machines_poke(void) {
 static value *grow(machine *m, value *frame) {
   vector *old = m->stack;
   size_t used = (size_t)(frame - old->item) + FRAME_MAX, words = 2 * (size_t)old->length;
-  if (used + RESERVE_WORDS > machine_stack_most) {
-    m->limit = frame + FRAME_MAX / 2; // room for what handles the error
-    fail(m, NULL, "recursion too deep", 0);
-  }
-  vector *made = memory_new(m->self, KIND_STACK, (int64_t)words + 1);
+  bool deep = used + RESERVE_WORDS > machine_stack_most;
+  vector *made = deep ? NULL : memory_new(m->self, KIND_STACK, (int64_t)words + 1);
   if (made == NULL) {
-    m->limit = frame + FRAME_MAX / 2;
+    m->limit = frame + FRAME_MAX / 2; // room for what handles the error
+    if (frame + 2 * FRAME_MAX > old->item + old->length) { // which fails in turn, again and again
+      m->limit = old->item + STACK_STEP;
+      machine_abort(m, m->state->item[STATE_CONDITION]);
+    }
+    if (deep) {
+      fail(m, NULL, "recursion too deep", 0);
+    }
     out_of_memory(m);
   }
   made->header = KIND_STACK;
@@ -81,6 +88,10 @@ value *machine_poll(machine *m, value *frame, int count) {
   m->frame = frame;
   if (m->cycles != memory_cycles) { // a collection has ended: what was popped since the last one goes
     m->cycles = memory_cycles;
+    if (m->exhausted) {
+      m->exhausted = false;
+      memory_reserve(false);
+    }
     finalizers_run(m);
     value *top = frame + count, *end = m->stack->item + m->stack->length;
     while (top < end && (*top != 0 || top < frame + count + STACK_STEP)) {
@@ -99,6 +110,9 @@ value *machine_poll(machine *m, value *frame, int count) {
   value *least = m->stack->item + STACK_STEP, *most = m->stack->item + m->stack->length - RESERVE_WORDS;
   value *limit = frame + STACK_STEP > least ? frame + STACK_STEP : least;
   m->limit = limit < most ? limit : most;
+  if (m->interrupted || m->cycles != memory_cycles) { // meanwhile
+    m->limit = NULL;
+  }
   if (machine_measures) {
     measure(m);
     m->limit = NULL;
@@ -111,6 +125,15 @@ value *machine_poll(machine *m, value *frame, int count) {
     }
   }
   return frame;
+}
+
+void machine_clear(machine *m) {
+  memset(m->stack->item, 0, 8 * (size_t)m->stack->length);
+  m->frame = NULL;
+  for (int i = STATE_NEXT; i <= STATE_CONDITION; i++) {
+    m->state->item[i] = V_NULL;
+  }
+  m->state->item[STATE_FORMS] = V_NULL;
 }
 
 // ---- Continuations.

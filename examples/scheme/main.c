@@ -28,6 +28,24 @@ PRELUDE(ports)
 
 // ---- Errors.
 
+// Stale words of calls that have returned may stand in what the next calls leave unwritten of their frames, and hold objects: they are overwritten.
+static __attribute__((noinline)) void stack_scrub(void) {
+  char below[1 << 16];
+  memset(below, 0, sizeof below);
+  __asm__ volatile("" : : "r"(below) : "memory");
+}
+
+// The evaluation that ran out of memory is over: what its frames held goes, and what was lent is taken back.
+static __attribute__((noinline)) void recover(machine *m) {
+  m->exhausted = false;
+  machine_clear(m);
+  for (int i = 0; i < 3; i++) {
+    stack_scrub();
+    memory_collect(m->self);
+  }
+  memory_reserve(false);
+}
+
 void report(machine *m, value condition_value, bool trace) {
   value port = port_stderr(m);
   uint64_t where = 0;
@@ -62,6 +80,9 @@ void report(machine *m, value condition_value, bool trace) {
     machine_backtrace(m, port, 8);
   }
   port_flush(m, port);
+  if (m->exhausted) {
+    recover(m);
+  }
 }
 
 // Reports what came of a run; what fails while that is done is told in plain text.
@@ -74,39 +95,38 @@ static void report_safely(machine *m) {
     fprintf(stderr, "scheme: an error that cannot be printed\n");
   }
   m->escape = before;
-  if (m->exhausted) {
-    m->exhausted = false;
-    memory_collect(m->self);
-    memory_reserve(false);
-  }
 }
 
-// Calls a procedure of the library's with two arguments. False: it failed, and that was reported.
-static bool call_named(machine *m, const char *name, value one, value two, value *result) {
+// (lambda () (name 'one 'two)), made of its parts. False: it failed.
+static bool thunk_make(machine *m, const char *name, value one, value two, value *out) {
   jmp_buf here;
   m->escape = &here;
-  volatile value procedure = V_FALSE;
   m->frame = NULL;
-  if (setjmp(here) == 0) { // (lambda () (name 'one 'two)), made of its parts
+  bool fine = setjmp(here) == 0;
+  if (fine) {
     value body = node_new(m, N_CALL, node_base(m, name), list(m, 2, node_constant(m, one), node_constant(m, two)), V_FALSE, V_FALSE);
     value l = NODE(lambda_new(m, V_NULL, 0, false, body, V_FALSE, V_FALSE))->a;
     world_lock_take(m);
     analyze(m, l);
-    procedure = template_of(m, l);
-    world_lock_drop(m);
-  } else {
-    world_lock_drop(m);
-    m->escape = NULL;
-    report_safely(m);
-    return false;
+    *out = template_of(m, l);
   }
+  world_lock_drop(m);
   m->escape = NULL;
-  value got;
-  if (!machine_run(m, procedure, &got)) {
+  return fine;
+}
+
+// Calls a procedure of the library's with two arguments. False: it failed, and that was reported.
+static bool call_named(machine *m, const char *name, value one, value two, value *result) {
+  value procedure = V_FALSE;
+  bool fine = thunk_make(m, name, one, two, &procedure);
+  if (!fine && m->exhausted) { // what the last evaluation held was held a little longer
+    recover(m);
+    fine = thunk_make(m, name, one, two, &procedure);
+  }
+  if (!fine || !machine_run(m, procedure, result)) {
     report_safely(m);
     return false;
   }
-  *result = got;
   return true;
 }
 bool evaluate(machine *m, value form, value environment, value *result) { return call_named(m, "eval", form, environment, result); }
@@ -150,6 +170,7 @@ static void world_make(machine *m) {
   prelude_load(m, "prelude/vectors.scm", prelude_vectors, prelude_vectors_end);
   prelude_load(m, "prelude/hashtables.scm", prelude_hashtables, prelude_hashtables_end);
   prelude_load(m, "prelude/ports.scm", prelude_ports, prelude_ports_end);
+  world->item[WORLD_PRELUDE_FILES] = fixnum(list_most(world->item[WORLD_FILES], 100));
   libraries_begin(m);
   world->item[WORLD_USER] = environment_new(m, intern(m, "user"));
   environment_import_all(m, world->item[WORLD_USER]);
@@ -157,7 +178,8 @@ static void world_make(machine *m) {
 
 // Code of an image is looked at before it runs: all that global variables and procedures reach is found from code to code.
 static bool world_check(machine *m, char *error, size_t bytes) {
-  return is_kind(ref(world), KIND_VECTOR) && world->length == WORLD_SLOTS && world->item[WORLD_VERSION] == fixnum(1) && is_kind(world->item[WORLD_UNDERFLOW], KIND_CLOSURE)
+  return is_kind(ref(world), KIND_VECTOR) && world->length == WORLD_SLOTS && world->item[WORLD_VERSION] == fixnum(1) &&
+      is_kind(world->item[WORLD_UNDERFLOW], KIND_CLOSURE)
              ? codes_check(m, error, bytes)
              : (snprintf(error, bytes, "it is no image of this program, or one of another version"), false);
 }
@@ -224,7 +246,8 @@ static command options_read(int count, char **words) {
       printf("scheme of veil 0.1.0, on %s\n", memory_name);
       exit(0);
     }
-    if (strcmp(o, "-e") != 0 && strcmp(o, "--heap") != 0 && strcmp(o, "--stack") != 0 && strcmp(o, "--image") != 0 && strcmp(o, "--store") != 0 && strcmp(o, "--stats") != 0) {
+    if (strcmp(o, "-e") != 0 && strcmp(o, "--heap") != 0 && strcmp(o, "--stack") != 0 && strcmp(o, "--image") != 0 && strcmp(o, "--store") != 0 && strcmp(o,
+        "--stats") != 0) {
       fprintf(stderr, "scheme: there is no option %s\n", o);
       usage(stderr);
       exit(64);
@@ -306,6 +329,7 @@ static void begin(machine *m, command *c) {
     fprintf(stderr, "scheme: no memory\n");
     exit(70);
   }
+  errors_begin(m);
   if (world->item[WORLD_UNDERFLOW] == V_FALSE) {
     world_make(m);
   } else if (!world_check(m, error, sizeof error)) {

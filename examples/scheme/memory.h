@@ -5,7 +5,8 @@
 //   libgc    the same on Debian's Boehm collector
 //   malloc   nothing is collected: what the interpreter costs without a collector
 //
-// There are two kinds of objects. Each begins with a header, a word that is no reference. Then come slots, which are values, or words that can never be taken for the
+// There are two kinds of objects. Each begins with a header, a word that is no reference. Then come slots, which are values, or words that can never be taken
+// for the
 // address of an object (odd words, small numbers). Or it is a leaf, which holds no references at all.
 //
 // The three headers define memory_self, the thread's own part, and inline:
@@ -49,6 +50,7 @@ bool memory_add_roots(memory_self *self, void *slots, size_t count); // plain po
 void memory_remove_roots(memory_self *self, void *slots);
 void memory_collect(memory_self *self);
 void memory_reserve(bool use);     // memory is out: lets a little more be had, so that the error can be handled; or takes it back
+uint64_t memory_moves(void);        // another number whenever objects may have moved
 extern volatile uint64_t memory_cycles; // changes when a collection has ended: the machine clears what its stack does not use any more
 
 // Threads. The thread gets an object, and its result is one.

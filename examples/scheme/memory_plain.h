@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// memory_plain.h: the calls of memory.h that are the system's own where nothing moves, and those that cannot be had there. Included by memory_libgc.c and memory_malloc.c alone.
+// memory_plain.h: the calls of memory.h that are the system's own where nothing moves, and those that cannot be had there. Included by memory_libgc.c and
+// memory_malloc.c alone.
 
 #ifndef SCHEME_MEMORY_PLAIN_H
 #define SCHEME_MEMORY_PLAIN_H
@@ -14,6 +15,7 @@ uint64_t memory_hash(machine *m, value object) {
   uint64_t h = object * 0x9e3779b97f4a7c15u;
   return h ^ h >> 32;
 }
+uint64_t memory_moves(void) { return 0; }
 ptrdiff_t memory_read(machine *m, int fd, void *leaf, size_t bytes) { return read(fd, leaf, bytes); }
 ptrdiff_t memory_write(machine *m, int fd, const void *leaf, size_t bytes) { return write(fd, leaf, bytes); }
 void memory_lock(memory_self *self, pthread_mutex_t *lock) { pthread_mutex_lock(lock); }

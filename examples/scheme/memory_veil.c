@@ -40,7 +40,8 @@ static void types_describe(void) {
   }
   for (int t = 0; t < MEMORY_TYPES; t++) {
     for (int n = 0; n <= MEMORY_SMALL; n++) {
-      memory_small[t][n] = (veil_type){.name = memory_type_names[t], .size = 8 + 8 * (size_t)n, .pointers = offsets, .pointer_count = (size_t)n, .encoding = &encoding};
+      memory_small[t][n] = (veil_type){.name = memory_type_names[t], .size = 8 + 8 * (size_t)n, .pointers = offsets, .pointer_count = (size_t)n,
+          .encoding = &encoding};
     }
     memory_large[t] = (veil_type){.name = memory_type_names[t], .size = 8, .encoding = &encoding, .fixed = &tail};
   }
@@ -59,7 +60,9 @@ static void cycle_ended(void *arg, uint64_t cycle, const veil_sizes *sizes) {
 bool memory_open(const memory_options *options, char *error, size_t bytes) {
   types_describe();
   static const veil_events events = {.cycle_ended = cycle_ended};
-  veil_options chosen = {.limit = options->limit, .reserve = options->limit ? options->limit + RESERVE : 0, .oom = VEIL_OOM_NULL};
+  // Interpreters are started often and for little: a small nursery stays in the cache, and a small heap is small.
+  veil_options chosen = {.nursery = 4 << 20, .headroom = 12 << 20, .limit = options->limit, .reserve = options->limit ? options->limit + RESERVE : 0,
+      .oom = VEIL_OOM_NULL};
   if (options->store != NULL) {
     store = veil_store_open(options->store, &chosen, &(veil_store_options){.drop_finalizers = true});
     heap = store != NULL ? veil_store_heap(store) : NULL;
@@ -96,6 +99,7 @@ void memory_remove_roots(memory_self *self, void *slots) { veil_remove_thread_ro
 void memory_collect(memory_self *self) { veil_collect(self); }
 void memory_reserve(bool use) { veil_set_limit(heap, use ? limit + RESERVE : limit); }
 uint64_t memory_hash(machine *m, value of) { return veil_hash(m->self, OBJECT_(object, of)); }
+uint64_t memory_moves(void) { return veil_moves(heap); }
 ptrdiff_t memory_read(machine *m, int fd, void *leaf, size_t bytes) { return veil_read(m->self, fd, leaf, bytes); }
 ptrdiff_t memory_write(machine *m, int fd, const void *leaf, size_t bytes) { return veil_write(m->self, fd, leaf, bytes); }
 

@@ -285,6 +285,10 @@ static void depths_of(match *c, value pattern, int64_t depth, value *all) {
 
 value expand_macro(machine *m, value macro_value, value form, value s) {
   macro *mac = OBJ(macro, macro_value);
+  if (m->interrupted) {
+    m->interrupted = 0;
+    fail(m, NULL, "interrupted", 0);
+  }
   for (value r = mac->rules; r != V_NULL; r = cdr(r)) {
     value rule = car(r), depths = V_NULL;
     match c = {.m = m, .use_scope = s, .bindings = V_NULL, .macro = macro_value, .renamed = V_NULL};

@@ -57,7 +57,8 @@ static void stats_write(machine *m) {
   getrusage(RUSAGE_SELF, &r);
   double cpu = (double)r.ru_utime.tv_sec + (double)r.ru_stime.tv_sec + 1e-6 * ((double)r.ru_utime.tv_usec + (double)r.ru_stime.tv_usec);
   double flip = figure(all, count, "flip-max-ns"), minor = figure(all, count, "minor-max-ns"), allocated = figure(all, count, "allocated-bytes");
-  fprintf(f, "{\"memory\": \"%s\", \"back_end\": \"%s\", \"gap_max_us\": %.1f, \"peak_mib\": %.2f, \"cpu_s\": %.3f", memory_name, memory_back_end(), (double)m->gap_max / 1000,
+  fprintf(f, "{\"memory\": \"%s\", \"back_end\": \"%s\", \"gap_max_us\": %.1f, \"peak_mib\": %.2f, \"cpu_s\": %.3f", memory_name, memory_back_end(),
+      (double)m->gap_max / 1000,
           (double)memory_peak() / 1048576, cpu);
   write_or_null(f, "allocated_mib", allocated < 0 ? -1 : allocated / 1048576);
   write_or_null(f, "major_cycles", figure(all, count, "major-cycles"));
@@ -193,10 +194,13 @@ static value commit(machine *m, value *a, int count) {
 }
 
 const primitive_entry primitives_system[] = {
-    {"%exit", exit_, 0, 1}, {"command-line", command_line, 0, 0}, {"get-environment-variable", get_variable, 1, 1}, {"get-environment-variables", get_variables, 0, 0},
+    {"%exit", exit_, 0, 1}, {"command-line", command_line, 0, 0}, {"get-environment-variable", get_variable, 1, 1}, {"get-environment-variables",
+        get_variables, 0, 0},
     {"current-second", current_second, 0, 0}, {"current-jiffy", current_jiffy, 0, 0}, {"jiffies-per-second", jiffies, 0, 0}, {"runtime", runtime, 0, 0},
-    {"real-time", real_time, 0, 0}, {"void", void_, 0, -1}, {"%read-file", read_file_, 1, 1}, {"%missing-library", missing_library, 1, 1}, {"features", features, 0, 0},
-    {"%code-mutate", code_mutate, 4, 4}, {"%fuel", fuel, 1, 1}, {"gc", gc, 0, 0}, {"gc-stats", gc_stats, 0, 0}, {"heap-dump", heap_dump, 1, 1}, {"checkpoint", checkpoint, 1, 1}, {"commit!", commit, 0, 0},
+    {"real-time", real_time, 0, 0}, {"void", void_, 0, -1}, {"%read-file", read_file_, 1, 1}, {"%missing-library", missing_library, 1, 1}, {"features",
+        features, 0, 0},
+    {"%code-mutate", code_mutate, 4, 4}, {"%fuel", fuel, 1, 1}, {"gc", gc, 0, 0}, {"gc-stats", gc_stats, 0, 0}, {"heap-dump", heap_dump, 1, 1},
+        {"checkpoint", checkpoint, 1, 1}, {"commit!", commit, 0, 0},
     {"%make-thread", make_thread, 2, 2}, {"thread-start!", thread_start, 1, 1}, {"%thread-join!", thread_join, 1, 1}, {"thread?", is_thread, 1, 1},
     {"thread-name", thread_name, 1, 1}, {"current-thread", current_thread, 0, 0}, {"thread-yield!", thread_yield, 0, 0}, {"thread-sleep!", thread_sleep, 1, 1},
     {"make-mutex", make_mutex, 0, 1}, {"mutex?", is_mutex, 1, 1}, {"mutex-lock!", mutex_lock, 1, 3}, {"mutex-unlock!", mutex_unlock, 1, 3},

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// threads.c: threads of the language: a system thread and a machine each. Mutexes and condition variables are one lock and one condition of the system, and states in objects: objects move, and
+// threads.c: threads of the language: a system thread and a machine each. Mutexes and condition variables are one lock and one condition of the system, and
+// states in objects: objects move, and
 // may be in an image.
 
 #include <errno.h>
@@ -9,7 +10,8 @@
 
 typedef struct thread { uint64_t header; value thunk, name, result, state; int64_t system; } thread; // state: THREAD_*; result: (fine? . value)
 enum { THREAD_NEW, THREAD_RUNNING, THREAD_DONE };
-typedef struct mutex { uint64_t header; value name, owner, waiting; } mutex; // owner: a thread, #t for the first one, or #f; a condition variable counts its signals in `waiting`
+// owner: a thread, #t for the first one, or #f; a condition variable counts its signals in `waiting`
+typedef struct mutex { uint64_t header; value name, owner, waiting; } mutex;
 enum { MUTEX_CONDITION = 1 << 8 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; // of all states; held for a moment only
@@ -60,14 +62,12 @@ static void *thread_run(memory_self *self, void *object) {
   machines_note(m, true);
   m->state->item[STATE_THREAD] = ref(t);
   value result = V_UNSPECIFIED;
-  bool fine = machine_run(m, t->thunk, &result);
-  if (!fine) {
-    result = m->state->item[STATE_CONDITION];
-  }
   jmp_buf escape;
   m->escape = &escape;
   if (setjmp(escape) == 0) {
-    finish(self, t, cons(m, boolean(fine), result));
+    errors_begin(m);
+    bool fine = machine_run(m, t->thunk, &result);
+    finish(self, t, cons(m, boolean(fine), fine ? result : m->state->item[STATE_CONDITION]));
   } else {
     finish(self, t, V_FALSE);
   }

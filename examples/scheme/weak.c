@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // weak.c: weak pairs, weak tables and guardians, as the language sees them. Only a heap that knows when objects die has them.
 //
-// What a weak reference or a key is must be an object of the heap: for numbers, characters and constants there is nothing that could die, and they are held as they are.
+// What a weak reference or a key is must be an object of the heap: for numbers, characters and constants there is nothing that could die, and they are held
+// as they are.
 
 #include "program.h"
 
-typedef struct weak { uint64_t header; value reference, item; } weak; // header: WEAK_*; reference: the memory layer's object; item: cdr, or the value if it is no object
+// header: WEAK_*; reference: the memory layer's object; item: cdr, or the value if it is no object
+typedef struct weak { uint64_t header; value reference, item; } weak;
 enum { WEAK_PAIR = 1 << 8, WEAK_TABLE = 2 << 8, WEAK_VALUES = 3 << 8, WEAK_PLAIN = 1 << 12 };
 
 static void want_weakness(machine *m, const char *who) {
@@ -151,27 +153,35 @@ value make_guardian(machine *m, value *a, int count) {
 
 static _Thread_local machine *finalizing; // whose guardian-next runs the finalizers
 
-// Runs within guardian_next of some thread, so it may allocate and fail as any primitive.
+static void guardian_take(machine *m, value what, int64_t number) {
+  for (value l = world->item[WORLD_GUARDIANS]; l != V_NULL; l = cdr(l)) {
+    if (fixnum_of(car(car(l))) != number) {
+      continue;
+    }
+    guardian *g = memory_weak_get(m->self, object_of(OBJ(weak, cdr(car(l)))->reference));
+    if (g != NULL) {
+      value entry = cons(m, what, V_NULL);
+      memory_lock(m->self, &guardians_lock);
+      value *end = &g->due;
+      while (*end != V_NULL) {
+        end = &pair_of(*end)->cdr;
+      }
+      *end = entry;
+      pthread_mutex_unlock(&guardians_lock);
+    }
+    return;
+  }
+}
+
+// Called by the memory layer, which is to be returned to: an object for which there is no memory is given up.
 static void object_died(memory_self *self, void *object, void *data) {
   machine *m = finalizing;
-  int64_t number = (int64_t)(intptr_t)data >> 3;
-  value what = ref(object) | ((value)(intptr_t)data & TAG_MASK);
-  for (value l = world->item[WORLD_GUARDIANS]; l != V_NULL; l = cdr(l)) {
-    if (fixnum_of(car(car(l))) == number) {
-      guardian *g = memory_weak_get(self, object_of(OBJ(weak, cdr(car(l)))->reference));
-      if (g != NULL) {
-        value entry = cons(m, what, V_NULL);
-        memory_lock(self, &guardians_lock);
-        value *end = &g->due;
-        while (*end != V_NULL) {
-          end = &pair_of(*end)->cdr;
-        }
-        *end = entry;
-        pthread_mutex_unlock(&guardians_lock);
-      }
-      return;
-    }
+  jmp_buf here, *before = m->escape;
+  m->escape = &here;
+  if (setjmp(here) == 0) {
+    guardian_take(m, ref(object) | ((value)(intptr_t)data & TAG_MASK), (int64_t)(intptr_t)data >> 3);
   }
+  m->escape = before;
 }
 void finalizers_run(machine *m) {
   finalizing = m;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Calls each procedure of the library of examples/scheme with arguments that it was not made for. Whatever comes, there is a result or an error that can be handled.
+"""Calls each procedure of the library of examples/scheme with arguments that it was not made for. Whatever comes, there is a result or an error that can be
+handled.
 
   tests/scheme/fuzz_primitives.py build/release/examples/scheme/scheme --seconds 300 --seed 1"""
 
@@ -49,12 +50,13 @@ PREPARE = r"""
 """
 
 VALUES = [
-    "0", "1", "2", "3", "-1", "5", "10", "16", "255", "256", "-4611686018427387904", "4611686018427387903", "4611686018427387904", "2147483648", "1099511627775",
-    "100000000000000000000", "-100000000000000000000", "(expt 2 200)", "1/2", "-7/3", "0.0", "-0.0", "1.5", "1e300", "5e-324", "+inf.0", "-inf.0", "+nan.0", "4.0",
-    "#t", "#f", "'()", "'sym", "'|odd one|", "#\\a", "#\\λ", "#\\null", "#\\x10ffff", "\"\"", "\"text\"", "\"λ\"", "narrow", "wide", "\"/no/such/file\"", "\"1e5\"",
-    "'(1 2 3)", "'(#\\a #\\λ)", "'(\"a\" \"b\")", "improper", "circle", "chars", "pairs", "#(1 2 3)", "#()", "(vector #\\a #\\λ)", "knot", "long", "bytes", "(bytevector)",
-    "table", "strings", "text-in", "text-out", "bytes-in", "bytes-out", "closed", "(eof-object)", "(if #f #f)", "car", "(lambda (x) x)", "record", "(current-output-port)",
-    "(make-parameter 1)", "(delay 1)", "(list 'a (vector 1 \"s\"))",
+    "0", "1", "2", "3", "-1", "5", "10", "16", "255", "256", "-4611686018427387904", "4611686018427387903", "4611686018427387904", "2147483648",
+    "1099511627775", "100000000000000000000", "-100000000000000000000", "(expt 2 200)", "1/2", "-7/3", "0.0", "-0.0", "1.5", "1e300", "5e-324", "+inf.0",
+    "-inf.0", "+nan.0", "4.0", "#t", "#f", "'()", "'sym", "'|odd one|", "#\\a", "#\\λ", "#\\null", "#\\x10ffff", "\"\"", "\"text\"", "\"λ\"", "narrow",
+    "wide", "\"/no/such/file\"", "\"1e5\"", "'(1 2 3)", "'(#\\a #\\λ)", "'(\"a\" \"b\")", "improper", "circle", "chars", "pairs", "#(1 2 3)", "#()",
+    "(vector #\\a #\\λ)", "knot", "long", "bytes", "(bytevector)", "table", "strings", "text-in", "text-out", "bytes-in", "bytes-out", "closed",
+    "(eof-object)", "(if #f #f)", "car", "(lambda (x) x)", "record", "(current-output-port)", "(make-parameter 1)", "(delay 1)",
+    "(list 'a (vector 1 \"s\"))",
 ]
 
 
@@ -114,7 +116,7 @@ def main():
             calls = [call(r, *r.choice(everything)) for _ in range(500)]
             wrong = run(arguments.scheme, arguments.option, folder, calls)
             if wrong:
-                for size in (50, 1): # the few that do it, or the one
+                for size in (50, 1):  # the few that do it, or the one
                     for i in range(0, len(calls), size):
                         if run(arguments.scheme, arguments.option, folder, calls[i:i + size]):
                             calls = calls[i:i + size]
