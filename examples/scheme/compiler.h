@@ -82,6 +82,8 @@ value expand(machine *m, value form, value scope);
 value expand_body(machine *m, value forms, value scope, value whole);
 value expand_toplevel(machine *m, value form, value environment);
 value expand_macro(machine *m, value macro, value form, value scope);
+// Expands a form as long as its head is a macro. What the head means then, 0: nothing; where, and which symbol it is, as resolve.
+value expand_head(machine *m, value *form, value scope, value *where, value *symbol);
 value macro_of(machine *m, value spec, value scope, value whole);
 value expand_list(machine *m, value forms, value scope);
 value forms_included(machine *m, value form);

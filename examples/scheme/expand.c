@@ -298,6 +298,21 @@ static value expand_application(machine *m, value form, value s) {
   return node_call(m, callee, expand_list(m, cdr(form), s), form);
 }
 
+enum { MOST_EXPANSIONS = 100000 }; // of one form, by macros that make calls of macros
+
+value expand_head(machine *m, value *form, value s, value *where, value *symbol) {
+  for (int expansions = 0;; expansions++) {
+    value meaning = is_pair(*form) && is_identifier(car(*form)) ? resolve(m, car(*form), s, where, symbol) : 0;
+    if (!is_kind(meaning, KIND_MACRO)) {
+      return meaning;
+    }
+    if (expansions > MOST_EXPANSIONS) {
+      fail_syntax(m, *form, "a macro expands without end");
+    }
+    *form = expand_macro(m, meaning, *form, s);
+  }
+}
+
 value expand(machine *m, value form, value s) {
   char here;
   if (m->depth_limit != NULL && &here < m->depth_limit) {
@@ -306,7 +321,7 @@ value expand(machine *m, value form, value s) {
   for (int expansions = 0; is_pair(form); expansions++) {
     value outer = m->state->item[STATE_FORMS], e, symbol, result;
     m->state->item[STATE_FORMS] = cons(m, form, outer);
-    if (expansions > 100000) {
+    if (expansions > MOST_EXPANSIONS) {
       fail_syntax(m, form, "a macro expands without end");
     }
     value meaning = is_identifier(car(form)) ? resolve(m, car(form), s, &e, &symbol) : 0;

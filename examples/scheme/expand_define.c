@@ -420,14 +420,7 @@ static value receive_into(machine *m, value pending, value s) {
 // Takes one definition; false: it is an expression. *forms may get longer.
 static bool body_definition(body *b, value *form, value *forms) {
   machine *m = b->m;
-  value e, symbol, meaning;
-  while (true) {
-    meaning = is_pair(*form) && is_identifier(car(*form)) ? resolve(m, car(*form), b->scope, &e, &symbol) : 0;
-    if (!is_kind(meaning, KIND_MACRO)) {
-      break;
-    }
-    *form = expand_macro(m, meaning, *form, b->scope);
-  }
+  value e, symbol, meaning = expand_head(m, form, b->scope, &e, &symbol);
   if (meaning == 0 || !is_fixnum(meaning)) {
     return false;
   }
@@ -574,13 +567,7 @@ static value top_sequence(machine *m, value forms, value e) {
 value expand_toplevel(machine *m, value form, value e) {
   value where, symbol, meaning, made;
   m->state->item[STATE_FORMS] = cons(m, form, V_NULL);
-  while (true) {
-    meaning = is_pair(form) && is_identifier(car(form)) ? resolve(m, car(form), e, &where, &symbol) : 0;
-    if (!is_kind(meaning, KIND_MACRO)) {
-      break;
-    }
-    form = expand_macro(m, meaning, form, e);
-  }
+  meaning = expand_head(m, &form, e, &where, &symbol);
   if (meaning == 0 || !is_fixnum(meaning)) {
     return expand(m, form, e);
   }

@@ -3,6 +3,9 @@
 
 import os
 import re
+import select
+import signal
+import subprocess
 
 from interpreter import HERE, PROGRAMS, check
 
@@ -159,6 +162,37 @@ def repl(scheme):
             places[stream] = at + len(expected)
 
 
+# What runs for ever: loops of the machine's, of the library's, of the expander's.
+ENDLESS = ["(let loop () (loop))", "(let loop ((n 0)) (loop (+ n 1)))", "(define (f x) (if x (f (not (not x))))) (f 1)", "(for-each (lambda (x) (let loop () (loop))) '(1))",
+           "(dynamic-wind (lambda () 1) (lambda () (let loop () (loop))) (lambda () (display \"wound\")))"]
+
+
+def interrupts(scheme):
+    """Ctrl-C ends an evaluation, and the REPL goes on."""
+    for text in ENDLESS:
+        with subprocess.Popen([scheme.binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=scheme.environment, cwd=scheme.folder.name) as child:
+            child.stdin.write(b"(begin (display \"begun\") (newline) (flush-output-port))\n" + text.encode() + b"\n")
+            child.stdin.flush()
+            line = child.stdout.readline()
+            for _ in range(100): # what comes before it is in its loop has nothing to end
+                child.send_signal(signal.SIGINT)
+                if select.select([child.stderr], [], [], 0.5)[0]:
+                    break
+            try:
+                out, err = child.communicate(b"(* 6 7)\n", timeout=60)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                raise AssertionError("%s goes on after an interrupt" % text) from None
+            check(b"begun" in line and b"42" in out and b"interrupted" in err and child.returncode == 0, "an interrupt of %s" % text, line, out, err, child.returncode)
+
+
+def endless_macros(scheme):
+    """A macro that makes a call of itself, at the top, in a body, in an expression: an error, and the REPL goes on."""
+    text = "(define-syntax m (syntax-rules () ((_ x) (m x))))\n(m 1)\n(define (f) (m 2) 3)\n(+ 1 (m 3))\n(* 6 7)\n"
+    said = scheme.run(stdin=text, timeout=120)
+    check(said.status == 0 and "42" in said.out and said.err.count("without end") == 3, "macros without end", said)
+
+
 def runaway_recursion(scheme):
     """A recursion without end is an error that says so; the REPL goes on, and has its memory back."""
     text = "(define (runaway n) (+ 1 (runaway n)))\n(runaway 1)\n'went-on\n(define (again n) (cons 1 (again n)))\n(again 1)\n(+ 20 22)\n"
@@ -214,6 +248,6 @@ def files_are_whole(scheme):
         check(os.path.getsize(path) == 10000, "%d bytes were written before %r" % (os.path.getsize(path), ending))
 
 
-EVERYWHERE = [conformance, a_failed_check_is_told, programs, errors_have_positions, errors_in_other_files, statuses, arguments, wrong_command_lines, repl, runaway_recursion,
-              runaway_recursion_is_caught, out_of_memory, deep_data, files_are_whole]
+EVERYWHERE = [conformance, a_failed_check_is_told, programs, errors_have_positions, errors_in_other_files, statuses, arguments, wrong_command_lines, repl, interrupts, endless_macros,
+              runaway_recursion, runaway_recursion_is_caught, out_of_memory, deep_data, files_are_whole]
 ON_REQUEST = [programs_with_usual_inputs]
