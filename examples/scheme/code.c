@@ -268,6 +268,26 @@ static bool codes_from(codes *k, value v) {
   }
   return fine;
 }
+// FNV-1a of the names of all instructions and special forms, in their order.
+static uint64_t version_add(uint64_t hash, const char *text) {
+  for (; *text != 0; text++) {
+    hash = (hash ^ (uint8_t)*text) * 0x100000001b3u;
+  }
+  return hash;
+}
+value code_version(void) {
+  static const char instructions[] =
+#define X(NAME, OPERANDS, WORDS) #NAME " " OPERANDS " " WORDS "\n"
+      OPERATIONS(X)
+#undef X
+      ;
+  uint64_t hash = version_add(0xcbf29ce484222325u, instructions);
+  for (int i = 0; special_forms[i].name != NULL; i++) {
+    hash = version_add(version_add(hash, special_forms[i].name), "\n");
+  }
+  return fixnum((int64_t)(hash >> 2));
+}
+
 bool codes_check(machine *m, char *error, size_t bytes) {
   bool fine;
   uint64_t moves;

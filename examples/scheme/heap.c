@@ -46,7 +46,7 @@ bool heap_begin(machine *m) {
   for (int i = 0; i < WORLD_SLOTS; i++) {
     world->item[i] = V_FALSE;
   }
-  world->item[WORLD_VERSION] = fixnum(1);
+  world->item[WORLD_VERSION] = code_version();
   world->item[WORLD_SYMBOLS] = new_vector(m, 2048, V_NULL);
   world->item[WORLD_SYMBOL_COUNT] = fixnum(0);
   world->item[WORLD_FILES] = V_NULL;

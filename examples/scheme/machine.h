@@ -149,6 +149,7 @@ void compile_declare_locked(machine *m, value form, value environment);
 void parameters_begin(machine *m);
 void port_name_set(machine *m, value port, value name);
 value read_file_folded(machine *m, value name, bool fold); // all data in it, as a list
+value code_version(void); // a number that is another where code means something else: an image of that is refused
 bool codes_check(machine *m, char *error, size_t bytes);
 void finalizers_run(machine *m);
 _Noreturn void fail_syntax(machine *m, value form, const char *message, ...); // as printf; the form says where

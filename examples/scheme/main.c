@@ -176,12 +176,14 @@ static void world_make(machine *m) {
   environment_import_all(m, world->item[WORLD_USER]);
 }
 
-// Code of an image is looked at before it runs: all that global variables and procedures reach is found from code to code.
-static bool world_check(machine *m, char *error, size_t bytes) {
-  return is_kind(ref(world), KIND_VECTOR) && world->length == WORLD_SLOTS && world->item[WORLD_VERSION] == fixnum(1) &&
-      is_kind(world->item[WORLD_UNDERFLOW], KIND_CLOSURE)
-             ? codes_check(m, error, bytes)
-             : (snprintf(error, bytes, "it is no image of this program, or one of another version"), false);
+// That an image is what was saved its checksums say, page by page, when a page is first touched. With --check all of its code that global variables and procedures reach is looked at before any runs,
+// from code to code, which reads most of it in.
+static bool world_check(machine *m, bool codes, char *error, size_t bytes) {
+  if (!is_kind(ref(world), KIND_VECTOR) || world->length != WORLD_SLOTS || world->item[WORLD_VERSION] != code_version() || !is_kind(world->item[WORLD_UNDERFLOW], KIND_CLOSURE)) {
+    snprintf(error, bytes, "it is no image of this program, or one of another version");
+    return false;
+  }
+  return !codes || codes_check(m, error, bytes);
 }
 
 static void interrupt(int signal_number) {
@@ -198,7 +200,7 @@ typedef struct command {
   const char *file;
   int expression_count, argument_count;
   char **expressions, **arguments;
-  bool quiet;
+  bool checks; // code of an image, before any runs
 } command;
 
 static void usage(FILE *out) {
@@ -209,6 +211,7 @@ static void usage(FILE *out) {
           "  --heap SIZE        memory that the heap may have: 512m, 4g\n"
           "  --stack SIZE       memory that recursion may have: default 128m\n"
           "  --image FILE       starts from what (checkpoint \"FILE\") has saved\n"
+          "  --check            looks at all code of the image or store before any runs: for files from elsewhere\n"
           "  --store FILE       what is defined stays in FILE, from one (commit!) to the next run\n"
           "  --stats FILE       writes figures of the run to FILE (also SCHEME_STATS=FILE)\n"
           "  --version, --help\n"
@@ -245,6 +248,10 @@ static command options_read(int count, char **words) {
     if (strcmp(o, "--version") == 0) {
       printf("scheme of veil 0.1.0, on %s\n", memory_name);
       exit(0);
+    }
+    if (strcmp(o, "--check") == 0) {
+      c.checks = true;
+      continue;
     }
     if (strcmp(o, "-e") != 0 && strcmp(o, "--heap") != 0 && strcmp(o, "--stack") != 0 && strcmp(o, "--image") != 0 && strcmp(o, "--store") != 0 && strcmp(o,
         "--stats") != 0) {
@@ -332,7 +339,7 @@ static void begin(machine *m, command *c) {
   errors_begin(m);
   if (world->item[WORLD_UNDERFLOW] == V_FALSE) {
     world_make(m);
-  } else if (!world_check(m, error, sizeof error)) {
+  } else if (!world_check(m, c->checks, error, sizeof error)) {
     fprintf(stderr, "scheme: %s: %s\n", c->memory.image != NULL ? c->memory.image : c->memory.store, error);
     exit(70);
   } else {

@@ -119,6 +119,8 @@ def wrong_images(scheme):
         else:
             check("42" in said.out and "damaged" in path, "%s was taken" % path, said)
     check(any("damaged" in name for name in refused), "no damaged image was refused", refused)
+    said = scheme.run("--image", image, "--check", stdin="number\n")
+    check(said.status == 0 and "42" in said.out, "an image whose code is looked at first", said)
     said = scheme.run(stdin='(checkpoint "/no/such/folder/image")\n\'went-on\n')
     check(said.status == 0 and "went-on" in said.out and said.err.strip(), "a checkpoint that cannot be written", said)
 
