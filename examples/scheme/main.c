@@ -280,7 +280,7 @@ static command options_read(int count, char **words) {
 }
 
 static bool run_expressions(machine *m, command *c) {
-  for (int i = 0; i < c->expression_count; i++) {
+  for (volatile int i = 0; i < c->expression_count; i++) {
     jmp_buf here;
     m->escape = &here;
     if (setjmp(here) != 0) {
