@@ -90,6 +90,7 @@ def way_record(collector, way, repetition=1, **more):
 def cycle_record(repetition=1, **more):
     one = {"workload": "compress", "collector": "veil", "back_end": "uffd", "program": "graph", "part": "cycle", "prefer": "space", "repetition": repetition, "heap_option": None, "live_mib": 1000.0,
            "compressed_share": 0.5, "cycle_ms": 550.0, "cycle_plain_ms": 1000.0, "cycle_x_resident": 1.1, "cycle_open_ms": 1010.0, "cycle_x_resident_open": 1.089, "unpacked_in_cycles": 0, "promoted": 3}
+    return dict(one, **more)
 
 
 def scheme_record(collector, repetition=1, **more):
