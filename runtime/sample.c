@@ -70,7 +70,7 @@ RT_EXPORT veil_status veil_service_touched(veil_service *s, size_t page, size_t 
     return VEIL_INVALID;
   }
   if (!gc->region->traps) {
-    rt_error_set("veil_service_touched: %s: nothing traps with this back end", s->name);
+    rt_error_set("veil_service_touched: %s: nothing traps with the back end none", s->name);
     return VEIL_UNSUPPORTED;
   }
   if (at32_load_acquire(&heap->services->sampler) != s->owner && !at32_cas_full(&heap->services->sampler, 0, s->owner)) {
