@@ -2,27 +2,7 @@
 ; mperm.scm: perm9 with a queue of several lists of permutations alive, the oldest of which is dropped.
 (import (scheme base) (scheme write) (scheme process-context) (scheme time))
 (include "run.scm")
-
-(define (permutations x)
-  (let ((x x) (perms (list x)))
-    (define (tail x n)
-      (if (= n 0) x (tail (cdr x) (- n 1))))
-    (define (revolve! n)
-      (set! x (let loop ((x x) (n n) (y (tail x n)))
-                (if (= n 0)
-                    y
-                    (loop (cdr x) (- n 1) (cons (car x) y)))))
-      (set! perms (cons x perms)))
-    (define (permute! n)
-      (if (> n 1)
-          (let loop ((j (- n 1)))
-            (permute! (- n 1))
-            (if (> j 0)
-                (begin
-                  (revolve! n)
-                  (loop (- j 1)))))))
-    (permute! (length x))
-    perms))
+(include "permutations.scm")
 
 (define (count-all lists)
   (let loop ((lists lists) (sum 0))
