@@ -38,7 +38,9 @@ struct vm_dirty {
 
 enum { VM_GROUP = 1 << 16 }; // bytes: the largest page there is
 
-// What a chunk of VM_HUGE bytes is to a harvest (rest.c, vm.rest). README.md has the edges.
+enum { VM_STRETCH = 256 << 10 }; // bytes that are laid and woken by themselves: a multiple of any page, a part of VM_HUGE
+
+// What a stretch is to a harvest (rest.c, vm.rest). README.md has the edges.
 enum vm_rest_state {
   VM_AWAKE,       // its mapping can be written
   VM_REST_LAYING, // a thread is making it read-only
@@ -47,9 +49,9 @@ enum vm_rest_state {
   VM_REST_WAKING, // a thread is making it writable
 };
 
-struct vm_rest_chunk {
+struct vm_rest_stretch {
   uint32_t volatile state;    // by CAS; who sleeps on it is woken at every change to AWAKE or NEW
-  uint32_t volatile written;  // the round in which a write was last found, or the chunk woken. Atomic
+  uint32_t volatile written;  // the round in which a write was last found, or the stretch woken. Atomic
   uint32_t volatile asked;    // the round in which it was last harvested. Under the harvester's lock
   uint32_t volatile laid;     // the round in which it was laid. By who has it LAYING
   uint32_t volatile patience; // it takes FIRST << patience rounds without a write. By who has it LAYING or WAKING
@@ -60,16 +62,18 @@ struct vm_rest {
   size_t limit; // mappings the process may have
   // Under the harvester's lock.
   uint32_t volatile round;         // harvests of the whole, as far as that can be told
+  uint32_t volatile wakes;         // by round, smoothed: SMOOTH times their mean. Read by anybody
+  uint32_t counted;                // of `woken`, in the last round
   size_t next[VM_DIRTY_CONSUMERS]; // where a call has to begin at least to belong to the consumer's last round
   // Atomic.
-  uint32_t volatile able;   // the handler of what a write to a resting chunk raises is installed
+  uint32_t volatile able;   // the handler of what a write to a resting stretch raises is installed
   uint32_t volatile due;    // there may be something to lay
   uint32_t volatile laying; // by one thread at a time
-  uint32_t volatile eager;  // a test's wish: a chunk is due after one round
-  AO_t laid, woken;         // chunks
+  uint32_t volatile eager;  // a test's wish: a stretch is due after one round
+  AO_t laid, woken;         // stretches
   // By who has `laying`.
-  AO_t runs; // of chunks at rest, as this region has last told all regions' count
-  struct vm_rest_chunk chunk[];
+  AO_t runs; // of stretches at rest, as this region has last told all regions' count
+  struct vm_rest_stretch stretch[];
 };
 
 struct vm_backend {
@@ -280,11 +284,11 @@ void vm_rest_end(vm_region *region);
 void vm_rest_harvest(vm_region *region, int consumer, size_t page, size_t limit);
 // A harvest has found writes to pages [page, limit).
 void vm_rest_written(vm_region *region, size_t page, size_t limit);
-// A fault at an address of the region. True: its chunk is awake now, and the touch is to be tried again.
+// A fault at an address of the region. True: its stretch is awake now, and the touch is to be tried again.
 bool vm_rest_fault(vm_region *region, int signo, const void *address);
-// The page's mapping is read-only because its chunk rests.
+// The page's mapping is read-only because its stretch rests.
 bool vm_rests(const vm_region *region, size_t page);
-// Before a fork: wakes the chunks that have pages which are spared. All mutators are stopped.
+// Before a fork: wakes the stretches that have pages which are spared. All mutators are stopped.
 void vm_rest_spare(vm_region *region, vm_spares *spares, void *arg);
 // In a child: the view was mapped anew.
 void vm_rest_forget(vm_region *region);
@@ -293,7 +297,7 @@ void vm_rest_forget(vm_region *region);
 void vm_rest_suspend(vm_region *region);
 void vm_rest_resume(vm_region *region);
 
-// Runs of chunks at rest.
+// Runs of stretches at rest.
 uint64_t vm_rest_seams(const vm_region *region);
 
 // ---- fork.c

@@ -2,7 +2,7 @@
 // dirty.c: which pages were written: one harvester, a bit per consumer and page.
 //
 // Neighbours: the back end's harvest finds writes where the kernel tracks them, else claim.c notes them when it settles
-// CLEAN; both by vm_dirty_note. rest.c leaves chunks out of harvests. vm_dirty: the thread of a consumer, not in traps. vm_dirty_note: any
+// CLEAN; both by vm_dirty_note. rest.c leaves stretches out of harvests. vm_dirty: the thread of a consumer, not in traps. vm_dirty_note: any
 // thread, in traps.
 //
 // Keeps vm.dirty, vm.clean-first, vm.veil-dirty and vm.news.

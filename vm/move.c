@@ -14,7 +14,7 @@
 
 enum {
   RUNS = 64,         // calls that move
-  SEAMS = RUNS / 2,  // runs of chunks at rest, beyond which all are woken before
+  SEAMS = RUNS / 2,  // runs of stretches at rest, beyond which all are woken before
   MESSAGES = 32,     // faults that the reader keeps
   PIECE = 32 << 20,  // bytes that are harvested, or dropped, by one call
 };

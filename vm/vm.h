@@ -79,7 +79,7 @@ typedef struct vm_region_config {
   bool (*settles)(void *arg, size_t page);
   // True for a page that the system may be writing for a thread now: it is not armed, and counts as written each time. NULL: none.
   bool (*touched)(void *arg, size_t page);
-  // False for a page that the system may write at any time, touched or not: its chunk is not laid to rest. Who makes a page such a one calls
+  // False for a page that the system may write at any time, touched or not: its stretch is not laid to rest. Who makes a page such a one calls
   // vm_rouse then. NULL: there are none.
   bool (*rests)(void *arg, size_t page);
   // Told of each trap while `listening` is not 0, in the handler: before the page's claims are settled, and when it is open. `heard` is the
@@ -120,7 +120,7 @@ struct vm_region {
   uint32_t volatile frozen; // 1: whoever traps waits until it is 0 (vm.frozen)
   uint32_t volatile thaws;  // counts when what was read-only for a time could be written again
   uint32_t volatile lost;   // enum vm_lost
-  uint32_t volatile sealed; // 0: no page is SEALED, and chunks may rest; 1: that is about to be so; else which sealing this is
+  uint32_t volatile sealed; // 0: no page is SEALED, and stretches may rest; 1: that is about to be so; else which sealing this is
   uint32_t volatile seals;  // sealings so far
   // The thread that forks.
   AO_t move;   // the last vm_move that is open
@@ -370,18 +370,18 @@ static inline bool vm_is_sealed(const vm_region *region) { return at32_load_acqu
 
 // ---- Rest (rest.c): what nobody writes is left out of harvests, where the kernel tracks writes (uffd).
 
-// Makes some chunks of VM_HUGE bytes read-only in which no harvest has found a write for a while; the first write there raises a signal, whose handler
-// makes the chunk writable again. Some 40 us for each chunk. False: nothing is due. A thread of the background, not between
+// Makes some stretches of VM_STRETCH bytes read-only in which no harvest has found a write for a while; the first write there raises a signal, whose handler
+// makes the stretch writable again. Some 10 us for each. False: nothing is due. A thread of the background, not between
 // vm_freeze and vm_thaw, not in traps.
 bool vm_rest(vm_region *region);
 // Whether it may be worth calling. Any thread.
 bool vm_wants_rest(const vm_region *region);
-// Makes the chunks of the range writable if they rest. For pages for which `touched` is true, or `rests` false, from before the call on, they
+// Makes the stretches of the range writable if they rest. For pages for which `touched` is true, or `rests` false, from before the call on, they
 // stay so. Async-signal-safe.
 void vm_rouse(vm_region *region, size_t page, size_t count);
 
 typedef struct vm_rest_figures {
-  uint64_t laid, woken; // chunks, since the region opened
+  uint64_t laid, woken; // stretches, since the region opened
   uint64_t resting;     // now
 } vm_rest_figures;
 void vm_rest_figures_get(const vm_region *region, vm_rest_figures *out);

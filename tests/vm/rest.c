@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// rest.c: chunks at rest: what harvests leave out, what wakes them, and that no write is lost. Where nothing rests the
+// rest.c: stretches at rest: what harvests leave out, what wakes them, and that no write is lost. Where nothing rests the
 // answers are the same.
 
 #include "vm_test.h"
@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 enum {
-  CHUNK = VM_HUGE / 4096,
-  CHUNKS = WORLD_BYTES / VM_HUGE,
-  PAGES = CHUNK * CHUNKS,
+  STRETCH = VM_STRETCH / 4096,
+  STRETCHES = 8,
+  PAGES = STRETCH * STRETCHES,
   GROUP = VM_GROUP / 4096,
   FIRST = 16,
   WORTH = 64
@@ -40,7 +40,7 @@ static vm_rest_figures figures(void) {
   return now;
 }
 
-static bool all_rest(size_t chunks) { return figures().resting == (rests() ? chunks : 0); }
+static bool all_rest(size_t stretches) { return figures().resting == (rests() ? stretches : 0); }
 
 static void lay(void) {
   while (vm_rest(w.region)) {
@@ -63,7 +63,7 @@ static int open_and_go_to_rest(const char *back_end) {
   int consumer = vm_dirty_open(w.region);
   cr_assert_eq(ask(consumer), PAGES);
   go_to_rest(consumer);
-  cr_assert(all_rest(CHUNKS));
+  cr_assert(all_rest(STRETCHES));
   return consumer;
 }
 
@@ -79,15 +79,15 @@ ON_TRAPPING_BACK_ENDS(rest, a_harvest_leaves_it_out_and_a_write_is_told_once) {
     sum += *view_word(&w, i);
   }
   cr_assert_eq(sum, 0);
-  cr_assert(all_rest(CHUNKS), "reading does not wake");
-  for (size_t i = 0; i < CHUNKS; i += 3) {
-    *view_word(&w, i * CHUNK + 7 + i) = 1;
-    *view_word(&w, i * CHUNK + 7 + i) = 2;
+  cr_assert(all_rest(STRETCHES), "reading does not wake");
+  for (size_t i = 0; i < STRETCHES; i += 3) {
+    *view_word(&w, i * STRETCH + 7 + i) = 1;
+    *view_word(&w, i * STRETCH + 7 + i) = 2;
   }
-  cr_assert(all_rest(CHUNKS - 3));
+  cr_assert(all_rest(STRETCHES - 3));
   cr_assert_eq(ask(c), 3);
   for (size_t i = 0; i < 3; i++) {
-    cr_assert_eq(got.page[i], 3 * i * CHUNK + 7 + 3 * i);
+    cr_assert_eq(got.page[i], 3 * i * STRETCH + 7 + 3 * i);
   }
   cr_assert_eq(ask(c), 0);
   *view_word(&w, 8) = 1;
@@ -104,32 +104,32 @@ ON_TRAPPING_BACK_ENDS(rest, what_was_written_while_it_was_laid_is_told) {
   }
   *view_word(&w, 4) = 1; // it is due, and written since it was last harvested
   lay();
-  cr_assert(all_rest(CHUNKS));
+  cr_assert(all_rest(STRETCHES));
   cr_assert_eq(ask(c), 1);
   cr_assert_eq(got.page[0], 4);
   cr_assert_eq(ask(c), 0);
-  cr_assert(all_rest(CHUNKS));
+  cr_assert(all_rest(STRETCHES));
   world_close(&w);
 }
 
 ON_TRAPPING_BACK_ENDS(rest, every_consumer_is_told) {
   int a = open_and_go_to_rest(back_end), b = vm_dirty_open(w.region);
   cr_assert_eq(ask(b), PAGES, "a new consumer knows nothing, awake or not");
-  cr_assert(all_rest(CHUNKS));
+  cr_assert(all_rest(STRETCHES));
   *view_word(&w, 1) = 1;
-  vm_dirty_note(w.region, 2 * CHUNK, 1u << b);
-  *alias_word(&w, 3 * CHUNK) = 1;
+  vm_dirty_note(w.region, 2 * STRETCH, 1u << b);
+  *alias_word(&w, 3 * STRETCH) = 1;
   cr_assert_eq(ask(a), 1);
   cr_assert_eq(ask(b), 2);
-  cr_assert(got.page[0] == 1 && got.page[1] == 2 * CHUNK);
-  cr_assert(all_rest(CHUNKS - 1));
+  cr_assert(got.page[0] == 1 && got.page[1] == 2 * STRETCH);
+  cr_assert(all_rest(STRETCHES - 1));
   vm_dirty_close(w.region, a);
-  cr_assert(all_rest(CHUNKS - 1));
+  cr_assert(all_rest(STRETCHES - 1));
   vm_dirty_close(w.region, b);
   cr_assert(all_rest(0), "without a consumer a write costs nothing");
   lay();
   cr_assert(all_rest(0));
-  *view_word(&w, 5 * CHUNK) = 1;
+  *view_word(&w, 5 * STRETCH) = 1;
   world_close(&w);
 }
 
@@ -146,18 +146,18 @@ ON_TRAPPING_BACK_ENDS(rest, a_part_of_a_group_takes_no_news_of_the_rest_away) {
   world_close(&w);
 }
 
-ON_TRAPPING_BACK_ENDS(rest, a_chunk_is_harvested_whole_before_it_is_left_out) {
+ON_TRAPPING_BACK_ENDS(rest, a_stretch_is_harvested_whole_before_it_is_left_out) {
   int c = open_and_go_to_rest(back_end);
   *view_word(&w, 3) = 1; // wakes it
-  *view_word(&w, 300) = 1;
-  cr_assert_eq(ask_part(c, 0, 100), 1);
+  *view_word(&w, STRETCH - 4) = 1;
+  cr_assert_eq(ask_part(c, 0, STRETCH / 2), 1);
   for (int i = 0; i < 4 * FIRST; i++) {
-    cr_assert_eq(ask_part(c, 0, 100), 0); // as if nothing had been written for long
+    cr_assert_eq(ask_part(c, 0, STRETCH / 2), 0); // as if nothing had been written for long
     lay();
   }
-  cr_assert(all_rest(CHUNKS));
+  cr_assert(all_rest(STRETCHES));
   cr_assert_eq(ask(c), 1);
-  cr_assert_eq(got.page[0], 300);
+  cr_assert_eq(got.page[0], STRETCH - 4);
   world_close(&w);
 }
 
@@ -181,7 +181,7 @@ static void system_writes(size_t page) {
 ON_TRAPPING_BACK_ENDS(rest, a_touch_wakes_and_keeps_awake) {
   int c = open_and_go_to_rest(back_end);
   w.region->config.touched = touched;
-  in_use = CHUNK + 5;
+  in_use = STRETCH + 5;
   vm_settle(w.region, in_use, VM_CLAIMS, true, true);
   for (int i = 0; i < 4 * FIRST; i++) {
     system_writes(in_use);
@@ -192,7 +192,7 @@ ON_TRAPPING_BACK_ENDS(rest, a_touch_wakes_and_keeps_awake) {
     ask(c); // it may be due
     lay();
   }
-  cr_assert(all_rest(CHUNKS - 1));
+  cr_assert(all_rest(STRETCHES - 1));
   system_writes(in_use);
   in_use = SIZE_MAX;
   ask(c);
@@ -200,26 +200,26 @@ ON_TRAPPING_BACK_ENDS(rest, a_touch_wakes_and_keeps_awake) {
     cr_assert_eq(ask(c), 0);
     lay();
   }
-  cr_assert(all_rest(CHUNKS), "it may rest again");
+  cr_assert(all_rest(STRETCHES), "it may rest again");
   world_close(&w);
 }
 
 ON_TRAPPING_BACK_ENDS(rest, what_the_system_may_always_write_is_not_laid) {
   world_open(&w, back_end);
   w.region->config.rests = may_rest;
-  always = 2 * CHUNK + 9;
+  always = 2 * STRETCH + 9;
   cr_assert(vm_commit(w.region, 0, PAGES));
   vm_open(w.region, 0, PAGES);
   int c = vm_dirty_open(w.region);
   cr_assert_eq(ask(c), PAGES);
   go_to_rest(c);
-  cr_assert(all_rest(CHUNKS - 1));
-  always = 5 * CHUNK + 9;
+  cr_assert(all_rest(STRETCHES - 1));
+  always = 5 * STRETCH + 9;
   vm_rouse(w.region, always, 1);
   if (rests()) { // elsewhere CLEAN is laid on it, for this consumer asks about such pages
     system_writes(always);
   }
-  cr_assert(all_rest(CHUNKS - 2));
+  cr_assert(all_rest(STRETCHES - 2));
   world_close(&w);
 }
 
@@ -227,16 +227,16 @@ ON_TRAPPING_BACK_ENDS(rest, what_the_system_may_always_write_is_not_laid) {
 
 ON_TRAPPING_BACK_ENDS(rest, pages_go_and_come_back) {
   int c = open_and_go_to_rest(back_end);
-  vm_release(w.region, CHUNK - 4, 8);
+  vm_release(w.region, STRETCH - 4, 8);
   cr_assert_eq(ask(c), 0);
-  cr_assert(vm_commit(w.region, CHUNK - 4, 8));
-  vm_open(w.region, CHUNK - 8, 16); // over chunks that rest and chunks that do not
+  cr_assert(vm_commit(w.region, STRETCH - 4, 8));
+  vm_open(w.region, STRETCH - 8, 16); // over stretches that rest and stretches that do not
   cr_assert_eq(ask(c), 8);
-  *view_word(&w, CHUNK - 4) = 1;
-  *view_word(&w, CHUNK + 100) = 1;
-  *view_word(&w, 2 * CHUNK) = 1;
+  *view_word(&w, STRETCH - 4) = 1;
+  *view_word(&w, STRETCH + 50) = 1;
+  *view_word(&w, 2 * STRETCH) = 1;
   cr_assert_eq(ask(c), 3);
-  cr_assert_eq(*view_word(&w, CHUNK - 3), 0);
+  cr_assert_eq(*view_word(&w, STRETCH - 3), 0);
   cr_assert_eq(ask(c), 0);
   world_close(&w);
 }
@@ -248,14 +248,14 @@ ON_TRAPPING_BACK_ENDS(rest, claims_are_settled_there_as_elsewhere) {
   cr_assert_eq(world_settled(&w, VM_UNSCANNED), 1);
   *view_word(&w, 6) = 1; // first it wakes, then it is settled
   *view_word(&w, 5) = 1;
-  *view_word(&w, CHUNK + 5) = 1;
+  *view_word(&w, STRETCH + 5) = 1;
   cr_assert_eq(world_settled(&w, VM_UNSCANNED), 3);
   cr_assert_eq(ask(c), 3);
-  vm_unprot(w.region, 0, PAGES, VM_UNSCANNED); // runs over chunks that rest and chunks that do not
+  vm_unprot(w.region, 0, PAGES, VM_UNSCANNED); // runs over stretches that rest and stretches that do not
   for (size_t i = 0; i < PAGES; i++) {
-    cr_assert_eq(*view_word(&w, i), i == 5 || i == 6 || i == CHUNK + 5);
+    cr_assert_eq(*view_word(&w, i), i == 5 || i == 6 || i == STRETCH + 5);
   }
-  *view_word(&w, 7 * CHUNK + 5) = 1;
+  *view_word(&w, 7 * STRETCH + 5) = 1;
   cr_assert_eq(ask(c), 1);
   cr_assert_eq(ask(c), 0);
   world_close(&w);
@@ -265,7 +265,7 @@ ON_TRAPPING_BACK_ENDS(rest, claims_are_settled_there_as_elsewhere) {
 
 static unsigned rounds_to_rest(int consumer) {
   unsigned rounds = 0;
-  for (; figures().resting < CHUNKS; rounds++) {
+  for (; figures().resting < STRETCHES; rounds++) {
     cr_assert_lt(rounds, 5000);
     cr_assert_eq(ask(consumer), 0);
     lay();
@@ -299,6 +299,57 @@ ON_TRAPPING_BACK_ENDS(rest, who_is_woken_soon_waits_longer) {
   world_close(&w);
 }
 
+ON_TRAPPING_BACK_ENDS(rest, who_writes_one_stretch_after_the_other_wakes_the_next_ones_as_well) {
+  for (int down = 0; down < 2; down++) {
+    int c = open_and_go_to_rest(back_end);
+    if (!rests()) {
+      cr_skip_test("nothing rests here");
+    }
+    size_t first = down ? STRETCHES - 1 : 0, second = down ? first - 1 : 1;
+    *view_word(&w, first * STRETCH + 1) = 1;
+    cr_assert_eq(figures().resting, STRETCHES - 1, "one write may be all there is");
+    *view_word(&w, second * STRETCH + 1) = 1;
+    cr_assert_eq(figures().resting, 0);
+    cr_assert_eq(ask(c), 2);
+    go_to_rest(c);
+    cr_assert_eq(figures().resting, STRETCHES - 2, "those that were woken for nothing wait no longer than others");
+    world_close(&w);
+  }
+}
+
+static void passed_over(void *arg, size_t page) {}
+
+// Some stretches are written in each round, so that each one's turn comes after 88: none is woken soon, and all together are woken often.
+Test(rest, where_writes_go_everywhere_nothing_is_laid, .timeout = 60) {
+  enum { MIB = 64, ALL = (MIB << 20) / VM_STRETCH, EVERY = 88, ROUNDS = 30 * EVERY };
+  if (!back_end_works("uffd")) {
+    cr_skip_test("no uffd here");
+  }
+  vm_region_config config = {.bytes = MIB << 20, .page_shift = 12, .back_end = "uffd", .settle = world_settle, .arg = &w};
+  char why[256];
+  cr_assert_eq(vm_region_open(&config, &w.region, why, sizeof why), VM_OK, "%s", why);
+  cr_assert(vm_commit(w.region, 0, ALL * STRETCH));
+  vm_open(w.region, 0, ALL * STRETCH);
+  int c = vm_dirty_open(w.region);
+  uint64_t laid = 0;
+  for (size_t round = 0, turn = 0; round < ROUNDS; round++) {
+    laid = round == ROUNDS / 2 ? figures().laid : laid;
+    for (; turn < (round + 1) * ALL / EVERY; turn++) {
+      *(long volatile *)vm_page_view(w.region, turn * 7 % ALL * STRETCH) = 1; // not one beside the other
+    }
+    vm_dirty(w.region, c, 0, ALL * STRETCH, passed_over, NULL);
+    lay();
+  }
+  laid = figures().laid - laid;
+  cr_assert_leq(laid, ROUNDS / 8, "%lu were laid, of which each woke again", laid);
+  for (int i = 0; i < 20 * FIRST; i++) { // and what is left alone rests again
+    vm_dirty(w.region, c, 0, ALL * STRETCH, passed_over, NULL);
+    lay();
+  }
+  cr_assert_eq(figures().resting, ALL);
+  vm_region_close(w.region);
+}
+
 // ---- Mappings.
 
 #ifdef VEIL_FULL_CHECKS
@@ -308,10 +359,10 @@ Test(rest, without_a_mapping_nothing_is_laid_and_a_whole_run_wakes, .timeout = 6
   }
   int c = open_and_go_to_rest("uffd");
   os_fail_at(1);
-  *view_word(&w, 4 * CHUNK + 1) = 1;
+  *view_word(&w, 4 * STRETCH + 1) = 1;
   os_fail_at(0);
   cr_assert_eq(figures().resting, 0);
-  cr_assert_eq(figures().woken, CHUNKS);
+  cr_assert_eq(figures().woken, STRETCHES);
   cr_assert_eq(ask(c), 1);
   for (int i = 0; i < 2 * FIRST; i++) {
     cr_assert_eq(ask(c), 0);
@@ -320,17 +371,17 @@ Test(rest, without_a_mapping_nothing_is_laid_and_a_whole_run_wakes, .timeout = 6
   os_fail_at(1);
   cr_assert(vm_rest(w.region));
   os_fail_at(0);
-  cr_assert_eq(figures().laid, laid + 4, "the first failed");
-  cr_assert_eq(figures().resting, 4);
-  for (size_t i = 0; i < CHUNKS; i++) {
-    *view_word(&w, i * CHUNK) = 1;
+  cr_assert_eq(figures().laid, laid + STRETCHES - 1, "the first failed");
+  cr_assert_eq(figures().resting, STRETCHES - 1);
+  for (size_t i = 0; i < STRETCHES; i++) {
+    *view_word(&w, i * STRETCH) = 1;
   }
-  cr_assert_eq(ask(c), CHUNKS);
+  cr_assert_eq(ask(c), STRETCHES);
   world_close(&w);
 }
 #endif
 
-Test(rest, a_chunk_wakes_when_the_process_has_no_mapping_left, .timeout = 60) {
+Test(rest, a_stretch_wakes_when_the_process_has_no_mapping_left, .timeout = 60) {
   enum { MOST = 1 << 18 };
   if (!back_end_works("uffd")) {
     cr_skip_test("no uffd here");
@@ -346,12 +397,12 @@ Test(rest, a_chunk_wakes_when_the_process_has_no_mapping_left, .timeout = 60) {
     i++;
   }
   bool full = i < MOST;
-  *view_word(&w, 4 * CHUNK + 1) = 1;
+  *view_word(&w, 4 * STRETCH + 1) = 1;
   vm_rest_figures woken = figures();
   munmap(space, (size_t)MOST * 4096);
-  cr_assert(!full || woken.woken == CHUNKS || woken.woken == 1, "%lu were woken", woken.woken);
+  cr_assert(!full || woken.woken == STRETCHES || woken.woken == 1, "%lu were woken", woken.woken);
   cr_assert_eq(ask(c), 1);
-  cr_assert_eq(got.page[0], 4 * CHUNK + 1);
+  cr_assert_eq(got.page[0], 4 * STRETCH + 1);
   world_close(&w);
 }
 
@@ -362,9 +413,9 @@ static bool spares(void *arg, size_t page) { return page == spared; }
 
 ON_TRAPPING_BACK_ENDS(rest, a_fork_goes_on_in_both) {
   int c = open_and_go_to_rest(back_end);
-  *view_word(&w, 6 * CHUNK) = 6;
+  *view_word(&w, 6 * STRETCH) = 6;
   cr_assert_eq(ask(c), 1);
-  spared = 2 * CHUNK + 2;
+  spared = 2 * STRETCH + 2;
   vm_quiesce(w.region);
   vm_freeze(w.region, spares, NULL);
   if (w.region->kernel_dirty) {
@@ -376,24 +427,24 @@ ON_TRAPPING_BACK_ENDS(rest, a_fork_goes_on_in_both) {
     if (!vm_fork_copy(w.region) || !vm_fork_open(w.region)) {
       _exit(1);
     }
-    for (size_t i = 0; i < CHUNKS; i++) {
-      *view_word(&w, i * CHUNK + 3) = 7;
+    for (size_t i = 0; i < STRETCHES; i++) {
+      *view_word(&w, i * STRETCH + 3) = 7;
     }
     size_t written = ask(c);
-    _exit(figures().resting == 0 && *view_word(&w, 6 * CHUNK) == 6 && written >= CHUNKS ? 0 : 2);
+    _exit(figures().resting == 0 && *view_word(&w, 6 * STRETCH) == 6 && written >= STRETCHES ? 0 : 2);
   }
   int status;
   cr_assert_eq(waitpid(child, &status, 0), child);
   vm_thaw(w.region, spares, NULL);
   vm_resume(w.region);
   cr_assert_eq(status, 0);
-  cr_assert(all_rest(CHUNKS - 2));
+  cr_assert(all_rest(STRETCHES - 2));
   cr_assert_eq(ask(c), w.region->kernel_dirty);
   cr_assert(got.n == 0 || got.page[0] == spared);
   *view_word(&w, 3) = 1;
-  *view_word(&w, 2 * CHUNK + 3) = 1;
-  *view_word(&w, 6 * CHUNK + 3) = 1;
-  cr_assert_eq(*view_word(&w, 7 * CHUNK + 3), 0);
+  *view_word(&w, 2 * STRETCH + 3) = 1;
+  *view_word(&w, 6 * STRETCH + 3) = 1;
+  cr_assert_eq(*view_word(&w, 7 * STRETCH + 3), 0);
   cr_assert_eq(ask(c), 3);
   world_close(&w);
 }
@@ -438,7 +489,7 @@ ON_TRAPPING_BACK_ENDS(rest, a_programs_own_handler_of_later_is_chained) {
   world_close(&w);
 }
 
-Test(rest, a_chunk_is_laid_only_under_a_handler_of_ours) {
+Test(rest, a_stretch_is_laid_only_under_a_handler_of_ours) {
   if (!back_end_works("uffd")) {
     cr_skip_test("no uffd here");
   }
@@ -450,7 +501,7 @@ Test(rest, a_chunk_is_laid_only_under_a_handler_of_ours) {
     cr_assert_eq(ask(c), 0);
     lay();
   }
-  cr_assert(all_rest(CHUNKS));
+  cr_assert(all_rest(STRETCHES));
   *view_word(&w, 3) = 1;
   cr_assert_eq(ask(c), 1);
   cr_assert_eq(called, 0);

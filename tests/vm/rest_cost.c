@@ -4,9 +4,10 @@
 //
 //   vm_rest_cost [back end] [MiB]
 
+#include "vm/backend.h"
 #include "vm_test.h"
 
-enum { ROUNDS = 101, CHUNK_PAGES = VM_HUGE / 4096 };
+enum { ROUNDS = 101, STRETCH_PAGES = VM_STRETCH / 4096 };
 
 static vm_region *region;
 static size_t pages;
@@ -32,10 +33,10 @@ static size_t harvest(void) { return vm_dirty(region, consumer, 0, pages, ignore
 
 static void write_to(size_t page) { (*(long volatile *)vm_page_view(region, page))++; }
 
-static void measure(const char *what, size_t chunks) {
+static void measure(const char *what, size_t stretches) {
   for (int r = 0; r < ROUNDS; r++) {
-    for (size_t i = 0; i < chunks; i++) {
-      write_to(i * CHUNK_PAGES * 3 % pages + (size_t)r);
+    for (size_t i = 0; i < stretches; i++) {
+      write_to(i * STRETCH_PAGES * 3 % pages + (size_t)r);
     }
     uint64_t start = vm_now();
     harvest();
@@ -47,14 +48,14 @@ static void measure(const char *what, size_t chunks) {
 static void measure_waking(void) {
   for (size_t r = 0; r < ROUNDS; r++) {
     uint64_t start = vm_now();
-    write_to((r * 2 + 1) * CHUNK_PAGES % pages);
+    write_to((r * 2 + 1) * STRETCH_PAGES % pages);
     result[r] = us(start);
   }
-  report("first write to a chunk at rest", ROUNDS);
+  report("first write to a stretch at rest", ROUNDS);
   uint64_t start = vm_now();
   harvest();
   result[0] = us(start);
-  report("harvest, that has these chunks", 1);
+  report("harvest, that has these stretches", 1);
 }
 
 int main(int argc, char **argv) {
@@ -82,12 +83,12 @@ int main(int argc, char **argv) {
   vm_rest_figures figures;
   vm_rest_figures_get(region, &figures);
   measure("harvest, nothing written, all at rest as far as can be", 0);
-  printf("  %-60s %9lu\n", "  chunks at rest", figures.resting);
+  printf("  %-60s %9lu\n", "  stretches at rest", figures.resting);
   if (figures.resting != 0) {
     printf("  %-60s %9.2f us\n", "  laying, of each, with harvests", all / (double)figures.laid);
     measure_waking();
   }
-  measure("harvest, a page of each of 10 chunks", 10);
+  measure("harvest, a page of each of 10 stretches", 10);
   vm_region_close(region);
   return 0;
 }

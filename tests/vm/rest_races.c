@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// rest_races.c: short rounds in which writes, touches, harvests, veils and releases race with chunks that are laid to
+// rest_races.c: short rounds in which writes, touches, harvests, veils and releases race with stretches that are laid to
 // rest and woken; after each round all that was written must have been told. A plain program:
 //
 //   vm_rest_races [back end] [seconds] [one in]     VEIL_SEED=n repeats a run's choices
@@ -13,11 +13,11 @@
 #include <unistd.h>
 
 enum {
-  CHUNKS = 5,
+  STRETCHES = 5,
   EACH = 3,
   VEILED = 1, // of EACH, the one that is veiled, but never touched by a system call
-  PAGES = CHUNKS * EACH,
-  CHUNK = VM_HUGE / 4096,
+  PAGES = STRETCHES * EACH,
+  STRETCH = VM_STRETCH / 4096,
 };
 enum { WRITERS = 2, SYSTEM = WRITERS, WORDS, CONSUMERS = 2, LAYERS = 1, THREADS = WORDS + CONSUMERS + LAYERS + 1 };
 
@@ -40,8 +40,8 @@ static uint64_t next_random(uint64_t *state) {
   return *state;
 }
 
-// The i-th of the pages that are written: some of each chunk, its first and its last among them.
-static size_t page_at(size_t i) { return i / EACH * CHUNK + i % EACH * (CHUNK - 1) / (EACH - 1); }
+// The i-th of the pages that are written: some of each stretch, its first and its last among them.
+static size_t page_at(size_t i) { return i / EACH * STRETCH + i % EACH * (STRETCH - 1) / (EACH - 1); }
 
 static long written(size_t i) {
   long sum = 0;
@@ -110,11 +110,11 @@ static void harvest_some(struct consumer *consumer, uint64_t *state) {
   }
 }
 
-// Pages of the chunks that nobody writes: they come and go, and are veiled.
+// Pages of the stretches that nobody writes: they come and go, and are veiled.
 static void disturb_some(uint64_t *state) {
   for (uint64_t n = next_random(state) % 2; n > 0; n--) {
     spin(state);
-    size_t i = next_random(state) % PAGES, page = page_at(i), other = i / EACH * CHUNK + 10 + next_random(state) % 100;
+    size_t i = next_random(state) % PAGES, page = page_at(i), other = i / EACH * STRETCH + 10 + next_random(state) % 100;
     switch (next_random(state) % 6) {
     case 0:
       vm_release(w.region, other, 3);
@@ -124,7 +124,7 @@ static void disturb_some(uint64_t *state) {
       vm_open(w.region, other, 200);
       break;
     case 2:
-      vm_unprot(w.region, 0, CHUNKS * CHUNK, VM_UNSCANNED);
+      vm_unprot(w.region, 0, STRETCHES * STRETCH, VM_UNSCANNED);
       break;
     case 3:
       vm_rouse(w.region, page, 1);
@@ -168,7 +168,7 @@ static void *play(void *arg) {
 
 static void check(uint64_t rounds) {
   for (int c = 0; c < CONSUMERS; c++) {
-    vm_dirty(w.region, consumers[c].number, 0, CHUNKS * CHUNK, see, &consumers[c]);
+    vm_dirty(w.region, consumers[c].number, 0, STRETCHES * STRETCH, see, &consumers[c]);
     for (size_t i = 0; i < PAGES; i++) {
       if (consumers[c].seen[i] != written(i)) {
         vm_fatal("consumer %d was not told of a write to page %zu in round %lu: word %x", c, page_at(i), rounds,
@@ -189,8 +189,8 @@ int main(int argc, char **argv) {
   fflush(stdout);
   world_open(&w, back_end);
   w.region->config.touched = touched;
-  EXPECT(vm_commit(w.region, 0, CHUNKS * CHUNK));
-  vm_open(w.region, 0, CHUNKS * CHUNK);
+  EXPECT(vm_commit(w.region, 0, STRETCHES * STRETCH));
+  vm_open(w.region, 0, STRETCHES * STRETCH);
   for (int i = 0; i < CONSUMERS; i++) {
     consumers[i].number = vm_dirty_open(w.region);
   }
@@ -218,7 +218,7 @@ int main(int argc, char **argv) {
   }
   vm_rest_figures figures;
   vm_rest_figures_get(w.region, &figures);
-  printf("%lu rounds, %lu traps, %lu chunks laid, %lu woken\n", rounds, world_traps(&w), figures.laid, figures.woken);
+  printf("%lu rounds, %lu traps, %lu stretches laid, %lu woken\n", rounds, world_traps(&w), figures.laid, figures.woken);
   EXPECT(w.region->rest == NULL || seconds == 0 || (figures.laid > 10 && figures.woken > 10));
   world_close(&w);
   return 0;
