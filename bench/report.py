@@ -388,6 +388,24 @@ def store_open_rows(records):
     return header, table
 
 
+def store_page_rows(records):
+    header = ["store", "pages by", "MiB", "opened", "us per page", "p98", "mean", "of pages", "open ms"]
+    table = []
+    for (size, back_end, at), group in grouped(store_records(records, "pages"), "size", "back_end", "at").items():
+        cells = ["store", name_of("veil", back_end, None), size, at, outcome_of(group) or figure(median(group, "page_us"))]
+        table.append(cells + [figure(median(group, field)) for field in ("page_p98_us", "mean_us", "trapped", "open_ms")])
+    return header, table
+
+
+def store_rollback_rows(records):
+    header = ["store", "rollback by", "MiB", "K", "ms", "pause ms", "pages"]
+    table = []
+    for (size, back_end, k), group in grouped(store_records(records, "rollback"), "size", "back_end", "k").items():
+        cells = ["store", name_of("veil", back_end, None), size, str(k), outcome_of(group) or figure(median(group, "rollback_ms"))]
+        table.append(cells + [figure(median(group, field)) for field in ("rollback_pause_ms", "rollback_pages")])
+    return header, table
+
+
 def store_walk_rows(records):
     header = ["store", "walk by", "MiB", "ns in the store's heap", "volatile", "ratio", "at random: ns", "volatile", "ratio"]
     table = []
@@ -449,7 +467,7 @@ def table_print(records):
     rows = rows_of(records)
     for header, table in [main_rows(rows), veil_rows(rows), thread_rows(records), alloc_rows(rows, records), primitive_rows(records),
                           barrier_rows(records), barrier_cycle_rows(records), barrier_major_rows(records), kv_rows(records), checkpoint_rows(records), checkpoint_increment_rows(records),
-                          store_rows(records), store_thread_rows(records), store_open_rows(records), store_walk_rows(records),
+                          store_rows(records), store_thread_rows(records), store_open_rows(records), store_walk_rows(records), store_page_rows(records), store_rollback_rows(records),
                           compress_replay_rows(records), compress_way_rows(records), compress_cycle_rows(records),
                           scheme.program_rows(records, median, ratio, figure), scheme.loop_rows(records, median, ratio, figure, name_of),
                           scheme.image_rows(records, median, figure, name_of)]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """store.py: what drive.py and report.py need of the workload store.
 
-A repetition runs all peers one after the other with each K in each size, then with several threads, then what opening after a kill and walking take. All files are in one folder; each peer's are made
+A repetition runs all peers one after the other with each K in each size, then with several threads, then what opening after a kill, walking, first touches and rollbacks take. All files are in one folder; each peer's are made
 by the first run that wants them, and removed at the end.
 """
 
@@ -18,6 +18,7 @@ SECONDS = {False: 2, True: 0.3}
 THREADS = 8
 MOST = {"pmemobj": 100}  # K: a commit of 1000 takes it seconds
 RECOVER_K = 1000
+ROLLBACKS = (1, 1000)  # K
 RECOVER = ["--commits", "500", "--seconds", "4", "--log", "64"]
 
 
@@ -67,6 +68,10 @@ def plan(options, make_run):
     if "veil" in peers:
         for walk in ("volatile", "store"):
             add("veil", sizes[-1], {"part": "walk", "walk": walk}, ["--part", "walk", "--walk", walk])
+        for at in ("home", "elsewhere"):
+            add("veil", sizes[-1], {"part": "pages", "at": at}, ["--part", "pages", "--at", at])
+        for k in ROLLBACKS:
+            add("veil", sizes[-1], {"part": "rollback", "k": k}, ["--part", "rollback", "--k", str(k)])
     return runs
 
 
@@ -93,5 +98,9 @@ def summary(record):
         return f"open after a kill {record['recover_ms']:.1f} ms"
     if record.get("part") == "walk":
         return f"{record['walk_ns']:.1f} ns per value"
+    if record.get("part") == "pages":
+        return f"first touch of a page, {record['at']}, {record['page_us']:.1f} us"
+    if record.get("part") == "rollback":
+        return f"rollback {record['rollback_ms']:.1f} ms"
     speed = f"{record['commits_per_s']:.0f}" if record["commits_per_s"] >= 10 else f"{record['commits_per_s']:.2g}"
     return f"{speed} commits/s, half of them within {record['commit_p50_us'] / 1e3:.2f} ms"

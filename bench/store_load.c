@@ -22,7 +22,7 @@ void load_fail(const char *what, const char *why) {
 
 static _Noreturn void wrong(const char *what, const char *value) {
   fprintf(stderr,
-          "%s: '%s'\noptions: --file PATH --part commits|recover|walk --k N --threads N --keys N --live MIB --commits N --seconds S --log MIB --walk store|volatile --seed N "
+          "%s: '%s'\noptions: --file PATH --part commits|recover|walk|pages|rollback --k N --threads N --keys N --live MIB --commits N --seconds S --log MIB --walk store|volatile --at home|elsewhere --seed N "
           "--back-end NAME\n",
           what, value);
   exit(2);
@@ -50,8 +50,14 @@ static void options_derive(load_options *o) {
   if (o->file == NULL) {
     wrong("--file is missing", "");
   }
-  if (strcmp(o->part, "walk") == 0 && peer_here.walk == NULL) {
-    wrong("not for this peer: --part", o->part);
+  const struct {
+    const char *part;
+    bool there;
+  } own[] = {{"walk", peer_here.walk != NULL}, {"pages", peer_here.pages != NULL}, {"rollback", peer_here.rollback != NULL}};
+  for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+    if (strcmp(o->part, own[i].part) == 0 && !own[i].there) {
+      wrong("not for this peer: --part", o->part);
+    }
   }
   if (o->threads > o->keys) {
     wrong("more threads than --keys", "");
@@ -66,13 +72,14 @@ static void options_derive(load_options *o) {
 }
 
 void load_options_read(int argc, char **argv) {
-  enum { FILE_, PART, K, THREADS, KEYS, LIVE, COMMITS, SECONDS, LOG, WALK, SEED, BACK_END };
+  enum { FILE_, PART, K, THREADS, KEYS, LIVE, COMMITS, SECONDS, LOG, WALK, AT, SEED, BACK_END };
   static const struct option known[] = {{"file", 1, NULL, FILE_}, {"part", 1, NULL, PART},       {"k", 1, NULL, K},             {"threads", 1, NULL, THREADS}, {"keys", 1, NULL, KEYS},
                                         {"live", 1, NULL, LIVE},  {"commits", 1, NULL, COMMITS}, {"seconds", 1, NULL, SECONDS}, {"log", 1, NULL, LOG},         {"walk", 1, NULL, WALK},
-                                        {"seed", 1, NULL, SEED},  {"back-end", 1, NULL, BACK_END}, {NULL, 0, NULL, 0}};
-  static const char *const parts[] = {"commits", "recover", "walk", NULL}, *const walks[] = {"store", "volatile", NULL};
+                                        {"at", 1, NULL, AT},      {"seed", 1, NULL, SEED},  {"back-end", 1, NULL, BACK_END}, {NULL, 0, NULL, 0}};
+  static const char *const parts[] = {"commits", "recover", "walk", "pages", "rollback", NULL}, *const walks[] = {"store", "volatile", NULL}, *const places[] = {"home", "elsewhere", NULL};
   load_options *o = &load_now;
   o->walk = walks[0];
+  o->at = places[0];
   for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
     switch (option) {
     case FILE_: o->file = optarg; break;
@@ -85,6 +92,7 @@ void load_options_read(int argc, char **argv) {
     case SECONDS: o->seconds = number("--seconds", optarg, 0.01, 1000); break;
     case LOG: o->log_mib = number("--log", optarg, 1, 4096); break;
     case WALK: o->walk = one_of("--walk", optarg, walks); break;
+    case AT: o->at = one_of("--at", optarg, places); break;
     case SEED: o->seed = (uint64_t)number("--seed", optarg, 0, 1e15); break;
     case BACK_END: o->back_end = optarg; break;
     default: wrong("no such option", argv[optind - 1]);

@@ -43,13 +43,16 @@ typedef struct load_peer {
   // Part walk; may be NULL. A heap with the first values and no store is opened as the store is, and closed likewise.
   void (*open_volatile)(void);
   void (*walk)(void); // reads all values, and tells how long that took
+  void (*pages)(void);                // part pages: touches the heap's pages for the first time, and tells how long that took; may be NULL
+  void (*rollback)(load_thread *t);   // part rollback: back to the last commit, and tells how long that took; may be NULL
 } load_peer;
 extern const load_peer peer_here; // constant; defined by the peer
 
 typedef struct load_options {
   const char *file;  // and what its suffixes make of it
-  const char *part;  // "commits", "recover", "walk"
+  const char *part;  // "commits", "recover", "walk", "pages", "rollback"
   const char *walk;  // "store", "volatile"
+  const char *at;    // part pages: "home": where the heap was; "elsewhere": its address is taken
   const char *back_end;
   unsigned k, threads;
   uint64_t keys;     // that are updated

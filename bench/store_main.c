@@ -4,6 +4,8 @@
 // part commits: open (timed), bring all keys back to their first values, which also reads everything in that is going to be used; commit, timed; commit what is left of the updates if time was over;
 // read back, close (timed). So what a run leaves depends on nothing that ran before.
 // part walk (veil): all values are read in a store's heap, or in a volatile one; timed.
+// part pages (veil): a store whose pages are all in its file is opened, where it was or elsewhere; first touches of pages, timed.
+// part rollback (veil): --k values are updated, and rolled back, timed; the values must be there as before.
 // part recover: a child commits until there is enough in the log, and is killed; then open, timed. Everything that it had committed must be there.
 //
 // Thread 0 is the program's first. Each thread has its peer's handle for itself; all but the shadow is constant or a thread's own while several run.
@@ -392,6 +394,28 @@ static void part_walk(void) {
   workers_free(w);
 }
 
+static void part_pages(void) {
+  worker *w = workers_make();
+  load_json("open_ms", opened(w));
+  load_json_text("at", load_now.at);
+  load_json_text("back_end", peer_here.back_end != NULL ? peer_here.back_end() : "");
+  peer_here.pages();
+  closed(w);
+  workers_free(w);
+}
+
+// The updates are of no thread's shadow: nobody is to see them afterwards.
+static void part_rollback(void) {
+  worker *w = workers_make();
+  opened(w);
+  load_json_text("back_end", peer_here.back_end != NULL ? peer_here.back_end() : "");
+  contents_reset(w);
+  peer_here.rollback(w->self);
+  check_tell(w->self);
+  closed(w);
+  workers_free(w);
+}
+
 int main(int argc, char **argv) {
   load_options_read(argc, argv);
   load_json_text("workload", "store");
@@ -409,6 +433,10 @@ int main(int argc, char **argv) {
     part_walk();
   } else if (strcmp(load_now.part, "recover") == 0) {
     part_recover();
+  } else if (strcmp(load_now.part, "pages") == 0) {
+    part_pages();
+  } else if (strcmp(load_now.part, "rollback") == 0) {
+    part_rollback();
   } else {
     part_commits();
   }

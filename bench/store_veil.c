@@ -15,7 +15,7 @@ typedef struct item {
 } item;
 VEIL_LEAF(item);
 
-enum { WALKS = 5, FAR_MOST = 1000000, LOG_SPARE_MIB = 16 };
+enum { WALKS = 5, ROLLBACKS = 5, FAR_MOST = 1000000, LOG_SPARE_MIB = 16, PAGE_BYTES = 4096 };
 static veil_store *store; // NULL in a volatile heap
 static veil_heap *heap;
 static item **table;         // a root while threads are attached
@@ -37,7 +37,7 @@ static veil_options heap_options(void) {
 static void veil_peer_open_as(veil_store_mode mode) {
   veil_options options = heap_options();
   veil_type *types[] = {&veil_type_item};
-  veil_store_options o = {.types = types, .type_count = 1, .mode = mode};
+  veil_store_options o = {.types = types, .type_count = 1, .mode = mode, .elsewhere = strcmp(load_now.at, "elsewhere") == 0};
   if (strcmp(load_now.part, "recover") == 0) {
     o.log = (size_t)(2 * load_now.log_mib + LOG_SPARE_MIB) << 20; // it is folded when half of it is used
   }
@@ -153,9 +153,9 @@ static double walked_ns(uint64_t step, uint64_t count, uint64_t *sum) {
   return (load_now_s() - from) * 1e9 / (double)count;
 }
 
-static uint64_t far_step(void) { // coprime to the number of keys, so that all are reached: near its golden section
-  for (uint64_t step = (uint64_t)((double)load_now.total * 0.6180339887);; step++) {
-    uint64_t a = load_now.total, b = step;
+static uint64_t far_step(uint64_t count) { // coprime to it, so that all are reached: near its golden section
+  for (uint64_t step = (uint64_t)((double)count * 0.6180339887);; step++) {
+    uint64_t a = count, b = step;
     while (b != 0) {
       uint64_t rest = a % b;
       a = b;
@@ -171,7 +171,7 @@ static int by_size(const void *a, const void *b) { return (*(const double *)a > 
 
 static void veil_peer_walk(void) {
   double near_ns[WALKS], far_ns[WALKS];
-  uint64_t sum, far_sum, far = far_step(), total = load_now.total, far_count = total < FAR_MOST ? total : FAR_MOST;
+  uint64_t sum, far_sum, far = far_step(load_now.total), total = load_now.total, far_count = total < FAR_MOST ? total : FAR_MOST;
   walked_ns(1, total, &sum); // reads in what is not there
   for (int i = 0; i < WALKS; i++) {
     near_ns[i] = walked_ns(1, total, &sum);
@@ -186,6 +186,65 @@ static void veil_peer_walk(void) {
   load_json("walk_far_ns", far_ns[WALKS / 2]);
 }
 
+// ---- Pages: the first touch of a page that was not read yet.
+
+enum { TRAP_NS = 1000 }; // a touch that takes less met a page that was there
+
+// One value of each page, in an order in which each is far from the one before. The background reads pages as well, so some are there already.
+static void veil_peer_pages(void) {
+  uint64_t per_page = PAGE_BYTES / VALUE_BYTES, count = load_now.total / per_page, step = far_step(count), trapped = 0;
+  double *took = calloc(count + 1, sizeof *took), all = 0;
+  must(took != NULL, "memory");
+  for (uint64_t i = 0, at = 0; i < count; i++, at = (at + step) % count) {
+    const unsigned char volatile *value = table[at * per_page]->bytes;
+    double from = load_now_s();
+    (void)*value;
+    double ns = (load_now_s() - from) * 1e9;
+    all += ns;
+    if (ns >= TRAP_NS) {
+      took[trapped++] = ns;
+    }
+  }
+  qsort(took, trapped, sizeof *took, by_size);
+  load_json("pages", (double)count);
+  load_json("trapped", (double)trapped);
+  load_json("page_us", trapped != 0 ? took[trapped / 2] * 1e-3 : 0);
+  load_json("page_p98_us", trapped != 0 ? took[trapped - 1 - trapped / 50] * 1e-3 : 0);
+  load_json("mean_us", trapped != 0 ? all * 1e-3 / (double)trapped : 0);
+  free(took);
+}
+
+// ---- Rollback.
+
+static void veil_peer_rollback(load_thread *t) {
+  double took[ROLLBACKS], paused[ROLLBACKS], pages[ROLLBACKS];
+  load_source source = load_source_begin(0);
+  veil_collect(self_of(t)); // all pages are there
+  must(veil_store_commit(store, NULL) == VEIL_OK, "veil_store_commit");
+  for (int i = 0; i < ROLLBACKS; i++) {
+    for (unsigned n = 0; n < load_now.k; n++) {
+      load_update u;
+      load_update_next(&source, &u);
+      memcpy(table[u.key]->bytes, u.value, VALUE_BYTES);
+    }
+    veil_rollback_figures figures;
+    double from = load_now_s();
+    must(veil_store_rollback(store, &figures) == VEIL_OK, "veil_store_rollback");
+    took[i] = (load_now_s() - from) * 1e3;
+    paused[i] = (double)figures.pause_ns * 1e-6;
+    pages[i] = (double)figures.pages;
+    table = veil_root_get(self_of(t), "table");
+  }
+  memset(load_stamps, 0, load_now.keys * sizeof *load_stamps); // no update is left
+  qsort(took, ROLLBACKS, sizeof *took, by_size);
+  qsort(paused, ROLLBACKS, sizeof *paused, by_size);
+  qsort(pages, ROLLBACKS, sizeof *pages, by_size);
+  load_json("rollback_ms", took[ROLLBACKS / 2]);
+  load_json("rollback_pause_ms", paused[ROLLBACKS / 2]);
+  load_json("rollback_pages", pages[ROLLBACKS / 2]);
+}
+
 const load_peer peer_here = {.name = "veil", .suffixes = {"", ".log"}, .make = veil_peer_make, .open = veil_peer_open, .close = veil_peer_close, .attach = veil_peer_attach,
                              .detach = veil_peer_detach, .block = veil_peer_block, .commit = veil_peer_commit, .read = veil_peer_read, .logged = veil_peer_logged,
-                             .log_mib = veil_peer_log_mib, .peak_mib = veil_peer_peak_mib, .back_end = veil_peer_back_end, .open_volatile = veil_peer_open_volatile, .walk = veil_peer_walk};
+                             .log_mib = veil_peer_log_mib, .peak_mib = veil_peer_peak_mib, .back_end = veil_peer_back_end, .open_volatile = veil_peer_open_volatile, .walk = veil_peer_walk,
+                             .pages = veil_peer_pages, .rollback = veil_peer_rollback};

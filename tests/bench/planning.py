@@ -152,7 +152,8 @@ class Plans(unittest.TestCase):
                                    if (peer, k) != ("pmemobj", 1000)])
         with_contents = [peer for peer in store.PEERS if peer != "floor"]
         others = [(run.collector, run.tag.get("part"), run.tag.get("threads")) for run, rep in runs if rep == 2 and ("part" in run.tag or "threads" in run.tag)]
-        self.assertEqual(others, [(p, None, 8) for p in with_contents] + [(p, "recover", None) for p in with_contents] + [("veil", "walk", None)] * 2)
+        self.assertEqual(others, [(p, None, 8) for p in with_contents] + [(p, "recover", None) for p in with_contents] + [("veil", "walk", None)] * 2 +
+                         [("veil", "pages", None)] * 2 + [("veil", "rollback", None)] * 2)
         self.assertTrue(all(("--live 1024" in " ".join(run.command)) == (run.tag["size"] == "1024") for run, _ in runs))
 
     def test_a_file_of_store_is_one_peers_and_one_sizes(self):

@@ -143,13 +143,18 @@ class Tables(unittest.TestCase):
         records = [store_record(c, k=1) for c in ("veil", "lmdb")] + [store_record("veil", k=1, threads=8, commits_per_s=16000.0), store_record("lmdb", k=1, threads=8)]
         records += [store_record("veil", part="recover", k=1000, recover_ms=300.0, commits=400, log_mib=64.0), store_record("lmdb", part="recover", k=1000, recover_ms=0.5, commits=500)]
         records += [store_record("veil", part="walk", k=None, walk=walk, walk_ns=ns, walk_far_ns=4 * ns) for walk, ns in (("volatile", 20.0), ("store", 25.0))]
+        records += [store_record("veil", part="pages", k=None, at=at, page_us=us, page_p98_us=3 * us, mean_us=2 * us, trapped=500) for at, us in (("home", 5.0), ("elsewhere", 9.0))]
+        records += [store_record("veil", part="rollback", k=10, rollback_ms=70.0, rollback_pause_ms=60.0, rollback_pages=11)]
         text = table(records)
+        self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "elsewhere"), ["9.00", "27.0", "18.0", "500", "2.00"])
+        self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "10"), ["70.0", "60.0", "11.0"])
         self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "1", "8"), ["16000", "4.00", "1.00", "0.25", "0.50"])
         self.assertEqual(cells(text, "store", "lmdb", "small", "1", "8"), ["4000", "1.00", "4.00", "0.25", "0.50"])
         self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "2.00", "300"), ["400", "64.0", "4.00"])
         self.assertEqual(cells(text, "store", "lmdb", "small", "2.00", "0.50"), ["500", "-", "4.00"])
         self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "25.0"), ["20.0", "1.25", "100", "80.0", "1.25"])
-        self.assertEqual([report.record_summary(r) for r in records[-3:]], ["open after a kill 0.5 ms", "20.0 ns per value", "25.0 ns per value"])
+        self.assertEqual([report.record_summary(r) for r in records[-6:]], ["open after a kill 0.5 ms", "20.0 ns per value", "25.0 ns per value",
+                         "first touch of a page, home, 5.0 us", "first touch of a page, elsewhere, 9.0 us", "rollback 70.0 ms"])
 
     def test_a_peer_without_veil_or_that_cannot_run_has_its_row(self):
         outcome = {"workload": "store", "collector": "pmemobj", "back_end": None, "repetition": 1, "heap_option": None, "size": "small", "k": 10, "outcome": "left out: why"}

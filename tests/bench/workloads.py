@@ -288,15 +288,27 @@ class Stores(unittest.TestCase):
         self.assertEqual(walks[0]["check"], walks[1]["check"])
         self.assertTrue(all(r[name] > 0 for r in walks for name in ("walk_ns", "walk_far_ns")))
 
+    @unittest.skipUnless("veil" in BUILT, "veil's store is not built")
+    def test_pages_are_touched_where_they_were_and_elsewhere(self):
+        for at in ("home", "elsewhere"):
+            r = self.record("veil", "--part", "pages", "--at", at, "--live", "16")
+            self.assertEqual(r["at"], at)
+            self.assertTrue(0 < r["trapped"] <= r["pages"] and r["page_us"] >= 1 and r["page_p98_us"] >= r["page_us"], r)
+
+    @unittest.skipUnless("veil" in BUILT, "veil's store is not built")
+    def test_what_is_rolled_back_is_as_it_was(self):
+        r = self.record("veil", "--part", "rollback", "--k", "50")
+        self.assertTrue(0 < r["rollback_pages"] <= 60 and r["rollback_ms"] >= r["rollback_pause_ms"] > 0, r)
+
     def test_bad_command_lines_are_refused_by_name(self):
-        for arguments, named in [(["--k", "0"], "--k"), (["--threads", "65"], "--threads"), (["--keys", "x"], "--keys"), (["--part", "no"], "--part"), (["--walk", "no"], "--walk"),
+        for arguments, named in [(["--k", "0"], "--k"), (["--threads", "65"], "--threads"), (["--keys", "x"], "--keys"), (["--part", "no"], "--part"), (["--walk", "no"], "--walk"), (["--at", "no"], "--at"),
                                  (["stray"], "stray"), (["--nonsense"], "--nonsense"), (["--keys", "2", "--threads", "3"], "threads")]:
             for peer in self.BUILT:
                 done = self.run_peer(peer, *arguments)
                 self.assertEqual((done.returncode, done.stdout, named in done.stderr), (2, "", True), done)
         done = subprocess.run([os.path.join(BUILD, "bench_store-floor")], capture_output=True, text=True, check=False)
         self.assertEqual((done.returncode, "--file" in done.stderr), (2, True))
-        self.assertEqual(self.run_peer("floor", "--part", "walk").returncode, 2)
+        self.assertEqual([self.run_peer("floor", "--part", part).returncode for part in ("walk", "pages", "rollback")], [2] * 3)
 
 
 class Compresses(unittest.TestCase):
