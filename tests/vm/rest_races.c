@@ -18,6 +18,7 @@ enum {
   VEILED = 1, // of EACH, the one that is veiled, but never touched by a system call
   PAGES = STRETCHES * EACH,
   STRETCH = VM_STRETCH / 4096,
+  OTHERS = STRETCH / 2 - 5, // places for three pages that nobody writes, before the one in the middle
 };
 enum { WRITERS = 2, SYSTEM = WRITERS, WORDS, CONSUMERS = 2, LAYERS = 1, THREADS = WORDS + CONSUMERS + LAYERS + 1 };
 
@@ -114,14 +115,14 @@ static void harvest_some(struct consumer *consumer, uint64_t *state) {
 static void disturb_some(uint64_t *state) {
   for (uint64_t n = next_random(state) % 2; n > 0; n--) {
     spin(state);
-    size_t i = next_random(state) % PAGES, page = page_at(i), other = i / EACH * STRETCH + 10 + next_random(state) % 100;
+    size_t i = next_random(state) % PAGES, page = page_at(i), other = i / EACH * STRETCH + 1 + next_random(state) % OTHERS;
     switch (next_random(state) % 6) {
     case 0:
       vm_release(w.region, other, 3);
       EXPECT(vm_commit(w.region, other, 3));
       break;
     case 1:
-      vm_open(w.region, other, 200);
+      vm_open(w.region, other, STRETCH - 2 - OTHERS); // over the one in the middle
       break;
     case 2:
       vm_unprot(w.region, 0, STRETCHES * STRETCH, VM_UNSCANNED);
