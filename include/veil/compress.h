@@ -79,6 +79,7 @@ typedef struct veil_compress_stats {
   // How long a touch took, in nanoseconds, decompression and all but the kernel's part.
   uint64_t promotion_p50_ns, promotion_p98_ns, promotion_max_ns;
   uint64_t sampler_ns, packer_ns; // processor time of the threads
+  uint64_t copied; // pages that a checkpoint, or a store's commit, has got a copy of: they stayed compressed
 } veil_compress_stats;
 
 // Begins. NULL, with veil_error(): the back end is `none`, an option makes no sense, there is no memory or thread, another compressor or service asks what is touched, or the heap has too many services. As long as it is open

@@ -20,7 +20,8 @@ typedef struct parker {
   uint32_t *used;         // bytes of notes
   bool control;           // pages are claimed, and not parked
   bool forgets;           // to put references back
-  atomic_ulong absents, unparked, discarded, taken, refused, notes_bytes, refs_pages;
+  bool copies;            // tells others what a page holds that is away
+  atomic_ulong absents, unparked, discarded, taken, refused, notes_bytes, refs_pages, copied;
 } parker;
 
 static char *parker_alias(const parker *p, size_t page) { return p->pages.base + p->pages.delta + page * p->pages.page_size; }
@@ -53,6 +54,16 @@ static void parker_absent(void *arg, size_t page) {
   atomic_store(&p->state[page], PAGE_HERE);
 }
 
+static bool parker_copy(void *arg, size_t page, void *to) {
+  parker *p = arg;
+  if (!p->copies) {
+    return false;
+  }
+  memcpy(to, atomic_load(&p->state[page]) >= PAGE_DROPPING ? p->contents + page * p->pages.page_size : parker_alias(p, page), p->pages.page_size);
+  atomic_fetch_add(&p->copied, 1);
+  return true;
+}
+
 static void parker_discarded(void *arg, size_t page, size_t count) {
   parker *p = arg;
   for (; count-- > 0; page++) {
@@ -65,7 +76,7 @@ static void parker_discarded(void *arg, size_t page, size_t count) {
 }
 
 static __attribute__((unused)) void parker_open(parker *p, veil_heap *of, bool control) {
-  static const veil_service_callbacks calls = {.absent = parker_absent, .discarded = parker_discarded};
+  static const veil_service_callbacks calls = {.absent = parker_absent, .discarded = parker_discarded, .copy = parker_copy};
   memset(p, 0, sizeof *p);
   p->pages = veil_heap_pages(of);
   p->control = control;

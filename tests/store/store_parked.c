@@ -82,6 +82,68 @@ ON_TRAPPING_BACK_ENDS(store_parked, what_is_committed_while_pages_are_parked_is_
   parker_end();
 }
 
+// What was written and is away by now is committed all the same, and stays away.
+ON_TRAPPING_BACK_ENDS(store_parked, what_is_away_is_committed_and_stays_away) {
+  PARKER_BEGIN(back_end);
+  p.copies = true;
+  long lengths[6];
+  for (int round = 0; round < 6; round++) {
+    lists_change(round);
+    if (round == 0) {
+      lists_change(1);
+      lists_change(2);
+    }
+    lists_read(lengths);
+    collect(2);
+    park();
+    unsigned long before = parker_absents(&p), copied = atomic_load(&p.copied);
+    commit();
+    EXPECT(parker_absents(&p) == before && atomic_load(&p.copied) > copied + 5);
+    veil_verify(self);
+    parker_close(&p);
+    again();
+    parker_open(&p, heap, false);
+    p.copies = true;
+    lists_check(lengths);
+  }
+  parker_end();
+}
+
+// The same where more was written than is copied in the stop, and so pages are claimed.
+enum { NUMBER_PAGES = 6000, NUMBERS_PER_PAGE = 512 };
+
+ON_TRAPPING_BACK_ENDS(store_parked, and_so_it_is_where_pages_are_claimed) {
+  as.limit = 128 * MIB;
+  PARKER_BEGIN(back_end);
+  p.copies = true;
+  uint64_t *numbers = (uint64_t *)veil_new_bytes(self, (size_t)NUMBER_PAGES * NUMBERS_PER_PAGE * sizeof *numbers);
+  OK(veil_root_set(self, "numbers", numbers));
+  collect(2);
+  for (uint64_t round = 1; round < 4; round++) {
+    numbers = veil_root_get(self, "numbers");
+    for (size_t page = 0; page < NUMBER_PAGES; page++) {
+      numbers[page * NUMBERS_PER_PAGE] = page + round;
+    }
+    size_t taken = parker_take_range(&p, parker_page(&p, numbers) + 1, NUMBER_PAGES - 1);
+    EXPECT(taken > NUMBER_PAGES - 8);
+    numbers = NULL;
+    unsigned long before = parker_absents(&p), copied = atomic_load(&p.copied);
+    commit();
+    EXPECT(parker_absents(&p) <= before + 1 && atomic_load(&p.copied) - copied >= taken - 1); // whose page holds what is next to it
+    parker_close(&p);
+    again();
+    parker_open(&p, heap, false);
+    p.copies = true;
+    numbers = veil_root_get(self, "numbers");
+    for (size_t page = 0; page < NUMBER_PAGES; page++) {
+      EXPECT(numbers[page * NUMBERS_PER_PAGE] == page + round);
+    }
+    numbers = NULL;
+    collect(1);
+  }
+  parker_end();
+}
+
 // In what is parked then: pages that were written since the commit, that were not in use then, and that are as they were.
 ON_TRAPPING_BACK_ENDS(store_parked, it_goes_back_to_the_last_commit_while_pages_are_parked) {
   PARKER_BEGIN(back_end);
