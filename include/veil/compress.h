@@ -8,6 +8,8 @@
 //
 // A call to the system on an object that has not been touched lately, compressed or not, and leaves too, is refused with EFAULT (but on `uffd-kernel`): it wants veil_touch, or veil/calls.h. Nothing is compressed with the back end `none`.
 //
+// What a checkpoint or a store's commit saves of compressed pages is a copy: they stay compressed, take no memory for it, and become no younger.
+//
 // A child of fork() has the heap (option `fork`), compressed as it is, and touches it as its parent does; but nothing more is compressed there, and all it can do with the compressor is to close it, which it must before it closes the heap.
 
 #ifndef VEIL_COMPRESS_H

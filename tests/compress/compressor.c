@@ -327,9 +327,9 @@ static void roots_name(void) {
 }
 
 // What is in the file: the same objects, whose `more` is this, and texts that begin with `first`, or as ever.
-static void saved_check(long more, char first) {
+static void file_check(const char *file, long more, char first) {
   static veil_type *const types[] = {&veil_type_node, &veil_type_slot, &veil_type_line};
-  veil_heap *there = veil_restore(saved_path, NULL, &(veil_restore_options){.types = types, .type_count = 3});
+  veil_heap *there = veil_restore(file, NULL, &(veil_restore_options){.types = types, .type_count = 3});
   cr_assert_not_null(there, "%s", veil_error());
   veil_thread *me = veil_attach(there);
   const slot *nodes = veil_root_get(me, "all");
@@ -347,6 +347,8 @@ static void saved_check(long more, char first) {
   veil_detach(me);
   veil_close(there);
 }
+
+static void saved_check(long more, char first) { file_check(saved_path, more, first); }
 
 static void nodes_write(long more) {
   for (int i = 0; i < NODES; i++) {
@@ -407,6 +409,33 @@ ON_TRAPPING_BACK_ENDS(compressor, what_is_written_meanwhile_is_saved_as_it_was) 
   firsts_write(0);
   veil_checkpointer_close(saver);
   unlink(saved_path);
+  finish();
+}
+
+// What is to be saved for one is copied in the stop of the other, and stays compressed.
+ON_TRAPPING_BACK_ENDS(compressor, two_who_save_at_once) {
+  BEGIN_OR_SKIP(NULL);
+  roots_name();
+  veil_collect(self);
+  char other[sizeof saved_path + 2];
+  snprintf(other, sizeof other, "%s.2", saved_path);
+  veil_checkpointer *one = veil_checkpointer_open(heap, &(veil_checkpointer_options){.path = saved_path, .whole = true});
+  veil_checkpointer *two = veil_checkpointer_open(heap, &(veil_checkpointer_options){.path = other, .whole = true});
+  for (int round = 0; round < REPEATS(5, 100); round++) {
+    nodes_write(round);
+    veil_compress_now(c, 0);
+    uint64_t there = stats().original;
+    EXPECT(veil_checkpoint(one, VEIL_CHECKPOINT_START, NULL) == VEIL_OK && veil_checkpoint(two, VEIL_CHECKPOINT_START, NULL) == VEIL_OK);
+    EXPECT(veil_checkpoint_wait(one, NULL) == VEIL_OK && veil_checkpoint_wait(two, NULL) == VEIL_OK);
+    EXPECT(there > 200 * page_size() && stats().original + 8 * page_size() >= there);
+    file_check(saved_path, round, 0);
+    file_check(other, round, 0);
+  }
+  EXPECT(stats().copied > 5 * 200);
+  veil_checkpointer_close(one);
+  veil_checkpointer_close(two);
+  unlink(saved_path);
+  unlink(other);
   finish();
 }
 

@@ -17,7 +17,7 @@
 #include "veil/store.h"
 #include "veil/veil.h"
 
-enum { THREADS = 4, RECORDS = 4000, ALL = THREADS * RECORDS, TEXT_MOST = 2000 };
+enum { THREADS = 4, RECORDS = 4000, ALL = THREADS * RECORDS, TEXT_MOST = 2000, PATIENCE = 60 };
 
 #define EXPECT(CONDITION) ((CONDITION) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #CONDITION), abort()))
 
@@ -255,6 +255,13 @@ static void counts_add(veil_compressor *c) {
   copied += s.copied;
 }
 
+// Packers have the lowest priority, and a busy machine hardly any time for them.
+static bool any_yet(veil_compressor *c) {
+  veil_compress_stats s;
+  veil_compress_get_stats(c, &s);
+  return compressed + s.compressed != 0 && promoted + s.promoted + s.fetched + s.taken_back != 0;
+}
+
 static void save(random_state *random, veil_compressor *c) {
   if (random_below(random, 2)) {
     veil_compress_now(c, 0); // what was written since the last time is away
@@ -270,7 +277,7 @@ static void save(random_state *random, veil_compressor *c) {
 static void disturb(veil_thread *self, random_state *random, unsigned seconds) {
   time_t until = time(NULL) + seconds;
   veil_compressor *c = compressor_any(random);
-  while (time(NULL) < until) {
+  while (time(NULL) < until || (!any_yet(c) && time(NULL) < until + PATIENCE)) {
     switch (random_below(random, 12)) {
     case 0:
     case 1:

@@ -5,6 +5,8 @@
 #ifndef TESTS_RUNTIME_PARKER_H
 #define TESTS_RUNTIME_PARKER_H
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include "veil/hooks.h"
@@ -119,8 +121,12 @@ static bool parker_take(parker *p, size_t page) {
   }
   EXPECT(bytes % 8 == 0 && bytes >= 16 && bytes <= p->pages.page_size);
   memcpy(copy, parker_alias(p, page), p->pages.page_size);
+  sigset_t all, before; // who waits for the end of PAGE_DROPPING must not wait for a thread that a stop has caught there
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
   uint8_t packing = PAGE_PACKING;
   if (!atomic_compare_exchange_strong(&p->state[page], &packing, PAGE_DROPPING)) {
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return false; // somebody wants it: what was copied is nothing
   }
   p->used[page] = p->control ? 0 : (uint32_t)bytes;
@@ -128,6 +134,7 @@ static bool parker_take(parker *p, size_t page) {
   atomic_fetch_add(&p->taken, 1);
   atomic_fetch_add(&p->notes_bytes, bytes);
   atomic_store(&p->state[page], PAGE_AWAY);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
   return true;
 }
 
