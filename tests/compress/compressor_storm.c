@@ -233,8 +233,11 @@ static void stopped(veil_thread *self, random_state *random, veil_compressor *c)
   if (random_below(random, 2) && FORKS) {
     child_look(self, c, random_below(random, 2));
   }
-  bool saves_it = store == NULL && random_below(random, 2);
+  bool saves_it = store == NULL && random_below(random, 4) != 0;
   if (saves_it) { // before anything is touched
+    if (random_below(random, 2)) {
+      veil_compress_now(c, 0);
+    }
     memcpy(then, should, sizeof then);
     EXPECT(veil_checkpoint(saver, VEIL_CHECKPOINT_START | (random_below(random, 2) ? VEIL_CHECKPOINT_FULL : 0), NULL) == VEIL_OK);
   } else {

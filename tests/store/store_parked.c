@@ -31,7 +31,7 @@ static void parker_end(void) {
 
 // The heap changes beside what is parked: lists that parked pages lead to move, and some pages come back.
 static void lists_change(int round) {
-  char name[8];
+  char name[16];
   for (int i = 0; i < 6; i++) {
     snprintf(name, sizeof name, "l%d", i);
     if ((round + i) % 3 == 0) {
@@ -41,7 +41,7 @@ static void lists_change(int round) {
 }
 
 static void lists_check(const long *lengths) {
-  char name[8];
+  char name[16];
   for (int i = 0; i < 6; i++) {
     snprintf(name, sizeof name, "l%d", i);
     EXPECT(list_of(name) == lengths[i]);
@@ -49,7 +49,7 @@ static void lists_check(const long *lengths) {
 }
 
 static void lists_read(long *lengths) {
-  char name[8];
+  char name[16];
   for (int i = 0; i < 6; i++) {
     snprintf(name, sizeof name, "l%d", i);
     lengths[i] = list_of(name);
