@@ -123,19 +123,19 @@ static gc_cell covering(const gc_heap *heap, size_t page) {
 
 typedef bool cell_fn(void *arg, gc_cell cell, uint64_t header); // false: no more
 
-static void slots_of(const gc_heap *heap, gc_cover cover, size_t page, gc_slot_fn *slot, void *arg) {
+static void slots_of(const gc_heap *heap, gc_cover cover, char *base, gc_slot_fn *slot, void *arg) {
   const gc_type *type = gc_type_at(gc_header_type(cover.header));
-  char *base = gc_page_alias(heap, page);
   if (!(cover.header & GC_LEAF) && type != NULL) {
     gc_slots_visit(type, cover.length, cover.cell.alias + gc_header_bytes(cover.header), base, base + heap->page_size, slot, arg);
   }
 }
 
-// Reads the page and nothing else. False: `cell` said so.
-static bool page_visit(const gc_heap *heap, size_t page, gc_cover cover, size_t top, cell_fn *cell, gc_slot_fn *slot, void *arg) {
-  char *base = gc_page_alias(heap, page), *at = base + 8;
+// Reads the page, or a copy of it, at `base`, and nothing else. False: `cell` said so.
+static bool page_visit(const gc_heap *heap, size_t page, char *base, gc_cover cover, size_t top, cell_fn *cell, gc_slot_fn *slot, void *arg) {
+  char *at = base + 8;
   if (cover.header != 0) {
-    slots_of(heap, cover, page, slot, arg);
+    cover.cell.alias += base - gc_page_alias(heap, page);
+    slots_of(heap, cover, base, slot, arg);
     at = cover.cell.alias + gc_cover_bytes(cover);
   }
   while (!gc_is_large(heap, gc_page_block(heap, page)) && at < base + top) {
@@ -148,7 +148,7 @@ static bool page_visit(const gc_heap *heap, size_t page, gc_cover cover, size_t 
     if (!cell(arg, c, header)) {
       return false;
     }
-    slots_of(heap, cover_of(c, header, header & GC_ARRAY ? gc_cell_length(c) : 1), page, slot, arg);
+    slots_of(heap, cover_of(c, header, header & GC_ARRAY ? gc_cell_length(c) : 1), base, slot, arg);
     at += gc_cell_size(c, header);
   }
   return true;
@@ -257,7 +257,7 @@ static void page_look(parking *p, gc_cover cover, size_t top) {
     return;
   }
   p->even = true;
-  page_visit(p->heap, p->page, cover, top, cell_look, slot_look, p);
+  page_visit(p->heap, p->page, gc_page_alias(p->heap, p->page), cover, top, cell_look, slot_look, p);
   p->n.step = p->even && p->n.step < 1u << 15 ? p->n.step : 0;
   p->n.width = width_of(p->heap, p->most);
   p->n.top = (uint16_t)(top / 8);
@@ -328,7 +328,7 @@ static void held_park(parking *p, void *memory, size_t room) {
   if (cover.header != 0) {
     cover_keep(heap, cover);
   }
-  page_visit(heap, p->page, cover, top, cell_take, slot_take, p);
+  page_visit(heap, p->page, gc_page_alias(heap, p->page), cover, top, cell_take, slot_take, p);
   VM_CHECK(p->next == p->n.count, "page %zu had %u references, and then %u [gc.parked]", p->page, p->n.count, p->next);
   p->out->sum = notes_sum(p->out);
   at_store_release(&heap->notes[p->page], (uint64_t)memory);
@@ -395,8 +395,8 @@ void gc_parked_drop(gc_heap *heap, size_t page) {
   }
 }
 
-bool gc_unpark(gc_heap *heap, size_t page) {
-  notes *n = gc_is_parked(heap, page) ? notes_of(heap, page) : NULL;
+bool gc_parked_put(gc_heap *heap, size_t page, char *contents) {
+  const notes *n = gc_is_parked(heap, page) ? notes_of(heap, page) : NULL;
   if (n == NULL) {
     return false;
   }
@@ -404,11 +404,16 @@ bool gc_unpark(gc_heap *heap, size_t page) {
   gc_cell cell = covering(heap, page);
   gc_cover cover = cell.alias != NULL ? cover_known(heap, cell) : cover_of(cell, 0, 0);
   unparking u = {heap, n, refs_of(heap, n), 0};
-  page_visit(heap, page, cover, (size_t)n->top * 8, cell_pass, slot_put, &u);
+  page_visit(heap, page, contents, cover, (size_t)n->top * 8, cell_pass, slot_put, &u);
   VM_CHECK(u.next == n->count, "page %zu has %u places for references, but %u were put down when it was parked: these are not its contents [gc.parked]", page,
            u.next, n->count);
-  gc_parked_drop(heap, page);
   return true;
+}
+
+bool gc_unpark(gc_heap *heap, size_t page) {
+  bool parked = gc_parked_put(heap, page, gc_page_alias(heap, page));
+  gc_parked_drop(heap, page);
+  return parked;
 }
 
 // ---- By notes.

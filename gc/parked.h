@@ -43,6 +43,8 @@ typedef enum gc_park_refusal {
 size_t gc_park(gc_heap *heap, size_t page, void *notes, size_t room);
 // While ABSENT is being settled, by who does so, when the contents are back: puts the references back. False: it was not parked. Async-signal-safe.
 bool gc_unpark(gc_heap *heap, size_t page);
+// By who holds the page: puts its references, as they are by now, where tokens stand in `contents`: what gc_park has left of them, or a copy of that, aligned to 8. The page stays parked. False: it is not.
+bool gc_parked_put(gc_heap *heap, size_t page, char *contents);
 // Moves a parked page's notes to other memory, where there is room for them. False: it is not parked, or not any more. As gc_park.
 bool gc_parked_move(gc_heap *heap, size_t page, void *notes);
 

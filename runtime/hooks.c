@@ -401,6 +401,70 @@ RT_EXPORT veil_status veil_page_drop(veil_service *s, size_t page, size_t count)
   return dropped ? VEIL_OK : VEIL_IO;
 }
 
+// ---- Contents that are wanted and stay away.
+
+// Who has the page away, and can say what it holds. NULL: nobody, or the contents are there, since the claim has not stood yet.
+static veil_service *copier_of(veil_heap *heap, size_t page) {
+  unsigned index = AO_char_load_acquire((unsigned char volatile *)rt_owner_of(heap, page, VEIL_ABSENT));
+  veil_service *s = index > 0 && index <= RT_SERVICES && (vm_claims(heap->gc->region, page) & VM_ABSENT) ? service_at(heap->services, (int)index - 1) : NULL;
+  return s != NULL && s->callbacks.copy != NULL && at_load_acquire(&s->pending) != (page + 1) * 4 + VEIL_ABSENT ? s : NULL;
+}
+
+bool rt_can_copy(veil_heap *heap, size_t page) { return copier_of(heap, page) != NULL; }
+
+// The page is held, so ABSENT stays, and its service.
+static bool held_copy(veil_heap *heap, size_t page, void *to) {
+  veil_service *s = copier_of(heap, page);
+  vm_view_forbid(true);
+  bool copied = s != NULL && s->callbacks.copy(s->arg, page, to);
+  vm_view_forbid(false);
+  if (copied) {
+    gc_parked_put(heap->gc, page, to);
+    at_add(&heap->copied_away, 1);
+  }
+  return copied;
+}
+
+static bool is_unsaved_for(const veil_service *s, size_t page) { return AO_char_load_acquire((unsigned char volatile *)rt_owner_of(s->heap, page, VEIL_UNSAVED)) == s->owner; }
+
+RT_EXPORT bool veil_page_save(veil_service *s, size_t page, void *to) {
+  veil_heap *heap = s->heap;
+  vm_region *region = heap->gc->region;
+  if (page >= heap->services->pages || !is_unsaved_for(s, page) || !rt_can_copy(heap, page)) {
+    return false;
+  }
+  bool saved = false;
+  sigset_t signals;
+  rt_thread *self = rt_service_enter(heap, &signals);
+  if (vm_hold(region, page, VM_UNSAVED)) {
+    saved = is_unsaved_for(s, page) && held_copy(heap, page, to);
+    if (saved) {
+      claim_tell(heap, claim_end(heap, page, VEIL_UNSAVED), page, VEIL_UNSAVED);
+      claim_forget(heap, page, VEIL_UNSAVED);
+    }
+    vm_let(region, page, saved ? VM_UNSAVED : 0);
+  }
+  rt_service_leave(heap, self, &signals);
+  return saved;
+}
+
+RT_EXPORT bool veil_page_copy(veil_service *s, size_t page, void *to) {
+  veil_heap *heap = s->heap;
+  VM_CHECK(at32_load(&s->instants) != 0, "veil_page_copy: service %s: called outside of an instant", s->name);
+  vm_region *region = heap->gc->region;
+  if (page >= heap->services->pages || !(vm_claims(region, page) & VM_ABSENT)) {
+    return false;
+  }
+  bool held = vm_hold(region, page, VM_ABSENT), copied = held && held_copy(heap, page, to);
+  if (held) {
+    vm_let(region, page, 0);
+  }
+  if (!copied) { // or somebody has it back just now
+    vm_settle(region, page, VM_ABSENT, false, false);
+  }
+  return copied;
+}
+
 RT_EXPORT veil_parks veil_heap_parks(veil_heap *heap) {
   const gc_heap *gc = heap->gc;
   veil_parks out = {
@@ -410,6 +474,7 @@ RT_EXPORT veil_parks veil_heap_parks(veil_heap *heap) {
       .saved = at_load(&gc->parked_saved),
   };
   _Static_assert(VEIL_PARK_REFUSALS == (int)GC_PARK_REFUSALS, "the collector's reasons are the public ones");
+  out.copied = at_load(&heap->copied_away);
   for (int i = 0; i < VEIL_PARK_REFUSALS; i++) {
     out.refused[i] = at_load(&gc->park_refused[i]);
   }

@@ -108,7 +108,9 @@ static void run_tell(instant *in, size_t page, size_t count) {
       if (in->laying.runs != 0) {
         vm_lay_end(&in->laying); // that service's callback may open pages
       }
-      vm_settle(region, i, VM_ABSENT, false, false); // UNSAVED is another's, so the contents have to be there now
+      if (in->calls == NULL || !in->calls->copies_away || !rt_can_copy(in->service->heap, i)) {
+        vm_settle(region, i, VM_ABSENT, false, false); // UNSAVED is another's, so the contents have to be there now
+      }
     }
   }
   if (in->calls != NULL && in->calls->now != NULL) {

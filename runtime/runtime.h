@@ -210,7 +210,7 @@ struct veil_heap {
   rt_touch touched[RT_TOUCH_SLOTS];
   AO_t touch_high;
   AO_t stall_ns, assists;
-  AO_t stops, stop_total_ns, stop_max_ns, stalls, threads_attached, limit_reached, out_of_memory, claims_settled, handlers_restored;
+  AO_t stops, stop_total_ns, stop_max_ns, stalls, threads_attached, limit_reached, out_of_memory, claims_settled, copied_away, handlers_restored;
   // Events (events.c). Atomic:
   uint32_t volatile listening; // 0: nobody does
   AO_t telling;                // threads that may be in a callback

@@ -53,6 +53,10 @@ static inline rt_zones rt_zones_of(const gc_heap *gc) {
   return (rt_zones){gc_block_page(gc, fresh < gc->small_blocks ? (uint32_t)fresh : gc->small_blocks), gc_block_page(gc, gc->small_blocks), rt_pages_used(gc)};
 }
 
+// ---- hooks.c
+// Whether the page's contents are away, and who has them can copy them. A hint unless the page is held, or the world stopped.
+bool rt_can_copy(veil_heap *heap, size_t page);
+
 // ---- sample.c
 // The service, by its number (0: none), asks no more what was touched.
 void rt_touched_end(veil_heap *heap, unsigned owner);

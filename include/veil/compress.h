@@ -8,6 +8,8 @@
 //
 // A call to the system on an object that has not been touched lately, compressed or not, and leaves too, is refused with EFAULT (but on `uffd-kernel`): it wants veil_touch, or veil/calls.h. Nothing is compressed with the back end `none`.
 //
+// What a checkpoint or a store's commit saves of compressed pages is a copy: they stay compressed, take no memory for it, and become no younger.
+//
 // A child of fork() has the heap (option `fork`), compressed as it is, and touches it as its parent does; but nothing more is compressed there, and all it can do with the compressor is to close it, which it must before it closes the heap.
 
 #ifndef VEIL_COMPRESS_H
@@ -79,6 +81,7 @@ typedef struct veil_compress_stats {
   // How long a touch took, in nanoseconds, decompression and all but the kernel's part.
   uint64_t promotion_p50_ns, promotion_p98_ns, promotion_max_ns;
   uint64_t sampler_ns, packer_ns; // processor time of the threads
+  uint64_t copied; // pages that a checkpoint, or a store's commit, has got a copy of: they stayed compressed
 } veil_compress_stats;
 
 // Begins. NULL, with veil_error(): the back end is `none`, an option makes no sense, there is no memory or thread, another compressor or service asks what is touched, or the heap has too many services. As long as it is open

@@ -31,6 +31,8 @@ typedef enum veil_claim {
 // pages, no call of another heap's hooks. The claim is dropped when they return. `discarded` says that claims on these pages are
 // gone because the pages' contents died. `cycle` is the number of the cycle, from 1. `before_flip` and `after_flip` run with the world stopped;
 // `cycle_ended` does not. A minor cycle moves objects and frees pages, too: from `before_minor` to `after_minor` the world is stopped; `minor` is its number.
+// `copy` spares it that: what others save of a page that is away (veil_page_save, veil_page_copy) is copied to `to`, a page's worth, aligned to 8; of a parked page what veil_page_park has left. The claim stays, and nobody settles it meanwhile. As
+// `absent` otherwise, but in a stop, too, wherever the service's own threads stand. False, or NULL: the contents are put back.
 typedef struct veil_service_callbacks {
   void (*absent)(void *arg, size_t page);                  // puts the page's contents back
   void (*unsaved)(void *arg, size_t page);                 // saves the page's contents
@@ -40,6 +42,7 @@ typedef struct veil_service_callbacks {
   void (*cycle_ended)(void *arg, uint64_t cycle);          // from-space has been freed
   void (*before_minor)(void *arg, uint64_t minor);         // nothing has moved
   void (*after_minor)(void *arg, uint64_t minor);          // what is dead is gone
+  bool (*copy)(void *arg, size_t page, void *to);          // copies what `absent` would put back, and leaves the page as it is
 } veil_service_callbacks;
 
 // Registers a service, up to 8 per heap. NULL on error. Any thread that is attached. Absent
@@ -110,6 +113,13 @@ bool veil_page_parked_at(veil_service *service, size_t page, void *notes);
 // that `absent` waits until this has returned. Unlike madvise it does not come between a fork and its copy of the heap. VEIL_IO: the system refuses it, and the contents may be there still. Any thread, attached or not; not in callbacks.
 veil_status veil_page_drop(veil_service *service, size_t page, size_t count);
 
+// Saves a page that carries the service's UNSAVED and whose contents are away (another's ABSENT), and leaves them away: they are copied to `to`, a page's worth, aligned to 8, as the service that has them tells by `copy`. UNSAVED is settled thereby, and `unsaved` not called.
+// False: nothing has happened, since the page carries no such two claims, somebody holds it, or `copy` cannot say: veil_service_settle has the contents put back. A few ns if so. Any thread, attached or not; not in callbacks.
+bool veil_page_save(veil_service *service, size_t page, void *to);
+
+// In `now` or `at` of an instant: what a page holds whose contents are away, which stay away, likewise. False: its contents are to be had through the alias, if need be since they were put back now.
+bool veil_page_copy(veil_service *service, size_t page, void *to);
+
 // Why veil_page_park has returned 0.
 typedef enum veil_park_refusal {
   VEIL_PARK_CYCLE,  // a full cycle is under way, or about to begin; or an instant, a rollback, or a fork
@@ -131,6 +141,7 @@ typedef struct veil_parks {
   uint64_t misfits; // that had to come back in a cycle, since a reference did not fit where it was put down: the heap is more than twice as large by now
   uint64_t saved;   // that had to come back in a cycle, since they carried UNSAVED and something that they refer to has moved
   uint64_t refused[VEIL_PARK_REFUSALS]; // how often veil_page_park has returned 0, by reason
+  uint64_t copied;  // pages that others have saved while they were away, parked or not (veil_page_save, veil_page_copy)
 } veil_parks;
 veil_parks veil_heap_parks(veil_heap *heap); // any thread
 
@@ -152,6 +163,8 @@ typedef struct veil_instant_calls {
   // Before the stop, of an increment (VEIL_INSTANT_DIRTY): `pages` have been found written so far. Returns of how many pages, at most, `now` is to be told instead of claiming them: to copy a page in the stop takes as long as to claim it,
   // and spares the program a trap. It may allocate, and is called in the thread that asked, which counts as no mutator meanwhile. NULL: what can be claimed is.
   size_t (*copies)(void *arg, size_t pages);
+  // `now` reads what is away by veil_page_copy, wherever that can be had: such pages are not put back in the stop. False: all that `now` is told of is there.
+  bool copies_away;
   size_t most; // with all three flags: pages. If more were written the instant is none: nobody is called, VEIL_BUSY, and they still count as written. 0: any number
 } veil_instant_calls;
 

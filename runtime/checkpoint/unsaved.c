@@ -85,6 +85,15 @@ static void unsaved(void *arg, size_t page) {
   cp_writer_wake(c);
 }
 
+// Pages that another service has away, and can copy: they stay there (cp.away).
+static void away_save(veil_checkpointer *c, cp_run *run, size_t count) {
+  for (size_t at = 0; at < count; at++) {
+    if (!(run->saved >> at & 1) && veil_page_save(c->service, run->first + at, run->memory + at * c->pages.page_size)) {
+      run->saved |= 1u << at;
+    }
+  }
+}
+
 unsigned cp_run_fill(veil_checkpointer *c, cp_run *run, size_t page, size_t count) {
   group g = {.of = c, .run = run};
   run->first = page;
@@ -92,10 +101,17 @@ unsigned cp_run_fill(veil_checkpointer *c, cp_run *run, size_t page, size_t coun
   group_here = &g;
   veil_service_settle_some(c->service, page, count, VEIL_UNSAVED);
   group_here = NULL;
+  away_save(c, run, count);
   return (unsigned)__builtin_popcount(run->saved);
 }
 
 // ---- In the stop, and before it.
+
+static void page_copy(veil_checkpointer *c, size_t page, void *to) {
+  if (!veil_page_copy(c->service, page, to)) {
+    memcpy(to, cp_page_alias(c, page), c->pages.page_size);
+  }
+}
 
 // Slots for all of them and some more, since the program runs on, if half of the pool is enough: traps have the other. Their memory is had now.
 static size_t copies(void *arg, size_t written) {
@@ -120,7 +136,9 @@ void cp_ahead_give(veil_checkpointer *c) {
 static void now(void *arg, size_t page, size_t count) {
   veil_checkpointer *c = arg;
   for (; count > 0 && c->ahead_count > 0; page++, count--) {
-    slot_fill_in_trap(c, c->ahead[--c->ahead_count], page);
+    uint32_t slot = c->ahead[--c->ahead_count];
+    page_copy(c, page, cp_slot_memory(&c->pool, slot));
+    cp_pool_queue_in_trap(&c->pool, slot, page);
     c->copied++;
   }
   if (count == 0) {
@@ -133,7 +151,9 @@ static void now(void *arg, size_t page, size_t count) {
     return;
   }
   *s = (cp_stash){.next = c->stashed, .page = page, .count = count, .bytes = bytes};
-  memcpy((char *)s + c->pages.page_size, cp_page_alias(c, page), count * c->pages.page_size);
+  for (size_t i = 0; i < count; i++) {
+    page_copy(c, page + i, (char *)s + (i + 1) * c->pages.page_size);
+  }
   c->stashed = s;
 }
 
@@ -144,4 +164,4 @@ static void at(void *arg) {
 }
 
 const veil_service_callbacks cp_service = {.unsaved = unsaved};
-const veil_instant_calls cp_instant = {.now = now, .at = at, .copies = copies};
+const veil_instant_calls cp_instant = {.now = now, .at = at, .copies = copies, .copies_away = true};

@@ -117,19 +117,24 @@ static void frame_take(veil_compressor *c, size_t page) {
 
 // ---- Callbacks.
 
-static void contents_fetch(veil_compressor *c, size_t page, cx_handle handle) {
+// What the item holds, to `to`: a page's worth.
+static void item_unpack(veil_compressor *c, size_t page, cx_handle handle, void *to) {
   const char *item = cx_shelf_at(c->shelf, handle);
   size_t length = cx_handle_length(handle);
   cx_tail tail;
   memcpy(&tail, item + length - sizeof tail, sizeof tail);
   size_t notes = tail * (size_t)8;
-  frame_take(c, page);
   unsigned i = unpacker_take(&c->unpackers);
-  bool good = notes + sizeof tail < length && cx_unpack((cx_unpacker *)(c->unpackers.memory + i * c->unpackers.bytes), item + notes, length - notes - sizeof tail, cx_alias(c, page));
+  bool good = notes + sizeof tail < length && cx_unpack((cx_unpacker *)(c->unpackers.memory + i * c->unpackers.bytes), item + notes, length - notes - sizeof tail, to);
   unpacker_give(&c->unpackers, i);
   if (!good) {
     vm_fatal("veil: page %zu, which was compressed, is damaged: its checksum is wrong", page);
   }
+}
+
+static void contents_fetch(veil_compressor *c, size_t page, cx_handle handle) {
+  frame_take(c, page);
+  item_unpack(c, page, handle, cx_alias(c, page));
 }
 
 // Whether the page was away, and is back.
@@ -183,6 +188,21 @@ void cx_absent(void *arg, size_t page) {
     latency_add(c, now_ns() - began);
   }
   cx_shelf_leave(c->shelf, entered);
+}
+
+// Somebody saves the page, and it stays compressed (cx.copy).
+bool cx_copy(void *arg, size_t page, void *to) {
+  veil_compressor *c = arg;
+  unsigned entered = cx_shelf_enter(c->shelf);
+  uint64_t was = at_load_acquire(&c->state[page]);
+  if (cx_state_of(was) >= CX_READY) {
+    item_unpack(c, page, cx_low_of(was), to);
+    at_add(&c->copied, 1);
+  } else {
+    memcpy(to, cx_alias(c, page), c->pages.page_size);
+  }
+  cx_shelf_leave(c->shelf, entered);
+  return true;
 }
 
 // The collector has dropped the notes.

@@ -165,7 +165,7 @@ static void cycle_ended(void *arg, uint64_t cycle) {
   at_add(&c->cycles, 1);
 }
 
-static const veil_service_callbacks callbacks = {.absent = cx_absent, .discarded = cx_discarded, .before_flip = before_flip, .cycle_ended = cycle_ended};
+static const veil_service_callbacks callbacks = {.absent = cx_absent, .discarded = cx_discarded, .copy = cx_copy, .before_flip = before_flip, .cycle_ended = cycle_ended};
 
 static void conditions_init(veil_compressor *c) {
   pthread_condattr_t monotonic;
@@ -317,6 +317,7 @@ CX_EXPORT void veil_compress_get_stats(veil_compressor *c, veil_compress_stats *
   out->discarded = at_load(&c->discarded);
   out->taken_back = at_load(&c->taken_back);
   out->unpacked_in_cycles = at_load(&c->in_cycles);
+  out->copied = at_load(&c->copied);
   out->promotion_p50_ns = cx_latency_at(c, 0.5);
   out->promotion_p98_ns = cx_latency_at(c, 0.98);
   out->promotion_max_ns = at_load(&c->latency_max);

@@ -99,7 +99,7 @@ struct veil_compressor {
   cx_unpackers unpackers;
   char *ballast;
   uint32_t volatile ballast_left;
-  AO_t returned, taken_back, discarded, in_cycles; // pages
+  AO_t returned, taken_back, discarded, in_cycles, copied; // pages
   AO_t packer_ns;                                  // processor time
   AO_t latency[CX_LATENCIES], latency_max;         // ns
   uint32_t volatile cycle;                         // a full cycle is under way
@@ -144,9 +144,10 @@ static inline bool cx_slots_wake(const veil_compressor *c) { return c->done >= C
 // Whether this process is a child of the one that opened it, and so has none of its threads (cx.child).
 bool cx_gone(const veil_compressor *c);
 
-// ---- absent.c: callbacks. In traps, but the last three.
+// ---- absent.c: callbacks. In traps, but cx_copy and the last three.
 void cx_absent(void *arg, size_t page);
 void cx_discarded(void *arg, size_t page, size_t count);
+bool cx_copy(void *arg, size_t page, void *to);
 bool cx_unpackers_open(cx_unpackers *u, const cx_codec *codec, unsigned count);
 void cx_unpackers_close(cx_unpackers *u);
 // Memory for frames, as far as there is less than there should be. False: none.

@@ -113,8 +113,9 @@ static void pages_take(veil_store *store) {
   bool compares = !store->moved_away && !c->blanks && pthread_mutex_trylock(&store->contents_lock) == 0;
   for (size_t n = 0; n < c->count; n++) {
     ahead_fetch(store, n, compares);
-    c->copied[n] = !compares || !page_compare(store, n);
-    if (c->copied[n]) {
+    bool away = veil_page_copy(store->service, c->pages[n], c->copies + n * page_size); // st.away
+    c->copied[n] = away || !compares || !page_compare(store, n);
+    if (c->copied[n] && !away) {
       memcpy(c->copies + n * page_size, page_at(store, c->pages[n]), page_size);
     }
   }
@@ -145,17 +146,23 @@ static void at(void *arg) {
 
 // ---- Many pages are claimed in the stop, and saved when the world runs: by whoever wants to write them, and by the thread that commits.
 
+static char *copy_of(const veil_store *store, size_t page) { return store->change.copies + page * store->pages.page_size; }
+static void saved_note(veil_store *store, size_t page) { at8_or_full(&store->change.saved[page / 8], (uint8_t)(1u << page % 8)); }
+
 // In the stop: what cannot be claimed. Otherwise a trap, the collector, or st_take_rest. A child of fork has the claims, and memory of its own.
 static void unsaved(void *arg, size_t page) {
   veil_store *store = arg;
-  st_change *c = &store->change;
-  memcpy(c->copies + page * store->pages.page_size, page_at(store, page), store->pages.page_size);
-  at8_or_full(&c->saved[page / 8], (uint8_t)(1u << page % 8));
+  memcpy(copy_of(store, page), page_at(store, page), store->pages.page_size);
+  saved_note(store, page);
 }
 
 static void unsaved_now(void *arg, size_t page, size_t count) {
   for (size_t i = page; i < page + count; i++) {
-    unsaved(arg, i);
+    if (veil_page_copy(((veil_store *)arg)->service, i, copy_of(arg, i))) {
+      saved_note(arg, i);
+    } else {
+      unsaved(arg, i);
+    }
   }
 }
 
@@ -189,8 +196,12 @@ void st_take_rest(veil_store *store) {
   for (size_t page = 0; (page = veil_service_next(s, page, VEIL_UNSAVED)) != SIZE_MAX; page += SAVED_AT_ONCE) {
     veil_service_settle_some(s, page, SAVED_AT_ONCE, VEIL_UNSAVED);
   }
-  for (size_t page = 0; (page = veil_service_next(s, page, VEIL_UNSAVED)) != SIZE_MAX; page++) { // that somebody held, or whose contents were away
-    veil_service_settle(s, page, VEIL_UNSAVED);
+  for (size_t page = 0; (page = veil_service_next(s, page, VEIL_UNSAVED)) != SIZE_MAX; page++) { // that somebody held, or whose contents are away
+    if (veil_page_save(s, page, copy_of(store, page))) {
+      saved_note(store, page);
+    } else {
+      veil_service_settle(s, page, VEIL_UNSAVED);
+    }
   }
   veil_service_settle_some(s, 0, 1, VEIL_UNSAVED); // the last may have been a trap's
   saved_list(store);
@@ -215,7 +226,7 @@ static bool description_make(veil_store *store) {
 
 // More than can be copied in the stop, or than was known to be; all, if the heap is not where it was.
 static veil_status many_take(veil_store *store, uint64_t *pause_ns) {
-  static const veil_instant_calls calls = {.now = unsaved_now, .at = claimed_at};
+  static const veil_instant_calls calls = {.now = unsaved_now, .at = claimed_at, .copies_away = true};
   veil_instant_figures figures = {0};
   store->change.claimed = true;
   veil_status status = veil_service_instant(store->service, VEIL_INSTANT_WATCH | (store->moved_away ? VEIL_INSTANT_ALL : VEIL_INSTANT_DIRTY), &calls, store, &figures);
@@ -224,7 +235,7 @@ static veil_status many_take(veil_store *store, uint64_t *pause_ns) {
 }
 
 static veil_status few_take(veil_store *store, uint64_t *pause_ns) {
-  const veil_instant_calls calls = {.now = pages_add, .at = at, .most = stop_most(store)};
+  const veil_instant_calls calls = {.now = pages_add, .at = at, .copies_away = true, .most = stop_most(store)};
   veil_instant_figures figures = {0};
   veil_status status = veil_service_instant(store->service, VEIL_INSTANT_WATCH | VEIL_INSTANT_COPY | VEIL_INSTANT_DIRTY, &calls, store, &figures);
   *pause_ns += figures.pause_ns;

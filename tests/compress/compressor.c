@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "tests/runtime/world.h"
 #include "veil/calls.h"
+#include "veil/checkpoint.h"
 #include "veil/compress.h"
 #include "veil/hooks.h"
 
@@ -304,6 +305,137 @@ ON_TRAPPING_BACK_ENDS(compressor, what_was_said_to_be_hot_stays) {
   char here;
   EXPECT(veil_compress_hint_set(c, &here, 1, VEIL_COMPRESS_COLD) == VEIL_INVALID && strstr(veil_error(), "are not the heap's") != NULL);
   EXPECT(veil_compress_hint_set(c, text[8], 1, (veil_compress_hint)7) == VEIL_INVALID);
+  finish();
+}
+
+// ---- Somebody saves the heap.
+
+typedef struct line {
+  char *at;
+} line;
+VEIL_TYPE(line, at);
+
+static char saved_path[64];
+
+static void roots_name(void) {
+  line *lines = veil_new_array(self, line, TEXTS);
+  for (int i = 0; i < TEXTS; i++) {
+    lines[i].at = text[i];
+  }
+  EXPECT(veil_root_set(self, "all", all) == VEIL_OK && veil_root_set(self, "lines", lines) == VEIL_OK);
+  snprintf(saved_path, sizeof saved_path, "/tmp/compressor_tests.%d", (int)getpid());
+}
+
+// What is in the file: the same objects, whose `more` is this, and texts that begin with `first`, or as ever.
+static void file_check(const char *file, long more, char first) {
+  static veil_type *const types[] = {&veil_type_node, &veil_type_slot, &veil_type_line};
+  veil_heap *there = veil_restore(file, NULL, &(veil_restore_options){.types = types, .type_count = 3});
+  cr_assert_not_null(there, "%s", veil_error());
+  veil_thread *me = veil_attach(there);
+  const slot *nodes = veil_root_get(me, "all");
+  const line *lines = veil_root_get(me, "lines");
+  for (int i = 0; i < NODES; i++) {
+    EXPECT(nodes[i].to->key == i && nodes[i].to->more == more && (i == 0 || nodes[i].to->left == nodes[i / 2].to));
+  }
+  for (int i = 0; i < TEXTS; i++) {
+    for (int k = 0; k < TEXT; k++) {
+      EXPECT(lines[i].at[k] == (k == 0 && first != 0 ? first : "the quick brown fox "[(k * (i % 7 + 1)) % 20]));
+    }
+  }
+  nodes = NULL;
+  lines = NULL;
+  veil_detach(me);
+  veil_close(there);
+}
+
+static void saved_check(long more, char first) { file_check(saved_path, more, first); }
+
+static void nodes_write(long more) {
+  for (int i = 0; i < NODES; i++) {
+    all[i].to->more = more;
+  }
+}
+
+static void firsts_write(char first) {
+  for (int i = 0; i < TEXTS; i++) {
+    text[i][0] = first != 0 ? first : 't';
+  }
+}
+
+ON_TRAPPING_BACK_ENDS(compressor, what_is_compressed_is_saved_and_stays_compressed) {
+  BEGIN_OR_SKIP(NULL);
+  roots_name();
+  veil_collect(self);
+  veil_checkpointer *saver = veil_checkpointer_open(heap, &(veil_checkpointer_options){.path = saved_path});
+  for (int round = 0; round < 3; round++) {
+    veil_checkpoint_figures f;
+    nodes_write(round);
+    firsts_write(round == 1 ? 'X' : 0);
+    veil_compress_now(c, 0);
+    veil_compress_stats before = stats();
+    EXPECT(before.original > 200 * page_size());
+    EXPECT(veil_checkpoint(saver, 0, &f) == VEIL_OK && f.full == (round == 0));
+    veil_compress_stats s = stats();
+    EXPECT(f.pages > 400 && s.copied - before.copied >= f.pages - 8 && s.original + 8 * page_size() >= before.original); // all but what is touched by the way
+    saved_check(round, round == 1 ? 'X' : 0);
+    EXPECT(stats().original + 8 * page_size() >= before.original);
+  }
+  veil_checkpointer_close(saver);
+  unlink(saved_path);
+  finish();
+}
+
+// What is touched while it is saved is saved as it was at the instant, and is the program's at once: pages that are away, that are being packed, that have just come back.
+ON_TRAPPING_BACK_ENDS(compressor, what_is_written_meanwhile_is_saved_as_it_was) {
+  BEGIN_OR_SKIP(&((veil_compressor_options){.interval_ms = 20, .least_ms = 20, .age_ms = 20}));
+  roots_name();
+  veil_collect(self);
+  veil_checkpointer *saver = veil_checkpointer_open(heap, &(veil_checkpointer_options){.path = saved_path});
+  for (int round = 0; round < REPEATS(8, 200); round++) {
+    nodes_write(round);
+    firsts_write(round % 2 ? 'X' : 0);
+    veil_compress_now(c, round % 4 == 3 ? 20 : 0);
+    EXPECT(veil_checkpoint(saver, VEIL_CHECKPOINT_START | (round % 3 == 0 ? VEIL_CHECKPOINT_FULL : 0), NULL) == VEIL_OK);
+    if (round % 4 == 2) {
+      veil_compress_now(c, 0); // others are claimed while they are to be saved
+    }
+    for (int i = NODES - 1; i >= 0; i--) {
+      all[i].to->more = -1;
+    }
+    firsts_write('Y');
+    EXPECT(veil_checkpoint_wait(saver, NULL) == VEIL_OK);
+    saved_check(round, round % 2 ? 'X' : 0);
+  }
+  firsts_write(0);
+  veil_checkpointer_close(saver);
+  unlink(saved_path);
+  finish();
+}
+
+// What is to be saved for one is copied in the stop of the other, and stays compressed.
+ON_TRAPPING_BACK_ENDS(compressor, two_who_save_at_once) {
+  BEGIN_OR_SKIP(NULL);
+  roots_name();
+  veil_collect(self);
+  char other[sizeof saved_path + 2];
+  snprintf(other, sizeof other, "%s.2", saved_path);
+  veil_checkpointer *one = veil_checkpointer_open(heap, &(veil_checkpointer_options){.path = saved_path, .whole = true});
+  veil_checkpointer *two = veil_checkpointer_open(heap, &(veil_checkpointer_options){.path = other, .whole = true});
+  for (int round = 0; round < REPEATS(5, 100); round++) {
+    nodes_write(round);
+    veil_compress_now(c, 0);
+    uint64_t there = stats().original;
+    EXPECT(veil_checkpoint(one, VEIL_CHECKPOINT_START, NULL) == VEIL_OK && veil_checkpoint(two, VEIL_CHECKPOINT_START, NULL) == VEIL_OK);
+    EXPECT(veil_checkpoint_wait(one, NULL) == VEIL_OK && veil_checkpoint_wait(two, NULL) == VEIL_OK);
+    EXPECT(there > 200 * page_size() && stats().original + 8 * page_size() >= there);
+    file_check(saved_path, round, 0);
+    file_check(other, round, 0);
+  }
+  EXPECT(stats().copied > 5 * 200);
+  veil_checkpointer_close(one);
+  veil_checkpointer_close(two);
+  unlink(saved_path);
+  unlink(other);
   finish();
 }
 

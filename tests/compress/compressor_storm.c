@@ -17,7 +17,7 @@
 #include "veil/store.h"
 #include "veil/veil.h"
 
-enum { THREADS = 4, RECORDS = 4000, ALL = THREADS * RECORDS, TEXT_MOST = 2000 };
+enum { THREADS = 4, RECORDS = 4000, ALL = THREADS * RECORDS, TEXT_MOST = 2000, PATIENCE = 60 };
 
 #define EXPECT(CONDITION) ((CONDITION) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #CONDITION), abort()))
 
@@ -70,10 +70,10 @@ static uint64_t seed;
 
 static char byte_of(uint64_t key, uint64_t version, uint64_t i) { return (char)("abcdefgh"[(i * (1 + key % 5) + version) % 8] + (i % 64 == 0 ? (int)(key % 16) : 0)); }
 
-static void record_check(uint32_t i) {
-  const record *r = all[i].to;
-  const truth *t = &should[i];
-  EXPECT(r->key == i && r->version == t->version && r->length == t->length && r->link == all[t->link].to);
+static void record_check_in(const slot *of, const truth *all_of, uint32_t i) {
+  const record *r = of[i].to;
+  const truth *t = &all_of[i];
+  EXPECT(r->key == i && r->version == t->version && r->length == t->length && r->link == of[t->link].to);
   for (uint64_t k = 0; k < t->length; k += 1 + t->length / 16) {
     if (r->text[k] != byte_of(i, t->version, k)) {
       fprintf(stderr, "%d: record %u, version %llu: byte %llu of %llu at %p is %d, not %d\n", (int)getpid(), i, (unsigned long long)t->version, (unsigned long long)k, (unsigned long long)t->length, (void *)&r->text[k], r->text[k], byte_of(i, t->version, k));
@@ -81,6 +81,8 @@ static void record_check(uint32_t i) {
     }
   }
 }
+
+static void record_check(uint32_t i) { record_check_in(all, should, i); }
 
 static void text_make(veil_thread *self, uint32_t i, uint64_t length) {
   char *text = veil_new_bytes(self, length + 1);
@@ -200,6 +202,30 @@ static veil_compressor *compressor_any(random_state *random) {
   return c;
 }
 
+static uint64_t promoted, compressed, discarded, copied, saves;
+
+// What was saved of an instant is what it was then, whatever the threads have done since.
+static truth then[ALL];
+
+static void saved_check(void) {
+  static veil_type *const types[] = {&veil_type_record, &veil_type_slot};
+  EXPECT(veil_checkpoint_wait(saver, NULL) == VEIL_OK);
+  veil_heap *there = veil_restore(path, NULL, &(veil_restore_options){.types = types, .type_count = 2});
+  if (there == NULL) {
+    fprintf(stderr, "%s\n", veil_error());
+    abort();
+  }
+  veil_thread *me = veil_attach(there);
+  const slot *of = veil_root_get(me, "all");
+  for (uint32_t i = 0; i < ALL; i++) {
+    record_check_in(of, then, i);
+  }
+  of = NULL;
+  veil_detach(me);
+  veil_close(there);
+  saves++;
+}
+
 static void stopped(veil_thread *self, random_state *random, veil_compressor *c) {
   veil_block_begin(self);
   pthread_rwlock_wrlock(&changing);
@@ -207,11 +233,21 @@ static void stopped(veil_thread *self, random_state *random, veil_compressor *c)
   if (random_below(random, 2) && FORKS) {
     child_look(self, c, random_below(random, 2));
   }
-  check_all();
+  bool saves_it = store == NULL && random_below(random, 4) != 0;
+  if (saves_it) { // before anything is touched
+    if (random_below(random, 2)) {
+      veil_compress_now(c, 0);
+    }
+    memcpy(then, should, sizeof then);
+    EXPECT(veil_checkpoint(saver, VEIL_CHECKPOINT_START | (random_below(random, 2) ? VEIL_CHECKPOINT_FULL : 0), NULL) == VEIL_OK);
+  } else {
+    check_all();
+  }
   pthread_rwlock_unlock(&changing);
+  if (saves_it) {
+    saved_check();
+  }
 }
-
-static uint64_t promoted, compressed, discarded;
 
 static void counts_add(veil_compressor *c) {
   veil_compress_stats s;
@@ -219,9 +255,20 @@ static void counts_add(veil_compressor *c) {
   promoted += s.promoted + s.fetched + s.taken_back;
   compressed += s.compressed;
   discarded += s.discarded;
+  copied += s.copied;
 }
 
-static void save(random_state *random) {
+// Packers have the lowest priority, and a busy machine hardly any time for them.
+static bool any_yet(veil_compressor *c) {
+  veil_compress_stats s;
+  veil_compress_get_stats(c, &s);
+  return compressed + s.compressed != 0 && promoted + s.promoted + s.fetched + s.taken_back != 0;
+}
+
+static void save(random_state *random, veil_compressor *c) {
+  if (random_below(random, 2)) {
+    veil_compress_now(c, 0); // what was written since the last time is away
+  }
   unsigned how = (unsigned)random_below(random, 8);
   veil_status status = store == NULL ? veil_checkpoint(saver, how < 3 ? VEIL_CHECKPOINT_FULL : 0, NULL) : how == 0 ? veil_store_compact(store) : veil_store_commit(store, NULL);
   if (status != VEIL_OK) {
@@ -233,7 +280,7 @@ static void save(random_state *random) {
 static void disturb(veil_thread *self, random_state *random, unsigned seconds) {
   time_t until = time(NULL) + seconds;
   veil_compressor *c = compressor_any(random);
-  while (time(NULL) < until) {
+  while (time(NULL) < until || (!any_yet(c) && time(NULL) < until + PATIENCE)) {
     switch (random_below(random, 12)) {
     case 0:
     case 1:
@@ -243,7 +290,7 @@ static void disturb(veil_thread *self, random_state *random, unsigned seconds) {
       veil_collect(self);
       break;
     case 3:
-      save(random);
+      save(random, c);
       break;
     case 4:
       stopped(self, random, c);
@@ -295,6 +342,7 @@ static void records_make(veil_thread *self, random_state *random) {
     should[i].link = i;
     text_make(self, i, random_below(random, TEXT_MOST));
   }
+  EXPECT(veil_root_set(self, "all", all) == VEIL_OK);
 }
 
 // Everything is in the file, too.
@@ -319,7 +367,7 @@ static void heap_close(veil_thread *self) {
     veil_detach(self);
     veil_close(heap);
   } else {
-    EXPECT(veil_root_set(self, "all", all) == VEIL_OK && veil_store_commit(store, NULL) == VEIL_OK);
+    EXPECT(veil_store_commit(store, NULL) == VEIL_OK);
     veil_remove_roots(heap, &all);
     veil_detach(self);
     EXPECT(veil_store_close(store) == VEIL_OK);
@@ -355,6 +403,7 @@ int main(int argc, char **argv) {
   veil_block_end(self);
   check_all();
   heap_close(self);
-  printf("%s: %llu pages compressed, %llu wanted back, %llu died\n", store == NULL ? "saved" : "a store", (unsigned long long)compressed, (unsigned long long)promoted, (unsigned long long)discarded);
+  printf("%s: %llu pages compressed, %llu wanted back, %llu died, %llu saved without being wanted back, %llu instants restored\n", store == NULL ? "saved" : "a store", (unsigned long long)compressed, (unsigned long long)promoted,
+         (unsigned long long)discarded, (unsigned long long)copied, (unsigned long long)saves);
   return compressed == 0 || promoted == 0;
 }

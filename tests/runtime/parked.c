@@ -349,6 +349,55 @@ ON_TRAPPING_BACK_ENDS(parked, a_page_that_is_to_be_saved_is_saved_as_it_was_befo
   parked_end();
 }
 
+// What is saved of a page that is away is what it holds when it is back, whatever is on it; and until then it is away.
+static char *saved_pages;
+static void on_saved_back(void *arg, size_t page) { saved_wrong += memcmp(saved_pages + page * p.pages.page_size, parker_alias(&p, page), p.pages.page_size) != 0; }
+
+static void saved_away(const char *back_end, veil_generations generations) {
+  PARKED_START_OR_SKIP(generations, false);
+  static const veil_service_callbacks calls = {.unsaved = on_saved};
+  veil_service *saver = veil_service_open(heap, "saver", &calls, NULL);
+  saved_pages = parker_map(p.pages.count * p.pages.page_size);
+  things_make(self);
+  collect(2);
+  size_t saved = 0;
+  for (int round = 0; round < 6; round++) {
+    all_take();
+    collect(1 + round % 3); // what they refer to moves, in notes
+    unsigned long before = parker_absents(&p), copied = veil_heap_parks(heap).copied;
+    for (size_t page = 0; page < p.pages.count; page++) {
+      char *to = saved_pages + page * p.pages.page_size;
+      if (!veil_page_in_use(heap, page) || atomic_load(&p.state[page]) != PAGE_AWAY) {
+        continue;
+      }
+      EXPECT(!veil_page_save(saver, page, to)); // nothing is to be saved
+      cr_assert_eq(veil_service_claim(saver, page, VEIL_UNSAVED), VEIL_OK);
+      p.copies = false;
+      EXPECT(!veil_page_save(saver, page, to) && veil_service_next(saver, page, VEIL_UNSAVED) == page);
+      p.copies = true;
+      EXPECT(veil_page_save(saver, page, to) && veil_service_next(saver, page, VEIL_UNSAVED) != page);
+      EXPECT(!veil_page_save(saver, page, to) && atomic_load(&p.state[page]) == PAGE_AWAY);
+      saved++;
+    }
+    cr_assert_eq(parker_absents(&p), before);
+    cr_assert(saved_calls == 0 && veil_heap_parks(heap).copied - copied == saved && saved > 100);
+    for (size_t page = 0; page < p.pages.count; page++) {
+      if (atomic_load(&p.state[page]) == PAGE_AWAY) {
+        veil_service_settle(p.service, page, VEIL_ABSENT);
+        on_saved_back(NULL, page);
+      }
+    }
+    cr_assert_eq(saved_wrong, 0, "round %d", round);
+    saved = 0;
+    things_check(self, true);
+  }
+  veil_service_close(saver);
+  parked_end();
+}
+
+ON_TRAPPING_BACK_ENDS(parked, what_is_saved_of_a_page_that_stays_away_is_what_it_holds) { saved_away(back_end, VEIL_GENERATIONS_OFF); }
+ON_TRAPPING_BACK_ENDS(parked, and_so_it_is_with_generations) { saved_away(back_end, VEIL_GENERATIONS_ON); }
+
 static size_t news;
 static size_t news_page;
 static void on_news(void *arg, size_t page) { news += page == news_page; }

@@ -5,6 +5,8 @@
 #ifndef TESTS_RUNTIME_PARKER_H
 #define TESTS_RUNTIME_PARKER_H
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include "veil/hooks.h"
@@ -20,7 +22,8 @@ typedef struct parker {
   uint32_t *used;         // bytes of notes
   bool control;           // pages are claimed, and not parked
   bool forgets;           // to put references back
-  atomic_ulong absents, unparked, discarded, taken, refused, notes_bytes, refs_pages;
+  bool copies;            // tells others what a page holds that is away
+  atomic_ulong absents, unparked, discarded, taken, refused, notes_bytes, refs_pages, copied;
 } parker;
 
 static char *parker_alias(const parker *p, size_t page) { return p->pages.base + p->pages.delta + page * p->pages.page_size; }
@@ -53,6 +56,16 @@ static void parker_absent(void *arg, size_t page) {
   atomic_store(&p->state[page], PAGE_HERE);
 }
 
+static bool parker_copy(void *arg, size_t page, void *to) {
+  parker *p = arg;
+  if (!p->copies) {
+    return false;
+  }
+  memcpy(to, atomic_load(&p->state[page]) >= PAGE_DROPPING ? p->contents + page * p->pages.page_size : parker_alias(p, page), p->pages.page_size);
+  atomic_fetch_add(&p->copied, 1);
+  return true;
+}
+
 static void parker_discarded(void *arg, size_t page, size_t count) {
   parker *p = arg;
   for (; count-- > 0; page++) {
@@ -65,7 +78,7 @@ static void parker_discarded(void *arg, size_t page, size_t count) {
 }
 
 static __attribute__((unused)) void parker_open(parker *p, veil_heap *of, bool control) {
-  static const veil_service_callbacks calls = {.absent = parker_absent, .discarded = parker_discarded};
+  static const veil_service_callbacks calls = {.absent = parker_absent, .discarded = parker_discarded, .copy = parker_copy};
   memset(p, 0, sizeof *p);
   p->pages = veil_heap_pages(of);
   p->control = control;
@@ -108,8 +121,12 @@ static bool parker_take(parker *p, size_t page) {
   }
   EXPECT(bytes % 8 == 0 && bytes >= 16 && bytes <= p->pages.page_size);
   memcpy(copy, parker_alias(p, page), p->pages.page_size);
+  sigset_t all, before; // who waits for the end of PAGE_DROPPING must not wait for a thread that a stop has caught there
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
   uint8_t packing = PAGE_PACKING;
   if (!atomic_compare_exchange_strong(&p->state[page], &packing, PAGE_DROPPING)) {
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return false; // somebody wants it: what was copied is nothing
   }
   p->used[page] = p->control ? 0 : (uint32_t)bytes;
@@ -117,6 +134,7 @@ static bool parker_take(parker *p, size_t page) {
   atomic_fetch_add(&p->taken, 1);
   atomic_fetch_add(&p->notes_bytes, bytes);
   atomic_store(&p->state[page], PAGE_AWAY);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
   return true;
 }
 
