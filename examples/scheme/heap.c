@@ -50,7 +50,8 @@ bool heap_begin(machine *m) {
   world->item[WORLD_SYMBOLS] = new_vector(m, 2048, V_NULL);
   world->item[WORLD_SYMBOL_COUNT] = fixnum(0);
   world->item[WORLD_FILES] = V_NULL;
-  world->item[WORLD_LIBRARIES] = V_NULL;
+  world->item[WORLD_LIBRARIES] = new_vector(m, 0, V_FALSE); // until libraries_begin
+  world->item[WORLD_LIBRARY_COUNT] = fixnum(0);
   world->item[WORLD_GUARDIANS] = V_NULL;
   world->item[WORLD_ARGUMENTS] = V_NULL;
   world->item[WORLD_PRELUDE_FILES] = fixnum(0);

@@ -87,9 +87,46 @@ void environment_import_all(machine *m, value to) {
   }
 }
 
-static void library_add(machine *m, value name, value e) { world->item[WORLD_LIBRARIES] = cons(m, cons(m, name, e), world->item[WORLD_LIBRARIES]); }
+// ---- The table of libraries: who looks for one in an image does not want to read all others in. Entries are three words: the hash of the name, the name, its environment, or #f thrice.
+enum { ENTRY = 3 };
+
+static value hash_of_name(machine *m, value name) { return fixnum((int64_t)(hash_equal(m, name) >> 2)); }
+
+// The entry of the name, or the free one where it belongs: there is always one.
+static value *library_entry(machine *m, value table, value hash, value name) {
+  vector *t = OBJ(vector, table);
+  uint64_t mask = (uint64_t)(t->length / ENTRY - 1), i = (uint64_t)fixnum_of(hash) & mask;
+  while (t->item[i * ENTRY] != V_FALSE && (t->item[i * ENTRY] != hash || !is_equal(m, t->item[i * ENTRY + 1], name))) {
+    i = (i + 1) & mask;
+  }
+  return &t->item[i * ENTRY];
+}
+
+static void libraries_grow(machine *m) {
+  vector *old = OBJ(vector, world->item[WORLD_LIBRARIES]);
+  value made = new_vector(m, old->length * 2, V_FALSE);
+  for (int64_t i = 0; i < old->length; i += ENTRY) {
+    if (old->item[i] != V_FALSE) {
+      memcpy(library_entry(m, made, old->item[i], old->item[i + 1]), &old->item[i], ENTRY * sizeof(value));
+    }
+  }
+  world->item[WORLD_LIBRARIES] = made;
+}
+
+static void library_add(machine *m, value name, value e) {
+  int64_t count = fixnum_of(world->item[WORLD_LIBRARY_COUNT]);
+  if (3 * count >= 2 * (OBJ(vector, world->item[WORLD_LIBRARIES])->length / ENTRY)) {
+    libraries_grow(m);
+  }
+  value hash = hash_of_name(m, name), *entry = library_entry(m, world->item[WORLD_LIBRARIES], hash, name);
+  world->item[WORLD_LIBRARY_COUNT] = fixnum(count + (entry[0] == V_FALSE));
+  entry[1] = name;
+  entry[2] = e;
+  entry[0] = hash;
+}
 
 void libraries_begin(machine *m) {
+  world->item[WORLD_LIBRARIES] = new_vector(m, 64 * ENTRY, V_FALSE);
   for (size_t i = 0; i < sizeof built_ins / sizeof built_ins[0]; i++) {
     environment *base = OBJ(environment, world->item[WORLD_BASE]), *e;
     value name = name_list(m, built_ins[i].name), made = environment_new(m, name);
@@ -101,14 +138,7 @@ void libraries_begin(machine *m) {
   }
 }
 
-value library_find(machine *m, value name) {
-  for (value l = world->item[WORLD_LIBRARIES]; l != V_NULL; l = cdr(l)) {
-    if (is_equal(m, car(car(l)), name)) {
-      return cdr(car(l));
-    }
-  }
-  return V_FALSE;
-}
+value library_find(machine *m, value name) { return library_entry(m, world->item[WORLD_LIBRARIES], hash_of_name(m, name), name)[2]; }
 
 static value exports_of(machine *m, environment *e) {
   value names = V_NULL;

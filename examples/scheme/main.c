@@ -183,6 +183,7 @@ static bool world_check(machine *m, bool codes, char *error, size_t bytes) {
     snprintf(error, bytes, "it is no image of this program, or one of another version");
     return false;
   }
+  primitives_begin(m);
   return !codes || codes_check(m, error, bytes);
 }
 
@@ -343,7 +344,6 @@ static void begin(machine *m, command *c) {
     fprintf(stderr, "scheme: %s: %s\n", c->memory.image != NULL ? c->memory.image : c->memory.store, error);
     exit(70);
   } else {
-    primitives_begin(m);
     parameters_begin(m);
   }
   value arguments = V_NULL;
