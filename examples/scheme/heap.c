@@ -266,7 +266,8 @@ char *utf8_of(machine *m, value v) {
   return (char *)start;
 }
 
-// ---- Symbols: a table in the world, which holds them all. Entries are two words, the hash, which is odd, and the symbol: of an image only those are read that are asked for.
+// ---- Symbols: a table in the world, which holds them all. Entries are two words, the hash, which is odd, and the symbol: of an image only those are read
+// that are asked for.
 static uint64_t name_hash(const string *name) {
   uint64_t h = 0xcbf29ce484222325u;
   for (int64_t i = 0; i < name->length; i++) {

@@ -29,7 +29,8 @@ static const primitive_entry *primitive_find(const char *name) {
   return NULL;
 }
 
-// What `fn` of a primitive counts: all functions in the order of the tables, behind fail_gone, which is the first. A number, and no address, so that an image of a program with the same tables
+// What `fn` of a primitive counts: all functions in the order of the tables, behind fail_gone, which is the first. A number, and no address, so that an image
+// of a program with the same tables
 // can be used as it is: else all primitives would have to be read and written when it opens.
 static primitive_fn **functions;
 

@@ -24,7 +24,8 @@ static veil_heap *heap;
 static veil_store *store; // NULL: the heap is in none
 static size_t limit;
 enum { RESERVE = 16 << 20, PATIENCE_MS = 100 };
-// A program that starts from an image often ends before it has used much of it: what is not touched is read later. And its heap wants the addresses that it had, or all references would have to be
+// A program that starts from an image often ends before it has used much of it: what is not touched is read later. And its heap wants the addresses that it
+// had, or all references would have to be
 // changed: so heaps lie where the system, left to itself, puts nothing.
 #define PLACE ((void *)0x100000000000)
 
