@@ -12,10 +12,10 @@ import statistics
 import sys
 
 INTERPRETERS = {"veil": "scheme", "libgc": "scheme-libgc", "malloc": "scheme-malloc"}
-QUICK = {"fib": 2, "deriv": 1, "nqueens": 20, "string": 1, "gcbench": 1}  # programs, and how often their usual input
+QUICK = {"fib": 1, "nqueens": 40, "string": 2}  # programs, and how often their usual input
 # The interactive loop: MiB of live data, seconds, microseconds from step to step, milliseconds of the machine alone before.
-LOOP = {False: (500, 20, 200, 1000), True: (32, 1, 200, 100)}
-COPIES = {False: 8, True: 1}  # of all programs, as libraries, in what is loaded or is in the image
+LOOP = {False: (500, 20, 200, 1000), True: (16, 0.4, 200, 50)}
+COPIES = {False: 16, True: 2}  # of all programs, as libraries, in what is loaded or is in the image
 STARTS = {False: 15, True: 3}
 
 

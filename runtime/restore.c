@@ -22,6 +22,7 @@ enum {
   OS_PAGE = 4096,
   BUFFERS = 4,        // for who reads at the same time; others do without
   STRETCH = 2 << 20, // bytes that one of several readers takes on at a time
+  MILLISECOND = 1000000, // in nanoseconds
 };
 
 struct rt_restore {
@@ -43,6 +44,7 @@ struct rt_restore {
   AO_t cursor; // where readers go on: a page
   uint32_t volatile buffer_taken[BUFFERS];
   uint32_t volatile closing;
+  uint32_t volatile hurry; // not 0: the background does not wait any longer
   // Under the lock of forks.
   pthread_t reader;
   bool reader_runs;
@@ -191,10 +193,19 @@ static void all_fetch(veil_heap *heap, rt_thread *self) {
   }
 }
 
+// Until it is time to begin. The thread does not work for the heap yet, so no stop waits for it.
+static void delay(rt_restore *r) {
+  uint64_t until = vm_now() + (uint64_t)r->source.delay_ms * MILLISECOND;
+  for (uint64_t now = vm_now(); now < until && at32_load_acquire(&r->hurry) == 0; now = vm_now()) {
+    rt_wait(&r->hurry, 0, (unsigned)((until - now) / MILLISECOND) + 1);
+  }
+}
+
 static void *reader_main(void *arg) {
   veil_heap *heap = arg;
   rt_restore *r = heap->restore;
   prctl(PR_SET_NAME, "veil-restore");
+  delay(r);
   rt_work_begin(heap);
   all_fetch(heap, NULL);
   if (at_load_acquire(&r->left) == 0) {
@@ -210,6 +221,7 @@ RT_EXPORT void veil_source_fetch(veil_heap *heap) {
   if (rt_restore_reads(heap->restore)) {
     sigset_t saved;
     rt_thread *self = rt_service_enter(heap, &saved);
+    rt_post(&heap->restore->hurry); // whoever tells the source is to be there when all is read
     all_fetch(heap, self);
     rt_service_leave(heap, self, &saved);
   }
@@ -245,6 +257,7 @@ void rt_restore_stop(veil_heap *heap) {
   rt_restore *r = heap->restore;
   if (r != NULL && r->reader_runs) {
     at32_store_release(&r->closing, 1);
+    rt_post(&r->hurry);
     pthread_join(r->reader, NULL);
     r->reader_runs = false;
     gc_traced_free(heap->gc, &r->traced); // no mutator is left
@@ -357,13 +370,19 @@ static bool pages_begin(void *arg, size_t page, size_t count) {
   return true;
 }
 
+// The page, or the next one that can be in use: between blocks that had memory and the next space there may be as much as a heap's whole span, whose tables nobody has touched.
+static size_t page_usable(const gc_heap *gc, size_t page) {
+  page = page == gc_block_page(gc, (uint32_t)at_load(&gc->young_fresh)) ? gc_block_page(gc, gc->young_blocks) : page;
+  return page == gc_block_page(gc, (uint32_t)at_load(&gc->fresh)) ? gc_block_page(gc, gc->small_blocks) : page;
+}
+
 // Each page that is in use has to be there.
 static bool pages_find(veil_heap *heap) {
   rt_restore *r = heap->restore;
   gc_heap *gc = heap->gc;
   size_t first = 0, limit = 0; // the run that was found last
   bool zero = false;
-  for (size_t page = 0, end = gc_block_page(gc, at32_load(&gc->large_high)); page < end; page++) {
+  for (size_t page = page_usable(gc, 0), end = gc_block_page(gc, at32_load(&gc->large_high)); page < end; page = page_usable(gc, page + 1)) {
     if (at32_load(&gc->top[page]) == 0) {
       continue;
     }
@@ -383,7 +402,7 @@ static bool pages_find(veil_heap *heap) {
 
 static void all_read(veil_heap *heap) {
   gc_heap *gc = heap->gc;
-  for (size_t page = 0, end = gc_block_page(gc, at32_load(&gc->large_high)); page < end; page++) {
+  for (size_t page = page_usable(gc, 0), end = gc_block_page(gc, at32_load(&gc->large_high)); page < end; page = page_usable(gc, page + 1)) {
     if (at32_load(&gc->top[page]) != 0) {
       pages_read(heap->restore, gc, page, 1);
     }

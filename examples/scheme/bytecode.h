@@ -17,15 +17,18 @@
 
 #define OPERATIONS(X) \
   X(MOVE, "wr-", "") X(INT, "wI", "") X(CONST, "w--", "v") X(GLOBAL, "w--", "g") X(SET_GLOBAL, "r--", "g") X(DEFINE, "r--", "g") \
-  X(FREE, "wf-", "") X(FREE_CELL, "wf-", "") X(SET_FREE_CELL, "rf-", "") X(NEW_CELL, "wr-", "") X(CELL, "wr-", "") X(SET_CELL, "rr-", "") X(UNBOUND, "w--", "") \
+  X(FREE, "wf-", "") X(FREE_CELL, "wf-", "") X(SET_FREE_CELL, "rf-", "") X(NEW_CELL, "wr-", "") X(CELL, "wr-", "") X(SET_CELL, "rr-", "") \
+   X(UNBOUND, "w--", "") \
   X(CLOSURE, "wn-", "c*") X(PATCH, "rfr", "") \
   X(CALL, "bnw", "") X(TAIL_CALL, "bn-", "") X(CALL_GLOBAL, "bnw", "g") X(TAIL_CALL_GLOBAL, "bn-", "g") \
   X(RETURN, "r--", "") X(JUMP, "-J", "") X(LOOP, "-J", "") X(JUMP_FALSE, "rJ", "") X(JUMP_TRUE, "rJ", "") \
   X(JUMP_NULL, "rJ", "") X(JUMP_NOT_NULL, "rJ", "") X(JUMP_PAIR, "rJ", "") X(JUMP_NOT_PAIR, "rJ", "") X(JUMP_FIXNUM, "rJ", "") X(JUMP_NOT_FIXNUM, "rJ", "") \
-  X(JUMP_CHAR, "rJ", "") X(JUMP_NOT_CHAR, "rJ", "") X(JUMP_KIND, "rkj", "") X(JUMP_NOT_KIND, "rkj", "") X(JUMP_RECORD, "rJ", "t") X(JUMP_NOT_RECORD, "rJ", "t") \
+  X(JUMP_CHAR, "rJ", "") X(JUMP_NOT_CHAR, "rJ", "") X(JUMP_KIND, "rkj", "") X(JUMP_NOT_KIND, "rkj", "") X(JUMP_RECORD, "rJ", "t") \
+   X(JUMP_NOT_RECORD, "rJ", "t") \
   X(JUMP_EQ, "rrj", "") X(JUMP_NOT_EQ, "rrj", "") X(JUMP_EQV, "rrj", "") X(JUMP_NOT_EQV, "rrj", "") \
   X(JUMP_LT, "rrj", "") X(JUMP_NOT_LT, "rrj", "") X(JUMP_LE, "rrj", "") X(JUMP_NOT_LE, "rrj", "") X(JUMP_SAME, "rrj", "") X(JUMP_NOT_SAME, "rrj", "") \
-  X(JUMP_LT_INT, "rij", "") X(JUMP_NOT_LT_INT, "rij", "") X(JUMP_LE_INT, "rij", "") X(JUMP_NOT_LE_INT, "rij", "") X(JUMP_SAME_INT, "rij", "") X(JUMP_NOT_SAME_INT, "rij", "") \
+  X(JUMP_LT_INT, "rij", "") X(JUMP_NOT_LT_INT, "rij", "") X(JUMP_LE_INT, "rij", "") X(JUMP_NOT_LE_INT, "rij", "") X(JUMP_SAME_INT, "rij", "") \
+   X(JUMP_NOT_SAME_INT, "rij", "") \
   X(JUMP_GT_INT, "rij", "") X(JUMP_NOT_GT_INT, "rij", "") X(JUMP_GE_INT, "rij", "") X(JUMP_NOT_GE_INT, "rij", "") \
   X(JUMP_EQ_CONST, "rJ", "v") X(JUMP_NOT_EQ_CONST, "rJ", "v") X(JUMP_CHAR_SAME, "rrj", "") X(JUMP_NOT_CHAR_SAME, "rrj", "") \
   X(ADD, "wrr", "") X(ADD_INT, "wri", "") X(SUBTRACT, "wrr", "") X(MULTIPLY, "wrr", "") X(DIVIDE, "wrr", "") X(QUOTIENT, "wrr", "") X(REMAINDER, "wrr", "") \

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "compiler.h"
+#include "machine_slow.h"
 
 const operation_format operation_formats[OPERATION_COUNT] = {
 #define X(NAME, OPERANDS, WORDS) {#NAME, OPERANDS, WORDS},
@@ -215,7 +216,7 @@ static bool codes_grow(codes *k) {
 
 // Puts it on the stack if it is new. False: no memory.
 static bool codes_visit(codes *k, value v) {
-  if (!is_kind(v, KIND_CLOSURE) && !is_kind(v, KIND_CODE) && !is_kind(v, KIND_CELL)) {
+  if (!is_kind(v, KIND_CLOSURE) && !is_kind(v, KIND_CODE) && !is_kind(v, KIND_CELL) && !is_kind(v, KIND_PRIMITIVE)) {
     return true;
   }
   size_t at = (v * 0x9e3779b97f4a7c15u >> 20) & k->mask;
@@ -250,6 +251,13 @@ static bool codes_from(codes *k, value v) {
   bool fine = true;
   if (is_kind(v, KIND_CELL)) {
     return codes_visit(k, OBJ(cell, v)->content);
+  }
+  if (is_kind(v, KIND_PRIMITIVE)) {
+    fine = primitive_is_known(v);
+    if (!fine) {
+      snprintf(k->error, k->bytes, "it has a primitive procedure that this program does not know");
+    }
+    return fine;
   }
   if (is_kind(v, KIND_CLOSURE)) {
     for (uint64_t i = 0; i < header_of(v) >> 32 && fine; i++) {
@@ -298,9 +306,10 @@ bool codes_check(machine *m, char *error, size_t bytes) {
     k.stack = malloc(k.room * sizeof *k.stack);
     k.seen = calloc(k.mask + 1, sizeof *k.seen);
     fine = k.stack != NULL && k.seen != NULL && codes_table(&k, world->item[WORLD_USER]) && codes_table(&k, world->item[WORLD_BASE]);
-    for (value l = world->item[WORLD_LIBRARIES]; is_pair(l) && fine; l = cdr(l)) {
-      environment *e = OBJ(environment, cdr(car(l)));
-      fine = e->table == OBJ(environment, world->item[WORLD_BASE])->table || codes_table(&k, cdr(car(l)));
+    vector *all = OBJ(vector, world->item[WORLD_LIBRARIES]);
+    for (int64_t i = 0; i < all->length && fine; i += 3) {
+      value e = all->item[i + 2];
+      fine = e == V_FALSE || OBJ(environment, e)->table == OBJ(environment, world->item[WORLD_BASE])->table || codes_table(&k, e);
     }
     while (fine && k.used > 0) {
       fine = codes_from(&k, k.stack[--k.used]);

@@ -48,6 +48,11 @@ static int compare_plainly(value a, value b, int depth, int64_t *steps) {
       return -1;
     }
     value x = car(a), y = car(b);
+    if (x == y) { // most that is alike is the same
+      a = cdr(a);
+      b = cdr(b);
+      continue;
+    }
     int same = is_pair(x) && is_pair(y) ? compare_plainly(x, y, depth + 1, steps) : compare_flat(x, y);
     same = same == -1 && !is_pair(x) ? compare_plainly(x, y, depth + 1, steps) : same; // vectors
     if (same != 1) {
@@ -68,7 +73,7 @@ static int compare_plainly(value a, value b, int depth, int64_t *steps) {
     if (--*steps < 0) {
       return -1;
     }
-    same = compare_plainly(x->item[i], y->item[i], depth + 1, steps);
+    same = x->item[i] == y->item[i] ? 1 : compare_plainly(x->item[i], y->item[i], depth + 1, steps);
     if (same != 1) {
       return same;
     }

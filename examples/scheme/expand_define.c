@@ -255,7 +255,8 @@ static int64_t field_index(machine *m, value fields, value name, value form) {
 // variable.
 static value record_node(machine *m, int which, value arguments, value type, int64_t index, value form) {
   if (is_other(type, OTHER_VARIABLE)) {
-    const char *name = which == INLINE_RECORD ? "%record" : which == INLINE_IS_RECORD ? "%record?" : which == INLINE_RECORD_REF ? "%record-ref" : "%record-set!";
+    const char *name = which == INLINE_RECORD ? "%record" : which == INLINE_IS_RECORD ? "%record?"
+                     : which == INLINE_RECORD_REF ? "%record-ref" : "%record-set!";
     arguments = cons(m, node_constant(m, fixnum(index)), arguments);
     return node_call(m, node_base(m, name), cons(m, node_local(m, type), arguments), form);
   }

@@ -30,6 +30,7 @@ const char *const memory_type_names[MEMORY_TYPES] = {
 // ---- Roots.
 
 vector *world;
+enum { ENTRY = 2 }; // words, in the table of symbols
 pthread_mutex_t world_lock = PTHREAD_MUTEX_INITIALIZER;
 
 // The memory layer's root by name is what an image and a store are opened by; the static variable is the same object for the program.
@@ -47,10 +48,11 @@ bool heap_begin(machine *m) {
     world->item[i] = V_FALSE;
   }
   world->item[WORLD_VERSION] = code_version();
-  world->item[WORLD_SYMBOLS] = new_vector(m, 2048, V_NULL);
+  world->item[WORLD_SYMBOLS] = new_vector(m, 2048 * ENTRY, V_FALSE);
   world->item[WORLD_SYMBOL_COUNT] = fixnum(0);
   world->item[WORLD_FILES] = V_NULL;
-  world->item[WORLD_LIBRARIES] = V_NULL;
+  world->item[WORLD_LIBRARIES] = new_vector(m, 0, V_FALSE); // until libraries_begin
+  world->item[WORLD_LIBRARY_COUNT] = fixnum(0);
   world->item[WORLD_GUARDIANS] = V_NULL;
   world->item[WORLD_ARGUMENTS] = V_NULL;
   world->item[WORLD_PRELUDE_FILES] = fixnum(0);
@@ -264,8 +266,8 @@ char *utf8_of(machine *m, value v) {
   return (char *)start;
 }
 
-// ---- Symbols: a table of lists in the world, which holds them all.
-
+// ---- Symbols: a table in the world, which holds them all. Entries are two words, the hash, which is odd, and the symbol: of an image only those are read
+// that are asked for.
 static uint64_t name_hash(const string *name) {
   uint64_t h = 0xcbf29ce484222325u;
   for (int64_t i = 0; i < name->length; i++) {
@@ -286,25 +288,31 @@ static bool same_text(const string *a, const string *b) {
   return true;
 }
 
+// The entry of the name, or the free one where it belongs: there is always one.
+static value *symbol_entry(value table_value, const string *name, uint64_t hash) {
+  vector *table = OBJ(vector, table_value);
+  uint64_t mask = (uint64_t)(table->length / ENTRY - 1), i = hash >> 1 & mask;
+  while (table->item[ENTRY * i] != V_FALSE &&
+         (table->item[ENTRY * i] != hash || !same_text(OBJ(string, OBJ(symbol, table->item[ENTRY * i + 1])->name), name))) {
+    i = (i + 1) & mask;
+  }
+  return &table->item[ENTRY * i];
+}
+
 static void symbols_grow(machine *m) {
-  vector *old = OBJ(vector, world->item[WORLD_SYMBOLS]), *made = OBJ(vector, new_vector(m, old->length * 4, V_NULL));
-  for (int64_t i = 0; i < old->length; i++) {
-    for (value l = old->item[i]; l != V_NULL; l = cdr(l)) {
-      value *place = &made->item[OBJ(symbol, car(l))->hash >> 1 & (uint64_t)(made->length - 1)];
-      *place = cons(m, car(l), *place);
+  vector *old = OBJ(vector, world->item[WORLD_SYMBOLS]), *made = OBJ(vector, new_vector(m, old->length * 4, V_FALSE));
+  uint64_t mask = (uint64_t)(made->length / ENTRY - 1);
+  for (int64_t from = 0; from < old->length; from += ENTRY) {
+    if (old->item[from] != V_FALSE) {
+      uint64_t i = old->item[from] >> 1 & mask;
+      while (made->item[ENTRY * i] != V_FALSE) { // all names differ
+        i = (i + 1) & mask;
+      }
+      made->item[ENTRY * i + 1] = old->item[from + 1];
+      made->item[ENTRY * i] = old->item[from];
     }
   }
   world->item[WORLD_SYMBOLS] = ref(made);
-}
-
-static value symbol_find(const vector *table, const string *name, uint64_t hash) {
-  for (value l = table->item[hash >> 1 & (uint64_t)(table->length - 1)]; l != V_NULL; l = cdr(l)) {
-    const symbol *s = OBJ(symbol, car(l));
-    if (s->hash == hash && same_text(OBJ(string, s->name), name)) {
-      return car(l);
-    }
-  }
-  return 0;
 }
 
 static value symbol_add(machine *m, value name, uint64_t hash) {
@@ -320,14 +328,14 @@ static value symbol_add(machine *m, value name, uint64_t hash) {
   symbol *made = allocate(m, KIND_SYMBOL, 2, KIND_SYMBOL);
   made->name = name;
   made->hash = hash;
-  vector *table = OBJ(vector, world->item[WORLD_SYMBOLS]);
-  value *place = &table->item[hash >> 1 & (uint64_t)(table->length - 1)];
-  *place = cons(m, ref(made), *place);
   int64_t count = fixnum_of(world->item[WORLD_SYMBOL_COUNT]) + 1;
-  world->item[WORLD_SYMBOL_COUNT] = fixnum(count);
-  if (count > table->length) {
+  if (3 * count > 2 * (OBJ(vector, world->item[WORLD_SYMBOLS])->length / ENTRY)) {
     symbols_grow(m);
   }
+  world->item[WORLD_SYMBOL_COUNT] = fixnum(count);
+  value *entry = symbol_entry(world->item[WORLD_SYMBOLS], OBJ(string, name), hash);
+  entry[1] = ref(made);
+  entry[0] = hash;
   return ref(made);
 }
 
@@ -335,10 +343,8 @@ value intern_string(machine *m, value name) {
   uint64_t hash = name_hash(OBJ(string, name));
   bool mine = !m->locked;
   world_lock_take(m);
-  value found = symbol_find(OBJ(vector, world->item[WORLD_SYMBOLS]), OBJ(string, name), hash);
-  if (found == 0) {
-    found = symbol_add(m, name, hash); // may fail for want of memory: then machine_run drops the lock
-  }
+  value *entry = symbol_entry(world->item[WORLD_SYMBOLS], OBJ(string, name), hash);
+  value found = entry[0] != V_FALSE ? entry[1] : symbol_add(m, name, hash); // which may fail for want of memory: then machine_run drops the lock
   if (mine) {
     world_lock_drop(m);
   }

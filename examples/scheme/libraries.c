@@ -14,28 +14,44 @@ typedef struct built_in {
 } built_in;
 static const built_in built_ins[] = {
     {"scheme base",
-     "* + - ... / < <= = => > >= _ abs and append apply assoc assq assv begin binary-port? boolean=? boolean? bytevector bytevector-append bytevector-copy bytevector-copy! "
-     "bytevector-length bytevector-u8-ref bytevector-u8-set! bytevector? caar cadr call-with-current-continuation call-with-port call-with-values call/cc car case cdar cddr cdr "
-     "ceiling char->integer char-ready? char<=? char<? char=? char>=? char>? char? close-input-port close-output-port close-port complex? cond cond-expand cons "
-     "current-error-port current-input-port current-output-port define define-record-type define-syntax define-values denominator do dynamic-wind else eof-object eof-object? eq? "
-     "equal? eqv? error error-object-irritants error-object-message error-object? even? exact exact-integer-sqrt exact-integer? exact? expt features file-error? floor "
-     "floor-quotient floor-remainder floor/ flush-output-port for-each gcd get-output-bytevector get-output-string guard if include include-ci inexact inexact? input-port-open? "
-     "input-port? integer->char integer? lambda lcm length let let* let*-values let-syntax let-values letrec letrec* letrec-syntax list list->string list->vector list-copy "
-     "list-ref list-set! list-tail list? make-bytevector make-list make-parameter make-string make-vector map max member memq memv min modulo negative? newline not null? "
-     "number->string number? numerator odd? open-input-bytevector open-input-string open-output-bytevector open-output-string or output-port-open? output-port? pair? parameterize "
-     "peek-char peek-u8 port? positive? procedure? quasiquote quote quotient raise raise-continuable rational? rationalize read-bytevector read-bytevector! read-char read-error? "
-     "read-line read-string read-u8 real? remainder reverse round set! set-car! set-cdr! square string string->list string->number string->symbol string->utf8 string->vector "
-     "string-append string-copy string-copy! string-fill! string-for-each string-length string-map string-ref string-set! string<=? string<? string=? string>=? string>? string? "
-     "substring symbol->string symbol=? symbol? syntax-error syntax-rules textual-port? truncate truncate-quotient truncate-remainder truncate/ u8-ready? unless unquote "
-     "unquote-splicing utf8->string values vector vector->list vector->string vector-append vector-copy vector-copy! vector-fill! vector-for-each vector-length vector-map "
+     "* + - ... / < <= = => > >= _ abs and append apply assoc assq assv begin binary-port? boolean=? boolean? bytevector bytevector-append "
+     "bytevector-copy bytevector-copy! "
+     "bytevector-length bytevector-u8-ref bytevector-u8-set! bytevector? caar cadr call-with-current-continuation call-with-port call-with-values "
+     "call/cc car case cdar cddr cdr "
+     "ceiling char->integer char-ready? char<=? char<? char=? char>=? char>? char? close-input-port close-output-port close-port complex? cond "
+     "cond-expand cons "
+     "current-error-port current-input-port current-output-port define define-record-type define-syntax define-values denominator do dynamic-wind "
+     "else eof-object eof-object? eq? "
+     "equal? eqv? error error-object-irritants error-object-message error-object? even? exact exact-integer-sqrt exact-integer? exact? expt features "
+     "file-error? floor "
+     "floor-quotient floor-remainder floor/ flush-output-port for-each gcd get-output-bytevector get-output-string guard if include include-ci "
+     "inexact inexact? input-port-open? "
+     "input-port? integer->char integer? lambda lcm length let let* let*-values let-syntax let-values letrec letrec* letrec-syntax list list->string "
+     "list->vector list-copy "
+     "list-ref list-set! list-tail list? make-bytevector make-list make-parameter make-string make-vector map max member memq memv min modulo "
+     "negative? newline not null? "
+     "number->string number? numerator odd? open-input-bytevector open-input-string open-output-bytevector open-output-string or output-port-open? "
+     "output-port? pair? parameterize "
+     "peek-char peek-u8 port? positive? procedure? quasiquote quote quotient raise raise-continuable rational? rationalize read-bytevector "
+     "read-bytevector! read-char read-error? "
+     "read-line read-string read-u8 real? remainder reverse round set! set-car! set-cdr! square string string->list string->number string->symbol "
+     "string->utf8 string->vector "
+     "string-append string-copy string-copy! string-fill! string-for-each string-length string-map string-ref string-set! string<=? string<? string=? "
+     "string>=? string>? string? "
+     "substring symbol->string symbol=? symbol? syntax-error syntax-rules textual-port? truncate truncate-quotient truncate-remainder truncate/ "
+     "u8-ready? unless unquote "
+     "unquote-splicing utf8->string values vector vector->list vector->string vector-append vector-copy vector-copy! vector-fill! vector-for-each "
+     "vector-length vector-map "
      "vector-ref vector-set! vector? when with-exception-handler write-bytevector write-char write-string write-u8 zero?"},
     {"scheme case-lambda", "case-lambda"},
     {"scheme char",
-        "char-alphabetic? char-ci<=? char-ci<? char-ci=? char-ci>=? char-ci>? char-downcase char-foldcase char-lower-case? char-numeric? char-upcase char-upper-case? "
+        "char-alphabetic? char-ci<=? char-ci<? char-ci=? char-ci>=? char-ci>? char-downcase char-foldcase char-lower-case? char-numeric? char-upcase "
+        "char-upper-case? "
                     "char-whitespace? digit-value string-ci<=? string-ci<? string-ci=? string-ci>=? string-ci>? string-downcase string-foldcase string-upcase"},
     {"scheme complex", "angle imag-part magnitude make-polar make-rectangular real-part"}, // but there are no complex numbers, and so no way to make one
     {"scheme cxr",
-        "caaar caadr cadar caddr cdaar cdadr cddar cdddr caaaar caaadr caadar caaddr cadaar cadadr caddar cadddr cdaaar cdaadr cdadar cdaddr cddaar cddadr cdddar cddddr"},
+        "caaar caadr cadar caddr cdaar cdadr cddar cdddr caaaar caaadr caadar caaddr cadaar cadadr caddar cadddr cdaaar cdaadr cdadar cdaddr cddaar "
+        "cddadr cdddar cddddr"},
     {"scheme eval", "environment eval"},
     {"scheme file",
         "call-with-input-file call-with-output-file delete-file file-exists? open-binary-input-file open-binary-output-file open-input-file open-output-file "
@@ -49,17 +65,28 @@ static const built_in built_ins[] = {
     {"scheme time", "current-jiffy current-second jiffies-per-second"},
     {"scheme write", "display write write-shared write-simple"},
     {"scheme r5rs",
-     "* + - / < <= = > >= abs acos and angle append apply asin assoc assq assv atan begin boolean? caaaar caaadr caaar caadar caaddr caadr caar cadaar cadadr cadar caddar cadddr caddr "
-     "cadr call-with-current-continuation call-with-input-file call-with-output-file call-with-values car case cdaaar cdaadr cdaar cdadar cdaddr cdadr cdar cddaar cddadr cddar "
-     "cdddar cddddr cdddr cddr cdr ceiling char->integer char-alphabetic? char-ci<=? char-ci<? char-ci=? char-ci>=? char-ci>? char-downcase char-lower-case? char-numeric? "
-     "char-ready? char-upcase char-upper-case? char-whitespace? char<=? char<? char=? char>=? char>? char? close-input-port close-output-port complex? cond cons cos "
-     "current-input-port current-output-port define define-syntax delay denominator display do dynamic-wind else eof-object? eq? equal? eqv? eval even? exact->inexact exact? exp "
-     "expt floor for-each force gcd if inexact->exact inexact? input-port? integer->char integer? interaction-environment lambda lcm length let let* let-syntax letrec "
-     "letrec-syntax list list->string list->vector list-ref list-tail list? load log magnitude make-string make-vector map max member memq memv min modulo negative? newline not "
-     "null-environment null? number->string number? numerator odd? open-input-file open-output-file or output-port? pair? peek-char positive? procedure? quasiquote quote quotient "
-     "rational? rationalize read read-char real? remainder reverse round scheme-report-environment set! set-car! set-cdr! sin sqrt string string->list string->number "
-     "string->symbol string-append string-ci<=? string-ci<? string-ci=? string-ci>=? string-ci>? string-copy string-fill! string-length string-ref string-set! string<=? string<? "
-     "string=? string>=? string>? string? substring symbol->string symbol? syntax-rules tan truncate unquote unquote-splicing values vector vector->list vector-fill! vector-length "
+     "* + - / < <= = > >= abs acos and angle append apply asin assoc assq assv atan begin boolean? caaaar caaadr caaar caadar caaddr caadr caar "
+     "cadaar cadadr cadar caddar cadddr caddr "
+     "cadr call-with-current-continuation call-with-input-file call-with-output-file call-with-values car case cdaaar cdaadr cdaar cdadar cdaddr "
+     "cdadr cdar cddaar cddadr cddar "
+     "cdddar cddddr cdddr cddr cdr ceiling char->integer char-alphabetic? char-ci<=? char-ci<? char-ci=? char-ci>=? char-ci>? char-downcase "
+     "char-lower-case? char-numeric? "
+     "char-ready? char-upcase char-upper-case? char-whitespace? char<=? char<? char=? char>=? char>? char? close-input-port close-output-port "
+     "complex? cond cons cos "
+     "current-input-port current-output-port define define-syntax delay denominator display do dynamic-wind else eof-object? eq? equal? eqv? eval "
+     "even? exact->inexact exact? exp "
+     "expt floor for-each force gcd if inexact->exact inexact? input-port? integer->char integer? interaction-environment lambda lcm length let let* "
+     "let-syntax letrec "
+     "letrec-syntax list list->string list->vector list-ref list-tail list? load log magnitude make-string make-vector map max member memq memv min "
+     "modulo negative? newline not "
+     "null-environment null? number->string number? numerator odd? open-input-file open-output-file or output-port? pair? peek-char positive? "
+     "procedure? quasiquote quote quotient "
+     "rational? rationalize read read-char real? remainder reverse round scheme-report-environment set! set-car! set-cdr! sin sqrt string "
+     "string->list string->number "
+     "string->symbol string-append string-ci<=? string-ci<? string-ci=? string-ci>=? string-ci>? string-copy string-fill! string-length string-ref "
+     "string-set! string<=? string<? "
+     "string=? string>=? string>? string? substring symbol->string symbol? syntax-rules tan truncate unquote unquote-splicing values vector "
+     "vector->list vector-fill! vector-length "
      "vector-ref vector-set! vector? with-input-from-file with-output-to-file write write-char zero? _ ... =>"},
     {"scheme list", NULL}, {"srfi 1", NULL}, {"srfi 8", "receive"}, {"srfi 9", "define-record-type"}, {"srfi 18", NULL}, {"srfi 23", "error"}, {"srfi 39",
         "make-parameter parameterize"},
@@ -87,9 +114,47 @@ void environment_import_all(machine *m, value to) {
   }
 }
 
-static void library_add(machine *m, value name, value e) { world->item[WORLD_LIBRARIES] = cons(m, cons(m, name, e), world->item[WORLD_LIBRARIES]); }
+// ---- The table of libraries: who looks for one in an image does not want to read all others in. Entries are three words: the hash of the name, the name, its
+// environment, or #f thrice.
+enum { ENTRY = 3 };
+
+static value hash_of_name(machine *m, value name) { return fixnum((int64_t)(hash_equal(m, name) >> 2)); }
+
+// The entry of the name, or the free one where it belongs: there is always one.
+static value *library_entry(machine *m, value table, value hash, value name) {
+  vector *t = OBJ(vector, table);
+  uint64_t mask = (uint64_t)(t->length / ENTRY - 1), i = (uint64_t)fixnum_of(hash) & mask;
+  while (t->item[i * ENTRY] != V_FALSE && (t->item[i * ENTRY] != hash || !is_equal(m, t->item[i * ENTRY + 1], name))) {
+    i = (i + 1) & mask;
+  }
+  return &t->item[i * ENTRY];
+}
+
+static void libraries_grow(machine *m) {
+  vector *old = OBJ(vector, world->item[WORLD_LIBRARIES]);
+  value made = new_vector(m, old->length * 2, V_FALSE);
+  for (int64_t i = 0; i < old->length; i += ENTRY) {
+    if (old->item[i] != V_FALSE) {
+      memcpy(library_entry(m, made, old->item[i], old->item[i + 1]), &old->item[i], ENTRY * sizeof(value));
+    }
+  }
+  world->item[WORLD_LIBRARIES] = made;
+}
+
+static void library_add(machine *m, value name, value e) {
+  int64_t count = fixnum_of(world->item[WORLD_LIBRARY_COUNT]);
+  if (3 * count >= 2 * (OBJ(vector, world->item[WORLD_LIBRARIES])->length / ENTRY)) {
+    libraries_grow(m);
+  }
+  value hash = hash_of_name(m, name), *entry = library_entry(m, world->item[WORLD_LIBRARIES], hash, name);
+  world->item[WORLD_LIBRARY_COUNT] = fixnum(count + (entry[0] == V_FALSE));
+  entry[1] = name;
+  entry[2] = e;
+  entry[0] = hash;
+}
 
 void libraries_begin(machine *m) {
+  world->item[WORLD_LIBRARIES] = new_vector(m, 64 * ENTRY, V_FALSE);
   for (size_t i = 0; i < sizeof built_ins / sizeof built_ins[0]; i++) {
     environment *base = OBJ(environment, world->item[WORLD_BASE]), *e;
     value name = name_list(m, built_ins[i].name), made = environment_new(m, name);
@@ -101,14 +166,7 @@ void libraries_begin(machine *m) {
   }
 }
 
-value library_find(machine *m, value name) {
-  for (value l = world->item[WORLD_LIBRARIES]; l != V_NULL; l = cdr(l)) {
-    if (is_equal(m, car(car(l)), name)) {
-      return cdr(car(l));
-    }
-  }
-  return V_FALSE;
-}
+value library_find(machine *m, value name) { return library_entry(m, world->item[WORLD_LIBRARIES], hash_of_name(m, name), name)[2]; }
 
 static value exports_of(machine *m, environment *e) {
   value names = V_NULL;
@@ -359,7 +417,8 @@ value define_library(machine *m, value form, value outer) {
 
 // ---- cond-expand and include.
 
-static const char feature_names[] = "r7rs exact-closed exact-complex ieee-float full-unicode ratios posix linux x86-64 veil srfi-0 srfi-6 srfi-8 srfi-9 srfi-23 srfi-39";
+static const char feature_names[] =
+    "r7rs exact-closed exact-complex ieee-float full-unicode ratios posix linux x86-64 veil srfi-0 srfi-6 srfi-8 srfi-9 srfi-23 srfi-39";
 value features(machine *m, value *a, int count) {
   value all = name_list(m, feature_names);
   return cons(m, intern(m, memory_name), all);

@@ -27,7 +27,7 @@ typedef struct code {
 } code;
 // a global variable, which has a name; or a box: a local one that is assigned and has a home in the heap
 typedef struct cell { uint64_t header; value content, name; } cell;
-typedef struct primitive { uint64_t header; value name, fn; } primitive;  // header: KIND | least << 8 | (most + 1) << 24; fn: the function's address, odd
+typedef struct primitive { uint64_t header; value name, fn; } primitive; // header: KIND | least << 8 | (most + 1) << 24; fn: a fixnum (machine_slow.c)
 typedef struct continuation { uint64_t header; value words, next, link; int64_t length; value winders, handlers, bindings; } continuation;
 typedef struct parameter { uint64_t header; value content, converter; } parameter;
 // table: a vector: symbol, what it means, symbol, ...
@@ -51,9 +51,9 @@ enum { ARGUMENTS_MAX = 0x3fff, FRAME_MAX = 0x4000, CAPTURES_MAX = 0x7fff };
 
 // ---- The world: what all threads share. One object, by which an image is found again.
 typedef enum world_slot {
-  WORLD_VERSION, WORLD_SYMBOLS, WORLD_SYMBOL_COUNT, WORLD_PRIMITIVES, WORLD_FILES, WORLD_LIBRARIES, WORLD_BASE, WORLD_USER, WORLD_UNDERFLOW, WORLD_RAISE,
-      WORLD_REWIND,
-  WORLD_GUARDIANS, WORLD_ARGUMENTS, WORLD_PARAMETERS, WORLD_PRELUDE_FILES, WORLD_LIBRARY_ROOTS, WORLD_SLOTS = WORLD_LIBRARY_ROOTS + LIBRARY_ROOTS
+  WORLD_VERSION, WORLD_SYMBOLS, WORLD_SYMBOL_COUNT, WORLD_PRIMITIVES, WORLD_PRIMITIVES_VERSION, WORLD_FILES, WORLD_LIBRARIES, WORLD_LIBRARY_COUNT, WORLD_BASE,
+  WORLD_USER, WORLD_UNDERFLOW, WORLD_RAISE, WORLD_REWIND, WORLD_GUARDIANS, WORLD_ARGUMENTS, WORLD_PARAMETERS, WORLD_PRELUDE_FILES, WORLD_LIBRARY_ROOTS,
+  WORLD_SLOTS = WORLD_LIBRARY_ROOTS + LIBRARY_ROOTS
 } world_slot;
 extern vector *world;
 
@@ -76,7 +76,7 @@ struct machine {
   int64_t fuel;              // (%fuel n): an error after so many polls; 0: never
   uint64_t polls, gap_from, gap_max; // --stats: times between polls, in ns
 };
-enum { STACK_WORDS = 1 << 17, STACK_STEP = 1 << 13 };
+enum { STACK_WORDS = 1 << 16, STACK_STEP = 1 << 13 };
 extern size_t machine_stack_most; // words
 extern bool machine_measures;     // --stats
 extern pthread_mutex_t world_lock; // of the symbol table, of environments, and of the compiler

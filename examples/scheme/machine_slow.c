@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // machine_slow.c: what the machine does out of line: calls that are not of a closure with just so many arguments, primitives, slow halves of instructions.
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "bytecode.h"
@@ -28,15 +29,56 @@ static const primitive_entry *primitive_find(const char *name) {
   return NULL;
 }
 
+// What `fn` of a primitive counts: all functions in the order of the tables, behind fail_gone, which is the first. A number, and no address, so that an image
+// of a program with the same tables
+// can be used as it is: else all primitives would have to be read and written when it opens.
+static primitive_fn **functions;
+
 static value fail_gone(machine *m, value *argument, int count) { fail(m, NULL, "this primitive procedure of the image is not in this program", 0); }
+
+static void functions_list(void) {
+  int count = 1;
+  for (int t = 0; t < TABLES; t++) {
+    for (const primitive_entry *e = tables[t]; e->name != NULL; e++) {
+      count++;
+    }
+  }
+  functions = malloc((size_t)count * sizeof *functions);
+  if (functions == NULL) {
+    fprintf(stderr, "scheme: no memory\n");
+    exit(70);
+  }
+  functions[0] = fail_gone;
+  count = 1;
+  for (int t = 0; t < TABLES; t++) {
+    for (const primitive_entry *e = tables[t]; e->name != NULL; e++) {
+      functions[count++] = e->fn;
+    }
+  }
+}
+
+// FNV-1a of the tables: names and how many arguments.
+static value tables_version(void) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (int t = 0; t < TABLES; t++) {
+    for (const primitive_entry *e = tables[t]; e->name != NULL; e++) {
+      for (const char *c = e->name; *c != 0; c++) {
+        hash = (hash ^ (uint8_t)*c) * 0x100000001b3u;
+      }
+      hash = (hash ^ (uint16_t)e->least ^ (uint64_t)(uint16_t)e->most << 16 ^ 1ull << 32) * 0x100000001b3u;
+    }
+  }
+  return fixnum((int64_t)(hash >> 2));
+}
 
 static void primitives_make(machine *m) {
   value all = V_NULL;
+  int64_t number = 1;
   for (int t = 0; t < TABLES; t++) {
     for (const primitive_entry *e = tables[t]; e->name != NULL; e++) {
       primitive *p = allocate(m, KIND_PRIMITIVE, 2, KIND_PRIMITIVE | (uint64_t)e->least << 8 | (uint64_t)(e->most + 1) << 24);
       p->name = intern(m, e->name);
-      p->fn = (value)(uintptr_t)e->fn << 1 | 1;
+      p->fn = fixnum(number++);
       all = cons(m, ref(p), all);
       environment_put(m, world->item[WORLD_BASE], p->name, new_cell(m, ref(p), p->name));
     }
@@ -44,19 +86,48 @@ static void primitives_make(machine *m) {
   world->item[WORLD_PRIMITIVES] = all;
 }
 
+// An image of a program with other tables: functions are found by their names.
+static void primitives_match(machine *m) {
+  for (value l = world->item[WORLD_PRIMITIVES]; l != V_NULL; l = cdr(l)) {
+    primitive *p = OBJ(primitive, car(l));
+    const char *name = utf8_of(m, p->name);
+    int64_t number = 1, found = 0;
+    for (int t = 0; t < TABLES; t++) {
+      for (const primitive_entry *e = tables[t]; e->name != NULL; e++, number++) {
+        found = strcmp(e->name, name) == 0 ? number : found;
+      }
+    }
+    p->fn = fixnum(found);
+  }
+}
+
+bool primitive_is_known(value v) {
+  const primitive *p = OBJ(primitive, v);
+  int64_t number = is_fixnum(p->fn) ? fixnum_of(p->fn) : -1;
+  for (int t = 0; t < TABLES && number > 0; t++) {
+    for (const primitive_entry *e = tables[t]; e->name != NULL; e++) {
+      if (--number == 0) {
+        return p->header == (KIND_PRIMITIVE | (uint64_t)e->least << 8 | (uint64_t)(e->most + 1) << 24);
+      }
+    }
+  }
+  return number == 0; // fail_gone
+}
+
 void primitives_begin(machine *m) {
+  functions_list();
   for (int i = 0; i < SLOW_COUNT; i++) {
     const primitive_entry *e = primitive_find(slow_names[i]);
     slow_functions[i] = e != NULL ? e->fn : fail_gone;
   }
+  value version = tables_version();
   if (world->item[WORLD_PRIMITIVES] == V_FALSE) {
     primitives_make(m);
-    return;
+  } else if (world->item[WORLD_PRIMITIVES_VERSION] != version) {
+    primitives_match(m);
   }
-  for (value l = world->item[WORLD_PRIMITIVES]; l != V_NULL; l = cdr(l)) {
-    primitive *p = OBJ(primitive, car(l));
-    const primitive_entry *e = primitive_find(utf8_of(m, p->name));
-    p->fn = (value)(uintptr_t)(e != NULL ? e->fn : fail_gone) << 1 | 1;
+  if (world->item[WORLD_PRIMITIVES_VERSION] != version) { // else nothing is written
+    world->item[WORLD_PRIMITIVES_VERSION] = version;
   }
 }
 
@@ -74,7 +145,7 @@ value primitive_call(machine *m, value callee, value *argument, int count) {
   for (int i = count; i < most; i++) {
     argument[i] = V_DEFAULT;
   }
-  return ((primitive_fn *)(uintptr_t)(p->fn >> 1))(m, argument, count);
+  return functions[p->fn >> 1](m, argument, count);
 }
 
 value primitive_apply(machine *m, value callee, value l) {

@@ -14,7 +14,8 @@ enum slow { SLOW_DIVIDE, SLOW_QUOTIENT, SLOW_REMAINDER, SLOW_MODULO, SLOW_VECTOR
 value machine_slow(machine *m, enum slow which, value a, value b, value c);
 enum comparison { MACHINE_LT, MACHINE_LE, MACHINE_SAME, MACHINE_GT, MACHINE_GE };
 bool compare_slow(machine *m, const char *sign, value a, value b, enum comparison which);
-void primitives_begin(machine *m); // makes objects of all tables; or gives those of an image their functions again
+void primitives_begin(machine *m);  // makes objects of all tables; or, if an image is of a program with others, finds its functions by their names
+bool primitive_is_known(value v);   // what it calls is one of the tables', with as many arguments
 
 _Noreturn void fail_unbound(machine *m, value cell);
 _Noreturn void fail_record(machine *m, value got, value type);

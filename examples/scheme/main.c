@@ -17,7 +17,8 @@ static machine *first; // whom Ctrl-C interrupts
 
 // The prelude lies in the program as text; CMakeLists.txt says where the files are.
 #define PRELUDE(NAME) \
-  __asm__(".section .rodata\n.global prelude_" #NAME "\nprelude_" #NAME ": .incbin \"" SCHEME_PRELUDE "/" #NAME ".scm\"\n.global prelude_" #NAME "_end\nprelude_" #NAME "_end: .byte 0\n.previous\n"); \
+  __asm__(".section .rodata\n.global prelude_" #NAME "\nprelude_" #NAME ": .incbin \"" SCHEME_PRELUDE "/" #NAME ".scm\"\n" \
+          ".global prelude_" #NAME "_end\nprelude_" #NAME "_end: .byte 0\n.previous\n"); \
   extern const char prelude_##NAME[], prelude_##NAME##_end[];
 PRELUDE(control)
 PRELUDE(lists)
@@ -176,13 +177,16 @@ static void world_make(machine *m) {
   environment_import_all(m, world->item[WORLD_USER]);
 }
 
-// That an image is what was saved its checksums say, page by page, when a page is first touched. With --check all of its code that global variables and procedures reach is looked at before any runs,
+// That an image is what was saved its checksums say, page by page, when a page is first touched. With --check all of its code that global variables and
+// procedures reach is looked at before any runs,
 // from code to code, which reads most of it in.
 static bool world_check(machine *m, bool codes, char *error, size_t bytes) {
-  if (!is_kind(ref(world), KIND_VECTOR) || world->length != WORLD_SLOTS || world->item[WORLD_VERSION] != code_version() || !is_kind(world->item[WORLD_UNDERFLOW], KIND_CLOSURE)) {
+  if (!is_kind(ref(world), KIND_VECTOR) || world->length != WORLD_SLOTS || world->item[WORLD_VERSION] != code_version() ||
+      !is_kind(world->item[WORLD_UNDERFLOW], KIND_CLOSURE)) {
     snprintf(error, bytes, "it is no image of this program, or one of another version");
     return false;
   }
+  primitives_begin(m);
   return !codes || codes_check(m, error, bytes);
 }
 
@@ -343,7 +347,6 @@ static void begin(machine *m, command *c) {
     fprintf(stderr, "scheme: %s: %s\n", c->memory.image != NULL ? c->memory.image : c->memory.store, error);
     exit(70);
   } else {
-    primitives_begin(m);
     parameters_begin(m);
   }
   value arguments = V_NULL;

@@ -9,6 +9,7 @@
 #include <veil/checkpoint.h>
 #include <veil/dump.h>
 #include <veil/events.h>
+#include <veil/hooks.h>
 #include <veil/identity.h>
 #include <veil/start.h>
 #include <veil/store.h>
@@ -22,7 +23,11 @@ volatile uint64_t memory_cycles;
 static veil_heap *heap;
 static veil_store *store; // NULL: the heap is in none
 static size_t limit;
-enum { RESERVE = 16 << 20 };
+enum { RESERVE = 16 << 20, PATIENCE_MS = 100 };
+// A program that starts from an image often ends before it has used much of it: what is not touched is read later. And its heap wants the addresses that it
+// had, or all references would have to be
+// changed: so heaps lie where the system, left to itself, puts nothing.
+#define PLACE ((void *)0x100000000000)
 
 // ---- Types. Slots are words that end in 000, 010 or 100 (scheme.h): objects, pairs, flonums.
 
@@ -61,15 +66,15 @@ bool memory_open(const memory_options *options, char *error, size_t bytes) {
   types_describe();
   static const veil_events events = {.cycle_ended = cycle_ended};
   // Interpreters are started often and for little: a small nursery stays in the cache, and a small heap is small.
-  veil_options chosen = {.nursery = 4 << 20, .headroom = 12 << 20, .limit = options->limit, .reserve = options->limit ? options->limit + RESERVE : 0,
+  veil_options chosen = {.nursery = 2 << 20, .headroom = 4 << 20, .limit = options->limit, .reserve = options->limit ? options->limit + RESERVE : 0,
       .oom = VEIL_OOM_NULL};
   if (options->store != NULL) {
     store = veil_store_open(options->store, &chosen, &(veil_store_options){.drop_finalizers = true});
     heap = store != NULL ? veil_store_heap(store) : NULL;
   } else if (options->image != NULL) {
-    heap = veil_restore(options->image, &chosen, &(veil_restore_options){.drop_finalizers = true});
+    heap = veil_restore(options->image, &chosen, &(veil_restore_options){.drop_finalizers = true, .delay_ms = PATIENCE_MS});
   } else {
-    heap = veil_open(&chosen);
+    heap = veil_open_at(&chosen, PLACE);
   }
   if (heap == NULL) {
     snprintf(error, bytes, "%s", veil_error());
@@ -146,7 +151,9 @@ static bool told(bool fine, char *error, size_t bytes) {
   }
   return fine;
 }
+// What nobody refers to any more is not to be saved, and what belongs together is to lie together: the first collection moves it all.
 bool memory_save(memory_self *self, const char *path, char *error, size_t bytes) {
+  veil_collect(self);
   veil_checkpointer *saver = veil_checkpointer_open(heap, &(veil_checkpointer_options){.path = path, .codec = VEIL_CODEC_NONE, .whole = true});
   bool fine = told(saver != NULL && veil_checkpoint(saver, VEIL_CHECKPOINT_FULL, NULL) == VEIL_OK, error, bytes);
   veil_checkpointer_close(saver);

@@ -51,7 +51,8 @@ static value bignum_text(machine *m, value v, int radix) {
   return new_string_latin1(m, first, used);
 }
 
-// The digits and the exponent of the shortest decimal that reads as d, which is finite and positive: d = 0.DIGITS * 10^exponent. What fits 15 digits is found by
+// The digits and the exponent of the shortest decimal that reads as d, which is finite and positive: d = 0.DIGITS * 10^exponent. What fits 15 digits is found
+// by
 // the first try, its zeros taken off; subnormal numbers have fewer digits to tell apart and are tried from one on.
 static int shortest_digits(double d, char *digits, int *exponent) {
   char text[40];

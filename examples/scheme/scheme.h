@@ -56,7 +56,8 @@ typedef enum kind {
 typedef struct object { uint64_t header; } object;
 typedef struct pair { uint64_t header; value car, cdr; } pair; // header: where the reader found it (line << 32 | column << 12 | file), 0: nowhere
 typedef struct flonum { double number; } flonum;
-typedef struct string { uint64_t header; int64_t length; value data; } string; // data: a bytevector of length (all characters < 256) or 4 * length bytes; header: STRING_*
+// data: a bytevector of length (all characters < 256) or 4 * length bytes; header: STRING_*
+typedef struct string { uint64_t header; int64_t length; value data; } string;
 typedef struct symbol { uint64_t header; value name; uint64_t hash; } symbol;  // name: a string that nobody changes
 typedef struct vector { uint64_t header; int64_t length; value item[]; } vector;
 typedef struct bytevector { uint64_t header; int64_t length; uint8_t byte[]; } bytevector;
@@ -94,23 +95,26 @@ value intern_string(machine *m, value name);
 value list(machine *m, int count, ...);                             // values
 char *utf8_of(machine *m, value string_or_symbol);                  // a leaf of the heap that ends with 0: valid while a local variable holds it
 
-// ---- Errors. They unwind C by longjmp to the machine's loop, which raises the condition there, so a primitive holds nothing that has to be freed when it fails.
+// ---- Errors. They unwind C by longjmp to the machine's loop, which raises the condition there, so a primitive holds nothing that has to be freed when it
+// fails.
 _Noreturn void fail(machine *m, const char *who, const char *message, int irritants, ... /* values */);
 _Noreturn void fail_type(machine *m, const char *who, int position, const char *expected, value got); // position: of the argument, from 1
 _Noreturn void fail_range(machine *m, const char *who, int position, value got, value least, value most);
 _Noreturn void fail_file(machine *m, const char *who, const char *path, int error); // error: errno
 _Noreturn void fail_read(machine *m, const char *file, int64_t line, int64_t column, const char *message);
 
-// ---- Primitives: C functions that Scheme calls. They do not call Scheme: what takes a procedure is written in Scheme (prelude/*.scm), so that continuations and tail calls work.
-typedef value primitive_fn(machine *m, value *argument, int count); // arguments lie on the machine's stack; the count has been checked; optional ones not given are V_DEFAULT if `most` >= 0
+// ---- Primitives: C functions that Scheme calls. They do not call Scheme: what takes a procedure is written in Scheme (prelude/*.scm), so that continuations
+// and tail calls work.
+// Arguments lie on the machine's stack; the count has been checked; optional ones not given are V_DEFAULT if `most` >= 0.
+typedef value primitive_fn(machine *m, value *argument, int count);
 typedef struct primitive_entry {
   const char *name;
   primitive_fn *fn;
   short least, most; // arguments; most -1: any number
 } primitive_entry;
 // Tables end with a NULL name. An object of KIND_PRIMITIVE holds an index into all tables and is matched by name when an image is loaded.
-extern const primitive_entry primitives_numbers[], primitives_number_text[], primitives_lists[], primitives_characters[], primitives_strings[], primitives_vectors[],
-    primitives_bytevectors[], primitives_ports[], primitives_hashtables[], primitives_control[], primitives_system[];
+extern const primitive_entry primitives_numbers[], primitives_number_text[], primitives_lists[], primitives_characters[], primitives_strings[],
+    primitives_vectors[], primitives_bytevectors[], primitives_ports[], primitives_hashtables[], primitives_control[], primitives_system[];
 
 // ---- Between the library's files.
 // numbers.c

@@ -151,7 +151,8 @@ static inline int next_char(const uint8_t *at, const uint8_t *end, uint32_t *out
   *out = size == 0 ? 0xfffd : *out;
   return size == 0 ? 1 : size;
 }
-// The text is decoded twice: to count, and to write. Should another thread change the bytes meanwhile, the second pass keeps to what the first has made room for.
+// The text is decoded twice: to count, and to write. Should another thread change the bytes meanwhile, the second pass keeps to what the first has made room
+// for.
 value new_string_text(machine *m, const uint8_t *bytes, int64_t count) {
   const uint8_t *at = bytes, *end = bytes + count;
   int64_t length = 0;

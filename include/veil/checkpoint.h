@@ -90,6 +90,7 @@ typedef struct veil_restore_options {
   size_t type_count;       // how many
   bool elsewhere;          // do not try the address at which the heap was
   bool drop_finalizers;    // a heap that had finalizers, which are functions of the process that was, is refused otherwise
+  unsigned delay_ms;       // the background begins to read so many milliseconds later, or when somebody waits for it (veil_restored); 0: at once. For programs that often end soon and have touched little
 } veil_restore_options;
 
 // Opens a heap out of a file: after some milliseconds it can be used, and its pages are read when they are first touched, and in the background. The file must stay as it is, or be replaced

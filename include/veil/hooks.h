@@ -289,6 +289,7 @@ typedef struct veil_source {
   bool elsewhere;             // not at `base`, even if that is free
   bool drop_finalizers;       // a heap that had finalizers, which are not restored, is refused otherwise; those of transient objects do not count
   bool blank;                 // veil_description_blank was called for all contents of pages; else it is made up for when they are read, which takes some us a page if there are types with anything transient
+  unsigned delay_ms;          // the background begins so many milliseconds after the heap was opened, or when veil_source_fetch is called; 0: at once
 } veil_source;
 
 // A heap of what the source has: pages are read when they are first touched, and in the background by and by. `types` are those that the program knows

@@ -171,6 +171,7 @@ veil_heap *rt_restore(const char *path, const veil_options *options, const veil_
   from.base = info->layout.base;
   from.elsewhere = restore->elsewhere;
   from.drop_finalizers = restore->drop_finalizers;
+  from.delay_ms = restore->delay_ms;
   from.span = info->layout.span;
   from.page_size = info->layout.page_size;
   from.types = s->types;

@@ -448,6 +448,34 @@ Test(restore, many_heaps_come_out_of_one_file, .timeout = 60) {
   finish();
 }
 
+static bool is_restored_within(veil_heap *other, unsigned ms) {
+  for (unsigned i = 0; i < ms && !veil_restored(other, false); i++) {
+    usleep(1000);
+  }
+  return veil_restored(other, false);
+}
+
+Test(restore, the_background_begins_when_it_was_told_to, .timeout = 120) {
+  begin(NULL);
+  OK(veil_root_set(self, "bytes", veil_new_bytes(self, 4 * MIB)));
+  OK(veil_checkpoint(c, 0, NULL));
+  const unsigned long_ms = 600000;
+  veil_heap *later = restored((veil_restore_options){.delay_ms = long_ms}), *soon = restored((veil_restore_options){.delay_ms = 50});
+  cr_assert(later != NULL && soon != NULL, "%s", veil_error());
+  cr_assert(is_restored_within(soon, 20000));
+  cr_assert_not(is_restored_within(later, 200));
+  veil_thread *me = veil_attach(later);
+  cr_assert_eq(list_check(veil_root_get(me, "list")), 1000); // what is touched is read
+  veil_detach(me);
+  cr_assert_not(veil_restored(later, false));
+  cr_assert(veil_restored(later, true)); // who waits does not wait for that
+  veil_close(later);
+  later = restored((veil_restore_options){.delay_ms = long_ms});
+  veil_close(later); // nor does who closes
+  veil_close(soon);
+  finish();
+}
+
 typedef struct shape {
   void *a, *b;
   long c;
