@@ -589,6 +589,28 @@ void gc_parked_flip(gc_heap *heap) {
   }
 }
 
+void gc_asleep(gc_heap *heap, uint32_t block) {
+  if (!(at8_load(&heap->still[block]) & GC_ASLEEP)) {
+    at8_or_full(&heap->still[block], GC_ASLEEP);
+  }
+}
+
+// What is said of a block that is free, or begins anew, means nothing: it is not settled.
+static bool is_asleep(const gc_heap *heap, uint32_t block) {
+  unsigned wanted = GC_SETTLED | GC_ASLEEP;
+  return (at8_load(&heap->still[block]) & wanted) == wanted && gc_space(heap, block) == heap->from_space && !(gc_flags(heap, block) & GC_BLOCK_FLOOR);
+}
+
+void gc_asleep_flip(gc_heap *heap) {
+  for (uint32_t b = heap->young_blocks; b < heap->small_blocks && b < at_load(&heap->fresh); b++) {
+    if (is_asleep(heap, b)) {
+      at8_or_full(&heap->parked[b], GC_COLD);
+      gc_flags_set(heap, b, GC_BLOCK_RETAIN);
+      heap->colds = true;
+    }
+  }
+}
+
 void gc_cold_group(const gc_heap *heap, size_t page, size_t *first, size_t *end) {
   size_t base = gc_block_page(heap, gc_page_block(heap, page)), limit = base + heap->block_pages;
   *first = page;
