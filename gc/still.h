@@ -30,6 +30,14 @@ static inline bool gc_is_still(const gc_heap *heap, uint32_t block) { return hea
 enum { GC_COLD = 64 };
 static inline bool gc_is_cold(const gc_heap *heap, uint32_t block) { return heap->colds && (at8_load(&heap->parked[block]) & GC_COLD); }
 
+// Whether all on the page of this address is marked, and what can be reached with it veiled.
+static inline uint32_t gc_held_bit(const gc_heap *heap, size_t page) { return 1u << (page & (heap->block_pages - 1)); }
+static inline bool gc_is_held_whole(const gc_heap *heap, uintptr_t view) {
+  size_t offset = view - heap->base;
+  uint32_t block = (uint32_t)(offset >> GC_BLOCK_SHIFT);
+  return block < heap->small_blocks && (at32_load_acquire(&heap->held[block]) >> 16 & gc_held_bit(heap, offset >> heap->page_shift)) != 0;
+}
+
 // A header of the block is about to carry this cycle's epoch: the flip copies or pins the object, or a system call is given its page.
 static inline void gc_still_mix(gc_heap *heap, uint32_t block) {
   if (heap->mixes && !gc_is_large(heap, block) && !(at8_load(&heap->still[block]) & GC_MIXED)) {
