@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // compress_graph.c: the program `graph` of the workload `compress`: a shuffled graph of which a share sleeps.
 //
-// Nodes of 64 bytes as in graph.c. Those that sleep (--cold, a half) are made first. A ring and one more edge of each node stay within its half, so that the walk never leaves the half that is awake;
-// the third edge leads anywhere, and is not followed: pages that sleep refer to pages that are moved about, and the other way round. One visit in 16 swaps two edges that stay within, one in 64 gives
+// Nodes of 64 bytes as in graph.c. Those that sleep (--cold, a half) are made first, and all have been through a cycle before edges join them: else the first one would put what the edges
+// lead to side by side, and each page would be as awake as the next. A ring and one more edge of each node stay within its half, so that the walk never leaves the half that is awake; the third edge leads anywhere, and is not followed: pages that sleep refer to pages that are moved about, and the other way round. One visit in 16 swaps two edges that stay within, one in 64 gives
 // the node a new note.
 
 #include <stdlib.h>
@@ -64,6 +64,7 @@ static __attribute__((noinline)) void nodes_make(void) {
     n->more[1] = i / 64;
     table[i] = n;
   }
+  veil_collect(compress_self);
   half_join(0, asleep);
   half_join(asleep, count - asleep);
   first[0] = table[0];

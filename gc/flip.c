@@ -180,6 +180,7 @@ void gc_flip_stopped(gc_heap *heap) {
   gc_young_unhold(heap);
   bool stays = may_stay(heap), stills = stays && may_still(heap);
   bool spares = stills || (stays && gc_pace_is_roomy(heap)); // gc.spared
+  bool sleeps = spares && !stills && at_load(&heap->keeps_in_place) != 0;
   gc_parked_close(heap);
   at_store_release(&heap->phase, GC_FLIPPING);
   at_store_release(&heap->parking_closed, 0); // now the phase says so
@@ -193,6 +194,9 @@ void gc_flip_stopped(gc_heap *heap) {
   gc_copier_enter(copier);
   gc_flip flip = {.heap = heap, .copier = copier};
   heap->world.buffers(heap->world.arg, &flip);
+  if (sleeps) {
+    gc_asleep_flip(heap);
+  }
   heap->world.ambiguous(heap->world.arg, &flip); // all pins before the first object moves (gc.pins)
   heap->world.precise(heap->world.arg, &flip);
   gc_pins_scan(heap, copier);

@@ -73,6 +73,7 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->space, heap->blocks},        {&heap->flags, heap->blocks}, {&heap->transient, heap->blocks},
       {&heap->link, heap->blocks * 4ull},  {&heap->died, heap->blocks * 4ull},
       {&heap->spared, heap->small_blocks * 4ull},  {&heap->veiled, heap->small_blocks}, {&heap->still, heap->small_blocks},
+      {&heap->held, heap->small_blocks * 4ull},
       {&heap->parked, heap->blocks},       {&heap->notes, pages * 8}, {&heap->crossing, pages * sizeof(gc_crossing)},
       {&heap->aside, heap->small_blocks * (GC_ASIDE_WORDS * 8ull)}, {&heap->cells, heap->small_blocks * 2ull},
       {&heap->top, pages * 4},             {&heap->cover, pages * 2},

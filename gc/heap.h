@@ -351,6 +351,7 @@ typedef struct gc_heap {
   uint16_t volatile *cells;  // per block: how many cells it has, and GC_CELLS_KNOWN; 0: not known (aside.h)
   uint8_t volatile *still;   // per block: what is known of it for cycles that leave it in place (still.h)
   uint8_t volatile *parked;  // per block, of the large zone too: what is known of pages that are parked (parked.h)
+  uint32_t volatile *held;   // per block: 0 but in a cycle, and of a cold one: a bit for each page that is veiled with what it hangs together with; << 16, all of whose marks are set, too (cold.c)
   AO_t volatile *notes;      // per page: the notes of one that is parked, or 0
   struct gc_crossing *crossing; // per page: of a cell that reaches into the next one, or of a large object; written when either is parked
   uint8_t volatile *veiled;  // per block of from-space that is kept: the stamp of the cycle once all its pages are veiled
@@ -427,7 +428,8 @@ typedef struct gc_heap {
   uint8_t volatile leaves_stay; // … those of blocks that mutators have filled, too: most of them live. Atomic: the sweep writes it, mutators with new leaf blocks read it
   bool stills; // and leaves blocks as they are that have been through a cycle (gc.still)
   bool mixes;  // what is copied out of a block, or marked by its header, is noted for the block (GC_MIXED): in the flip, and where blocks stay still
-  bool colds;  // there are cold blocks (gc.parked)
+  bool colds;  // there are cold blocks (gc.parked) …
+  bool wholes; // … and nobody asks which objects of a parked page live: all do if one does
   bool defers; // and traps put off marking what stays (gc.deferred)
   bool sparse; // of what was dense once too little has been found alive lately
   unsigned epoch, next_epoch; // the next one is carried by no header: the sweep sees to that (gc.still)

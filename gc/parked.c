@@ -519,27 +519,48 @@ static bool ref_renew(gc_heap *heap, size_t page, notes *n, unsigned i, uintptr_
   return true;
 }
 
+// References whose targets are asked for at once: on the way while those before are looked at.
+typedef struct wanted {
+  uintptr_t view[BATCH];
+  unsigned index[BATCH], count;
+} wanted;
+
+static bool wanted_forward(gc_heap *heap, gc_copier *copier, size_t page, notes *n, wanted *w, bool *changed) {
+  bool fits = true;
+  for (unsigned i = 0; fits && i < w->count; i++) {
+    uintptr_t was = w->view[i];
+    if (gc_is_from(heap, was)) {
+      uintptr_t is = gc_forward(heap, copier, (gc_ref){was}).view;
+      gc_near_forward(heap, copier);
+      fits = is == was || ref_renew(heap, page, n, w->index[i], is, changed);
+    }
+  }
+  w->count = 0;
+  return fits;
+}
+
 static bool refs_scan(gc_heap *heap, gc_copier *copier, size_t page, notes *n) {
   notes_check(heap, page, n);
   const uint8_t *refs = refs_of(heap, n);
-  uintptr_t view[2][BATCH];
+  wanted batch[2] = {{.count = 0}};
+  unsigned turn = 0, count = n->count;
   bool changed = false, fits = true;
   copier->near_left = NEAR_BYTES;
-  for (unsigned first = 0; fits && first < n->count + (unsigned)BATCH; first += BATCH) { // one batch is on its way while the one before is looked at
-    uintptr_t *ahead = view[first / BATCH % 2], *now = view[1 - first / BATCH % 2];
-    for (unsigned i = first; i < first + BATCH && i < n->count; i++) {
-      ahead[i - first] = ref_at(heap, n, refs, i);
-      prefetch(heap, ahead[i - first]);
+  for (unsigned i = 0; fits && i < count; i++) {
+    uintptr_t view = ref_at(heap, n, refs, i);
+    if (gc_is_held_whole(heap, view)) {
+      continue; // most of them: what is cold refers to what is cold
     }
-    for (unsigned i = first - BATCH; first != 0 && fits && i < first && i < n->count; i++) {
-      uintptr_t was = now[i - (first - BATCH)];
-      if (gc_is_from(heap, was)) {
-        uintptr_t is = gc_forward(heap, copier, (gc_ref){was}).view;
-        gc_near_forward(heap, copier);
-        fits = is == was || ref_renew(heap, page, n, i, is, &changed);
-      }
+    wanted *w = &batch[turn];
+    prefetch(heap, view);
+    w->index[w->count] = i;
+    w->view[w->count++] = view;
+    if (w->count == BATCH) {
+      turn ^= 1;
+      fits = wanted_forward(heap, copier, page, n, &batch[turn], &changed);
     }
   }
+  fits = fits && wanted_forward(heap, copier, page, n, &batch[turn ^ 1], &changed) && wanted_forward(heap, copier, page, n, &batch[turn], &changed);
   copier->near_left = 0;
   n->sum = changed ? notes_sum(n) : n->sum;
   return fits;
@@ -563,86 +584,4 @@ gc_parked_scanned gc_parked_scan(gc_heap *heap, gc_copier *copier, size_t page) 
   }
   vm_hold_settle(heap->region, page, VM_UNSCANNED);
   return GC_PARKED_TAKEN;
-}
-
-// ---- Cold blocks.
-
-bool gc_parked_fill(gc_heap *heap, uint32_t block) {
-  at8_or_full(&heap->parked[block], GC_FILLED);
-  return (at8_load(&heap->parked[block]) & GC_PARKED_PAGES) == 0; // or whoever parks sees the bit
-}
-
-void gc_parked_close(gc_heap *heap) {
-  at_store(&heap->parking_closed, 1);
-  at_fence_full();
-  for (unsigned looks = 0; at_load_acquire(&heap->parking) != 0;) {
-    gc_wait(&looks);
-  }
-}
-
-void gc_parked_flip(gc_heap *heap) {
-  heap->colds = false;
-  if (at_load(&heap->parked_pages) == 0) {
-    return;
-  }
-  for (uint32_t b = heap->young_blocks; b < heap->small_blocks && b < at_load(&heap->fresh); b++) {
-    if (at8_load(&heap->parked[b]) & GC_PARKED_PAGES) { // others may have them back at this moment
-      at8_or_full(&heap->parked[b], GC_COLD);
-      gc_flags_set(heap, b, GC_BLOCK_RETAIN);
-      heap->colds = true;
-    }
-  }
-}
-
-void gc_cold_group(const gc_heap *heap, size_t page, size_t *first, size_t *end) {
-  size_t base = gc_block_page(heap, gc_page_block(heap, page)), limit = base + heap->block_pages;
-  *first = page;
-  *end = page + 1;
-  while (*first > base && gc_page_covering(heap, *first).alias != NULL) {
-    --*first;
-  }
-  while (*end < limit && gc_page_covering(heap, *end).alias != NULL) {
-    ++*end;
-  }
-}
-
-bool gc_cold_any(const gc_heap *heap, size_t first, size_t end) {
-  size_t words = heap->page_size / GC_UNIT / 64;
-  uint64_t any = 0;
-  for (size_t i = first * words; i < end * words; i++) {
-    any |= at_load(&heap->aside[i]);
-  }
-  return any != 0;
-}
-
-static void block_queue(gc_heap *heap, uint32_t block) {
-  uint8_t volatile *at = &heap->parked[block];
-  for (uint8_t old = at8_load(at); !(old & GC_QUEUED); old = at8_load(at)) {
-    if (at8_cas_full(at, old, old | GC_QUEUED)) {
-      gc_stack_push(heap, &heap->grey, block);
-    }
-  }
-}
-
-static void group_veil(gc_heap *heap, size_t page) {
-  size_t first, end;
-  bool in_force = true;
-  gc_cold_group(heap, page, &first, &end);
-  for (size_t p = first; p < end; p++) {
-    in_force &= vm_is_stamped(heap->region, p, gc_stamp(heap)) || at32_load(&heap->top[p]) == 0;
-  }
-  if (!in_force) {
-    gc_veil_once(heap, first, end - first);
-    block_queue(heap, gc_page_block(heap, page));
-  }
-}
-
-void gc_cold_mark(gc_heap *heap, uintptr_t view) {
-  if (gc_aside_is_marked(heap, view)) {
-    return;
-  }
-  if (!(gc_flags(heap, gc_block_of(heap, view)) & GC_BLOCK_LEAF)) {
-    group_veil(heap, gc_page_at(heap, view - 8 - (view & 8))); // first the veil, as ever
-  }
-  at_or_full(gc_aside_word(heap, view), gc_aside_bit(heap, view));
 }

@@ -51,6 +51,10 @@ bool gc_parked_move(gc_heap *heap, size_t page, void *notes);
 // In a flip, before the first root is looked at: which blocks are cold. No page is parked from gc_parked_close on until the cycle is over.
 void gc_parked_close(gc_heap *heap);
 void gc_parked_flip(gc_heap *heap);
+// Likewise, when floors are known, in a cycle that moves: blocks that are asleep are cold, too (gc.asleep).
+void gc_asleep_flip(gc_heap *heap);
+// A service says that what lives in the block is not touched for long. Any thread, at any time.
+void gc_asleep(gc_heap *heap, uint32_t block);
 
 // The pages of the block, [*first, *end), that `page` hangs together with, since cells reach from one into the next.
 void gc_cold_group(const gc_heap *heap, size_t page, size_t *first, size_t *end);

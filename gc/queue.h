@@ -12,6 +12,9 @@ void gc_queue_turn(gc_heap *heap, gc_copier *copier);
 // `word` is what the slot held: a reference to from-space, perhaps with tags. The slot belongs to a page that the
 // caller holds, or to an object that no mutator writes.
 static inline void gc_queue_add(gc_heap *heap, gc_copier *copier, gc_slot slot, uint64_t word) {
+  if (__builtin_expect(heap->colds, 0) && gc_is_held_whole(heap, word & GC_ADDRESS_MASK)) {
+    return; // it is marked, and stays
+  }
   if (__builtin_expect(copier->deferred != NULL, 0) && gc_defer(heap, copier, word & GC_ADDRESS_MASK)) {
     return;
   }

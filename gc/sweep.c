@@ -369,8 +369,10 @@ static void cold_sweep(gc_heap *heap, uint32_t block) {
     group_sweep(&sweep, first, end);
   }
   gc_aside_clear(heap, block);
+  at32_store(&heap->held[block], 0);
   vm_stamp(heap->region, base, heap->block_pages, 0);
-  gc_still_set(heap, block, carried | GC_SETTLED);
+  bool parked = (at8_load(&heap->parked[block]) & GC_PARKED_PAGES) != 0;
+  gc_still_set(heap, block, carried | (parked || sweep.live >= GC_BLOCK / THIN ? GC_SETTLED : 0));
   gc_cells_set(heap, block, 0);
   AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);

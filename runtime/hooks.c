@@ -612,6 +612,16 @@ RT_EXPORT veil_pages veil_heap_pages(veil_heap *heap) {
   return (veil_pages){region->base, region->delta, region->page_size, region->pages};
 }
 
+RT_EXPORT void veil_service_asleep(veil_service *s, size_t page, size_t count) {
+  gc_heap *gc = s->heap->gc;
+  if (page > gc->region->pages || count > gc->region->pages - page) {
+    vm_fatal("veil_service_asleep: service %s: %zu pages from %zu on, but the heap has %zu", s->name, count, page, (size_t)gc->region->pages);
+  }
+  for (size_t i = page; i < page + count; i = (i / gc->block_pages + 1) * gc->block_pages) {
+    gc_asleep(gc, gc_page_block(gc, i));
+  }
+}
+
 RT_EXPORT bool veil_page_in_use(veil_heap *heap, size_t page) { return gc_page_in_use(heap->gc, page); }
 
 RT_EXPORT bool veil_page_is_saved(veil_heap *heap, size_t page) { return gc_page_is_saved(heap->gc, page); }

@@ -192,6 +192,10 @@ veil_status veil_service_instant(veil_service *service, unsigned flags, const ve
 // service ends it; a child of fork begins with no service that wants it. Any thread, callbacks too.
 void veil_service_keep_in_place(veil_service *service, bool keeps);
 
+// Says that the program does not touch what lies on these pages: in the next full cycle it stays where it is even if others move, so that it is not mixed with what is touched. With it stays what lies in the same 64 KiB. A hint, to be given again
+// after each cycle, and heeded while any service keeps in place, where memory allows, of blocks that have been through a cycle or were filled with survivors. `page + count` is at most veil_pages.count. Any thread, callbacks too.
+void veil_service_asleep(veil_service *service, size_t page, size_t count);
+
 // Asks for a full cycle that begins after this call: for what only a cycle can tell (pages become parkable by one). The heap's own thread begins it, in less than a second as a rule, whatever the program's threads do: later if a cycle is under way,
 // or the heap's contents are still being read in. Nobody waits for it. Any thread, callbacks too.
 void veil_service_cycle(veil_service *service);

@@ -22,6 +22,7 @@ enum {
   CX_UNPACKERS_MOST = 16, // threads that unpack at a time; others wait for one of them
   CX_THREADS_MOST = 16,
   CX_LATENCIES = 256,     // buckets, four for each power of two
+  CX_TOGETHER = 1 << 16,  // bytes that stay where they are together (veil_service_asleep)
   CX_GROUP = 1024,        // pages whose part of the tables is passed over while nothing is known of any: most of a heap's addresses are never used
 };
 

@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-static const double ALLOWANCE_MINUTES = 10; // the target is a mean over that long
+// Of what ten minutes allow. The rest is for pages that are compressed when that is spent, and are wanted back as well.
+static const double SPEND = 0.75;
 enum { PENALTY_MAX = CX_AGES / 2 };
 
 bool cx_control_init(cx_control *control, const cx_goal *goal) {
@@ -33,13 +34,31 @@ double cx_promotion_rate(const cx_interval *seen, unsigned threshold, double int
   return pages == 0 ? 0 : (double)pages * 60 / interval_s / (working_set < 1 ? 1 : working_set);
 }
 
-// The smallest threshold that would have stayed under the target. Costs fall with the threshold, so from the oldest down.
-static unsigned best_of(const cx_control *control, const cx_interval *seen) {
-  double allowed = control->goal.target * control->goal.interval_s / 60 * (control->working_set < 1 ? 1 : control->working_set);
-  uint64_t pages = 0;
+static double minute_allows(const cx_control *control) { return control->goal.target * (control->working_set < 1 ? 1 : control->working_set); }
+
+static void rate_follow(cx_control *control, const cx_interval *seen) {
+  double per_minute = 60 / control->goal.interval_s, share = per_minute > 1 ? 1 / per_minute : 1;
+  share = share * (control->known + 1) < 1 ? 1.0 / (control->known + 1) : share; // what came first is no more than its part of what is known
+  control->known++;
+  for (unsigned a = 0; a < CX_AGES; a++) {
+    control->rate[a] += share * ((double)seen->touched[a] * per_minute - control->rate[a]);
+  }
+}
+
+// The smallest thresholds that would have stayed under the target: for a minute as it is now; and that would not have cost a minute's allowance in the last interval. Costs fall with the threshold, so from the oldest down.
+static unsigned best_of(const cx_control *control) {
+  double pages = 0, allowed = minute_allows(control);
   unsigned age = CX_NEVER;
-  while (age > control->goal.least && (double)(pages + seen->touched[age - 1]) <= allowed) {
-    pages += seen->touched[--age];
+  while (age > control->goal.least && pages + control->rate[age - 1] <= allowed) {
+    pages += control->rate[--age];
+  }
+  return age;
+}
+static unsigned best_of_last(const cx_control *control, const cx_interval *seen) {
+  double pages = 0, minutes = control->goal.interval_s / 60, allowed = minute_allows(control) * (minutes > 1 ? minutes : 1);
+  unsigned age = CX_NEVER;
+  while (age > control->goal.least && pages + (double)seen->touched[age - 1] <= allowed) {
+    pages += (double)seen->touched[--age];
   }
   return age;
 }
@@ -56,8 +75,9 @@ static unsigned percentile_of(const cx_control *control) {
 
 unsigned cx_control_interval(cx_control *control, const cx_interval *seen) {
   control->working_set = cx_working_set(seen, control->goal.least);
-  unsigned last = best_of(control, seen);
-  control->best[control->next] = (uint16_t)last;
+  rate_follow(control, seen);
+  unsigned last = best_of_last(control, seen);
+  control->best[control->next] = (uint16_t)best_of(control);
   control->next = (control->next + 1) % control->goal.intervals;
   control->count += control->count < control->goal.intervals;
   if (control->count < control->goal.quiet) {
@@ -79,11 +99,19 @@ unsigned cx_control_interval(cx_control *control, const cx_interval *seen) {
 }
 
 bool cx_control_tick(cx_control *control, double seconds, uint64_t promoted) {
-  double per_second = control->goal.target * control->working_set / 60, most = per_second * 60 * ALLOWANCE_MINUTES;
-  control->allowance += per_second * seconds;
-  control->allowance = control->allowance < most ? control->allowance : most;
-  control->allowance -= (double)promoted;
-  // What cannot be made up for within twice as long is forgotten, or one burst would stop all for hours.
-  control->allowance = control->allowance > -2 * most ? control->allowance : -2 * most;
+  control->into += seconds;
+  for (unsigned turns = 0; control->into >= 60; control->into -= 60) {
+    control->minute = (control->minute + 1) % CX_MINUTES;
+    control->spent[control->minute] = 0;
+    if (++turns == CX_MINUTES) { // nobody has asked for longer than that
+      control->into = 0;
+      break;
+    }
+  }
+  control->spent[control->minute] += (double)promoted;
+  control->allowance = minute_allows(control) * CX_MINUTES * SPEND;
+  for (unsigned i = 0; i < CX_MINUTES; i++) {
+    control->allowance -= control->spent[i];
+  }
   return control->threshold < CX_NEVER && control->allowance >= 0;
 }

@@ -72,21 +72,37 @@ static void totals_add(veil_compressor *c) {
 
 void cx_look(veil_compressor *c) { veil_service_touched(c->service, 0, c->pages.count, looks, seen, c); }
 
-// All of a group that are known. One more than the last that is in use; 0: none is.
-static size_t group_age(veil_compressor *c, size_t group) {
+// Pages that stay together, [first, end), are counted by whether they are old. One more than the last that is in use; 0: none is.
+static size_t pages_age(veil_compressor *c, size_t first, size_t end) {
   size_t last = 0;
-  for (size_t page = group; page < group + CX_GROUP && page < c->high; page++) {
+  unsigned in_use = 0, old = 0, least = c->fixed != 0 ? c->fixed : c->control.goal.least;
+  for (size_t page = first; page < end; page++) {
     if (!c->page[page].known && !c->page[page].touched) {
       continue;
     }
     if (veil_page_in_use(c->heap, page)) {
       page_age(c, page);
+      in_use++;
+      old += c->page[page].age >= (least + 1) / 2;
       last = page + 1;
     } else {
       c->page[page] = (cx_page){0};
       at8_store(&c->hint[page], VEIL_COMPRESS_AS_USED);
       at8_store(&c->back[page], 0);
     }
+  }
+  if (old != 0 && old * 2 >= in_use) { // or a cycle that moves would mix what is old with what is not, and it would count as touched
+    veil_service_asleep(c->service, first, end - first);
+  }
+  return last;
+}
+
+// All of a group that are known. As pages_age.
+static size_t group_age(veil_compressor *c, size_t group) {
+  size_t last = 0, together = CX_TOGETHER / c->pages.page_size, limit = group + CX_GROUP < c->high ? group + CX_GROUP : c->high;
+  for (size_t page = group; page < limit; page += together) {
+    size_t known = pages_age(c, page, page + together < limit ? page + together : limit);
+    last = known != 0 ? known : last;
   }
   return last;
 }

@@ -372,7 +372,6 @@ class Compresses(unittest.TestCase):
                 self.assertGreater(r[f"{kind}s"], r["touched"] * 0.9 if kind == "fault" else 0, r)
                 self.assertGreater(len(detail[kind][way]), 100)
 
-    @unittest.skip("known to fail: of a small heap hardly a page is found cold and parkable after a cycle (runtime/compress/README.md, what does not work yet)")
     def test_cycles_unpack_nothing(self):
         (r,), _ = self.records("--program", "graph", "--part", "cycle", "--live", "16", "--cycles", "2")
         self.assertGreater(r["compressed_share"], 0.3, r)

@@ -278,6 +278,37 @@ ON_TRAPPING_BACK_ENDS(compressor, what_nobody_touches_is_compressed_by_and_by) {
   finish();
 }
 
+// Of 17 cycles or more one moves what may move, lest dead objects hold each other. What has not been touched for a while stays where it is, compressed or not, and is not mixed with the rest.
+ON_TRAPPING_BACK_ENDS(compressor, what_is_cold_does_not_move) {
+  enum { COLD = NODES / 2, EDGE = 1500, CYCLES = 40 }; // EDGE: what shares 64 KiB with what is hot
+  BEGIN_OR_SKIP(&((veil_compressor_options){.interval_ms = 20, .least_ms = 80}));
+  veil_pages pages = veil_heap_pages(heap);
+  EXPECT(veil_compress_hint_set(c, pages.base, pages.count * pages.page_size, VEIL_COMPRESS_NEVER) == VEIL_OK);
+  static uintptr_t was[NODES];
+  for (int i = 0; i < NODES; i++) {
+    was[i] = ~(uintptr_t)all[i].to;
+  }
+  long hot = 0;
+  for (int cycle = 0; cycle < CYCLES; cycle++) {
+    for (int i = 0; i < 50; i++) {
+      sleep_ms(2);
+      for (int k = COLD; k < NODES; k++) {
+        hot += all[k].to->key;
+      }
+    }
+    veil_collect(self);
+  }
+  EXPECT(hot > 0);
+  int moved = 0;
+  for (int i = 0; i < NODES; i++) {
+    bool same = was[i] == ~(uintptr_t)all[i].to;
+    EXPECT(same || i > COLD - EDGE);
+    moved += !same;
+  }
+  EXPECT(moved > (NODES - COLD) / 2);
+  finish();
+}
+
 ON_TRAPPING_BACK_ENDS(compressor, the_threshold_is_found) {
   BEGIN_OR_SKIP(&((veil_compressor_options){.interval_ms = 20, .least_ms = 40, .target = 1}));
   uint64_t pages[8] = {0}, touched[8];

@@ -15,6 +15,7 @@
 #include <time.h>
 #include "gc/minor.h"
 #include "gc/nursery.h"
+#include "gc/parked.h"
 #include "gc/young.h"
 #include "tests/gc/fake.h"
 
@@ -375,6 +376,10 @@ static void flip(bool pins, bool poor) {
   }
   if (gc->cycle % 16 == 5 || gc->cycle % 16 == 13) { // blocks stay in place for eight cycles of sixteen
     gc_keep_in_place(gc, gc->cycle % 16 == 5);
+  }
+  for (uint32_t b = gc->cycle % 3; gc->cycle % 16 >= 8 && b < gc->small_blocks; b += 3) {
+    gc_asleep(gc, b);
+    gc->still_pace.over = true; // what is not asleep moves
   }
   if (gc->cycle % 4 == 3) { // else dense blocks are spared
     gc_empty_all(gc);

@@ -8,6 +8,7 @@
 
 #include <time.h>
 #include "gc/nursery.h"
+#include "gc/parked.h"
 #include "gc/young.h"
 #include "tests/gc/fake.h"
 
@@ -243,6 +244,14 @@ static void keep_in_place_or_not(void) {
   }
 }
 
+// A service may call anything asleep, and be wrong.
+static void asleep_or_not(void) {
+  for (size_t i = below(3) * below(200); i-- > 0;) {
+    gc_asleep(f->gc, (uint32_t)below(f->gc->small_blocks));
+    f->gc->still_pace.over |= i == 0 && below(2) == 0; // what is not asleep moves
+  }
+}
+
 static void collect_a_little(void) {
   gc_heap *gc = f->gc;
   if (gc->young_blocks != 0) {
@@ -253,6 +262,7 @@ static void collect_a_little(void) {
     if (below(gc->young_blocks != 0 ? 40 : 10) == 0) { // so that there is time to be promoted, and to be hot
       f->spares = below(4) != 0;
       keep_in_place_or_not();
+      asleep_or_not();
       fake_flip(f);
       // Sometimes there is less memory for copies than there should be.
       if (gc_phase_now(gc) == GC_SCANNING && below(4) == 0) {

@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include "gc/links.h"
+#include "gc/parked.h"
 #include "gc/still.h"
 #include "gc/table.h"
 #include "tests/gc/fake.h"
@@ -197,5 +198,74 @@ ON_TRAPPING_BACK_ENDS(still, sparse_blocks_are_emptied_by_the_next_cycle_and_the
   fake_cycle(f);
   cr_assert_eq(fake_list_length(f, 1), COUNT / 8);
   moved(f);
+  fake_close(f);
+}
+
+// In cycles that move, what a service has called asleep stays where it is, dead neighbours apart, and is not mixed with the rest.
+static void asleep_say(const fake *f) {
+  for (size_t i = 0; i < COUNT / 2; i++) {
+    if (at(f, i) != NULL) {
+      gc_asleep(f->gc, gc_block_of(f->gc, (uintptr_t)at(f, i)));
+    }
+  }
+}
+
+ON_TRAPPING_BACK_ENDS(still, what_is_asleep_stays_in_cycles_that_move) {
+  enum { EDGE = 3000 }; // what shares a block with the other half
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = LIMIT);
+  table_settled(f);
+  moved(f);
+  size_t others = 0;
+  for (size_t cycle = 0; cycle < 6; cycle++) { // epochs come round
+    for (size_t i = cycle; i < COUNT; i += 40) {
+      ((pair **)f->root[0])[i] = NULL;
+    }
+    f->word[0] = (uintptr_t)at(f, 8 + cycle);
+    f->root[1] = at(f, COUNT / 4 + 8);
+    asleep_say(f);
+    f->gc->still_pace.over = true;
+    fake_cycle(f);
+    cr_assert(!f->gc->stills);
+    for (size_t i = 0; i < COUNT; i++) {
+      bool same = at(f, i) == NULL || (uintptr_t)at(f, i) == was[i];
+      cr_assert(same || i > COUNT / 2 - EDGE, "%zu has moved in cycle %zu", i, cycle);
+      others += !same;
+    }
+    moved(f);
+  }
+  cr_assert_geq(others, 2 * (COUNT / 2 / 8 * 7 - EDGE), "they move, but not in the cycle after one in which they have");
+  f->word[0] = 0;
+  f->gc->still_pace.over = true;
+  fake_cycle(f);
+  cr_assert_geq(moved(f), COUNT / 8 * 3, "nobody has said so again");
+  asleep_say(f);
+  gc_empty_all(f->gc);
+  fake_cycle(f);
+  cr_assert_geq(moved(f), COUNT / 4 * 3, "all garbage was to go");
+  fake_close(f);
+}
+
+// The sweep looks whether enough lives there, as everywhere.
+ON_TRAPPING_BACK_ENDS(still, blocks_that_are_asleep_and_sparse_are_emptied) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = LIMIT);
+  table_settled(f);
+  moved(f);
+  for (size_t i = 0; i < COUNT; i++) {
+    if (i % 8 != 0) {
+      ((pair **)f->root[0])[i] = NULL;
+    }
+  }
+  for (size_t cycle = 0; cycle < 2; cycle++) {
+    asleep_say(f);
+    f->gc->still_pace.over = true;
+    f->gc->sparse = false;
+    fake_cycle(f);
+    cr_assert(!f->gc->stills);
+  }
+  size_t count = 0;
+  for (size_t i = 0; i < COUNT / 2 - 3000; i++) {
+    count += at(f, i) != NULL && (uintptr_t)at(f, i) != was[i];
+  }
+  cr_assert_geq(count, (COUNT / 2 - 3000) / 8 - 500);
   fake_close(f);
 }
