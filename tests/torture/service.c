@@ -369,7 +369,7 @@ static void claims_open(claims *c) {
 }
 
 void service_start(uint64_t seed) {
-  static const veil_service_callbacks callbacks = {on_absent, on_unsaved, on_discarded, before_flip, after_flip, cycle_ended, before_minor, after_minor};
+  static const veil_service_callbacks callbacks = {on_absent, on_unsaved, on_discarded, before_flip, after_flip, cycle_ended, before_minor, after_minor, .copy = NULL};
   static const veil_service_callbacks nothing;
   dice.state = seed;
   pages = veil_heap_pages(heap);
