@@ -16,12 +16,11 @@
 enum {
   FIRST = 16,     // rounds without a write after which a stretch is due
   PATIENCE = 6,   // and, as often as it did not pay, up to FIRST << PATIENCE
-  WORTH = 64,     // rounds of rest that pay for laying and waking
-  PAYS = 100,     // rounds in which a stretch at rest saves what laying and waking one cost
+  WORTH = 160,    // rounds of rest that pay for laying and waking
   SMOOTH = 16,    // rounds over which wakes are counted
   AT_ONCE = 32,   // stretches laid by one call
   AHEAD = 8,      // stretches woken by one write, where one goes on to the next
-  BRIDGE = 3,     // stretches: to harvest so many for nothing takes less than another call
+  BRIDGE = 8,     // stretches: to harvest so many for nothing takes less than another call
   TRIES = 100000, // of a call that fails only while the system is short of something
 };
 
@@ -216,7 +215,7 @@ void vm_rest_end(vm_region *region) {
 // ways is found out.
 static bool pays(const struct vm_rest *rest) {
   uint64_t resting = at_load(&rest->laid) - at_load(&rest->woken);
-  return at32_load(&rest->eager) || (uint64_t)at32_load(&rest->wakes) * PAYS <= resting * SMOOTH + PAYS * SMOOTH / 4;
+  return at32_load(&rest->eager) || (uint64_t)at32_load(&rest->wakes) * WORTH <= resting * SMOOTH + WORTH * SMOOTH / 4;
 }
 
 // A consumer may ask for one part after the other: where it goes back, a round ends.

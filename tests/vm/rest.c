@@ -18,7 +18,7 @@ enum {
   PAGES = STRETCH * STRETCHES,
   GROUP = VM_GROUP / 4096,
   FIRST = 16,
-  WORTH = 64
+  WORTH = 160
 };
 
 static struct world w;
@@ -319,9 +319,9 @@ ON_TRAPPING_BACK_ENDS(rest, who_writes_one_stretch_after_the_other_wakes_the_nex
 
 static void passed_over(void *arg, size_t page) {}
 
-// Some stretches are written in each round, so that each one's turn comes after 88: none is woken soon, and all together are woken often.
+// Some stretches are written in each round, so that each one's turn comes after 184: none is woken soon, and all together are woken often.
 Test(rest, where_writes_go_everywhere_nothing_is_laid, .timeout = 60) {
-  enum { MIB = 64, ALL = (MIB << 20) / VM_STRETCH, EVERY = 88, ROUNDS = 30 * EVERY };
+  enum { MIB = 128, ALL = (MIB << 20) / VM_STRETCH, EVERY = 184, ROUNDS = 16 * EVERY };
   if (!back_end_works("uffd")) {
     cr_skip_test("no uffd here");
   }
