@@ -63,7 +63,7 @@ struct vm_rest {
   // Under the harvester's lock.
   uint32_t volatile round;         // harvests of the whole, as far as that can be told
   uint32_t volatile wakes;         // by round, smoothed: SMOOTH times their mean. Read by anybody
-  uint32_t counted;                // of `woken`, in the last round
+  uint32_t counted;                // of `faulted`, in the last round
   size_t next[VM_DIRTY_CONSUMERS]; // where a call has to begin at least to belong to the consumer's last round
   // Atomic.
   uint32_t volatile able;   // the handler of what a write to a resting stretch raises is installed
@@ -71,8 +71,8 @@ struct vm_rest {
   uint32_t volatile laying; // by one thread at a time
   uint32_t volatile eager;  // a test's wish: a stretch is due after one round
   AO_t laid, woken;         // stretches
-  // By who has `laying`.
-  AO_t runs; // of stretches at rest, as this region has last told all regions' count
+  AO_t faulted;             // wakes by who wrote there, or was about to: not those of all, or of many, for another reason
+  AO_t runs; // of stretches at rest, as all regions' count has them of this one: who has `laying` puts it right
   struct vm_rest_stretch stretch[];
 };
 
@@ -296,6 +296,9 @@ void vm_rest_forget(vm_region *region);
 // All wakes, and nothing is laid until vm_rest_resume, which another thread may call. Not in traps.
 void vm_rest_suspend(vm_region *region);
 void vm_rest_resume(vm_region *region);
+
+// Wakes the rest of each chunk of which a part is awake: a chunk is one mapping then, unless somebody writes meanwhile. Not in traps.
+void vm_rest_square(vm_region *region);
 
 // Runs of stretches at rest.
 uint64_t vm_rest_seams(const vm_region *region);

@@ -169,6 +169,7 @@ static vm_move *move_new(vm_region *region) {
   if (!region->back_end->pager) {
     state_set(move, READING); // nothing else comes there
   }
+  vm_rest_square(region); // a chunk that is not one mapping would not move
   if (vm_rest_seams(region) > SEAMS) {
     vm_rouse(region, 0, at_load_acquire(&region->top));
   }

@@ -5,7 +5,7 @@
 // Neighbours: dirty.c harvests what is awake; fork.c asks about faults for trap.c; claim.c and region.c rouse what
 // comes into use. vm_rest: a thread of the background. Waking: any thread, in traps.
 //
-// Keeps vm.rest, vm.rest-wake, vm.rest-touched and vm.rest-seams.
+// Keeps vm.rest, vm.rest-wake, vm.rest-touched, vm.rest-seams and vm.rest-square.
 
 #include "vm/backend.h"
 #include "vm/check.h"
@@ -20,6 +20,7 @@ enum {
   SMOOTH = 16,    // rounds over which wakes are counted
   AT_ONCE = 32,   // stretches laid by one call
   AHEAD = 8,      // stretches woken by one write, where one goes on to the next
+  TOGETHER = 16,  // stretches woken by one call, which nobody who traps or maps memory meanwhile gets past
   BRIDGE = 8,     // stretches: to harvest so many for nothing takes less than another call
   TRIES = 100000, // of a call that fails only while the system is short of something
 };
@@ -40,8 +41,9 @@ size_t vm_rest_bytes(const vm_backend *back_end, size_t chunks) {
 void vm_rest_open(vm_region *region) { region->rest->limit = os_limit_mappings(); }
 
 static void runs_tell(struct vm_rest *rest, uint64_t runs) {
-  at_add(&all_runs, runs - at_load(&rest->runs));
-  at_store(&rest->runs, runs);
+  uint64_t more = runs - at_load(&rest->runs);
+  at_add(&all_runs, more); // who wakes may add to both meanwhile
+  at_add(&rest->runs, more);
 }
 
 void vm_rest_close(vm_region *region) {
@@ -142,7 +144,26 @@ static void ahead_take(vm_region *region, size_t *from, size_t *to) {
   }
 }
 
-// When it returns the first of [stretch, limit) was awake at some moment during the call; those behind it that rest are woken
+// A run is about to fall into two, which takes two mappings more. Where mappings are short all of it is taken instead
+// (vm.rest-seams).
+static void split_count(vm_region *region, size_t *from, size_t *to) {
+  struct vm_rest *rest = region->rest;
+  bool splits = *from > 0 && *to < stretches(region) && is_read_only(at32_load(&rest->stretch[*from - 1].state)) &&
+                is_read_only(at32_load(&rest->stretch[*to].state));
+  if (splits && 2 * at_load(&all_runs) < rest->limit / 2) {
+    at_add(&all_runs, 1);
+    at_add(&rest->runs, 1);
+  } else if (splits) {
+    while (*from > 0 && take(&rest->stretch[*from - 1])) {
+      --*from;
+    }
+    while (*to < stretches(region) && take(&rest->stretch[*to])) {
+      ++*to;
+    }
+  }
+}
+
+// When it returns the first of [stretch, limit) was awake at some moment during the call; some behind it that rest are woken
 // by the same call to the system. Waits for nobody but who makes one (vm.rest-wake).
 static void wake(vm_region *region, size_t stretch, size_t limit) {
   struct vm_rest *rest = region->rest;
@@ -157,15 +178,17 @@ static void wake(vm_region *region, size_t stretch, size_t limit) {
       os_wait(&s->state, state);
     } else if (take(s)) {
       size_t from = stretch, to = stretch + 1;
-      while (to < limit && take(&rest->stretch[to])) {
+      while (to < limit && to - from < TOGETHER && take(&rest->stretch[to])) {
         to++;
       }
       for (size_t i = from; i < to; i++) {
         patience_learn(rest, &rest->stretch[i]);
       }
       if (limit == stretch + 1) {
+        at_add(&rest->faulted, 1);
         ahead_take(region, &from, &to);
       }
+      split_count(region, &from, &to);
       wake_taken(region, from, to);
       break;
     }
@@ -214,17 +237,17 @@ void vm_rest_end(vm_region *region) {
 // stretch is written often, and yet none is worth laying. A wake in four rounds is always borne, so what has changed its
 // ways is found out.
 static bool pays(const struct vm_rest *rest) {
-  uint64_t resting = at_load(&rest->laid) - at_load(&rest->woken);
+  uint64_t woken = at_load(&rest->woken), resting = at_load(&rest->laid) - woken; // in this order: never less than none
   return at32_load(&rest->eager) || (uint64_t)at32_load(&rest->wakes) * WORTH <= resting * SMOOTH + WORTH * SMOOTH / 4;
 }
 
 // A consumer may ask for one part after the other: where it goes back, a round ends.
 static void round_count(struct vm_rest *rest, int consumer, size_t page, size_t limit) {
   if (page < rest->next[consumer]) {
-    uint32_t wakes = at32_load(&rest->wakes), woken = (uint32_t)at_load(&rest->woken);
+    uint32_t wakes = at32_load(&rest->wakes), faulted = (uint32_t)at_load(&rest->faulted);
     at32_store(&rest->round, at32_load(&rest->round) + 1);
-    at32_store(&rest->wakes, wakes - (wakes + SMOOTH - 1) / SMOOTH + (woken - rest->counted));
-    rest->counted = woken;
+    at32_store(&rest->wakes, wakes - (wakes + SMOOTH - 1) / SMOOTH + (faulted - rest->counted));
+    rest->counted = faulted;
   }
   rest->next[consumer] = limit;
 }
@@ -379,6 +402,19 @@ static size_t lay_some(vm_region *region) {
   return laid;
 }
 
+void vm_rest_square(vm_region *region) {
+  size_t in_chunk = VM_HUGE / VM_STRETCH;
+  for (size_t i = 0; region->rest != NULL && i < stretches_used(region); i += in_chunk) {
+    size_t resting = 0;
+    for (size_t n = i; n < i + in_chunk; n++) {
+      resting += at32_load(&region->rest->stretch[n].state) != VM_AWAKE;
+    }
+    if (resting != 0 && resting != in_chunk) {
+      vm_rouse(region, i * stretch_pages(region), VM_HUGE >> region->page_shift);
+    }
+  }
+}
+
 uint64_t vm_rest_seams(const vm_region *region) {
   uint64_t resting;
   return region->rest != NULL ? runs_count(region, &resting) : 0;
@@ -392,7 +428,7 @@ void vm_rest_suspend(vm_region *region) {
   while (region->rest != NULL && !at32_cas_full(&region->rest->laying, 0, 1)) {
     os_yield(); // for some calls to the system
   }
-  vm_rouse(region, 0, region->pages);
+  vm_rouse(region, 0, at_load_acquire(&region->top));
 }
 
 void vm_rest_resume(vm_region *region) {
@@ -444,7 +480,7 @@ void vm_rest_spare(vm_region *region, vm_spares *spares, void *arg) {
 
 void vm_rest_forget(vm_region *region) {
   struct vm_rest *rest = region->rest;
-  for (size_t i = 0; rest != NULL && i < stretches(region); i++) {
+  for (size_t i = 0; rest != NULL && i < stretches_used(region); i++) { // none beyond has ever rested
     at32_store(&rest->stretch[i].state, VM_AWAKE);
     at32_store(&rest->stretch[i].written, at32_load(&rest->round));
   }

@@ -136,10 +136,10 @@ static int continue_once(int uffd, vm_region *region, size_t page, size_t count,
 static void pages_continue(int uffd, vm_region *region, size_t page, size_t count, bool armed) {
   int result = continue_once(uffd, region, page, count, armed);
   if (result == -ENOENT) {
-    // Not one mapping: some of its chunks rest, others do not; or they were sealed at different times. A chunk is one, and opens as well while it rests: writing is the mapping's affair.
-    size_t chunk_pages = VM_HUGE >> region->page_shift;
+    // Not one mapping: some of its stretches rest, others do not; or its chunks were sealed at different times. A stretch is one, and opens as well while it rests: writing is the mapping's affair.
+    size_t stretch_pages = VM_STRETCH >> region->page_shift;
     for (size_t at = page, end, limit = page + count; at < limit; at = end) {
-      end = at - at % chunk_pages + chunk_pages;
+      end = at - at % stretch_pages + stretch_pages;
       end = end < limit ? end : limit;
       result = continue_once(uffd, region, at, end - at, armed);
       VM_CHECK(result == 0, "UFFDIO_CONTINUE of page %zu failed with error %d", at, -result);

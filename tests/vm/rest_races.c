@@ -122,7 +122,11 @@ static void disturb_some(uint64_t *state) {
       EXPECT(vm_commit(w.region, other, 3));
       break;
     case 1:
-      vm_open(w.region, other, STRETCH - 2 - OTHERS); // over the one in the middle
+      if (i / EACH + 1 < STRETCHES && next_random(state) % 2) {
+        vm_open(w.region, other, STRETCH); // over the seam
+      } else {
+        vm_open(w.region, other, STRETCH - 2 - OTHERS); // over the one in the middle
+      }
       break;
     case 2:
       vm_unprot(w.region, 0, STRETCHES * STRETCH, VM_UNSCANNED);
