@@ -41,13 +41,13 @@ static const plan plan_full = {.rounds = 5,
                                .cycle_rounds = 3,
                                .long_rounds = 2,
                                .major_share = 0.1};
-static const plan plan_quick = {.rounds = 3,
+static const plan plan_quick = {.rounds = 2,
                                 .live_mib = {4, 32},
                                 .share = {0.01, 0.1},
                                 .every_us = {1000, 10000},
                                 .trial_us = 2000,
                                 .check_us = 2000,
-                                .cycle_rounds = 3,
+                                .cycle_rounds = 2,
                                 .long_rounds = 1,
                                 .major_share = 0.1};
 

@@ -24,6 +24,7 @@ import store
 
 WORKLOADS = ["gcbench", "binary_trees", "churn", "old_to_young", "graph", "graph_local", "threads", "strings", "alloc32", "primitives", "barriers", "kv", "checkpoint", "store", "compress", "scheme"]
 COLLECTORS = ["veil", "libgc", "malloc", "mimalloc"]
+NOT_QUICK = ("mimalloc",)  # without being asked for
 ON_REQUEST = ["libgc_plain"]
 BACK_ENDS = ["auto", "uffd", "guard", "mprotect", "uffd-kernel", "none"]
 BY_HAND = ["malloc", "mimalloc"]  # They have no heap to size.
@@ -35,8 +36,8 @@ TIMEOUT_S = {False: 1200, True: 120}
 TIMEOUT_SIZED_S = {False: 300, True: 30}
 
 # MiB of live data, as they are and with --quick, where --live is not given.
-LIVE_MIB = {"graph": (1024, 32), "graph_local": (1024, 32), "churn": (500, 32), "old_to_young": (200, 32), "threads": (128, 16), "strings": (256, 32),
-            "kv": (1024, 32)}
+LIVE_MIB = {"graph": (1024, 24), "graph_local": (1024, 24), "churn": (500, 24), "old_to_young": (200, 24), "threads": (128, 16), "strings": (256, 24),
+            "kv": (1024, 16)}
 
 # `tag` goes into the records besides what the process says itself.
 Run = collections.namedtuple("Run", "workload collector heap command tag")
@@ -78,7 +79,7 @@ def options_read():
     add = parser.add_argument
     add("--quick", action="store_true")
     add("--only", type=names(WORKLOADS), default=WORKLOADS)
-    add("--collector", type=names(COLLECTORS + ON_REQUEST), default=COLLECTORS)
+    add("--collector", type=names(COLLECTORS + ON_REQUEST), default=None)
     add("--live", type=number(float, 1, 1 << 20))
     add("--heap", type=heaps, default=[None])
     add("--depth", type=number(int, 1, 30))
@@ -92,6 +93,7 @@ def options_read():
     add("--check", action="store_true", help=argparse.SUPPRESS)
     add("--build", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.collector = options.collector or [one for one in COLLECTORS if not (options.quick and one in NOT_QUICK)]
     options.rounds = options.repeat  # barriers repeats within its process
     options.repeat = options.repeat or (1 if options.quick else 5)
     here = os.path.dirname(os.path.abspath(__file__))
@@ -125,7 +127,7 @@ def mutators(options, workload):
         return [(["--threads", str(options.threads or 1)], {})]
     # Scaling: N mutators on as many processors, against one on one, its collector's threads included.
     count = options.threads or 2
-    pairs = dict.fromkeys([(count, min(count, len(os.sched_getaffinity(0)))), (1, 1)])
+    pairs = dict.fromkeys([(count, min(count, len(os.sched_getaffinity(0))))] + ([] if options.quick else [(1, 1)]))
     return [(["--threads", str(n), "--cores", str(cores)], {"threads": n, "cores": cores}) for n, cores in pairs]
 
 
@@ -158,7 +160,7 @@ def plan_primitives(options):
     if options.back_end != "auto":
         command += ["--back-end", options.back_end]
     runs = [Run("primitives", "veil", None, command, {})]
-    for kib in PAGE_SIZES_KIB:
+    for kib in PAGE_SIZES_KIB[::2] if options.quick else PAGE_SIZES_KIB:
         program = os.path.join(options.build, "bench_graph-veil")
         command = [program, "--idle", "0.1" if options.quick else "1", "--granule", str(kib)]
         command += ["--workload", "graph", "--live", f"{max(live_mib(options, 'graph') / 4, 32 if options.quick else 64):g}"]

@@ -12,7 +12,7 @@ SERVERS = {"veil": "kv", "libgc": "kv-libgc", "malloc": "kv-malloc"}
 RATE = "RATE"  # stands in a command until the closed loops have run
 SHARE = 0.5
 # Seconds measured, warm-up, and the empty loop beside; as they are and with --quick. So long that libgc, too, collects more than once at half load.
-TIMES = {"throughput": {False: (5, 1, 1), True: (0.7, 0.2, 0.1)}, "latency": {False: (90, 2, 3), True: (1, 0.2, 0.1)}}
+TIMES = {"throughput": {False: (5, 1, 1), True: (0.4, 0.1, 0.1)}, "latency": {False: (90, 2, 3), True: (0.6, 0.1, 0.1)}}
 
 
 def plan(options, live_mib, make_run):

@@ -262,7 +262,7 @@ int main(int argc, char **argv) {
   unsigned rounds = 400;
   for (int i = 1; i < argc; i++) {
     if (strcmp(argv[i], "--quick") == 0) {
-      rounds = 64;
+      rounds = 24;
     } else if (strcmp(argv[i], "--back-end") == 0 && i + 1 < argc) {
       only = argv[++i];
     } else {

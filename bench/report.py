@@ -389,11 +389,11 @@ def store_open_rows(records):
 
 
 def store_page_rows(records):
-    header = ["store", "pages by", "MiB", "opened", "us per page", "p98", "mean", "of pages", "open ms"]
+    header = ["store", "pages by", "MiB", "opened", "us per page", "p98", "traps", "of references: us", "p98", "traps", "open ms"]
     table = []
     for (size, back_end, at), group in grouped(store_records(records, "pages"), "size", "back_end", "at").items():
         cells = ["store", name_of("veil", back_end, None), size, at, outcome_of(group) or figure(median(group, "page_us"))]
-        table.append(cells + [figure(median(group, field)) for field in ("page_p98_us", "mean_us", "trapped", "open_ms")])
+        table.append(cells + [figure(median(group, field)) for field in ("page_p98_us", "trapped", "references_us", "references_p98_us", "references_trapped", "open_ms")])
     return header, table
 
 

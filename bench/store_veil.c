@@ -186,32 +186,46 @@ static void veil_peer_walk(void) {
   load_json("walk_far_ns", far_ns[WALKS / 2]);
 }
 
-// ---- Pages: the first touch of a page that was not read yet.
+// ---- Pages: the first touch of pages that were not read yet. A trap reads a block of PAGES_PER_TRAP.
 
-enum { TRAP_NS = 1000 }; // a touch that takes less met a page that was there
+enum { TRAP_NS = 1000, PAGES_PER_TRAP = 16 }; // a touch that takes less met a page that was there
 
-// One value of each page, in an order in which each is far from the one before. The background reads pages as well, so some are there already.
-static void veil_peer_pages(void) {
-  uint64_t per_page = PAGE_BYTES / VALUE_BYTES, count = load_now.total / per_page, step = far_step(count), trapped = 0;
-  double *took = calloc(count + 1, sizeof *took), all = 0;
-  must(took != NULL, "memory");
-  for (uint64_t i = 0, at = 0; i < count; i++, at = (at + step) % count) {
-    const unsigned char volatile *value = table[at * per_page]->bytes;
-    double from = load_now_s();
-    (void)*value;
-    double ns = (load_now_s() - from) * 1e9;
-    all += ns;
-    if (ns >= TRAP_NS) {
-      took[trapped++] = ns;
-    }
+typedef struct touches {
+  double *took; // us of each page, of those that trapped
+  uint64_t trapped;
+} touches;
+
+static void touch(touches *t, const void *where) {
+  double from = load_now_s();
+  (void)*(const unsigned char volatile *)where;
+  double ns = (load_now_s() - from) * 1e9;
+  if (ns >= TRAP_NS) {
+    t->took[t->trapped++] = ns * 1e-3 / PAGES_PER_TRAP;
   }
-  qsort(took, trapped, sizeof *took, by_size);
-  load_json("pages", (double)count);
-  load_json("trapped", (double)trapped);
-  load_json("page_us", trapped != 0 ? took[trapped / 2] * 1e-3 : 0);
-  load_json("page_p98_us", trapped != 0 ? took[trapped - 1 - trapped / 50] * 1e-3 : 0);
-  load_json("mean_us", trapped != 0 ? all * 1e-3 / (double)trapped : 0);
-  free(took);
+}
+
+static void touches_tell(touches *t, const char *median, const char *p98, const char *count) {
+  qsort(t->took, t->trapped, sizeof *t->took, by_size);
+  load_json(median, t->trapped != 0 ? t->took[t->trapped / 2] : 0);
+  load_json(p98, t->trapped != 0 ? t->took[t->trapped - 1 - t->trapped / 50] : 0);
+  load_json(count, (double)t->trapped);
+}
+
+// First pages of the table, which hold nothing but references, then pages of values; one place in each block, each far from the one before. The background reads as well, so some are there already.
+static void veil_peer_pages(void) {
+  uint64_t slots = (uint64_t)PAGES_PER_TRAP * PAGE_BYTES / sizeof *table, values = (uint64_t)PAGES_PER_TRAP * PAGE_BYTES / VALUE_BYTES;
+  touches t = {.took = calloc(load_now.total / values + load_now.total / slots + 1, sizeof *t.took)};
+  must(t.took != NULL, "memory");
+  for (uint64_t i = 0, at = 0, count = load_now.total / slots, step = far_step(count); i < count; i++, at = (at + step) % count) {
+    touch(&t, &table[at * slots]);
+  }
+  touches_tell(&t, "references_us", "references_p98_us", "references_trapped");
+  t.trapped = 0;
+  for (uint64_t i = 0, at = 0, count = load_now.total / values, step = far_step(count); i < count; i++, at = (at + step) % count) {
+    touch(&t, table[at * values]->bytes);
+  }
+  touches_tell(&t, "page_us", "page_p98_us", "trapped");
+  free(t.took);
 }
 
 // ---- Rollback.

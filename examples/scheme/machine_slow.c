@@ -71,12 +71,14 @@ static value tables_version(void) {
   return fixnum((int64_t)(hash >> 2));
 }
 
+static uint64_t primitive_header(const primitive_entry *e) { return KIND_PRIMITIVE | (uint64_t)e->least << 8 | (uint64_t)(e->most + 1) << 24; }
+
 static void primitives_make(machine *m) {
   value all = V_NULL;
   int64_t number = 1;
   for (int t = 0; t < TABLES; t++) {
     for (const primitive_entry *e = tables[t]; e->name != NULL; e++) {
-      primitive *p = allocate(m, KIND_PRIMITIVE, 2, KIND_PRIMITIVE | (uint64_t)e->least << 8 | (uint64_t)(e->most + 1) << 24);
+      primitive *p = allocate(m, KIND_PRIMITIVE, 2, primitive_header(e));
       p->name = intern(m, e->name);
       p->fn = fixnum(number++);
       all = cons(m, ref(p), all);
@@ -86,7 +88,7 @@ static void primitives_make(machine *m) {
   world->item[WORLD_PRIMITIVES] = all;
 }
 
-// An image of a program with other tables: functions are found by their names.
+// An image of a program with other tables: functions are found by their names, and take as many arguments as they do now.
 static void primitives_match(machine *m) {
   for (value l = world->item[WORLD_PRIMITIVES]; l != V_NULL; l = cdr(l)) {
     primitive *p = OBJ(primitive, car(l));
@@ -94,7 +96,10 @@ static void primitives_match(machine *m) {
     int64_t number = 1, found = 0;
     for (int t = 0; t < TABLES; t++) {
       for (const primitive_entry *e = tables[t]; e->name != NULL; e++, number++) {
-        found = strcmp(e->name, name) == 0 ? number : found;
+        if (strcmp(e->name, name) == 0) {
+          found = number;
+          p->header = primitive_header(e);
+        }
       }
     }
     p->fn = fixnum(found);
@@ -107,7 +112,7 @@ bool primitive_is_known(value v) {
   for (int t = 0; t < TABLES && number > 0; t++) {
     for (const primitive_entry *e = tables[t]; e->name != NULL; e++) {
       if (--number == 0) {
-        return p->header == (KIND_PRIMITIVE | (uint64_t)e->least << 8 | (uint64_t)(e->most + 1) << 24);
+        return p->header == primitive_header(e);
       }
     }
   }

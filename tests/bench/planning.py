@@ -80,7 +80,7 @@ class Plans(unittest.TestCase):
             runs = self.plan(*arguments)
             self.assertEqual({run.workload for run, _ in runs}, set(drive.WORKLOADS) | {"primitives/page_size"})
             self.assertEqual(max(rep for _, rep in runs), repetitions)
-            self.assertEqual({run.collector for run, _ in runs if run.workload not in ("checkpoint", "store", "compress", "scheme")}, set(drive.COLLECTORS))
+            self.assertEqual({run.collector for run, _ in runs if run.workload not in ("checkpoint", "store", "compress", "scheme")}, set(drive.COLLECTORS) - set(drive.NOT_QUICK if arguments else []))
 
     def test_repetitions_are_interleaved(self):
         runs = self.plan("--only", "churn", "--repeat", "2")
@@ -246,7 +246,7 @@ class Plans(unittest.TestCase):
         self.assertEqual({run.collector for run, _ in runs if "--back-end mprotect" in " ".join(run.command)}, {"veil"})
 
     def test_kv_takes_the_common_options(self):
-        for arguments, expected in [([], "--live 1024"), (["--quick"], "--live 32"), (["--live", "7.5"], "--live 7.5"), (["--threads", "3"], "--threads 3")]:
+        for arguments, expected in [([], "--live 1024"), (["--quick"], "--live 16"), (["--live", "7.5"], "--live 7.5"), (["--threads", "3"], "--threads 3")]:
             self.assertTrue(all(expected in command for command in self.commands("--only", "kv", *arguments)), arguments)
         runs = self.plan("--only", "kv", "--back-end", "mprotect", "--repeat", "1")
         self.assertEqual([run.collector for run, _ in runs if "--back-end mprotect" in " ".join(run.command)], ["veil", "veil"])

@@ -143,10 +143,10 @@ class Tables(unittest.TestCase):
         records = [store_record(c, k=1) for c in ("veil", "lmdb")] + [store_record("veil", k=1, threads=8, commits_per_s=16000.0), store_record("lmdb", k=1, threads=8)]
         records += [store_record("veil", part="recover", k=1000, recover_ms=300.0, commits=400, log_mib=64.0), store_record("lmdb", part="recover", k=1000, recover_ms=0.5, commits=500)]
         records += [store_record("veil", part="walk", k=None, walk=walk, walk_ns=ns, walk_far_ns=4 * ns) for walk, ns in (("volatile", 20.0), ("store", 25.0))]
-        records += [store_record("veil", part="pages", k=None, at=at, page_us=us, page_p98_us=3 * us, mean_us=2 * us, trapped=500) for at, us in (("home", 5.0), ("elsewhere", 9.0))]
+        records += [store_record("veil", part="pages", k=None, at=at, page_us=us, page_p98_us=3 * us, trapped=500, references_us=2 * us, references_p98_us=4 * us, references_trapped=20) for at, us in (("home", 5.0), ("elsewhere", 9.0))]
         records += [store_record("veil", part="rollback", k=10, rollback_ms=70.0, rollback_pause_ms=60.0, rollback_pages=11)]
         text = table(records)
-        self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "elsewhere"), ["9.00", "27.0", "18.0", "500", "2.00"])
+        self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "elsewhere"), ["9.00", "27.0", "500", "18.0", "36.0", "20.0", "2.00"])
         self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "10"), ["70.0", "60.0", "11.0"])
         self.assertEqual(cells(text, "store", "veil", "(uffd)", "small", "1", "8"), ["16000", "4.00", "1.00", "0.25", "0.50"])
         self.assertEqual(cells(text, "store", "lmdb", "small", "1", "8"), ["4000", "1.00", "4.00", "0.25", "0.50"])
