@@ -46,7 +46,7 @@ void gc_parked_flip(gc_heap *heap) {
 }
 
 void gc_asleep(gc_heap *heap, uint32_t block) {
-  if (!(at8_load(&heap->still[block]) & GC_ASLEEP)) {
+  if (!gc_is_large(heap, block) && !(at8_load(&heap->still[block]) & GC_ASLEEP)) { // large objects never move
     at8_or_full(&heap->still[block], GC_ASLEEP);
   }
 }

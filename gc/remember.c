@@ -12,6 +12,7 @@
 #include "gc/parked.h"
 #include "gc/pin.h"
 #include "gc/sweep.h"
+#include "vm/os.h"
 
 enum {
   SHARED_PAGES = 128, // so many to scan are worth waking other threads
@@ -47,9 +48,10 @@ static bool is_tracked(const gc_heap *heap, uint32_t block) {
 // In from-space of a major cycle that is where something stays: nobody can have written elsewhere. Should something be
 // kept there later, it is veiled first.
 static bool is_written(const gc_heap *heap, uint32_t block) {
+  bool retains = (AO_char_load_acquire((unsigned char volatile *)&heap->flags[block]) & GC_BLOCK_RETAIN) != 0; // before the space (gc.harvest)
+  os_point();
   return is_tracked(heap, block) && !gc_is_hot(heap, block) &&
-         (gc_space(heap, block) != heap->from_space || gc_is_large(heap, block) ||
-          (gc_flags(heap, block) & GC_BLOCK_RETAIN));
+         (retains || gc_space(heap, block) != heap->from_space || gc_is_large(heap, block));
 }
 
 static void range_harvest(gc_heap *heap, uint32_t from, uint32_t to, bool (*is_asked)(const gc_heap *heap, uint32_t block),
@@ -117,6 +119,8 @@ static void cover_scan(gc_minor *minor, size_t page, bool from) {
   char *base = gc_page_alias(heap, page);
   if (!from || gc_still_is_marked(heap, gc_cell_ref(heap, cover.cell, cover.header).view)) {
     gc_minor_cover(minor, &cover, base, base + heap->page_size);
+  } else if (minor->old) {
+    gc_remember(heap, page); // as cell_scan
   }
 }
 

@@ -14,6 +14,7 @@
 #include "gc/runs.h"
 #include "gc/sweep.h"
 #include "gc/young.h"
+#include "vm/os.h"
 
 enum {
   ALL_EPOCHS = 15, // and none
@@ -282,6 +283,14 @@ static void tops_reopen(gc_heap *heap, uint32_t block) {
   }
 }
 
+// The block is none of from-space any more. First that, then the flags: a minor cycle's harvest takes no lock, and asks in from-space for what has RETAIN, elsewhere for all (gc.harvest). The other way round
+// there is a moment in which it is asked for nothing, and what was written there since the flip would be lost.
+static void space_give(gc_heap *heap, uint32_t block, uint8_t leaf) {
+  AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
+  os_point();
+  AO_char_store_release((unsigned char volatile *)&heap->flags[block], leaf);
+}
+
 // gc.still. Returns how many bytes of it live, roughly.
 static size_t still_sweep(gc_heap *heap, uint32_t block, unsigned marked, tally *seen) {
   uint8_t leaf = gc_flags(heap, block) & GC_BLOCK_LEAF, known = at8_load(&heap->still[block]);
@@ -311,8 +320,7 @@ static size_t still_sweep(gc_heap *heap, uint32_t block, unsigned marked, tally 
   if (leaf) {
     leaf_decide(heap, block, true, sweep.live);
   }
-  AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
-  AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
+  space_give(heap, block, leaf);
   if (gaps) {
     gc_stack_push(heap, &heap->partial[gc_block_sort(heap, block)], block);
   }
@@ -374,8 +382,7 @@ static void cold_sweep(gc_heap *heap, uint32_t block) {
   bool parked = (at8_load(&heap->parked[block]) & GC_PARKED_PAGES) != 0;
   gc_still_set(heap, block, carried | (parked || sweep.live >= GC_BLOCK / THIN ? GC_SETTLED : 0));
   gc_cells_set(heap, block, 0);
-  AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
-  AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
+  space_give(heap, block, leaf);
   at8_and_full(&heap->parked[block], GC_PARKED_PAGES); // pages may be coming back at this moment
   if (sweep.free >= GC_GAPS_MIN && (at8_load(&heap->parked[block]) & GC_PARKED_PAGES) == 0) {
     gc_stack_push(heap, &heap->partial[gc_block_sort(heap, block)], block);
@@ -404,8 +411,7 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
   if (leaf) {
     leaf_decide(heap, block, heap->spares && at32_load(&heap->spared[block]) > heap->cycle, sweep.live);
   }
-  AO_char_store((unsigned char volatile *)&heap->flags[block], leaf);
-  AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
+  space_give(heap, block, leaf);
   if (gaps) {
     gc_stack_push(heap, &heap->partial[gc_block_sort(heap, block)], block);
   }
@@ -490,7 +496,7 @@ static bool is_filled_leaf(const gc_heap *heap, uint32_t block) {
 static bool is_retained(const gc_heap *heap, uint32_t block, tally *seen, unsigned *marked) {
   if (gc_is_cold(heap, block)) {
     *marked = gc_aside_count(heap, block);
-    return *marked != 0;
+    return true; // a minor cycle may be looking at it (sweep_lock)
   }
   bool aside = gc_is_aside(heap, block), still = gc_is_still(heap, block);
   *marked = aside || still ? gc_aside_count(heap, block) : 0;
@@ -504,7 +510,11 @@ static bool is_retained(const gc_heap *heap, uint32_t block, tally *seen, unsign
 static void block_retain(gc_heap *heap, uint32_t block, unsigned marked, tally *seen) {
   bool leaf = (gc_flags(heap, block) & GC_BLOCK_LEAF) != 0, filled = is_filled_leaf(heap, block);
   if (gc_is_cold(heap, block)) {
-    cold_sweep(heap, block);
+    if (marked != 0) {
+      cold_sweep(heap, block);
+    } else {
+      gc_blocks_free(heap, block, 1, false);
+    }
     return;
   }
   if (gc_is_still(heap, block) && !(marked != 0 && leaf && is_dense_still(heap, block, marked))) {

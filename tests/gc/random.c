@@ -247,8 +247,11 @@ static void keep_in_place_or_not(void) {
 // A service may call anything asleep, and be wrong.
 static void asleep_or_not(void) {
   for (size_t i = below(3) * below(200); i-- > 0;) {
-    gc_asleep(f->gc, (uint32_t)below(f->gc->small_blocks));
+    gc_asleep(f->gc, (uint32_t)below(f->gc->region->pages / f->gc->block_pages)); // large ones as well
     f->gc->still_pace.over |= i == 0 && below(2) == 0; // what is not asleep moves
+  }
+  for (uint32_t b = 0; b < f->gc->small_blocks && gc_phase_now(f->gc) == GC_IDLE; b++) {
+    EXPECT(at32_load(&f->gc->held[b]) == 0); // nothing is held outside of a cycle that has cold blocks
   }
 }
 
