@@ -76,7 +76,7 @@ struct machine {
   int64_t fuel;              // (%fuel n): an error after so many polls; 0: never
   uint64_t polls, gap_from, gap_max; // --stats: times between polls, in ns
 };
-enum { STACK_WORDS = 1 << 16, STACK_STEP = 1 << 13 };
+enum { STACK_WORDS = 1 << 17, STACK_STEP = 1 << 13 };
 extern size_t machine_stack_most; // words
 extern bool machine_measures;     // --stats
 extern pthread_mutex_t world_lock; // of the symbol table, of environments, and of the compiler

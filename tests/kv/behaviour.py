@@ -530,7 +530,7 @@ def wrong_arguments(binary, env):
     for word in ("--help", "--version"):
         run = subprocess.run([binary, word], stdout=subprocess.PIPE, text=True, timeout=60, env=dict(os.environ, **env))
         check((run.returncode, bool(run.stdout)), (0, True), word)
-    with Server(binary, "--maxclients", 5, "--timeout", 1, env=env) as server:
+    with Server(binary, "--maxclients", 5, env=env) as server:
         first, deadline = server.connect(), time.time() + 20
         while b"connected_clients:1\r" not in first("INFO", "clients") and time.time() < deadline:
             time.sleep(0.01)  # the one that looked whether the server was there
@@ -538,7 +538,8 @@ def wrong_arguments(binary, env):
         for c in clients:
             check(c("PING"), "PONG")
         check(server.connect().reply(), ReplyError("ERR max number of clients reached"), "maxclients")
-        check(clients[0].at_end(), True, "--timeout")
+    with Server(binary, "--timeout", 1, env=env) as server:
+        check(server.connect().at_end(), True, "--timeout")
 
 
 def few_files(binary, env):
