@@ -247,7 +247,9 @@ static void keep_in_place_or_not(void) {
 // A service may call anything asleep, and be wrong.
 static void asleep_or_not(void) {
   for (size_t i = below(3) * below(200); i-- > 0;) {
-    gc_asleep(f->gc, (uint32_t)below(f->gc->region->pages / f->gc->block_pages)); // large ones as well
+    uint32_t block = (uint32_t)below(f->gc->region->pages / f->gc->block_pages);
+    gc_asleep(f->gc, block);
+    EXPECT(block < f->gc->small_blocks || !(at8_load(&f->gc->still[block]) & GC_ASLEEP)); // of large ones there is no byte: that is another table's
     f->gc->still_pace.over |= i == 0 && below(2) == 0; // what is not asleep moves
   }
   for (uint32_t b = 0; b < f->gc->small_blocks && gc_phase_now(f->gc) == GC_IDLE; b++) {
