@@ -240,7 +240,9 @@ static size_t size_of(const char *option, const char *text) {
 }
 
 static command options_read(int count, char **words) {
-  command c = {.expressions = calloc((size_t)count, sizeof *c.expressions)};
+  static char **expressions; // until the process ends, by whatever way
+  expressions = calloc((size_t)count, sizeof *expressions);
+  command c = {.expressions = expressions};
   program_stats = getenv("SCHEME_STATS");
   int i = 1;
   for (; i < count && words[i][0] == '-' && words[i][1] != 0; i++) {
