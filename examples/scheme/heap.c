@@ -85,7 +85,7 @@ machine *machine_open(memory_self *self) {
     m->state->item[i] = V_NULL;
   }
   m->frame = m->stack->item + 2;
-  m->limit = m->stack->item + STACK_STEP;
+  limit_set(m, m->stack->item + STACK_STEP);
   return m;
 }
 

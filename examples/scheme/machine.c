@@ -204,7 +204,7 @@ call:
       frame[-1] = callee;
       code = OBJ(struct code, OBJ(closure, callee)->code);
       next = code->word;
-      if (UNLIKELY(frame > m->limit)) {
+      if (UNLIKELY(frame > limit_of(m))) {
         goto poll;
       }
       GO();
@@ -249,7 +249,7 @@ tail_call:
       frame[-1] = callee;
       code = OBJ(struct code, OBJ(closure, callee)->code);
       next = code->word;
-      if (UNLIKELY(frame > m->limit)) {
+      if (UNLIKELY(frame > limit_of(m))) {
         goto poll;
       }
       GO();
@@ -347,7 +347,7 @@ underflow:
   CASE(JUMP) : next += WORD_BC(w);
   GO();
   CASE(LOOP) : next += WORD_BC(w);
-  if (UNLIKELY(frame > m->limit)) {
+  if (UNLIKELY(frame > limit_of(m))) {
     goto poll;
   }
   GO();

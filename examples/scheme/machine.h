@@ -62,7 +62,8 @@ typedef enum state_slot { STATE_NEXT, STATE_WINDERS, STATE_HANDLERS, STATE_BINDI
     STATE_SLOTS } state_slot;
 struct machine {
   memory_self *self;
-  // a frame above it makes a call look around (machine_poll): the stack is to grow, or someone wants something. Any thread may set it to NULL
+  // a frame above it makes a call look around (machine_poll): the stack is to grow, or someone wants something. Any thread may set it to NULL: limit_of,
+  // limit_set
   value *limit;
   vector *stack, *state;     // roots
   value *frame;              // where it is, as far as others need to know: stored before all that may fail
@@ -76,6 +77,8 @@ struct machine {
   int64_t fuel;              // (%fuel n): an error after so many polls; 0: never
   uint64_t polls, gap_from, gap_max; // --stats: times between polls, in ns
 };
+static inline value *limit_of(machine *m) { return __atomic_load_n(&m->limit, __ATOMIC_RELAXED); }
+static inline void limit_set(machine *m, value *limit) { __atomic_store_n(&m->limit, limit, __ATOMIC_SEQ_CST); } // before memory_cycles is looked at
 enum { STACK_WORDS = 1 << 17, STACK_STEP = 1 << 13 };
 extern size_t machine_stack_most; // words
 extern bool machine_measures;     // --stats

@@ -36,7 +36,7 @@ void machines_poke(void) {
   for (int i = 0; i < 256; i++) {
     machine *m = __atomic_load_n(&machines[i], __ATOMIC_ACQUIRE);
     if (m != NULL) {
-      __atomic_store_n(&m->limit, NULL, __ATOMIC_RELAXED);
+      limit_set(m, NULL);
     }
   }
 }
@@ -47,9 +47,9 @@ static value *grow(machine *m, value *frame) {
   bool deep = used + RESERVE_WORDS > machine_stack_most;
   vector *made = deep ? NULL : memory_new(m->self, KIND_STACK, (int64_t)words + 1);
   if (made == NULL) {
-    m->limit = frame + FRAME_MAX / 2; // room for what handles the error
+    limit_set(m, frame + FRAME_MAX / 2); // room for what handles the error
     if (frame + 2 * FRAME_MAX > old->item + old->length) { // which fails in turn, again and again
-      m->limit = old->item + STACK_STEP;
+      limit_set(m, old->item + STACK_STEP);
       machine_abort(m, m->state->item[STATE_CONDITION]);
     }
     if (deep) {
@@ -80,14 +80,15 @@ static void measure(machine *m) {
 
 value fuel(machine *m, value *a, int count) {
   m->fuel = is_fixnum(a[0]) && fixnum_of(a[0]) > 0 ? fixnum_of(a[0]) : 0;
-  m->limit = NULL;
+  limit_set(m, NULL);
   return V_UNSPECIFIED;
 }
 
 value *machine_poll(machine *m, value *frame, int count) {
   m->frame = frame;
-  if (m->cycles != memory_cycles) { // a collection has ended: what was popped since the last one goes
-    m->cycles = memory_cycles;
+  uint64_t cycles = __atomic_load_n(&memory_cycles, __ATOMIC_SEQ_CST);
+  if (m->cycles != cycles) { // a collection has ended: what was popped since the last one goes
+    m->cycles = cycles;
     if (m->exhausted) {
       m->exhausted = false;
       memory_reserve(false);
@@ -100,7 +101,7 @@ value *machine_poll(machine *m, value *frame, int count) {
   }
   if (m->interrupted) {
     m->interrupted = 0;
-    m->limit = frame + STACK_STEP;
+    limit_set(m, frame + STACK_STEP);
     fail(m, NULL, "interrupted", 0);
   }
   if (frame + RESERVE_WORDS > m->stack->item + m->stack->length) {
@@ -109,16 +110,16 @@ value *machine_poll(machine *m, value *frame, int count) {
   }
   value *least = m->stack->item + STACK_STEP, *most = m->stack->item + m->stack->length - RESERVE_WORDS;
   value *limit = frame + STACK_STEP > least ? frame + STACK_STEP : least;
-  m->limit = limit < most ? limit : most;
-  if (m->interrupted || m->cycles != memory_cycles) { // meanwhile
-    m->limit = NULL;
+  limit_set(m, limit < most ? limit : most);
+  if (m->interrupted || m->cycles != __atomic_load_n(&memory_cycles, __ATOMIC_SEQ_CST)) { // meanwhile
+    limit_set(m, NULL);
   }
   if (machine_measures) {
     measure(m);
-    m->limit = NULL;
+    limit_set(m, NULL);
   }
   if (m->fuel > 0) {
-    m->limit = NULL;
+    limit_set(m, NULL);
     if (--m->fuel == 0) {
       m->fuel = 1000; // for what handles it; and so on
       fail(m, NULL, "out of fuel", 0);

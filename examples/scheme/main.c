@@ -371,7 +371,7 @@ static __attribute__((noinline)) int run(command *c, memory_self *self) {
   machines_note(m, true);
   machine_measures = program_stats != NULL;
   if (machine_measures) {
-    m->limit = NULL;
+    limit_set(m, NULL);
   }
   begin(m, c);
   struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART};

@@ -51,7 +51,7 @@ void memory_remove_roots(memory_self *self, void *slots);
 void memory_collect(memory_self *self);
 void memory_reserve(bool use);     // memory is out: lets a little more be had, so that the error can be handled; or takes it back
 uint64_t memory_moves(void);        // another number whenever objects may have moved
-extern volatile uint64_t memory_cycles; // changes when a collection has ended: the machine clears what its stack does not use any more
+extern uint64_t memory_cycles; // atomic; changes when a collection has ended: the machine clears what its stack does not use any more
 
 // Threads. The thread gets an object, and its result is one.
 typedef void *memory_thread_fn(memory_self *self, void *object);

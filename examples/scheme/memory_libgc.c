@@ -4,14 +4,14 @@
 #include "memory_plain.h"
 
 const char memory_name[] = "libgc";
-volatile uint64_t memory_cycles;
+uint64_t memory_cycles;
 static memory_self only;
 static size_t limit;
 enum { RESERVE = 16 << 20 };
 
 static void collected(GC_EventType event) {
   if (event == GC_EVENT_END) {
-    memory_cycles++;
+    __atomic_fetch_add(&memory_cycles, 1, __ATOMIC_SEQ_CST);
     machines_poke();
   }
 }

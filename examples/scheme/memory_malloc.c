@@ -4,7 +4,7 @@
 #include "memory_plain.h"
 
 const char memory_name[] = "malloc";
-volatile uint64_t memory_cycles;
+uint64_t memory_cycles;
 static memory_self only;
 size_t memory_malloc_left = SIZE_MAX / 2;
 static size_t limit = SIZE_MAX / 2, reserved;
