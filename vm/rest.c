@@ -259,10 +259,9 @@ static bool is_due(struct vm_rest *rest, struct vm_rest_stretch *stretch) {
          round - at32_load(&stretch->written) >= rounds;
 }
 
-// [from, base) is to be harvested, if there is anything in it; but not what rests at its end.
-static void harvest_to(vm_region *region, size_t from, size_t base) {
-  if (from < base) {
-    vm_dirty_harvest(region, from, base);
+static void pages_harvest(vm_region *region, size_t from, size_t to) {
+  if (from < to) {
+    vm_dirty_harvest(region, from, to);
   }
 }
 
@@ -287,13 +286,13 @@ void vm_rest_harvest(vm_region *region, int consumer, size_t page, size_t limit)
     }
     due |= is_due(rest, stretch);
     if (base > to + BRIDGE * count) {
-      harvest_to(region, from, to);
+      pages_harvest(region, from, to);
       from = base;
     }
     from = from == to && base > from ? base : from;
     to = base + count < limit ? base + count : limit;
   }
-  harvest_to(region, from, to);
+  pages_harvest(region, from, to);
   if (due && pays(rest)) {
     at32_store_release(&rest->due, 1);
   }

@@ -56,18 +56,23 @@ static void lists_read(long *lengths) {
   }
 }
 
+// Lists of this round, not committed yet, whose pages are away.
+static void lists_park(int round, long *lengths) {
+  lists_change(round);
+  if (round == 0) {
+    lists_change(1);
+    lists_change(2);
+  }
+  lists_read(lengths);
+  collect(2);
+  park();
+}
+
 ON_TRAPPING_BACK_ENDS(store_parked, what_is_committed_while_pages_are_parked_is_there_when_it_is_opened_again) {
   PARKER_BEGIN(back_end);
   long lengths[6];
   for (int round = 0; round < 8; round++) {
-    lists_change(round);
-    if (round == 0) {
-      lists_change(1);
-      lists_change(2);
-    }
-    lists_read(lengths);
-    collect(2);
-    park();
+    lists_park(round, lengths);
     if (round % 2 != 0) {
       collect(1); // what they refer to moves, in notes
     }
@@ -88,14 +93,7 @@ ON_TRAPPING_BACK_ENDS(store_parked, what_is_away_is_committed_and_stays_away) {
   p.copies = true;
   long lengths[6];
   for (int round = 0; round < 6; round++) {
-    lists_change(round);
-    if (round == 0) {
-      lists_change(1);
-      lists_change(2);
-    }
-    lists_read(lengths);
-    collect(2);
-    park();
+    lists_park(round, lengths);
     unsigned long before = parker_absents(&p), copied = atomic_load(&p.copied);
     commit();
     EXPECT(parker_absents(&p) == before && atomic_load(&p.copied) > copied + 5);
