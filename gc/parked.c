@@ -3,8 +3,8 @@
 //
 // Neighbours: runtime/hooks.c parks for services; work.c scans by notes; forward.h, pin.c and touch.c mark what lies in cold blocks, flip.c and sweep.c decide.
 //
-// Notes are read and written by who holds the page (BUSY) alone. A reference is put down once: its slot gets a token instead, with the tags that it had, so that who puts it back finds the slots by
-// looking at the contents in the same order. References are offsets from the heap's start, in units of 8 bytes, packed: of so many bits that any place where a target may move to fits, unless the heap grows to
+// Notes are read and written by who holds the page (BUSY) alone. A reference is put down once: its slot gets a token instead, with the tags that it had: a number
+// that no other word of the page holds, so that who puts it back finds the slots by looking at the words, and needs to know nothing of objects. References are offsets from the heap's start, in units of 8 bytes, packed: of so many bits that any place where a target may move to fits, unless the heap grows to
 // more than twice what it was.
 
 #include "gc/parked.h"
@@ -17,7 +17,8 @@
 #include "gc/young.h"
 
 enum {
-  TOKEN = GC_UNIT, // an address that no object has
+  TOKENS = 64, // multiples of GC_UNIT below it are addresses that no object has
+  WORDS_MOST = 8192, // of a page
   BATCH = 16,      // references whose targets are asked for at once
 };
 
@@ -30,6 +31,7 @@ typedef struct notes {
   uint16_t cells;       // that begin on the page, without fillers
   uint16_t first, step; // in units: where the first one begins, and how far the next; step 0: the bits tell
   uint8_t width;        // of a reference, in bits
+  uint8_t token;        // what stands for a reference, in units
 } notes;
 
 static notes *notes_of(const gc_heap *heap, size_t page) { return (notes *)at_load_acquire(&heap->notes[page]); }
@@ -166,8 +168,7 @@ typedef struct parking {
   bool even;        // cells so far have the same distance
   bool epochs;      // a header carries one, and is changed
   notes *out;       // the second time
-  uint8_t *refs;
-  unsigned next;
+  uint64_t slots[WORDS_MOST / 64]; // words of the page that are references
 } parking;
 
 static void refuse(parking *p, gc_park_refusal why) { p->refusal = p->refusal == GC_PARK_REFUSALS ? why : p->refusal; }
@@ -182,9 +183,7 @@ static bool is_traced(uint64_t header) {
 static void slot_look(void *arg, gc_seen seen, uintptr_t view) {
   parking *p = arg;
   (void)seen;
-  if ((view & GC_ADDRESS_MASK) == TOKEN) {
-    refuse(p, GC_PARK_TOKEN);
-  } else if (gc_in_heap(p->heap, view)) {
+  if (gc_in_heap(p->heap, view)) {
     view &= GC_ADDRESS_MASK;
     if (gc_in_young_zone(p->heap, view) || gc_is_young_large(p->heap, view)) {
       refuse(p, GC_PARK_YOUNG);
@@ -227,8 +226,8 @@ static bool cell_look(void *arg, gc_cell cell, uint64_t header) {
 static void slot_take(void *arg, gc_seen seen, uintptr_t view) {
   parking *p = arg;
   if (gc_in_heap(p->heap, view)) {
-    (void)ref_put(p->heap, p->out, p->refs, p->next++, view & GC_ADDRESS_MASK);
-    at_store(seen.slot.alias, TOKEN | (seen.word & ~GC_ADDRESS_MASK));
+    size_t word = (size_t)((char *)seen.slot.alias - gc_page_alias(p->heap, p->page)) / 8;
+    p->slots[word / 64] |= UINT64_C(1) << word % 64;
   }
 }
 
@@ -251,6 +250,17 @@ static bool cell_take(void *arg, gc_cell cell, uint64_t header) {
   return true;
 }
 
+// A number that no word of the page holds. 0: each is there.
+static uint8_t token_find(const parking *p) {
+  const char *page = gc_page_alias(p->heap, p->page);
+  uint64_t taken = 1;
+  for (size_t i = 0; i < p->heap->page_size; i += 8) {
+    uint64_t units = (at_load((const AO_t volatile *)(page + i)) & GC_ADDRESS_MASK) / GC_UNIT;
+    taken |= units < TOKENS ? UINT64_C(1) << units : 0;
+  }
+  return ~taken != 0 ? (uint8_t)__builtin_ctzll(~taken) : 0;
+}
+
 static void page_look(parking *p, gc_cover cover, size_t top) {
   if (cover.header != 0 && (is_traced(cover.header) || is_split(p, cover.cell, cover.header))) {
     refuse(p, is_traced(cover.header) ? GC_PARK_TRACED : GC_PARK_HEAD);
@@ -262,6 +272,10 @@ static void page_look(parking *p, gc_cover cover, size_t top) {
   p->n.width = width_of(p->heap, p->most);
   p->n.top = (uint16_t)(top / 8);
   p->n.words = (uint16_t)(notes_bytes(p->heap, &p->n) / 8);
+  p->n.token = token_find(p);
+  if (p->n.token == 0) {
+    refuse(p, GC_PARK_TOKEN);
+  }
 }
 
 static gc_park_refusal block_refusal(const gc_heap *heap, size_t page) {
@@ -298,6 +312,22 @@ static void pages_count(gc_heap *heap, size_t page, int by) {
   at_add_full(&heap->parked_pages, (uint64_t)(int64_t)by);
 }
 
+// In the order of their addresses, in which they are found again; types name theirs in any.
+static void refs_take(parking *p) {
+  uint8_t *refs = refs_of(p->heap, p->out);
+  unsigned next = 0;
+  for (size_t i = 0; i < p->heap->page_size / 8; i += 64) {
+    AO_t volatile *words = (AO_t volatile *)gc_page_alias(p->heap, p->page) + i;
+    for (uint64_t slots = p->slots[i / 64]; slots != 0; slots &= slots - 1, next++) {
+      AO_t volatile *at = &words[__builtin_ctzll(slots)];
+      uint64_t word = at_load(at);
+      VM_CHECK(next < p->n.count && ref_put(p->heap, p->out, refs, next, word & GC_ADDRESS_MASK), "a reference of page %zu does not fit [gc.parked]", p->page);
+      at_store(at, p->out->token * (uint64_t)GC_UNIT | (word & ~GC_ADDRESS_MASK));
+    }
+  }
+  VM_CHECK(next == p->n.count, "page %zu had %u references, and then %u [gc.parked]", p->page, p->n.count, next);
+}
+
 // The page is held, and counted.
 static void held_park(parking *p, void *memory, size_t room) {
   gc_heap *heap = p->heap;
@@ -324,12 +354,11 @@ static void held_park(parking *p, void *memory, size_t room) {
   p->out = memory;
   memset(p->out, 0, notes_bytes(heap, &p->n));
   *p->out = p->n;
-  p->refs = refs_of(heap, p->out);
   if (cover.header != 0) {
     cover_keep(heap, cover);
   }
   page_visit(heap, p->page, gc_page_alias(heap, p->page), cover, top, cell_take, slot_take, p);
-  VM_CHECK(p->next == p->n.count, "page %zu had %u references, and then %u [gc.parked]", p->page, p->n.count, p->next);
+  refs_take(p);
   p->out->sum = notes_sum(p->out);
   at_store_release(&heap->notes[p->page], (uint64_t)memory);
   uint32_t consumers = at32_load(&heap->dirty_mask);
@@ -371,21 +400,13 @@ size_t gc_park(gc_heap *heap, size_t page, void *memory, size_t room) {
 
 // ---- Coming back.
 
-typedef struct unparking {
-  gc_heap *heap;
-  const notes *n;
-  const uint8_t *refs;
-  unsigned next;
-} unparking;
-
-static bool cell_pass(void *arg, gc_cell cell, uint64_t header) { return true; }
-
-static void slot_put(void *arg, gc_seen seen, uintptr_t view) {
-  unparking *u = arg;
-  if ((view & GC_ADDRESS_MASK) == TOKEN && u->next < u->n->count) {
-    at_store(seen.slot.alias, ref_at(u->heap, u->n, u->refs, u->next) | (seen.word & ~GC_ADDRESS_MASK));
+// Of 64 words, those that are tokens. Without branches: nobody could foretell them.
+static uint64_t tokens_at(const AO_t volatile *words, uint64_t token) {
+  uint64_t found = 0;
+  for (unsigned i = 0; i < 64; i++) {
+    found |= (uint64_t)((at_load(&words[i]) & GC_ADDRESS_MASK) == token) << i;
   }
-  u->next += (view & GC_ADDRESS_MASK) == TOKEN;
+  return found;
 }
 
 void gc_parked_drop(gc_heap *heap, size_t page) {
@@ -401,12 +422,17 @@ bool gc_parked_put(gc_heap *heap, size_t page, char *contents) {
     return false;
   }
   notes_check(heap, page, n);
-  gc_cell cell = covering(heap, page);
-  gc_cover cover = cell.alias != NULL ? cover_known(heap, cell) : cover_of(cell, 0, 0);
-  unparking u = {heap, n, refs_of(heap, n), 0};
-  page_visit(heap, page, contents, cover, (size_t)n->top * 8, cell_pass, slot_put, &u);
-  VM_CHECK(u.next == n->count, "page %zu has %u places for references, but %u were put down when it was parked: these are not its contents [gc.parked]", page,
-           u.next, n->count);
+  const uint8_t *refs = refs_of(heap, n);
+  unsigned next = 0;
+  for (size_t i = 0; i < heap->page_size / 8; i += 64) {
+    AO_t volatile *words = (AO_t volatile *)contents + i;
+    for (uint64_t found = tokens_at(words, n->token * (uint64_t)GC_UNIT); found != 0; found &= found - 1, next++) {
+      AO_t volatile *at = &words[__builtin_ctzll(found)];
+      at_store(at, (next < n->count ? ref_at(heap, n, refs, next) : 0) | (at_load(at) & ~GC_ADDRESS_MASK));
+    }
+  }
+  VM_CHECK(next == n->count, "page %zu has %u places for references, but %u were put down when it was parked: these are not its contents [gc.parked]", page,
+           next, n->count);
   return true;
 }
 

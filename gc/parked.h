@@ -32,7 +32,7 @@ typedef enum gc_park_refusal {
   GC_PARK_FRESH,  // its block has not been through a cycle, or is being filled
   GC_PARK_HEAD,   // it holds the header of a large object, or one of the two words of an array's whose other one is on the next page
   GC_PARK_TRACED, // an object has a trace callback
-  GC_PARK_TOKEN,  // a slot holds what stands for a reference
+  GC_PARK_TOKEN,  // its words hold each of the numbers of which one is to stand for a reference
   GC_PARK_UNSAVED, // it is to be saved before a header on it is changed
   GC_PARK_ROOM,   // the notes do not fit
   GC_PARK_REFUSALS

@@ -377,6 +377,19 @@ RT_EXPORT bool veil_page_unpark(veil_service *s, size_t page) {
   return is_absent_for(s, page) && gc_unpark(s->heap->gc, page);
 }
 
+RT_EXPORT veil_status veil_page_fill(veil_service *s, size_t page, void *contents) {
+  if (!vm_settling() || !is_absent_for(s, page)) {
+    vm_fatal("veil_page_fill: service %s: called outside of the callback `absent` for page %zu", s->name, page);
+  }
+  gc_heap *gc = s->heap->gc;
+  gc_parked_put(gc, page, contents);
+  if (!vm_fill(gc->region, page, 1, contents)) {
+    return VEIL_NO_MEMORY;
+  }
+  gc_parked_drop(gc, page);
+  return VEIL_OK;
+}
+
 RT_EXPORT bool veil_page_parked_at(veil_service *s, size_t page, void *notes) {
   if (((uintptr_t)notes & 7) != 0) {
     vm_fatal("veil_page_parked_at: service %s: notes at %p, which is not aligned to 8 bytes", s->name, notes);

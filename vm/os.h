@@ -73,7 +73,7 @@ size_t os_limit_mappings(void);
 
 // A file in memory of `bytes` bytes, all hole. The descriptor, or a negative errno.
 int os_memory(size_t bytes);
-// Gives the memory of a range back: it reads zero afterwards, through every mapping.
+// Gives the memory of a range back: it reads zero afterwards, through every mapping. In pieces: the system has the file locked meanwhile, and os_fill, in a trap, would wait 300 ms for half a GiB. A negative errno: some of it may be given back.
 int os_punch(int fd, size_t offset, size_t bytes);
 // Writes to a range, all of it, which takes less than to map memory that is new and write there. Async-signal-safe. A negative errno: some of it may be written.
 int os_fill(int fd, size_t offset, const void *from, size_t bytes);
@@ -125,6 +125,8 @@ void os_thread_join(pthread_t thread);
 void os_thread_detach(pthread_t thread);
 unsigned os_processors(void);
 uint32_t os_pid(void);
+// A number of this process that no child of fork has, without a call to the system but for the first time. 0: the system has no memory for it. Any thread, in traps.
+uint32_t os_process_here(void);
 // The caller's thread id, as struct os_fault has it. In signal handlers too.
 uint32_t os_tid(void);
 

@@ -61,6 +61,7 @@ struct scan_arg {
 };
 #define SCAN_IOCTL _IOWR('f', 16, struct scan_arg)
 enum { SCAN_WP_MATCHING = 1, SCAN_CHECK_WPASYNC = 2, SCAN_WRITTEN = 2 };
+enum { PUNCHED = 2 << 20 }; // bytes of a file that are given back at once, a huge page at most
 
 // The result of a call that returns -1 and sets errno, as a negative errno; the errno of before stays.
 #define RESULT(CALL)                                                                                                   \
@@ -308,10 +309,14 @@ int os_punch(int fd, size_t offset, size_t bytes) {
   if (fails()) {
     return -ENOMEM;
   }
-  int result;
-  do {
-    result = (int)RESULT(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)bytes));
-  } while (result == -EINTR);
+  int result = 0;
+  for (size_t end = offset + bytes, to; offset < end && result == 0; offset = to) {
+    to = offset - offset % PUNCHED + PUNCHED;
+    to = to < end ? to : end;
+    do {
+      result = (int)RESULT(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)(to - offset)));
+    } while (result == -EINTR);
+  }
   return result;
 }
 
@@ -507,6 +512,24 @@ void os_thread_detach(pthread_t thread) { pthread_detach(thread); }
 unsigned os_processors(void) {
   long n = RESULT(sysconf(_SC_NPROCESSORS_ONLN));
   return n > 0 ? (unsigned)n : 1;
+}
+
+// The number stands on a page that the system wipes in a child of fork, before that runs at all; a child of vfork shares it, and our memory with it. No locks, since a child may come when one is held.
+uint32_t os_process_here(void) {
+  static AO_t here;                   // address of the page; 0: not yet
+  static uint32_t volatile processes; // parents and children, in a row
+  enum { PAGE = 4096 };
+  if (at_load_acquire(&here) == 0) {
+    void *page = os_map_private(PAGE);
+    if (page != NULL && (madvise(page, PAGE, MADV_WIPEONFORK) != 0 || !at_cas_full(&here, 0, (uint64_t)page))) {
+      os_unmap(page, PAGE);
+    }
+  }
+  uint32_t volatile *at = (uint32_t volatile *)at_load_acquire(&here);
+  if (at != NULL && at32_load(at) == 0) {
+    at32_cas_full(at, 0, at32_add_full(&processes, 1) + 1);
+  }
+  return at != NULL ? at32_load(at) : 0;
 }
 
 uint32_t os_pid(void) { return (uint32_t)getpid(); }

@@ -149,7 +149,7 @@ veil_checkpointer *rt_checkpointer_open(veil_heap *heap, const veil_checkpointer
   if (c == NULL) {
     return NULL;
   }
-  c->process = cp_process_here();
+  c->process = os_process_here();
   if (c->process == 0) {
     rt_error_set("veil_checkpointer_open: no memory that a child of fork does not inherit");
   } else if ((c->options.path == NULL || cp_file_look(c) == VEIL_OK) && memory_open(c) && (c->bell = cp_bell_take(c->options.signal)) != NULL) {

@@ -147,7 +147,7 @@ struct veil_checkpointer {
   veil_pages pages;
   veil_checkpointer_options options; // path is a copy
   const rt_image_io *io;
-  uint32_t process; // cp_process_here() when it was opened
+  uint32_t process; // os_process_here() when it was opened
   pthread_t saver, writer;
   cp_pool pool;
   cp_bell *bell;
@@ -232,10 +232,8 @@ void cp_ahead_give(veil_checkpointer *c);
 // Settles a group of pages into the run that is being filled. How many are in it.
 unsigned cp_run_fill(veil_checkpointer *c, cp_run *run, size_t page, size_t count);
 
-// ---- process.c: children of fork.
-// A number of this process; 0: no memory. A child has another.
-uint32_t cp_process_here(void);
-bool cp_process_gone(const veil_checkpointer *c); // it belongs to a parent. Async-signal-safe
+// Whether it belongs to a parent of this process, by fork (cp.child). Async-signal-safe.
+static inline bool cp_process_gone(const veil_checkpointer *c) { return os_process_here() != c->process; }
 
 // ---- bell.c
 cp_bell *cp_bell_take(int signo); // NULL with the error set. signo 0: none

@@ -7,12 +7,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 #include "runtime/compress/compressor.h"
 #include "vm/check.h"
 #include "vm/os.h"
 
-bool cx_gone(const veil_compressor *c) { return getpid() != c->process; }
+enum { FORESEEN = 768 }; // bytes of an item: the notes of most
+
+bool cx_gone(const veil_compressor *c) { return os_process_here() != c->process; }
 
 static uint64_t now_ns(void) {
   struct timespec t;
@@ -48,8 +49,9 @@ uint64_t cx_latency_at(const veil_compressor *c, double share) {
 
 // ---- Who unpacks.
 
-bool cx_unpackers_open(cx_unpackers *u, const cx_codec *codec, unsigned count) {
-  *u = (cx_unpackers){.bytes = (cx_unpacker_bytes(codec) + 4095) & ~(size_t)4095, .count = count, .free = (UINT64_C(1) << count) - 1, .process = (uint32_t)getpid()};
+bool cx_unpackers_open(cx_unpackers *u, const cx_codec *codec, size_t page_size, unsigned count) {
+  size_t own = (cx_unpacker_bytes(codec) + 4095) & ~(size_t)4095;
+  *u = (cx_unpackers){.bytes = own + page_size, .contents = own, .count = count, .free = (UINT64_C(1) << count) - 1, .process = os_process_here()};
   u->memory = os_map_private(u->bytes * count);
   if (u->memory == NULL || os_populate(u->memory, u->bytes * count) != 0) {
     cx_unpackers_close(u);
@@ -70,7 +72,7 @@ void cx_unpackers_close(cx_unpackers *u) {
 
 // cx.child: those that threads of the parent had are free.
 static void unpackers_look(cx_unpackers *u) {
-  uint32_t here = (uint32_t)getpid(), process;
+  uint32_t here = os_process_here(), process;
   while ((process = at32_load_acquire(&u->process)) != here) {
     if (process != 0 && at32_cas_full(&u->process, process, 0)) {
       at_store(&u->free, (UINT64_C(1) << u->count) - 1);
@@ -102,39 +104,53 @@ bool cx_ballast_fill(veil_compressor *c) {
          (os_populate(c->ballast + left * c->pages.page_size, (CX_BALLAST - left) * c->pages.page_size) == 0 && at32_cas_full(&c->ballast_left, left, CX_BALLAST));
 }
 
-// Memory for the page: if the system has none, what was kept for that is given up, page by page (cx.frame).
-static void frame_take(veil_compressor *c, size_t page) {
-  while (os_populate(cx_alias(c, page), c->pages.page_size) != 0) {
-    uint32_t left = at32_load(&c->ballast_left);
-    if (left == 0) {
-      vm_fatal("veil: no memory for page %zu, which was compressed", page);
-    }
-    if (at32_cas_full(&c->ballast_left, left, left - 1)) {
-      madvise(c->ballast + (left - 1) * c->pages.page_size, c->pages.page_size, MADV_DONTNEED);
-    }
+// The system had no memory for the page: what was kept for that is given up, page by page (cx.frame).
+static void ballast_give(veil_compressor *c, size_t page) {
+  uint32_t left = at32_load(&c->ballast_left);
+  if (left == 0) {
+    vm_fatal("veil: no memory for page %zu, which was compressed", page);
+  }
+  if (at32_cas_full(&c->ballast_left, left, left - 1)) {
+    madvise(c->ballast + (left - 1) * c->pages.page_size, c->pages.page_size, MADV_DONTNEED);
   }
 }
 
 // ---- Callbacks.
 
-// What the item holds, to `to`: a page's worth.
-static void item_unpack(veil_compressor *c, size_t page, cx_handle handle, void *to) {
+// What the item holds, to `to`: a page's worth. By who has taken the unpacker.
+static void item_unpack(veil_compressor *c, size_t page, cx_handle handle, char *unpacker, void *to) {
   const char *item = cx_shelf_at(c->shelf, handle);
   size_t length = cx_handle_length(handle);
   cx_tail tail;
   memcpy(&tail, item + length - sizeof tail, sizeof tail);
   size_t notes = tail * (size_t)8;
-  unsigned i = unpacker_take(&c->unpackers);
-  bool good = notes + sizeof tail < length && cx_unpack((cx_unpacker *)(c->unpackers.memory + i * c->unpackers.bytes), item + notes, length - notes - sizeof tail, to);
-  unpacker_give(&c->unpackers, i);
-  if (!good) {
+  if (notes + sizeof tail >= length || !cx_unpack((cx_unpacker *)unpacker, item + notes, length - notes - sizeof tail, to)) {
     vm_fatal("veil: page %zu, which was compressed, is damaged: its checksum is wrong", page);
   }
 }
 
+// What is wanted of an item when it is unpacked: its notes, and where it is marked as dropped. It was put there minutes ago, and is in no cache.
+static void item_foresee(const veil_compressor *c, cx_handle handle) {
+  const char *item = cx_shelf_at(c->shelf, handle);
+  for (size_t at = 0; at < FORESEEN && at < cx_handle_length(handle); at += 64) {
+    __builtin_prefetch(item + at);
+  }
+  cx_shelf_foresee(c->shelf, handle);
+}
+
+// The page has its contents, references and all, and is not parked any more.
 static void contents_fetch(veil_compressor *c, size_t page, cx_handle handle) {
-  frame_take(c, page);
-  item_unpack(c, page, handle, cx_alias(c, page));
+  unsigned i = unpacker_take(&c->unpackers);
+  char *unpacker = c->unpackers.memory + i * c->unpackers.bytes, *contents = unpacker + c->unpackers.contents;
+  item_foresee(c, handle);
+  for (;;) {
+    item_unpack(c, page, handle, unpacker, contents);
+    if (veil_page_fill(c->service, page, contents) == VEIL_OK) {
+      break;
+    }
+    ballast_give(c, page);
+  }
+  unpacker_give(&c->unpackers, i);
 }
 
 // Whether the page was away, and is back.
@@ -167,7 +183,6 @@ static bool page_fetch(veil_compressor *c, size_t page) {
     case CX_AWAY:
     default:
       contents_fetch(c, page, handle);
-      veil_page_unpark(c->service, page);
       while (!at_cas_full(word, was, CX_OUT)) { // it was moved
         was = at_load_acquire(word);
       }
@@ -196,7 +211,9 @@ bool cx_copy(void *arg, size_t page, void *to) {
   unsigned entered = cx_shelf_enter(c->shelf);
   uint64_t was = at_load_acquire(&c->state[page]);
   if (cx_state_of(was) >= CX_READY) {
-    item_unpack(c, page, cx_low_of(was), to);
+    unsigned i = unpacker_take(&c->unpackers);
+    item_unpack(c, page, cx_low_of(was), c->unpackers.memory + i * c->unpackers.bytes, to);
+    unpacker_give(&c->unpackers, i);
     at_add(&c->copied, 1);
   } else {
     memcpy(to, cx_alias(c, page), c->pages.page_size);

@@ -100,7 +100,7 @@ static bool memory_open(veil_compressor *c) {
   bool speed = c->options.prefer == VEIL_COMPRESS_SPEED; // matches in a dictionary are spread over 64 KiB, of which little is in a cache when a page is wanted: four times the time of lz4 without
   c->codec = cx_codec_open(&(cx_codec_options){.page_bytes = page_size, .prefer = speed ? CX_SPEED : CX_SPACE, .no_dictionary = speed});
   c->shelf = cx_shelf_open(&(cx_shelf_options){.address_bytes = ADDRESS_SHARE * pages * page_size, .moved = cx_item_moved, .context = c});
-  return c->codec != NULL && c->shelf != NULL && cx_unpackers_open(&c->unpackers, c->codec, processors < CX_UNPACKERS_MOST ? processors : CX_UNPACKERS_MOST);
+  return c->codec != NULL && c->shelf != NULL && cx_unpackers_open(&c->unpackers, c->codec, c->pages.page_size, processors < CX_UNPACKERS_MOST ? processors : CX_UNPACKERS_MOST);
 }
 
 static void memory_close(veil_compressor *c) {
@@ -186,7 +186,7 @@ CX_EXPORT veil_compressor *veil_compressor_open(veil_heap *heap, const veil_comp
   }
   c->heap = heap;
   c->pages = veil_heap_pages(heap);
-  c->process = getpid();
+  c->process = os_process_here();
   conditions_init(c);
   bool good = options_take(c, options);
   if (good && !memory_open(c)) {

@@ -68,7 +68,8 @@ typedef struct cx_slot {
 // What can unpack, one thread at a time each.
 typedef struct cx_unpackers {
   char *memory;
-  size_t bytes; // of each
+  size_t bytes;    // of each
+  size_t contents; // where in it there is room for a page
   unsigned count;
   AO_t free; // a bit each
   uint32_t volatile process; // whose threads have those that are not
@@ -80,7 +81,7 @@ struct veil_compressor {
   veil_service *service;
   veil_pages pages;
   veil_compressor_options options; // with the defaults
-  pid_t process;
+  uint32_t process; // os_process_here()
   unsigned fixed, skip_most; // intervals: the threshold if the program chose it, or 0; cx_page.skip
   cx_codec *codec;
   cx_shelf *shelf;
@@ -149,7 +150,7 @@ bool cx_gone(const veil_compressor *c);
 void cx_absent(void *arg, size_t page);
 void cx_discarded(void *arg, size_t page, size_t count);
 bool cx_copy(void *arg, size_t page, void *to);
-bool cx_unpackers_open(cx_unpackers *u, const cx_codec *codec, unsigned count);
+bool cx_unpackers_open(cx_unpackers *u, const cx_codec *codec, size_t page_size, unsigned count);
 void cx_unpackers_close(cx_unpackers *u);
 // Memory for frames, as far as there is less than there should be. False: none.
 bool cx_ballast_fill(veil_compressor *c);

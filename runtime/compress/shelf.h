@@ -40,6 +40,8 @@ void cx_shelf_close(cx_shelf *shelf);
 // Copies an item, CX_ITEM_LEAST … CX_ITEM_MOST bytes, or fewer, which take as much as CX_ITEM_LEAST. 8-aligned. 0: no memory, nothing has changed. `tag` says to the owner whose it is.
 // Not in signal handlers; any thread.
 cx_handle cx_shelf_put(cx_shelf *shelf, const void *item, size_t bytes, uint32_t tag);
+// Has fetched into the cache what cx_shelf_drop looks at.
+void cx_shelf_foresee(const cx_shelf *shelf, cx_handle handle);
 // The owner has taken the handle out of his word, by an atomic operation, and so nobody finds it any more. Waits for nobody, gives nothing back yet: cx_shelf_reap does.
 // In signal handlers; any thread.
 void cx_shelf_drop(cx_shelf *shelf, cx_handle handle);

@@ -38,6 +38,12 @@ void cx_slot_kill(cx_shelf *s, uint32_t index, uint32_t slot) {
   }
 }
 
+void cx_shelf_foresee(const cx_shelf *s, cx_handle handle) {
+  uint32_t index = (uint32_t)(cx_handle_place(handle) * 8 / FRAME);
+  __builtin_prefetch(&s->slabs[index]);
+  __builtin_prefetch(slab_frame(s, index)); // of most classes all bitmaps
+}
+
 void cx_shelf_drop(cx_shelf *s, cx_handle handle) {
   uint32_t slot, index = place_find(s, cx_handle_place(handle), &slot);
   at_add(&s->items, (uint64_t)-1);

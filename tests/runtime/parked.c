@@ -471,6 +471,41 @@ static node *some_find(node *n) {
   return found != NULL ? found : some_find(n->right);
 }
 
+// Numbers 16, 32 ... in the nodes of the tree that lie on the page; SIZE_MAX: on all. How many.
+static unsigned numbers_set(node *n, size_t page, unsigned before) {
+  if (n == NULL) {
+    return before;
+  }
+  if (page == SIZE_MAX || parker_page(&p, n) == page) {
+    n->more = 16 * (long)(before++ % 63 + 1);
+  }
+  return numbers_set(n->right, page, numbers_set(n->left, page, before));
+}
+
+static unsigned numbers_check(const node *n, unsigned before) {
+  if (n == NULL) {
+    return before;
+  }
+  cr_assert_eq(n->more, 16 * (long)(before % 63 + 1));
+  return numbers_check(n->right, numbers_check(n->left, before + 1));
+}
+
+// What stands for a reference is chosen among what the page does not hold.
+ON_TRAPPING_BACK_ENDS(parked, a_number_that_could_stand_for_a_reference_stays_a_number) {
+  PARKED_START_OR_SKIP(VEIL_GENERATIONS_OFF, false);
+  cold_make();
+  unsigned nodes = numbers_set(*cold, SIZE_MAX, 0);
+  for (int round = 0; round < 2; round++) {
+    p.fills = round;
+    size_t taken = all_take();
+    collect(2);
+    cr_assert_eq(numbers_check(*cold, 0), nodes);
+    cr_assert_eq(tree_check(*cold, DEPTH, 1), (2 << DEPTH) - 1);
+    cr_assert(taken > 0);
+  }
+  parked_end();
+}
+
 static __attribute__((noinline)) void frame_make(void) {
   thing_node(self, 0); // as in young_make
   thing_name(self, "frame", 0, veil_new_flexible(self, thing_frame, 50));
@@ -492,9 +527,6 @@ ON_TRAPPING_BACK_ENDS(parked, what_cannot_be_parked_is_refused_with_a_reason) {
   node *some = some_find(*cold);
   cr_assert_not_null(some);
   node *volatile left = some->left;
-  *(uintptr_t volatile *)&some->left = 16;
-  cr_assert(refuses(some, VEIL_PARK_TOKEN));
-  some->left = left;
   size_t page = parker_page(&p, some);
   cr_assert_eq(veil_service_claim(p.service, page, VEIL_ABSENT), VEIL_OK);
   atomic_store(&p.state[page], PAGE_PACKING);
@@ -508,6 +540,8 @@ ON_TRAPPING_BACK_ENDS(parked, what_cannot_be_parked_is_refused_with_a_reason) {
   cr_assert_eq(veil_page_park(p.service, page, parker_notes(&p, page), p.pages.page_size), 0); // it is
   cr_assert_eq(some->left, left);
   cr_assert_eq(veil_page_park(p.service, page, parker_notes(&p, page), p.pages.page_size), 0); // it is not the service's any more
+  cr_assert_geq(numbers_set(*cold, page, 0), 63);
+  cr_assert(refuses(some, VEIL_PARK_TOKEN));
   cr_assert_eq(tree_check(*cold, DEPTH, 1), (2 << DEPTH) - 1);
   parked_end();
 }
@@ -528,6 +562,28 @@ ON_TRAPPING_BACK_ENDS(parked, gaps_beside_parked_pages_are_left_alone) {
   }
   cr_assert(taken > 50 && parker_absents(&p) == 0);
   parked_end();
+}
+
+ON_TRAPPING_BACK_ENDS(parked, contents_and_references_are_put_back_by_one_call) {
+  PARKED_START_OR_SKIP(VEIL_GENERATIONS_ON, false);
+  p.fills = true;
+  cold_make();
+  size_t taken = all_take();
+  hot_make();
+  collect(3);
+  cr_assert_eq(tree_check(*cold, DEPTH, 1), (2 << DEPTH) - 1);
+  cr_assert_gt(parker_absents(&p), taken * 9 / 10);
+  cr_assert_eq(atomic_load(&p.filled), parker_absents(&p));
+  cr_assert_eq(atomic_load(&p.unparked), 0);
+  cr_assert_eq(veil_heap_parks(heap).pages + parker_absents(&p) + atomic_load(&p.discarded), taken);
+  collect(4);
+  cr_assert_eq(tree_check(*cold, DEPTH, 1), (2 << DEPTH) - 1);
+  parked_end();
+}
+
+DIES(parked, filling_outside_of_the_callback_is_noticed, "veil_page_fill: service parker: called outside of the callback `absent` for page 1") {
+  parked_start("mprotect", VEIL_GENERATIONS_OFF, false);
+  veil_page_fill(p.service, 1, p.contents);
 }
 
 DIES(parked, a_service_that_forgets_to_put_the_references_back_is_noticed, "has not put its references back (veil_page_unpark)") {

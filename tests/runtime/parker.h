@@ -22,8 +22,9 @@ typedef struct parker {
   uint32_t *used;         // bytes of notes
   bool control;           // pages are claimed, and not parked
   bool forgets;           // to put references back
+  bool fills;             // puts contents and references back by one call
   bool copies;            // tells others what a page holds that is away
-  atomic_ulong absents, unparked, discarded, taken, refused, notes_bytes, refs_pages, copied;
+  atomic_ulong absents, unparked, discarded, taken, refused, notes_bytes, refs_pages, copied, filled;
 } parker;
 
 static char *parker_alias(const parker *p, size_t page) { return p->pages.base + p->pages.delta + page * p->pages.page_size; }
@@ -46,8 +47,16 @@ static void parker_absent(void *arg, size_t page) {
     while (atomic_load(&p->state[page]) == PAGE_DROPPING) {
     }
     EXPECT(atomic_load(&p->state[page]) == PAGE_AWAY);
-    memcpy(parker_alias(p, page), p->contents + page * p->pages.page_size, p->pages.page_size);
     atomic_fetch_add(&p->absents, 1);
+    char *contents = p->contents + page * p->pages.page_size;
+    if (p->fills) {
+      EXPECT(veil_page_fill(p->service, page, contents) == VEIL_OK);
+      memset(contents, 0xa5, p->pages.page_size);
+      parker_notes_spoil(p, page);
+      atomic_fetch_add(&p->filled, 1);
+    } else {
+      memcpy(parker_alias(p, page), contents, p->pages.page_size);
+    }
   }
   if (!p->forgets && veil_page_unpark(p->service, page)) {
     atomic_fetch_add(&p->unparked, 1);

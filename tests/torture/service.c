@@ -124,8 +124,12 @@ static void on_absent(void *arg, size_t page) {
   (void)arg;
   claim_take(&absent, page, "absent");
   scribble_check(page, "absent");
-  page_copy(page_alias(page), contents_of(&absent, page));
-  atomic_fetch_add(&absent.unparked, veil_page_unpark(service, page));
+  if (page % 2 == 0) {
+    page_copy(page_alias(page), contents_of(&absent, page));
+    atomic_fetch_add(&absent.unparked, veil_page_unpark(service, page));
+  } else {
+    REQUIRE(veil_page_fill(service, page, contents_of(&absent, page)) == VEIL_OK, "service: page %zu has no memory", page);
+  }
   atomic_fetch_add(&absent.ended, 1);
   claim_drop(&absent, page);
 }
