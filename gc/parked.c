@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // parked.c: pages whose contents are away: their notes are made, used and undone here (parked.h, gc.parked).
 //
-// Neighbours: runtime/hooks.c parks for services; work.c scans by notes; forward.h, pin.c and touch.c mark what lies in cold blocks, flip.c and sweep.c decide.
+// Neighbours: runtime/parks.c parks for services; work.c scans by notes; forward.h, pin.c and touch.c mark what lies in cold blocks, flip.c and sweep.c decide.
 //
 // Notes are read and written by who holds the page (BUSY) alone. A reference is put down once: its slot gets a token instead, with the tags that it had: a number
 // that no other word of the page holds, so that who puts it back finds the slots by looking at the words, and needs to know nothing of objects. References are offsets from the heap's start, in units of 8 bytes, packed: of so many bits that any place where a target may move to fits, unless the heap grows to

@@ -61,8 +61,16 @@ bool rt_can_copy(veil_heap *heap, size_t page);
 // The service, by its number (0: none), asks no more what was touched.
 void rt_touched_end(veil_heap *heap, unsigned owner);
 
+// NULL: none has this number.
+static inline veil_service *rt_service_at(rt_services *services, int index) { return (veil_service *)at_load_acquire((AO_t volatile *)&services->service[index]); }
+
+// By who holds the page: the claim ends without a callback.
+void rt_claim_done(veil_heap *heap, size_t page, veil_claim claim);
+
 // Any thread may work for a service. One that is a mutator too, and runs, must not be stopped while it holds a lock. NULL: it counts as at work.
 rt_thread *rt_service_enter(veil_heap *heap, sigset_t *saved);
+// The same, but who is no mutator does not wait: a trap's callback may be waiting for him, and the stop, or the fork, that he would wait for is waiting for the trap. False: he would have to.
+bool rt_service_try(veil_heap *heap, rt_thread **self, sigset_t *saved);
 void rt_service_leave(veil_heap *heap, rt_thread *self, const sigset_t *saved);
 
 // Has the service watch writes, if it does not yet. False: all consumers of Dirty are taken.
