@@ -177,7 +177,9 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
       copier->copied_bytes += bytes;
       uint32_t spared = at32_load(&heap->spared[block]);
       copier->dense_bytes += spared > GC_SPARSE ? bytes : 0;
-      copier->leaf_bytes += leaf && spared == 0 && block >= heap->young_blocks ? bytes : 0;
+      if (spared == 0 && block >= heap->young_blocks) {
+        *(leaf ? &copier->leaf_bytes : &copier->born_bytes) += bytes;
+      }
       copier->copied_objects++;
       if (!leaf) {
         gc_near_note(heap, copier, cell, place.cell, header, bytes);
