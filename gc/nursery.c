@@ -117,10 +117,14 @@ static uint64_t most(const gc_heap *heap) {
   return heap->config.nursery != 0 ? limit : min64(limit, max64(GC_NURSERY_USUAL, gc_used_bytes(heap) / SHARE_OF_USED));
 }
 
-// By itself it does without until the first flip: what a program makes first, it keeps.
+bool gc_nursery_opens_on(const gc_heap *heap) {
+  return heap->config.generations == GC_GENERATIONS_ON ||
+         (heap->config.generations == GC_GENERATIONS_AUTO && heap->config.nursery != 0 && heap->config.nursery < GC_NURSERY_USUAL && heap->region->traps);
+}
+
 void gc_nursery_open(gc_heap *heap) {
   at_store(&heap->trial_due_ns, UINT64_MAX);
-  if (heap->config.generations == GC_GENERATIONS_ON) {
+  if (gc_nursery_opens_on(heap)) {
     at_store(&heap->nursery, most(heap));
     at_store(&heap->young_on, 1);
   }
