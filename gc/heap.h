@@ -315,6 +315,7 @@ typedef struct gc_config {
   unsigned growth;       // percent
   size_t headroom;
   gc_generations generations;
+  bool early;            // GC_GENERATIONS_AUTO: minor cycles from the start
   size_t nursery;        // bytes that may be born between two minor cycles, at most; 0: as pacing wants it
   uint64_t pause_ns;     // what a minor cycle had better not exceed; 0: does not matter
   bool verify;           // what a minor cycle relies on

@@ -23,7 +23,8 @@ enum {
   WRITES_AFTER = 8,          // first writes after such a trial, for each in it
   ARMED_SHARE = 4,           // what a background thread spends for a trial counts so much less than what the program does
   LEFT_MOST = 8 << 20,       // bytes that may be left in the zone for another trial before the next flip
-  SHARE_OF_USED = 32,        // the nursery may be this part of what is in use
+  SHARE_OF_USED = 32,        // the nursery may be this part of what is in use …
+  SHARE_OF_SMALL = 4,        // … or this, if the heap is to be small
   STAYS = 2,                 // cycles running in which nearly all stayed, before it is promoted at once
   VAIN = 4,                  // … in which nearly all that had aged was promoted, before nothing ages …
   VAIN_REST = 32,            // … for so many cycles
@@ -114,12 +115,15 @@ uint64_t gc_nursery_limit(const gc_config *config) {
 
 static uint64_t most(const gc_heap *heap) {
   uint64_t limit = gc_nursery_limit(&heap->config);
+  if (heap->config.early) {
+    return min64(limit, max64(GC_NURSERY_TRIAL, gc_used_bytes(heap) / SHARE_OF_SMALL));
+  }
   return heap->config.nursery != 0 ? limit : min64(limit, max64(GC_NURSERY_USUAL, gc_used_bytes(heap) / SHARE_OF_USED));
 }
 
 bool gc_nursery_opens_on(const gc_heap *heap) {
-  return heap->config.generations == GC_GENERATIONS_ON ||
-         (heap->config.generations == GC_GENERATIONS_AUTO && heap->config.nursery != 0 && heap->config.nursery < GC_NURSERY_USUAL && heap->region->traps);
+  const gc_config *config = &heap->config;
+  return config->generations == GC_GENERATIONS_ON || (config->generations == GC_GENERATIONS_AUTO && config->early && heap->region->traps);
 }
 
 void gc_nursery_open(gc_heap *heap) {

@@ -306,6 +306,45 @@ ON_ALL_BACK_ENDS(generations, without_traps_they_are_not_tried) {
   end();
 }
 
+// A small program is done before the first cycle; its heap is no larger than what lives, a nursery and what is ready.
+ON_ALL_BACK_ENDS(generations, early_ones_begin_with_the_heap) {
+  START_OR_SKIP(.back_end = back_end, .limit = 256 * MIB, .headroom = 32 * MIB, .nursery = 8 * MIB, .generations = VEIL_GENERATIONS_EARLY, .verify = 1);
+  if (tells_what_was_written(back_end)) {
+    cr_assert_eq(stats_of(heap).nursery_bytes, MIB, "a quarter of what is in use, 1 MiB at the least");
+  }
+  for (int i = 0; i < 20; i++) {
+    garbage_make(MIB);
+  }
+  veil_stats stats = stats_of(heap);
+  cr_assert_eq(stats.major_cycles, 0);
+  if (tells_what_was_written(back_end)) {
+    cr_assert_geq(stats.minor_cycles, 15);
+    cr_assert_leq(stats.held_max_bytes, 8 * MIB, "%zu bytes", (size_t)stats.held_max_bytes);
+  } else {
+    cr_assert_eq(stats.minor_cycles, 0, "there they are not tried");
+  }
+  end();
+}
+
+// All that is born stays: then they are given up like any that are tried, and the nursery goes.
+ON_TRAPPING_BACK_ENDS(generations, early_ones_are_given_up_if_all_stays) {
+  START_OR_SKIP(.back_end = back_end, .limit = 512 * MIB, .headroom = 4 * MIB, .nursery = 8 * MIB, .generations = VEIL_GENERATIONS_EARLY, .verify = 1);
+  cr_assert_eq(veil_add_roots(heap, root, 4), VEIL_OK);
+  int made = 0;
+  for (; made < 3000 && stats_of(heap).nursery_bytes != 0; made++) {
+    node *first = list_make(self, 1000);
+    node *last = first;
+    while (last->next != NULL) {
+      last = last->next;
+    }
+    last->next = root[0];
+    root[0] = first;
+  }
+  cr_assert_eq(stats_of(heap).nursery_bytes, 0, "%d lists later", made);
+  cr_assert_eq(list_length(root[0]), 1000L * made);
+  end();
+}
+
 ON_ALL_BACK_ENDS(generations, they_are_switched_off_while_they_do_not_pay_and_on_again) {
   if (!tells_what_was_written(back_end)) {
     cr_skip_test("there they are not tried");
