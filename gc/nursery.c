@@ -171,13 +171,18 @@ static gc_yield yield_now(const gc_heap *heap) {
   return yield;
 }
 
+// What began early is not given up before there was a major cycle to compare with: until then the heap is small, and so is what minor cycles cost.
+static bool may_give_up(const gc_heap *heap) {
+  return heap->config.generations == GC_GENERATIONS_AUTO && (!heap->config.early || at_load(&heap->last_major_ns) != 0);
+}
+
 static void judge(gc_heap *heap) {
   gc_yield yield = yield_now(heap);
   bool pay = gc_generations_pay(&yield), lost = gc_nursery_trust(&heap->trust, pay, at_load(&heap->nursery) / 5 * 4 > heap->judged.nursery);
   if (pay) {
     heap->trials = 0;
     at_store(&heap->young_pays, 1);
-  } else if (lost && heap->config.generations == GC_GENERATIONS_AUTO) {
+  } else if (lost && may_give_up(heap)) {
     gc_nursery_switch_off(heap, yield.minor_ns);
   } else if (lost) {
     at_store(&heap->young_pays, 0);
@@ -193,7 +198,7 @@ static uint64_t window_bytes(const gc_heap *heap) {
 }
 
 bool gc_nursery_gives_up(gc_heap *heap, uint64_t spent_ns, uint64_t dirty_pages) {
-  if (heap->config.generations != GC_GENERATIONS_AUTO) {
+  if (!may_give_up(heap)) {
     return false;
   }
   gc_yield yield = yield_now(heap);
