@@ -56,6 +56,10 @@ void gc_copier_flush(gc_heap *heap, gc_copier *copier) {
     at_add(&heap->leaf_copied, copier->leaf_bytes);
     copier->leaf_bytes = 0;
   }
+  if (copier->born_bytes) {
+    at_add(&heap->born_copied, copier->born_bytes);
+    copier->born_bytes = 0;
+  }
   if (copier->copied_objects) {
     at_add(&heap->copied_bytes, copier->copied_bytes);
     at_add(&heap->copied_objects, copier->copied_objects);

@@ -167,8 +167,9 @@ static void spaces_swap(gc_heap *heap) {
   at_add(&heap->spared_ever, at_load(&heap->spared_blocks));
   at_store(&heap->spared_blocks, 0);
   at_store(&heap->dense_copied, 0);
-  heap->spares = heap->asides = heap->stills = heap->mixes = heap->defers = false;
+  heap->spares = heap->asides = heap->stills = heap->mixes = heap->defers = heap->spares_born = false;
   at_store(&heap->leaf_copied, 0);
+  at_store(&heap->born_copied, 0);
   at_store(&heap->born_bytes, 0);
   at_store(&heap->pinned_objects, 0);
   at_store(&heap->flip_roots, 0);
@@ -204,6 +205,7 @@ void gc_flip_stopped(gc_heap *heap) {
   gc_copier_give(heap, copier);
   heap->mixes = stills;
   heap->defers = spares && !gc_young_is_on(heap); // a minor cycle looks at what is marked only
+  heap->spares_born = spares && heap->born_stay && !stills;
   heap->spares = spares; // from here on: a veil for each root would make the pause long
   gc_pace_flipped(heap);
 }

@@ -60,12 +60,13 @@ static bool keep_first(gc_heap *heap, uint32_t block) {
 }
 
 static bool is_run(const gc_heap *heap, uint32_t block) {
-  return gc_space(heap, block) == heap->from_space && gc_is_spared(heap, block) && !(gc_flags(heap, block) & (GC_BLOCK_LEAF | GC_BLOCK_KEPT)) &&
+  return gc_space(heap, block) == heap->from_space && at32_load(&heap->spared[block]) > heap->cycle && !(gc_flags(heap, block) & (GC_BLOCK_LEAF | GC_BLOCK_KEPT)) &&
          !gc_is_cold(heap, block);
 }
 
 // Its neighbours that are spared, too, and nobody has reached yet: to veil them all takes not much longer than to veil one. Not where blocks stay
-// still: what is dead there would hold what it refers to not for one cycle, but for many.
+// still: what is dead there would hold what it refers to not for one cycle, but for many. Nor a block that mutators have filled: what was born together often
+// dies together, so all of it may be dead, and hold the next, and so on.
 static uint32_t keep_run(gc_heap *heap, uint32_t block, uint32_t *first) {
   enum { RUN = 8 };
   uint32_t at = block - block % RUN, limit = at + RUN, end = block + 1;
@@ -177,7 +178,9 @@ gc_ref gc_forward_slow(gc_heap *heap, gc_copier *copier, gc_ref ref, gc_cell cel
       copier->copied_bytes += bytes;
       uint32_t spared = at32_load(&heap->spared[block]);
       copier->dense_bytes += spared > GC_SPARSE ? bytes : 0;
-      copier->leaf_bytes += leaf && spared == 0 && block >= heap->young_blocks ? bytes : 0;
+      if (spared == 0 && block >= heap->young_blocks) {
+        *(leaf ? &copier->leaf_bytes : &copier->born_bytes) += bytes;
+      }
       copier->copied_objects++;
       if (!leaf) {
         gc_near_note(heap, copier, cell, place.cell, header, bytes);

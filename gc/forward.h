@@ -15,9 +15,17 @@ static inline bool gc_is_from(const gc_heap *heap, uintptr_t view) {
   return gc_in_heap(heap, view) && gc_space(heap, gc_block_of(heap, view)) == heap->from_space;
 }
 
+// gc.born: whether a block that mutators have filled stays. Not one that they go on filling: it is far from dense.
+static inline bool gc_is_born_spared(const gc_heap *heap, uint32_t block) {
+  return heap->spares_born && block >= heap->young_blocks && !(gc_flags(heap, block) & (GC_BLOCK_LEAF | GC_BLOCK_FLOOR));
+}
 // gc.spared: whether the block is kept although there is memory for copies of what lives in it.
 static inline bool gc_is_spared(const gc_heap *heap, uint32_t block) {
-  return heap->spares && (at32_load(&heap->spared[block]) > heap->cycle || gc_stays_still(heap, block));
+  if (!heap->spares) {
+    return false;
+  }
+  uint32_t spared = at32_load(&heap->spared[block]);
+  return spared > heap->cycle || (spared == 0 && gc_is_born_spared(heap, block)) || gc_stays_still(heap, block);
 }
 
 // The stamp that vm_prot gets in this cycle.

@@ -78,6 +78,7 @@ typedef struct gc_copier {
   struct gc_deferred *deferred; // of a trap that puts marks off; NULL: none (defer.h)
   uint64_t dense_bytes; // of copied_bytes: out of dense blocks
   uint64_t leaf_bytes;  // … out of leaf blocks that mutators have filled
+  uint64_t born_bytes;  // … out of their other blocks
   uint64_t copied_bytes, copied_objects; // flushed to the heap when the copier is given back
   // Odd while the holder reads or writes objects. A service that has laid a claim waits until every copier
   // was even once: whoever looked for claims before it was laid is out then.
@@ -314,6 +315,7 @@ typedef struct gc_config {
   unsigned growth;       // percent
   size_t headroom;
   gc_generations generations;
+  bool early;            // GC_GENERATIONS_AUTO: minor cycles from the start
   size_t nursery;        // bytes that may be born between two minor cycles, at most; 0: as pacing wants it
   uint64_t pause_ns;     // what a minor cycle had better not exceed; 0: does not matter
   bool verify;           // what a minor cycle relies on
@@ -426,6 +428,8 @@ typedef struct gc_heap {
   bool spares; // this cycle keeps dense blocks (gc.spared)
   bool asides; // and marks leaf objects of dense blocks aside (gc.aside), from its first root on …
   uint8_t volatile leaves_stay; // … those of blocks that mutators have filled, too: most of them live. Atomic: the sweep writes it, mutators with new leaf blocks read it
+  bool spares_born; // and other blocks that mutators have filled (gc.born), because …
+  bool born_stay;   // … most of what was in such blocks lived when the last cycle ended
   bool stills; // and leaves blocks as they are that have been through a cycle (gc.still)
   bool mixes;  // what is copied out of a block, or marked by its header, is noted for the block (GC_MIXED): in the flip, and where blocks stay still
   bool colds;  // there are cold blocks (gc.parked) …
@@ -465,6 +469,8 @@ typedef struct gc_heap {
   AO_t spared_blocks, spared_ever; // kept without need: since the last flip; before it
   AO_t dense_copied;  // bytes copied out of blocks that had been dense, since then
   AO_t leaf_copied;   // … out of leaf blocks that mutators have filled
+  AO_t born_copied;   // … out of their other blocks
+  AO_t staying_blocks; // at the end of the last cycle, those that the next one is likely to leave where they are (gc.spared)
   AO_t aside_blocks;  // those that the last sweep has found marked aside …
   AO_t aside_walked;  // … and which of them it has walked
   // parked.c: who is about to park; the next flip is, or the cycle under way, so nobody may; pages scanned by their notes; those that came back for a reference that did not fit, or to be saved

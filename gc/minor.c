@@ -144,9 +144,11 @@ static void cycle_end(gc_minor *minor, uint64_t began, uint64_t roots, uint64_t 
   gc_hot_end(heap);
   gc_young_large_end(minor);
   heap->pin_count = heap->flip_pins;
-  // Twice as many blocks as that are to be at hand next time, for the memory of the next may not come in time; what is not needed is less each time.
-  uint64_t wanted = at_load(&heap->born_wanted);
-  wanted = 2 * born + 4 > wanted ? 2 * born + 4 : wanted - wanted / 32;
+  // Twice as many blocks as that are to be at hand next time, for the memory of the next may not come in time; what is not needed is less each time. But a
+  // small heap keeps no more than half of what it uses for this.
+  uint64_t wanted = at_load(&heap->born_wanted), most = at_load(&heap->used_blocks) / 2 + 4;
+  born = 2 * born + 4 < most ? 2 * born + 4 : most;
+  wanted = born > wanted ? born : wanted - (wanted + 31) / 32;
   at_store(&heap->born_wanted, wanted);
   at_add(&heap->minor_cycles, 1);
   gc_nursery_minor_ended(heap, vm_spent() - began, roots - began, zone, aged, promoted);

@@ -23,7 +23,8 @@ enum {
   WRITES_AFTER = 8,          // first writes after such a trial, for each in it
   ARMED_SHARE = 4,           // what a background thread spends for a trial counts so much less than what the program does
   LEFT_MOST = 8 << 20,       // bytes that may be left in the zone for another trial before the next flip
-  SHARE_OF_USED = 32,        // the nursery may be this part of what is in use
+  SHARE_OF_USED = 32,        // the nursery may be this part of what is in use …
+  SHARE_OF_SMALL = 4,        // … or this, if the heap is to be small
   STAYS = 2,                 // cycles running in which nearly all stayed, before it is promoted at once
   VAIN = 4,                  // … in which nearly all that had aged was promoted, before nothing ages …
   VAIN_REST = 32,            // … for so many cycles
@@ -114,13 +115,20 @@ uint64_t gc_nursery_limit(const gc_config *config) {
 
 static uint64_t most(const gc_heap *heap) {
   uint64_t limit = gc_nursery_limit(&heap->config);
+  if (heap->config.early) {
+    return min64(limit, max64(GC_NURSERY_TRIAL, gc_used_bytes(heap) / SHARE_OF_SMALL));
+  }
   return heap->config.nursery != 0 ? limit : min64(limit, max64(GC_NURSERY_USUAL, gc_used_bytes(heap) / SHARE_OF_USED));
 }
 
-// By itself it does without until the first flip: what a program makes first, it keeps.
+bool gc_nursery_opens_on(const gc_heap *heap) {
+  const gc_config *config = &heap->config;
+  return config->generations == GC_GENERATIONS_ON || (config->generations == GC_GENERATIONS_AUTO && config->early && heap->region->traps);
+}
+
 void gc_nursery_open(gc_heap *heap) {
   at_store(&heap->trial_due_ns, UINT64_MAX);
-  if (heap->config.generations == GC_GENERATIONS_ON) {
+  if (gc_nursery_opens_on(heap)) {
     at_store(&heap->nursery, most(heap));
     at_store(&heap->young_on, 1);
   }
@@ -163,13 +171,18 @@ static gc_yield yield_now(const gc_heap *heap) {
   return yield;
 }
 
+// What began early is not given up before there was a major cycle to compare with: until then the heap is small, and so is what minor cycles cost.
+static bool may_give_up(const gc_heap *heap) {
+  return heap->config.generations == GC_GENERATIONS_AUTO && (!heap->config.early || at_load(&heap->last_major_ns) != 0);
+}
+
 static void judge(gc_heap *heap) {
   gc_yield yield = yield_now(heap);
   bool pay = gc_generations_pay(&yield), lost = gc_nursery_trust(&heap->trust, pay, at_load(&heap->nursery) / 5 * 4 > heap->judged.nursery);
   if (pay) {
     heap->trials = 0;
     at_store(&heap->young_pays, 1);
-  } else if (lost && heap->config.generations == GC_GENERATIONS_AUTO) {
+  } else if (lost && may_give_up(heap)) {
     gc_nursery_switch_off(heap, yield.minor_ns);
   } else if (lost) {
     at_store(&heap->young_pays, 0);
@@ -185,7 +198,7 @@ static uint64_t window_bytes(const gc_heap *heap) {
 }
 
 bool gc_nursery_gives_up(gc_heap *heap, uint64_t spent_ns, uint64_t dirty_pages) {
-  if (heap->config.generations != GC_GENERATIONS_AUTO) {
+  if (!may_give_up(heap)) {
     return false;
   }
   gc_yield yield = yield_now(heap);

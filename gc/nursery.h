@@ -52,6 +52,9 @@ void gc_nursery_tenure(gc_tenure *tenure, const gc_minor_out *out);
 
 // The largest nursery that there may ever be, from the options: what the zone has room for.
 uint64_t gc_nursery_limit(const gc_config *config);
+// Whether what is born first is young. By itself not before the first flip: what a program makes first, it keeps. But then a heap grows by its headroom before
+// anything is freed, so a small program may ask for it.
+bool gc_nursery_opens_on(const gc_heap *heap);
 void gc_nursery_open(gc_heap *heap);
 // In the pause, after the harvest: whether generations have been switched off, so that there is nothing more to do.
 bool gc_nursery_gives_up(gc_heap *heap, uint64_t spent_ns, uint64_t dirty_pages);

@@ -215,6 +215,13 @@ void gc_pace_leaves(gc_heap *heap, uint64_t filled, uint64_t lived) {
   }
 }
 
+void gc_pace_born(gc_heap *heap, uint64_t filled, uint64_t lived) {
+  enum { LEAST = 16 * GC_BLOCK };
+  if (filled >= LEAST) {
+    heap->born_stay = lived >= filled / 8 * (heap->born_stay ? 5 : 6);
+  }
+}
+
 bool gc_pace_is_roomy(const gc_heap *heap) {
   gc_pace in = numbers(heap);
   uint64_t used = gc_used_bytes(heap), limit = has_soft(&in) ? in.soft : in.limit;
@@ -337,9 +344,21 @@ static uint64_t reserve_most(const gc_heap *heap) {
   }
 }
 
+// Blocks that the next cycle is likely to leave where they are: those that are dense since the last one, and what was born since then if that stays.
+static uint64_t staying(const gc_heap *heap) {
+  if (heap->sparse || !heap->region->traps || at_load(&heap->keeps_in_place) != 0) {
+    return 0;
+  }
+  uint64_t survived = at_load(&heap->survived_bytes) + at_load(&heap->large_bytes) - at_load(&heap->large_live_bytes);
+  return at_load(&heap->staying_blocks) + (heap->born_stay ? above(gc_used_bytes(heap), survived) / GC_BLOCK : 0);
+}
+
 uint64_t gc_pace_reserve(const gc_heap *heap) {
   uint64_t all = reserve_most(heap);
   gc_pace in = numbers(heap);
+  if (gc_phase_now(heap) == GC_IDLE) {
+    all = above(all, staying(heap));
+  }
   if (at_load(&heap->young_pays)) {
     uint64_t last = above(at_load(&heap->survived_bytes), in.large) / GC_BLOCK; // what gets old meanwhile is no more than what dies
     uint64_t copied = gc_phase_now(heap) == GC_SCANNING ? at_load(&heap->copied_blocks) : 0;

@@ -53,6 +53,8 @@ void gc_pace_spared(gc_heap *heap, uint64_t emptied, uint64_t dense, uint64_t ga
 void gc_pace_stills(gc_heap *heap, uint64_t emptied);
 // The same for leaf blocks that mutators had filled: bytes of these, and how many of them lived. Whether the next cycle marks there (gc.aside).
 void gc_pace_leaves(gc_heap *heap, uint64_t filled, uint64_t lived);
+// And for the other blocks that they had filled: whether the next cycle leaves such blocks where they are (gc.born).
+void gc_pace_born(gc_heap *heap, uint64_t filled, uint64_t lived);
 // At a flip: all that is in use would fit twice, with a quarter of the limit left.
 bool gc_pace_is_roomy(const gc_heap *heap);
 // The same for a cycle that leaves blocks still: what survived the last one would, for what was born since has gaps or copies of its own.

@@ -54,6 +54,7 @@ typedef struct tally {
   uint64_t emptied, dense;    // that had been dense, and are free now; that are still
   uint64_t asides;            // marked aside
   uint64_t leaves, leaf_live; // leaf blocks that mutators had filled; bytes that live where they were
+  uint64_t born, born_live;   // their other blocks, likewise
   uint64_t gaps;              // bytes that are not in use in blocks that stay still
 } tally;
 
@@ -232,6 +233,18 @@ static void leaf_decide(gc_heap *heap, uint32_t block, bool stays, size_t live) 
   }
 }
 
+// gc.born: a block that mutators have filled, and that has been through a cycle, is like one that was filled with what had survived, if it is as dense.
+static void born_decide(gc_heap *heap, uint32_t block, size_t live) {
+  if (!heap->spares_born || at32_load(&heap->spared[block]) != 0 || (gc_flags(heap, block) & GC_BLOCK_FLOOR)) {
+    return;
+  }
+  if (live >= GC_BLOCK - GC_BLOCK / LOOSE) {
+    gc_block_spare(heap, block);
+  } else {
+    at32_store(&heap->spared[block], GC_SPARSE);
+  }
+}
+
 // gc.aside: where hardly anything has died since the cells were counted there is nothing worth a walk.
 static bool is_dense_still(const gc_heap *heap, uint32_t block, unsigned marked) {
   enum { DEAD = 16 }; // one in so many cells
@@ -389,7 +402,8 @@ static void cold_sweep(gc_heap *heap, uint32_t block) {
   }
 }
 
-static void block_sweep(gc_heap *heap, uint32_t block) {
+// Returns how many bytes of it live, if it is not young.
+static size_t block_sweep(gc_heap *heap, uint32_t block) {
   uint8_t flags = gc_flags(heap, block), leaf = flags & GC_BLOCK_LEAF;
   bool young = block < heap->young_blocks;
   sweeper sweep = {heap, .epoch = heap->epoch, .floor = heap->floors, .floor_count = heap->floor_count, .drop = young ? ALL_EPOCHS : 0};
@@ -399,22 +413,25 @@ static void block_sweep(gc_heap *heap, uint32_t block) {
   if (young) {
     AO_char_store((unsigned char volatile *)&heap->flags[block], (flags & (GC_BLOCK_LEAF | GC_BLOCK_MORE)) | (gaps ? GC_BLOCK_GAPS : 0));
     AO_char_store_release((unsigned char volatile *)&heap->space[block], GC_HELD);
-    return;
+    return 0;
   }
   if (sweep.free == GC_BLOCK && !(flags & GC_BLOCK_FLOOR)) {
     gc_blocks_free(heap, block, 1, false); // kept for want of memory, and nothing on it was reached
-    return;
+    return 0;
   }
   gc_still_set(heap, block, gc_still_epoch(heap->epoch) | (sweep.live >= GC_BLOCK / THIN ? GC_SETTLED : 0));
   at8_store(&heap->parked[block], flags & GC_BLOCK_FLOOR ? GC_FILLED : 0); // a mutator goes on there
   gc_cells_set(heap, block, 0);
   if (leaf) {
     leaf_decide(heap, block, heap->spares && at32_load(&heap->spared[block]) > heap->cycle, sweep.live);
+  } else {
+    born_decide(heap, block, sweep.live);
   }
   space_give(heap, block, leaf);
   if (gaps) {
     gc_stack_push(heap, &heap->partial[gc_block_sort(heap, block)], block);
   }
+  return sweep.live;
 }
 
 void gc_sweep_young(gc_heap *heap, uint32_t block, unsigned epoch, const gc_floor *floors, unsigned floor_count) {
@@ -488,8 +505,8 @@ static void run_free(gc_heap *heap, uint32_t block, uint32_t count, int64_t *res
   }
 }
 
-static bool is_filled_leaf(const gc_heap *heap, uint32_t block) {
-  return block >= heap->young_blocks && (gc_flags(heap, block) & GC_BLOCK_LEAF) && at32_load(&heap->spared[block]) == 0;
+static bool is_filled(const gc_heap *heap, uint32_t block, bool leaf) {
+  return block >= heap->young_blocks && ((gc_flags(heap, block) & GC_BLOCK_LEAF) != 0) == leaf && at32_load(&heap->spared[block]) == 0;
 }
 
 // Whether anything stays in a block of from-space.
@@ -503,12 +520,13 @@ static bool is_retained(const gc_heap *heap, uint32_t block, tally *seen, unsign
   bool retain = *marked != 0 || (!aside && (gc_flags(heap, block) & GC_BLOCK_RETAIN) != 0);
   seen->emptied += !retain && at32_load(&heap->spared[block]) > GC_SPARSE;
   seen->asides += aside || *marked != 0;
-  seen->leaves += is_filled_leaf(heap, block);
+  seen->leaves += is_filled(heap, block, true);
+  seen->born += is_filled(heap, block, false);
   return retain;
 }
 
 static void block_retain(gc_heap *heap, uint32_t block, unsigned marked, tally *seen) {
-  bool leaf = (gc_flags(heap, block) & GC_BLOCK_LEAF) != 0, filled = is_filled_leaf(heap, block);
+  bool leaf = (gc_flags(heap, block) & GC_BLOCK_LEAF) != 0, filled = is_filled(heap, block, true), born = is_filled(heap, block, false);
   if (gc_is_cold(heap, block)) {
     if (marked != 0) {
       cold_sweep(heap, block);
@@ -520,13 +538,15 @@ static void block_retain(gc_heap *heap, uint32_t block, unsigned marked, tally *
   if (gc_is_still(heap, block) && !(marked != 0 && leaf && is_dense_still(heap, block, marked))) {
     size_t live = still_sweep(heap, block, marked, seen);
     seen->leaf_live += filled ? live : 0;
+    seen->born_live += born ? live : 0;
     return;
   }
   if (marked != 0) {
     size_t live = aside_sweep(heap, block, marked);
     seen->leaf_live += filled ? live : 0;
   } else {
-    block_sweep(heap, block);
+    size_t live = block_sweep(heap, block);
+    seen->born_live += born ? live : 0;
   }
   seen->dense += at32_load(&heap->spared[block]) > heap->cycle + 1;
 }
@@ -608,7 +628,9 @@ void gc_sweep(gc_heap *heap) {
   gc_pace_stills(heap, seen.emptied);
   gc_pace_spared(heap, seen.emptied, seen.dense, seen.gaps);
   gc_pace_leaves(heap, seen.leaves * GC_BLOCK, seen.leaf_live + at_load(&heap->leaf_copied));
+  gc_pace_born(heap, seen.born * GC_BLOCK, seen.born_live + at_load(&heap->born_copied));
   at_store(&heap->aside_blocks, seen.asides);
+  at_store(&heap->staying_blocks, at_load(&heap->copied_blocks) + seen.dense);
   gc_pace_swept(heap);
   gc_phase_tell(heap, GC_IDLE); // first, so that who sees the phase knows that it was told
   at_store_release(&heap->phase, GC_IDLE);

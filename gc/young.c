@@ -66,8 +66,8 @@ bool gc_young_open(gc_heap *heap) {
   if (!gc_has_young(heap)) {
     return true;
   }
-  if (heap->config.generations != GC_GENERATIONS_ON) {
-    at_store(&heap->young_tracking, UNTRACKED); // see gc_nursery_open
+  if (!gc_nursery_opens_on(heap)) {
+    at_store(&heap->young_tracking, UNTRACKED);
     return true;
   }
   heap->young_consumer = vm_dirty_open(heap->region);

@@ -23,7 +23,8 @@ static unsigned log2_of(size_t value) {
 static gc_generations generations_of(const veil_options *options) {
   static const gc_generations of[] = {[VEIL_GENERATIONS_AUTO] = GC_GENERATIONS_AUTO,
                                       [VEIL_GENERATIONS_OFF] = GC_GENERATIONS_OFF,
-                                      [VEIL_GENERATIONS_ON] = GC_GENERATIONS_ON};
+                                      [VEIL_GENERATIONS_ON] = GC_GENERATIONS_ON,
+                                      [VEIL_GENERATIONS_EARLY] = GC_GENERATIONS_AUTO};
   return of[options->generations];
 }
 
@@ -58,6 +59,7 @@ static bool collector_open(veil_heap *heap, bool limit_given, void *at, const gc
         .growth = heap->options.growth,
         .headroom = heap->options.headroom,
         .generations = generations_of(&heap->options),
+        .early = heap->options.generations == VEIL_GENERATIONS_EARLY,
         .nursery = heap->options.nursery,
         .pause_ns = pause_ns(&heap->options),
         .verify = heap->options.verify >= 1,

@@ -57,7 +57,7 @@ static const option table[] = {
     {"trace", STRING, FIELD(trace), 0, STRING_BYTES - 1, NULL, 0, "none",
      "a file that is written in the Chrome trace format; %p in its name is the process's id (also VEIL_TRACE=)"},
     {"fork", CHOICE, FIELD(fork), 0, 1, "copy,exec", 0, NULL, "what a child of fork() has of the heap, copy or exec"},
-    {"generations", CHOICE, FIELD(generations), 0, 2, "auto,off,on", 0, NULL, "whether what was born last is collected by itself, auto, off or on"},
+    {"generations", CHOICE, FIELD(generations), 0, 3, "auto,off,on,early", 0, NULL, "whether what was born last is collected by itself, auto, off, on or early"},
     {"nursery", SIZE, FIELD(nursery), (uint64_t)128 << 10, (uint64_t)1 << 30, NULL, 0, "a 32nd of what is in use, from 8m to 32m",
      "bytes that are born between two minor cycles, at most"},
     {"pause", NUMBER, FIELD(pause), 50, 10000000, NULL, 0, "1600, none if nursery is given",

@@ -304,7 +304,16 @@ static value missing_in(machine *m, value set) {
          (car(set) == intern(m, "only") || car(set) == intern(m, "except") || car(set) == intern(m, "rename") || car(set) == intern(m, "prefix"))) {
     set = car(cdr(set));
   }
-  if (form_length(set) < 1 || library_find(m, set) != V_FALSE) {
+  if (form_length(set) < 1) {
+    return V_FALSE;
+  }
+  bool mine = !m->locked;
+  world_lock_take(m); // another thread may be putting the table's entries into a larger one
+  bool known = library_find(m, set) != V_FALSE;
+  if (mine) {
+    world_lock_drop(m);
+  }
+  if (known) {
     return V_FALSE;
   }
   char path[1024] = "";

@@ -33,6 +33,7 @@ static const primitive_entry *primitive_find(const char *name) {
 // of a program with the same tables
 // can be used as it is: else all primitives would have to be read and written when it opens.
 static primitive_fn **functions;
+static uint64_t function_count;
 
 static value fail_gone(machine *m, value *argument, int count) { fail(m, NULL, "this primitive procedure of the image is not in this program", 0); }
 
@@ -55,6 +56,7 @@ static void functions_list(void) {
       functions[count++] = e->fn;
     }
   }
+  function_count = (uint64_t)count;
 }
 
 // FNV-1a of the tables: names and how many arguments.
@@ -150,7 +152,9 @@ value primitive_call(machine *m, value callee, value *argument, int count) {
   for (int i = count; i < most; i++) {
     argument[i] = V_DEFAULT;
   }
-  return functions[p->fn >> 1](m, argument, count);
+  // An image from elsewhere may hold any number: what is none of these is gone.
+  uint64_t number = p->fn >> 1;
+  return functions[number < function_count ? number : 0](m, argument, count);
 }
 
 value primitive_apply(machine *m, value callee, value l) {

@@ -65,9 +65,9 @@ static void cycle_ended(void *arg, uint64_t cycle, const veil_sizes *sizes) {
 bool memory_open(const memory_options *options, char *error, size_t bytes) {
   types_describe();
   static const veil_events events = {.cycle_ended = cycle_ended};
-  // Interpreters are started often and for little: a small nursery stays in the cache, and a small heap is small.
-  veil_options chosen = {.nursery = 2 << 20, .headroom = 4 << 20, .limit = options->limit, .reserve = options->limit ? options->limit + RESERVE : 0,
-      .oom = VEIL_OOM_NULL};
+  // Interpreters are started often and for little: a small nursery stays in the cache, and a small heap is small. It grows with what is in use.
+  veil_options chosen = {.generations = VEIL_GENERATIONS_EARLY, .nursery = 8 << 20, .pause = 1000, .headroom = 4 << 20, .limit = options->limit,
+      .reserve = options->limit ? options->limit + RESERVE : 0, .oom = VEIL_OOM_NULL};
   if (options->store != NULL) {
     store = veil_store_open(options->store, &chosen, &(veil_store_options){.drop_finalizers = true});
     heap = store != NULL ? veil_store_heap(store) : NULL;

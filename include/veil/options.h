@@ -50,7 +50,9 @@ typedef enum veil_generations {
   VEIL_GENERATIONS_AUTO = 0, // minor cycles, each time a nursery's worth was born, while they free memory for less than other cycles do;
                              // none with the back end `none`, which does not tell what was written
   VEIL_GENERATIONS_OFF = 1,  // every cycle traces all that lives
-  VEIL_GENERATIONS_ON = 2    // minor cycles in any case
+  VEIL_GENERATIONS_ON = 2,   // minor cycles in any case
+  VEIL_GENERATIONS_EARLY = 3 // as auto, for programs that are to be small, or live shortly: minor cycles from the start (auto waits for the first cycle), and a nursery
+                             // of a quarter of what is in use, 1 MiB at the least
 } veil_generations;
 
 // Zero in a field means its default. Start from `veil_options o = {0};`. Fields are only ever added at the end.
@@ -97,7 +99,7 @@ typedef struct veil_options {
   const struct veil_events *events; // a table of callbacks (veil/events.h), copied; and their argument. Not in VEIL_OPTIONS
   void *events_arg;       // what they get. Not in VEIL_OPTIONS
   veil_fork fork;         // fork: what a child of fork() has of the heap, copy or exec; default copy
-  veil_generations generations; // generations: whether what was born last is collected by itself, auto, off or on; default auto
+  veil_generations generations; // generations: whether what was born last is collected by itself, auto, off, on or early; default auto
   size_t nursery;         // nursery: bytes that are born between two minor cycles, at most, [128k, 1g]; default a 32nd of what is in use, from 8m to 32m
   unsigned pause;         // pause: us that a minor cycle should take: the nursery is smaller while they take longer, [50, 10000000]; default 1600, none if nursery is given
   const char *dump;       // dump: a file that a heap dump goes to at a signal; %p in its name is the process's id, %n counts dumps (also VEIL_DUMP=); default none

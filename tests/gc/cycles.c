@@ -295,6 +295,53 @@ ON_TRAPPING_BACK_ENDS(cycles, dense_blocks_are_spared_by_one_flip) {
   fake_close(f);
 }
 
+// What mutators fill is copied like anything else as long as nobody knows whether it lives; then it stays where it was born, for two cycles.
+ON_TRAPPING_BACK_ENDS(cycles, what_mutators_fill_stays_where_most_of_it_lives) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 128 << 20);
+  enum { LENGTH = 100000, BLOCK_CELLS = GC_BLOCK / 32 };
+  f->spares = true;
+  fake_list(f, 0, LENGTH);
+  cr_assert_not(f->gc->born_stay);
+  fake_cycle(f);
+  cr_assert_geq(f->gc->copied_objects, LENGTH);
+  cr_assert(f->gc->born_stay, "all of it lived");
+  fake_list(f, 1, LENGTH);
+  const void *before = f->root[1];
+  for (int i = 0; i < 4; i++) {
+    uint64_t copied = f->gc->copied_objects;
+    fake_cycle(f);
+    copied = f->gc->copied_objects - copied;
+    // The first list moves in cycles 1 and 3, the second one in cycle 2; but for what a buffer was in, and what roots lead to.
+    uint64_t least = i == 0 ? 0 : LENGTH - BLOCK_CELLS, most = least + 2 * BLOCK_CELLS;
+    cr_assert(copied >= least && copied <= most, "%lu copies in cycle %d", (unsigned long)copied, i);
+    cr_assert_eq(fake_list_length(f, 0), LENGTH);
+    cr_assert_eq(fake_list_length(f, 1), LENGTH);
+    cr_assert_eq(f->gc->kept_blocks, 0, "it was not for want of memory");
+  }
+  cr_assert_neq(before, f->root[1]);
+  fake_close(f);
+}
+
+// A program whose objects begin to die is noticed, and what is dead in blocks that have stayed is gone after them.
+ON_TRAPPING_BACK_ENDS(cycles, where_what_mutators_fill_dies_it_is_emptied) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 128 << 20);
+  enum { LENGTH = 100000 };
+  f->spares = true;
+  fake_list(f, 0, LENGTH);
+  fake_cycle(f);
+  size_t one = gc_used_bytes(f->gc);
+  for (int i = 0; i < 3; i++) {
+    fake_list(f, 1, LENGTH);
+    cr_assert_eq(f->gc->born_stay, i == 0);
+    f->root[1] = NULL;
+    fake_cycle(f);
+    cr_assert_eq(fake_list_length(f, 0), LENGTH);
+  }
+  cr_assert_not(f->gc->born_stay);
+  cr_assert_leq(gc_used_bytes(f->gc), one + one / 4 + 4 * GC_BLOCK, "%zu bytes, %zu of them live", gc_used_bytes(f->gc), one);
+  fake_close(f);
+}
+
 ON_TRAPPING_BACK_ENDS(cycles, garbage_in_spared_blocks_goes_when_all_are_to_be_emptied) {
   OPEN_OR_SKIP(f, .back_end = back_end, .limit = 64 << 20);
   fake_list(f, 0, 100000);

@@ -306,6 +306,50 @@ ON_ALL_BACK_ENDS(generations, without_traps_they_are_not_tried) {
   end();
 }
 
+// A small program is done before the first cycle; its heap is no larger than what lives, a nursery and what is ready.
+ON_ALL_BACK_ENDS(generations, early_ones_begin_with_the_heap) {
+  START_OR_SKIP(.back_end = back_end, .limit = 256 * MIB, .headroom = 8 * MIB, .nursery = 8 * MIB, .generations = VEIL_GENERATIONS_EARLY);
+  cr_assert_eq(veil_add_roots(heap, root, 4), VEIL_OK);
+  if (tells_what_was_written(back_end)) {
+    cr_assert_eq(stats_of(heap).nursery_bytes, MIB, "a quarter of what is in use, 1 MiB at the least");
+  }
+  root[0] = list_make(self, 50000); // 2.4 MiB
+  for (int i = 0; i < 40; i++) {
+    garbage_make(MIB);
+  }
+  veil_stats stats = stats_of(heap);
+  if (tells_what_was_written(back_end)) {
+    cr_assert_eq(stats.major_cycles, 0);
+    cr_assert_geq(stats.minor_cycles, 30);
+    cr_assert_leq(stats.held_max_bytes, 10 * MIB, "%zu bytes", (size_t)stats.held_max_bytes);
+  } else {
+    cr_assert_eq(stats.minor_cycles, 0, "there they are not tried");
+  }
+  cr_assert_eq(list_check(root[0]), 50000);
+  end();
+}
+
+// All that is born stays: then they are given up like any that are tried, and the nursery goes.
+ON_TRAPPING_BACK_ENDS(generations, early_ones_are_given_up_if_all_stays) {
+  START_OR_SKIP(.back_end = back_end, .limit = 512 * MIB, .headroom = 4 * MIB, .nursery = 8 * MIB, .generations = VEIL_GENERATIONS_EARLY, .verify = 1);
+  cr_assert_eq(veil_add_roots(heap, root, 4), VEIL_OK);
+  int made = 0;
+  for (; made < 3000 && stats_of(heap).nursery_bytes != 0; made++) {
+    for (int i = 0; i < 1000; i++) {
+      node *n = veil_new(self, node);
+      n->right = root[0];
+      root[0] = n;
+    }
+  }
+  cr_assert_eq(stats_of(heap).nursery_bytes, 0, "%d lists later", made);
+  long length = 0;
+  for (const node *n = root[0]; n != NULL; n = n->right) {
+    length++;
+  }
+  cr_assert_eq(length, 1000L * made);
+  end();
+}
+
 ON_ALL_BACK_ENDS(generations, they_are_switched_off_while_they_do_not_pay_and_on_again) {
   if (!tells_what_was_written(back_end)) {
     cr_skip_test("there they are not tried");
