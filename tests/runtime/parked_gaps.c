@@ -53,7 +53,7 @@ static char *text_new(veil_thread *t, int i) {
 
 static bool text_is(const char *text, int i) { return memcmp(text, &i, sizeof i) == 0 && text[sizeof i] == i % 100 && text[TEXT - 1] == i % 100; }
 
-// Of pages with odd numbers one text in four lives, and all others are parked.
+// Of pages with odd numbers one text in sixteen lives, and all others are parked.
 static __attribute__((noinline)) void texts_make(void) {
   *cold = (char **)veil_new_pointers(self, TEXTS);
   for (int i = 0; i < TEXTS; i++) {
@@ -67,7 +67,7 @@ static __attribute__((noinline)) size_t texts_take(void) {
     size_t page = parker_page(&p, (*cold)[i]);
     if (page % 2 == 0) {
       taken += parker_take(&p, page);
-    } else if (i % 4 != 0) {
+    } else if (i % 16 != 0) {
       (*cold)[i] = NULL;
     }
   }
@@ -95,6 +95,7 @@ static __attribute__((noinline)) void texts_check(void) {
 }
 
 static atomic_bool texts_end;
+static atomic_ulong texts_beside; // made in a gap while a cycle may have been under way
 
 // Holds all it makes for a round, so that cycles begin and end while it has a buffer in a gap.
 static void *texts_main(void *unused) {
@@ -102,7 +103,9 @@ static void *texts_main(void *unused) {
   for (int i = 0; !atomic_load(&texts_end); i = (i + 1) % MORE) {
     char *old = ((char *volatile *)*hot)[i];
     EXPECT(old == NULL || text_is(old, TEXTS + i));
-    ((char *volatile *)*hot)[i] = text_new(t, TEXTS + i);
+    char *text = text_new(t, TEXTS + i);
+    atomic_fetch_add(&texts_beside, is_beside_parked(text));
+    ((char *volatile *)*hot)[i] = text;
   }
   veil_detach(t);
   return unused;
@@ -132,10 +135,11 @@ ON_TRAPPING_BACK_ENDS(parked, gaps_in_leaf_blocks_are_filled_beside_parked_pages
   cr_assert_gt(beside, MORE * 3 / 4, "%zu of %d", beside, MORE);
   texts_check();
   pthread_t thread = thread_start(texts_main, NULL);
-  for (int round = 0; round < 20; round++) {
+  for (int round = 0; round < 60; round++) {
     collect(1);
   }
   atomic_store(&texts_end, true);
+  cr_assert_gt(atomic_load(&texts_beside), MORE, "%lu", atomic_load(&texts_beside));
   veil_block_begin(self);
   pthread_join(thread, NULL);
   veil_block_end(self);
