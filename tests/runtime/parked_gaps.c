@@ -2,6 +2,7 @@
 // parked_gaps.c: mutators fill gaps in leaf blocks beside pages whose contents are away (gc.filled); and what is away asks for no memory (gc.parked-pace). Beside parked.c.
 
 #include <criterion/criterion.h>
+#include <sched.h>
 #include "tests/runtime/world.h" // first: parker.h
 #include "tests/runtime/parker.h"
 
@@ -94,21 +95,23 @@ static __attribute__((noinline)) void texts_check(void) {
   }
 }
 
-static atomic_bool texts_end;
-static atomic_ulong texts_beside; // made in a gap while a cycle may have been under way
+enum { ROUNDS = 40, BORN = 6 };
 
-// Holds all it makes for a round, so that cycles begin and end while it has a buffer in a gap.
-static void *texts_main(void *unused) {
-  veil_thread *t = veil_attach(heap);
-  for (int i = 0; !atomic_load(&texts_end); i = (i + 1) % MORE) {
-    char *old = ((char *volatile *)*hot)[i];
-    EXPECT(old == NULL || text_is(old, TEXTS + i));
-    char *text = text_new(t, TEXTS + i);
-    atomic_fetch_add(&texts_beside, is_beside_parked(text));
-    ((char *volatile *)*hot)[i] = text;
+// Cycles begin while a buffer lies in a gap, and go on while texts are born in the rest of it (gc.tlab).
+static __attribute__((noinline)) void texts_meet(void) {
+  for (int round = 0; round < ROUNDS; round++) {
+    uint64_t cycles = stats_of(heap).major_cycles;
+    (*hot)[round * BORN] = text_new(self, TEXTS + round * BORN);
+    veil_service_cycle(p.service);
+    while (stats_of(heap).major_cycles == cycles) {
+      sched_yield();
+    }
+    for (int i = round * BORN + 1; i < (round + 1) * BORN; i++) {
+      (*hot)[i] = text_new(self, TEXTS + i);
+    }
+    collect(1);
+    texts_check();
   }
-  veil_detach(t);
-  return unused;
 }
 
 static __attribute__((noinline)) size_t texts_fill(void) {
@@ -134,15 +137,7 @@ ON_TRAPPING_BACK_ENDS(parked, gaps_in_leaf_blocks_are_filled_beside_parked_pages
   size_t beside = texts_fill();
   cr_assert_gt(beside, MORE * 3 / 4, "%zu of %d", beside, MORE);
   texts_check();
-  pthread_t thread = thread_start(texts_main, NULL);
-  for (int round = 0; round < 60; round++) {
-    collect(1);
-  }
-  atomic_store(&texts_end, true);
-  cr_assert_gt(atomic_load(&texts_beside), MORE, "%lu", atomic_load(&texts_beside));
-  veil_block_begin(self);
-  pthread_join(thread, NULL);
-  veil_block_end(self);
+  texts_meet();
   texts_check();
   collect(2);
   texts_check();
