@@ -37,6 +37,7 @@ typedef struct compress_program {
   void (*drift)(double seconds);
   // Bytes of what the program has not used for so many seconds.
   double (*idle_bytes)(double seconds);
+  double (*idle_pages)(double seconds); // of COMPRESS_PAGE bytes, on which no object begins that was used since
   // Calls `note` with each object's address.
   void (*objects)(void (*note)(const void *object));
   // Reads everything, and ends the process if anything is not what was put there. A sum of what never changes.

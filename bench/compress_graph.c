@@ -128,6 +128,8 @@ static double graph_idle_bytes(double seconds) {
   return compress_now_s() - begun_s > seconds ? (double)asleep / (double)count * (double)s.live_bytes : 0; // in the other half all is visited many times a second
 }
 
+static double graph_idle_pages(double seconds) { return graph_idle_bytes(seconds) / COMPRESS_PAGE; } // the halves lie apart
+
 static void graph_objects(void (*tell)(const void *object)) {
   for (int half = 0; half < 2; half++) {
     const node *n = first[half];
@@ -146,4 +148,4 @@ static uint64_t graph_verify(void) {
   return sum;
 }
 
-const compress_program compress_graph = {"graph", graph_build, graph_steps, NULL, graph_idle_bytes, graph_objects, graph_verify};
+const compress_program compress_graph = {"graph", graph_build, graph_steps, NULL, graph_idle_bytes, graph_idle_pages, graph_objects, graph_verify};

@@ -9,7 +9,9 @@
 // A table leads to customers, and each of these is an array of its entries: so a collector that copies by what refers to what leaves a customer's objects together. The table is open, with the customer's
 // number beside it, so that who looks for one touches no other's.
 
+#include <stdlib.h>
 #include <string.h>
+#include <veil/hooks.h>
 #include "bench/compress.h"
 #include "bench/compress_pages.h"
 #include "bench/kv_load.h"
@@ -370,6 +372,33 @@ static void value_objects(const entry *e, void (*note)(const void *object)) {
   }
 }
 
+// Of pages: when anything that begins there was used last, or 0.
+static double *page_used;
+static uintptr_t pages_base;
+static double used_last;
+
+static void page_use(const void *object) {
+  double *at = &page_used[((uintptr_t)object - pages_base) / COMPRESS_PAGE];
+  *at = used_last > *at ? used_last : *at;
+}
+
+static double kv_idle_pages(double seconds) {
+  veil_pages pages = veil_heap_pages(compress_heap);
+  size_t count = pages.count * pages.page_size / COMPRESS_PAGE;
+  double from = compress_now_s() - seconds, idle = 0;
+  page_used = compress_memory(count, sizeof *page_used);
+  pages_base = (uintptr_t)pages.base;
+  for (uint64_t key = 0; key < keys; key++) {
+    used_last = used_at[key / CUSTOMER_KEYS];
+    value_objects(entry_find(key), page_use);
+  }
+  for (size_t i = 0; i < count; i++) {
+    idle += page_used[i] != 0 && page_used[i] < from;
+  }
+  free(page_used);
+  return idle;
+}
+
 static void kv_objects(void (*note)(const void *object)) {
   for (uint64_t key = 0; key < keys; key++) {
     value_objects(entry_find(key), note);
@@ -388,4 +417,4 @@ static uint64_t kv_verify(void) {
   return sum;
 }
 
-const compress_program compress_kv = {"kv", kv_build, kv_steps, kv_drift, kv_idle_bytes, kv_objects, kv_verify};
+const compress_program compress_kv = {"kv", kv_build, kv_steps, kv_drift, kv_idle_bytes, kv_idle_pages, kv_objects, kv_verify};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // compress_replay.c: the part `replay`: a program does what it does, without a compressor, with one, and without again; or the same three times without.
 //
-// Throughput, memory, promotions, and what the threads of the compressor take. Memory is compared after a full collection each time, or garbage would be what is told.
+// Throughput, memory, promotions, and what the threads of the compressor take. Memory is compared after the heap has grown to what it needs between cycles, and after a full collection, or garbage would be what is told.
 
 #include <math.h>
 #include <stdlib.h>
@@ -48,7 +48,22 @@ static stretch stretch_run(double seconds, veil_compressor *c, double at) {
   return (stretch){last - begun, compress_cpu_s() - cpu, steps};
 }
 
+// Garbage, until two cycles have begun for it, or much of it was born young: from then on the heap has as much memory for what is born between two cycles as it is going to have, with a compressor and without.
+static void heap_fill(void) {
+  enum { BYTES = 256, TURNS = 1000, MOST = 4 };
+  veil_stats s;
+  veil_get_stats(compress_heap, &s);
+  uint64_t cycles = s.major_cycles, most = MOST * (uint64_t)s.live_bytes + (256 << 20);
+  for (uint64_t born = 0; s.major_cycles < cycles + 2 && born < most; born += BYTES * TURNS) {
+    for (unsigned i = 0; i < TURNS; i++) {
+      veil_new_bytes(compress_self, BYTES);
+    }
+    veil_get_stats(compress_heap, &s);
+  }
+}
+
 static double collected_mib(void) {
+  heap_fill();
   veil_collect(compress_self);
   veil_collect(compress_self); // what referred to garbage from a block that was left in place is gone as well
   return compress_resident_mib();
@@ -86,7 +101,18 @@ typedef struct resident {
   double before, with;
 } resident;
 
-static void stats_tell(const veil_compress_stats *s, double resident_saved_mib) {
+// What had been idle for longer than the threshold when memory was compared: bytes of what lived, wherever they lie; and pages on which nothing was used.
+typedef struct idle {
+  double bytes, pages;
+} idle;
+
+// To be asked when the compressor is closed: it looks at all objects. `at` is the moment meant, since when nothing was used.
+static idle idle_now(double threshold_s, double at) {
+  double since = threshold_s + compress_now_s() - at;
+  return isfinite(threshold_s) ? (idle){compress_running->idle_bytes(since), compress_running->idle_pages(since)} : (idle){0};
+}
+
+static void stats_tell(const veil_compress_stats *s, double resident_saved_mib, idle i) {
   double mib = 1 << 20, original = (double)s->original, ratio = s->held > 0 ? original / (double)s->held : 0;
   static const char *const reasons[] = {"warming", "fixed", "past", "last", "least", "overdrawn"};
   compress_json("original_mib", original / mib);
@@ -103,10 +129,11 @@ static void stats_tell(const veil_compress_stats *s, double resident_saved_mib) 
     compress_json("resident_saved_x_possible", resident_saved_mib / ((double)s->cold / mib * (1 - 1 / ratio)));
     compress_json("cold_compressed", original / (double)s->cold);
   }
-  double idle = isfinite(s->threshold_s) ? compress_running->idle_bytes(s->threshold_s) : 0;
-  compress_json("idle_mib", idle / mib);
-  if (idle > 0) {
-    compress_json("idle_compressed", original / idle);
+  compress_json("idle_mib", i.bytes / mib);
+  compress_json("idle_pages_mib", i.pages * COMPRESS_PAGE / mib);
+  if (i.bytes > 0 && i.pages > 0) {
+    compress_json("idle_bytes_compressed", original / i.bytes);
+    compress_json("idle_compressed", original / (i.pages * COMPRESS_PAGE));
   }
 }
 
@@ -128,7 +155,7 @@ static void work_tell(const veil_compress_stats *from, const veil_compress_stats
   compress_json("packer_cpu", (double)(to->packer_ns - from->packer_ns) / 1e9 / with.seconds);
 }
 
-static void replay_tell(const stretch stretches[3], const veil_compress_stats *from, const veil_compress_stats *to, resident r, uint64_t cycles) {
+static void replay_tell(const stretch stretches[3], const veil_compress_stats *from, const veil_compress_stats *to, resident r, idle i, uint64_t cycles) {
   double around = (per_second(stretches[0]) + per_second(stretches[2])) / 2;
   compress_record_begin(to != NULL ? "veil" : "without");
   compress_json_text("prefer", compress_now.speed ? "speed" : "space");
@@ -147,7 +174,7 @@ static void replay_tell(const stretch stretches[3], const veil_compress_stats *f
   compress_json("resident_before_mib", r.before);
   compress_json("resident_mib", r.with);
   if (to != NULL) {
-    stats_tell(to, r.before - r.with);
+    stats_tell(to, r.before - r.with, i);
     work_tell(from, to, stretches[1]);
   }
   char check[32];
@@ -168,6 +195,7 @@ void compress_replay(void) {
   stretch stretches[3];
   ages *seen = compress_memory(2, sizeof *seen);
   resident r;
+  idle i = {0};
   stretch_run(o->before_s / 4, NULL, 0); // caches, and the sizes that the heap chooses
   stretches[0] = stretch_run(o->before_s, NULL, 0);
   r.before = collected_mib();
@@ -179,6 +207,7 @@ void compress_replay(void) {
     seen[0] = ages_now(c);
   }
   stretches[1] = stretch_run(o->seconds, c, o->warm_s);
+  double used_until = compress_now_s();
   cycles = major_cycles() - cycles;
   if (c != NULL) {
     veil_compress_get_stats(c, &to);
@@ -189,11 +218,12 @@ void compress_replay(void) {
     veil_compress_get_stats(c, &after);
     to.original = after.original, to.packed = after.packed, to.held = after.held, to.saved = after.saved, to.in_use = after.in_use, to.cold = after.cold; // as of that moment
     veil_compressor_close(c);
+    i = idle_now(to.threshold_s, used_until);
   } else {
     r.with = collected_mib();
   }
   stretch_run(o->before_s / 4, NULL, 0);
   stretches[2] = stretch_run(o->before_s, NULL, 0);
-  replay_tell(stretches, &from, o->without ? NULL : &to, r, cycles);
+  replay_tell(stretches, &from, o->without ? NULL : &to, r, i, cycles);
   free(seen);
 }

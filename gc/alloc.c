@@ -55,7 +55,7 @@ static bool lane_block_take(gc_heap *heap, gc_alloc_lane *lane, unsigned sort, b
     at_add(&heap->young_taken, 1); // the zone is full: what is born elsewhere meanwhile counts too
   }
   uint32_t block = partial ? gc_stack_pop(heap, &heap->partial[sort]) : GC_NONE;
-  while (block != GC_NONE && !gc_parked_fill(heap, block)) {
+  while (block != GC_NONE && !(sort & GC_SORT_LEAF) && !gc_parked_fill(heap, block)) { // of a leaf block it is asked page by page
     block = gc_stack_pop(heap, &heap->partial[sort]); // that one has parked pages: its gaps are for later (gc.parked)
   }
   if (block != GC_NONE && (sort & GC_SORT_LEAF)) {
@@ -118,10 +118,18 @@ static char *view_first(const gc_heap *heap, size_t page) {
   return vm_page_view(heap->region, page) + 8;
 }
 
+// gc.filled. Of other blocks it was asked when they were taken, and nothing is parked in the nursery.
+static bool may_fill(gc_heap *heap, uint32_t block, size_t page) {
+  return !(gc_flags(heap, block) & GC_BLOCK_LEAF) || block < heap->young_blocks || gc_parked_fill_page(heap, page);
+}
+
 // The rest of the page at the lane's cursor, if it has room.
 static bool page_buffer(gc_heap *heap, gc_alloc_lane *lane, size_t page, size_t need, char **base, char **limit) {
   size_t in_page = lane->cursor & (heap->page_size - 1);
   uint32_t top = at32_load(&heap->top[page]);
+  if ((top & GC_CLOSED) || !may_fill(heap, lane->block, page)) {
+    return false;
+  }
   char *view = vm_page_view(heap->region, page);
   char *end = view + heap->page_size - 8;
   if (top == 0) {
@@ -134,9 +142,6 @@ static bool page_buffer(gc_heap *heap, gc_alloc_lane *lane, size_t page, size_t 
     // No larger than what may move: the inline half puts anything that fits into a buffer.
     *limit = end - *base > GC_MEDIUM_MAX ? *base + GC_MEDIUM_MAX : end;
     return true;
-  }
-  if (top & GC_CLOSED) {
-    return false;
   }
   char *first = view_first(heap, page);
   char *from = view + in_page > first ? view + in_page : first;

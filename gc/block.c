@@ -72,6 +72,7 @@ static uint32_t block_start(gc_heap *heap, uint32_t block) {
   gc_still_set(heap, block, 0); // whoever takes it for copies says so; what is born carries no epoch
   gc_cells_set(heap, block, 0);
   at8_store(&heap->parked[block], 0);
+  at32_store(&heap->filled[block], 0);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
   gc_pages_stir(heap, page, heap->block_pages);
   at_add(&heap->used_blocks, 1);

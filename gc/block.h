@@ -74,7 +74,9 @@ static inline void gc_before_write(gc_heap *heap, const char *alias, size_t byte
 uint64_t gc_header_read_slow(gc_heap *heap, gc_cell cell);
 static inline uint64_t gc_header_read(const gc_heap *heap, gc_cell cell) {
   if (__builtin_expect(at_load_acquire(&heap->service_claims) != 0, 0)) {
-    return gc_header_read_slow((gc_heap *)heap, cell);
+    bool away = vm_claims(heap->region, gc_page_at(heap, gc_view_of(heap, cell.alias))) & VM_ABSENT;
+    uint64_t header = away ? GC_ARRAY : gc_header_load(cell);
+    return header & GC_ARRAY ? gc_header_read_slow((gc_heap *)heap, cell) : header; // that asks for an array's length, too
   }
   return gc_header_load(cell);
 }

@@ -13,6 +13,30 @@ bool gc_parked_fill(gc_heap *heap, uint32_t block) {
   return (at8_load(&heap->parked[block]) & GC_PARKED_PAGES) == 0; // or whoever parks sees the bit
 }
 
+bool gc_parked_fill_page(gc_heap *heap, size_t page) {
+  size_t first, end;
+  gc_cold_group(heap, page, &first, &end);
+  at32_or_full(&heap->filled[gc_page_block(heap, page)], gc_held_bit(heap, page)); // first this, then the claims: who parks does it the other way round
+  unsigned claims = 0;
+  for (; first < end; first++) {
+    claims |= vm_claims(heap->region, first);
+  }
+  return !(claims & VM_ABSENT);
+}
+
+bool gc_is_filled(const gc_heap *heap, size_t page) {
+  uint32_t filled = at32_load_acquire(&heap->filled[gc_page_block(heap, page)]), bits = 0;
+  size_t first, end;
+  if (filled == 0) {
+    return false;
+  }
+  gc_cold_group(heap, page, &first, &end);
+  for (; first < end; first++) {
+    bits |= gc_held_bit(heap, first);
+  }
+  return (filled & bits) != 0;
+}
+
 void gc_parked_close(gc_heap *heap) {
   at_store(&heap->parking_closed, 1);
   at_fence_full();

@@ -125,7 +125,7 @@ static bool may_stay(gc_heap *heap) {
 }
 
 static bool may_still(const gc_heap *heap) {
-  return at_load(&heap->keeps_in_place) != 0 && !heap->still_pace.over && gc_pace_is_roomy_still(heap);
+  return at_load(&heap->keeps_in_place) != 0 && !at32_load(&heap->still_pace.over) && gc_pace_is_roomy_still(heap);
 }
 
 void gc_empty_all(gc_heap *heap) { at_store(&heap->empties, 1); }

@@ -74,6 +74,7 @@ static size_t tables_layout(gc_heap *heap, char *base) {
       {&heap->link, heap->blocks * 4ull},  {&heap->died, heap->blocks * 4ull},
       {&heap->spared, heap->small_blocks * 4ull},  {&heap->veiled, heap->small_blocks}, {&heap->still, heap->small_blocks},
       {&heap->held, heap->small_blocks * 4ull},
+      {&heap->filled, heap->small_blocks * 4ull},
       {&heap->parked, heap->blocks},       {&heap->notes, pages * 8}, {&heap->crossing, pages * sizeof(gc_crossing)},
       {&heap->aside, heap->small_blocks * (GC_ASIDE_WORDS * 8ull)}, {&heap->cells, heap->small_blocks * 2ull},
       {&heap->top, pages * 4},             {&heap->cover, pages * 2},
@@ -214,7 +215,7 @@ vm_status gc_open(gc_heap **out, const gc_config *config, const gc_world *world,
   heap->from_space = 2;
   heap->epoch = 3; // the first cycle's is 1
   heap->next_epoch = 1;
-  heap->still_pace.over = true; // the first cycle moves, also that of a heap that was rebuilt
+  at32_store(&heap->still_pace.over, 1); // the first cycle moves, also that of a heap that was rebuilt
   gc_runs_open(heap);
   gc_stack *stacks[] = {&heap->empty,      &heap->ready,      &heap->open_free, &heap->veiled_free,
                         &heap->grey,       &heap->large_grey, &heap->born_ready};

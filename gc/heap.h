@@ -303,7 +303,7 @@ typedef struct gc_still_pace {
   uint64_t most;   // bytes
   unsigned cycles; // since the last one that moved
   unsigned span;   // as many as may be; 0: no cycle has moved yet
-  bool over;       // the next one moves
+  uint32_t volatile over; // the next one moves; atomic
 } gc_still_pace;
 
 typedef struct gc_config {
@@ -354,6 +354,7 @@ typedef struct gc_heap {
   uint8_t volatile *still;   // per block: what is known of it for cycles that leave it in place (still.h)
   uint8_t volatile *parked;  // per block, of the large zone too: what is known of pages that are parked (parked.h)
   uint32_t volatile *held;   // per block: 0 but in a cycle, and of a cold one: a bit for each page that is veiled with what it hangs together with; << 16, all of whose marks are set, too (cold.c)
+  uint32_t volatile *filled; // per block: of a leaf block, a bit for each page that a mutator may be filling (gc.filled)
   AO_t volatile *notes;      // per page: the notes of one that is parked, or 0
   struct gc_crossing *crossing; // per page: of a cell that reaches into the next one, or of a large object; written when either is parked
   uint8_t volatile *veiled;  // per block of from-space that is kept: the stamp of the cycle once all its pages are veiled

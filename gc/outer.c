@@ -35,10 +35,10 @@ static bool is_behind_floor(const gc_heap *heap, uintptr_t view, gc_cell cell) {
 }
 
 uintptr_t gc_outer_resolved(gc_heap *heap, uintptr_t view) {
-  if (gc_is_cold(heap, gc_block_of(heap, view)) || gc_is_aside(heap, gc_block_of(heap, view))) {
-    return gc_aside_is_marked(heap, view) ? view : 0;
-  }
   gc_cell cell = gc_ref_cell(heap, (gc_ref){view});
+  if (gc_is_cold(heap, gc_block_of(heap, view)) || gc_is_aside(heap, gc_block_of(heap, view))) {
+    return gc_aside_is_marked(heap, view) || is_behind_floor(heap, view, cell) ? view : 0;
+  }
   uint64_t header = gc_header_read(heap, cell);
   if (gc_is_done(heap, header)) {
     return gc_cell_ref(heap, gc_peer_cell(heap, header), header).view;

@@ -94,21 +94,26 @@ static void trigger_set(gc_heap *heap) {
 
 void gc_pace_opened(gc_heap *heap) { trigger_set(heap); }
 
+// Pages that are parked cost a cycle little, and whoever has them parked wants less memory in use: they give no right to more garbage (gc.parked-pace).
+static uint64_t parked_bytes(const gc_heap *heap) { return at_load(&heap->parked_pages) << heap->page_shift; }
+
 // What is garbage in spared blocks gives no right to more. While generations pay, what was born in the last cycle does not either: it has mostly died.
 static uint64_t wish(const gc_heap *heap) {
   gc_pace in = numbers(heap);
+  uint64_t parked = min64(parked_bytes(heap), in.live);
   uint64_t survived = at_load(&heap->survived_bytes), reached = min64(at_load(&heap->reached_bytes), survived), garbage = survived - reached;
   if (at_load(&heap->young_pays)) {
-    in.live = reached;
-    return gc_pace_wish_young(&in) + garbage;
+    in.live = above(reached, parked);
+    return gc_pace_wish_young(&in) + garbage + min64(parked, reached);
   }
   uint64_t live = in.live, least = live + in.external + in.headroom;
-  in.live = above(live, garbage);
-  return max64(gc_pace_wish(&in), least);
+  in.live = above(live, garbage + parked);
+  return max64(gc_pace_wish(&in) + min64(parked, above(live, garbage)), least);
 }
 
 uint64_t gc_pace_slack(const gc_heap *heap) {
   gc_pace in = numbers(heap);
+  in.live = above(in.live, parked_bytes(heap));
   return above(gc_pace_wish(&in), in.live + in.external);
 }
 
@@ -192,7 +197,7 @@ void gc_pace_stills(gc_heap *heap, uint64_t emptied) {
   uint64_t survived = at_load(&heap->survived_bytes);
   if (heap->stills) {
     pace->cycles++;
-    pace->over = survived > pace->most || pace->cycles >= pace->span;
+    at32_store(&pace->over, survived > pace->most || pace->cycles >= pace->span);
     return;
   }
   uint64_t full = emptied * GC_BLOCK, lived = at_load(&heap->dense_copied);
@@ -205,7 +210,7 @@ void gc_pace_stills(gc_heap *heap, uint64_t emptied) {
   }
   pace->cycles = 0;
   pace->most = survived + survived / 4 + heap->config.headroom;
-  pace->over = false;
+  at32_store(&pace->over, 0);
 }
 
 void gc_pace_leaves(gc_heap *heap, uint64_t filled, uint64_t lived) {
@@ -275,7 +280,7 @@ bool gc_kept_some(const gc_heap *heap) { return at_load(&heap->kept_blocks) != a
 
 static uint64_t mid_cycle_budget(const gc_heap *heap, uint64_t live) {
   gc_pace in = numbers(heap);
-  in.live = live;
+  in.live = above(live, parked_bytes(heap));
   return gc_pace_budget(&in);
 }
 
@@ -330,6 +335,11 @@ bool gc_wants_assist(const gc_heap *heap) {
   return born / GC_BLOCK * expected > copied * (budget / GC_BLOCK + 1);
 }
 
+// Where pages are parked blocks stay in place in most cycles, and what moves is about what moved last time: memory for more copies is had when it is needed (gc.parked-pace).
+static uint64_t copies_parked(const gc_heap *heap, uint64_t all) {
+  return at_load(&heap->parked_pages) != 0 && at_load(&heap->keeps_in_place) != 0 && !at32_load(&heap->still_pace.over) ? min64(all, gc_pace_copies(at_load(&heap->copied_blocks))) : all;
+}
+
 // Copies of all that is there. In a cycle of what it has not come to: what it empties does for the next one's.
 static uint64_t reserve_most(const gc_heap *heap) {
   uint64_t used = at_load_acquire(&heap->used_blocks), from = at_load(&heap->from_left);
@@ -340,7 +350,7 @@ static uint64_t reserve_most(const gc_heap *heap) {
   case GC_SWEEPING:
     return with_slack(above(used, from));
   default:
-    return with_slack(used);
+    return copies_parked(heap, with_slack(used));
   }
 }
 

@@ -290,7 +290,7 @@ static gc_park_refusal block_refusal(const gc_heap *heap, size_t page) {
     gc_cell cell = gc_large_cell(heap, gc_large_head(heap, block));
     return gc_page_at(heap, gc_view_of(heap, cell.alias)) >= page || gc_page_at(heap, gc_view_of(heap, cell.alias) + 8) >= page ? GC_PARK_HEAD : GC_PARK_REFUSALS;
   }
-  bool settled = at8_load(&heap->still[block]) & GC_SETTLED, filled = at8_load(&heap->parked[block]) & GC_FILLED;
+  bool settled = at8_load(&heap->still[block]) & GC_SETTLED, filled = (at8_load(&heap->parked[block]) & GC_FILLED) || gc_is_filled(heap, page);
   return settled && !filled && gc_space(heap, block) == heap->to_space ? GC_PARK_REFUSALS : GC_PARK_FRESH;
 }
 

@@ -23,6 +23,10 @@ static inline bool gc_is_parked(const gc_heap *heap, size_t page) {
 
 // Of the block a mutator, or a minor cycle, takes what is free: nothing there is going to be parked before the next sweep. False: something is.
 bool gc_parked_fill(gc_heap *heap, uint32_t block);
+// The same of one page of a leaf block, and of those that it hangs together with (gc.filled). False: one of them is parked, or away for another reason.
+bool gc_parked_fill_page(gc_heap *heap, size_t page);
+// Whether somebody fills the page, or one that it hangs together with. Asked after the page's ABSENT was laid.
+bool gc_is_filled(const gc_heap *heap, size_t page);
 
 // Why a page cannot be parked now.
 typedef enum gc_park_refusal {

@@ -226,7 +226,8 @@ static void slot_check(void *arg, gc_seen seen, uintptr_t view) {
   gc_heap *heap = check->heap;
   if (gc_is_from(heap, view) && !is_deferred(check, view & GC_ADDRESS_MASK)) {
     if (gc_is_cold(heap, gc_block_of(heap, view)) || gc_is_aside(heap, gc_block_of(heap, view))) {
-      VM_CHECK(gc_aside_is_marked(heap, view & GC_ADDRESS_MASK), "slot %p of a scanned page holds %p, which is not marked [gc.grey]",
+      gc_cell cell = gc_ref_cell(heap, (gc_ref){view & GC_ADDRESS_MASK});
+      VM_CHECK(gc_aside_is_marked(heap, view & GC_ADDRESS_MASK) || gc_floor_at(heap, gc_view_of(heap, cell.alias)) != NULL, "slot %p of a scanned page holds %p, which is not marked [gc.grey]",
                (void *)gc_view_of(heap, (void *)seen.slot.alias), (void *)view);
       return;
     }

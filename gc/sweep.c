@@ -160,8 +160,8 @@ static bool page_stays_whole(sweeper *sweep, size_t page) {
   size_t stale = (size_t)(base + heap->page_size - used);
   sweep->stale += stale;
   sweep->live += heap->page_size - free - stale;
-  // Above a top below the page's end memory is stale, as in a page of copies; else there may be gaps, and a scan has closed them.
-  at32_store_release(&heap->top[page], (uint32_t)(used - base) | (stale != 0 ? GC_CLOSED : 0));
+  // Above a top below the page's end memory is stale, as in a page of copies; else there may be gaps, and a scan has closed them. Where there are none nobody need look.
+  at32_store_release(&heap->top[page], (uint32_t)(used - base) | (stale != 0 || free < GC_GAP_MIN ? GC_CLOSED : 0));
   return true;
 }
 
@@ -192,13 +192,14 @@ static void page_sweep(sweeper *sweep, size_t page, bool floors) {
     sweep->free += heap->page_size;
     return;
   }
-  if (sweep->still && page_stays_whole(sweep, page)) {
+  sweep->floors = floors && page_has_floor(sweep, page);
+  if (sweep->still && !sweep->floors && page_stays_whole(sweep, page)) {
     if (sweep->drop != 0) {
       page_epochs_drop(sweep, page);
     }
     return;
   }
-  sweep->floors = floors && page_has_floor(sweep, page);
+  size_t free = sweep->free;
   if (!page_walk(sweep, page)) {
     at32_store(&heap->top[page], 0);
     AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
@@ -209,8 +210,9 @@ static void page_sweep(sweeper *sweep, size_t page, bool floors) {
   if (covering.alias != NULL && !is_live(sweep, covering)) {
     AO_short_store((unsigned short volatile *)&heap->cover[page], 0);
   }
-  // A mutator owns the rest of its buffer: nobody else allocates in that page.
-  at32_store_release(&heap->top[page], (uint32_t)heap->page_size | (sweep->floors ? GC_CLOSED : 0));
+  // A mutator owns the rest of its buffer: nobody else allocates in that page. Nor would anybody find room where hardly anything is free: so nobody looks, and the page gets no younger by it.
+  bool closed = sweep->floors || sweep->free - free < GC_GAP_MIN;
+  at32_store_release(&heap->top[page], (uint32_t)heap->page_size | (closed ? GC_CLOSED : 0));
 }
 
 // From last page to first: a page asks the header of the object that covers its start, which lies further down.
@@ -271,6 +273,7 @@ static size_t aside_sweep(gc_heap *heap, uint32_t block, unsigned marked) {
   gc_aside_clear(heap, block);
   gc_still_set(heap, block, live >= GC_BLOCK / THIN ? GC_SETTLED : 0);
   at8_store(&heap->parked[block], 0);
+  at32_store(&heap->filled[block], 0);
   leaf_decide(heap, block, true, live);
   AO_char_store((unsigned char volatile *)&heap->flags[block], GC_BLOCK_LEAF);
   AO_char_store_release((unsigned char volatile *)&heap->space[block], heap->to_space);
@@ -326,6 +329,7 @@ static size_t still_sweep(gc_heap *heap, uint32_t block, unsigned marked, tally 
   bool gaps = sweep.free >= GC_GAPS_MIN, settled = sweep.live >= GC_BLOCK / THIN;
   gc_still_set(heap, block, carried | (settled ? GC_SETTLED : 0));
   at8_store(&heap->parked[block], 0);
+  at32_store(&heap->filled[block], 0);
   seen->dense += settled;
   seen->gaps += GC_BLOCK - sweep.live;
   bool filled = sweep.free + sweep.stale < GC_GAPS_MIN; // gc.cells
@@ -354,13 +358,17 @@ static void group_discard(sweeper *sweep, size_t first, size_t end) {
   sweep->free += (end - first) << heap->page_shift;
 }
 
-// Pages of a cold block that hang together.
+// Pages of a cold block that hang together. Those with a floor keep their bit in gc_heap.filled.
 static void group_sweep(sweeper *sweep, size_t first, size_t end) {
   gc_heap *heap = sweep->heap;
-  bool parked = false;
+  bool parked = false, floors = sweep->floor_count != 0;
+  uint32_t filled = 0;
   for (size_t page = first; page < end; page++) {
     parked |= gc_is_parked(heap, page);
+    filled |= floors && page_has_floor(sweep, page) ? gc_held_bit(heap, page) : 0;
   }
+  VM_CHECK(!parked || filled == 0, "pages %zu to %zu hang together, and somebody fills one of which another is parked [gc.filled]", first, end);
+  at32_or_full(&heap->filled[gc_page_block(heap, first)], filled);
   if (parked && !gc_cold_any(heap, first, end)) {
     group_discard(sweep, first, end);
     return;
@@ -368,7 +376,7 @@ static void group_sweep(sweeper *sweep, size_t first, size_t end) {
   for (size_t page = end; page-- > first;) {
     if (!parked) {
       gc_before_read(heap, gc_page_alias(heap, page), heap->page_size);
-      page_sweep(sweep, page, false);
+      page_sweep(sweep, page, floors);
     } else {
       sweep->live += heap->page_size; // all stays as it is, what is dead, too: it was scanned
       if (sweep->drop != 0 && at32_load(&heap->top[page]) != 0 && !gc_is_parked(heap, page)) {
@@ -379,11 +387,13 @@ static void group_sweep(sweeper *sweep, size_t first, size_t end) {
   }
 }
 
-// gc.parked. Something of it lives.
+// gc.parked. Something of it lives, or a mutator goes on there (gc.filled).
 static void cold_sweep(gc_heap *heap, uint32_t block) {
+  bool floors = (gc_flags(heap, block) & GC_BLOCK_FLOOR) != 0;
   uint8_t leaf = gc_flags(heap, block) & GC_BLOCK_LEAF, known = at8_load(&heap->still[block]);
   unsigned drop = gc_still_epoch(heap->epoch) | gc_still_epoch(heap->next_epoch), carried = known & GC_EPOCHS & ~drop;
-  sweeper sweep = {heap, .drop = known & drop ? drop : 0, .still = true, .aside = true};
+  sweeper sweep = {heap, .drop = known & drop ? drop : 0, .still = true, .aside = true, .floor = heap->floors, .floor_count = floors ? heap->floor_count : 0};
+  at32_store(&heap->filled[block], 0);
   size_t base = gc_block_page(heap, block), first, end;
   for (size_t page = base + heap->block_pages; page > base; page = first) {
     gc_cold_group(heap, page - 1, &first, &end);
@@ -397,7 +407,7 @@ static void cold_sweep(gc_heap *heap, uint32_t block) {
   gc_cells_set(heap, block, 0);
   space_give(heap, block, leaf);
   at8_and_full(&heap->parked[block], GC_PARKED_PAGES); // pages may be coming back at this moment
-  if (sweep.free >= GC_GAPS_MIN && (at8_load(&heap->parked[block]) & GC_PARKED_PAGES) == 0) {
+  if (sweep.free >= GC_GAPS_MIN && (leaf || (at8_load(&heap->parked[block]) & GC_PARKED_PAGES) == 0)) {
     gc_stack_push(heap, &heap->partial[gc_block_sort(heap, block)], block);
   }
 }
@@ -421,6 +431,7 @@ static size_t block_sweep(gc_heap *heap, uint32_t block) {
   }
   gc_still_set(heap, block, gc_still_epoch(heap->epoch) | (sweep.live >= GC_BLOCK / THIN ? GC_SETTLED : 0));
   at8_store(&heap->parked[block], flags & GC_BLOCK_FLOOR ? GC_FILLED : 0); // a mutator goes on there
+  at32_store(&heap->filled[block], 0);
   gc_cells_set(heap, block, 0);
   if (leaf) {
     leaf_decide(heap, block, heap->spares && at32_load(&heap->spared[block]) > heap->cycle, sweep.live);
@@ -528,7 +539,7 @@ static bool is_retained(const gc_heap *heap, uint32_t block, tally *seen, unsign
 static void block_retain(gc_heap *heap, uint32_t block, unsigned marked, tally *seen) {
   bool leaf = (gc_flags(heap, block) & GC_BLOCK_LEAF) != 0, filled = is_filled(heap, block, true), born = is_filled(heap, block, false);
   if (gc_is_cold(heap, block)) {
-    if (marked != 0) {
+    if (marked != 0 || (gc_flags(heap, block) & GC_BLOCK_FLOOR)) {
       cold_sweep(heap, block);
     } else {
       gc_blocks_free(heap, block, 1, false);

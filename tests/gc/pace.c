@@ -169,6 +169,40 @@ ON_ALL_BACK_ENDS(pace, an_idle_heap_keeps_little_more_than_what_lives) {
   fake_close(f);
 }
 
+// gc.parked-pace: of so many bytes it is said that they are parked.
+static void parked_say(fake *f, uint64_t bytes) { at_store(&f->gc->parked_pages, bytes / f->gc->page_size); }
+
+ON_ALL_BACK_ENDS(pace, what_is_parked_gives_no_right_to_garbage_nor_to_memory_for_copies) {
+  OPEN_OR_SKIP(f, .back_end = back_end, .limit = 512 * MIB, .headroom = MIB, .growth = 100);
+  if (!f->gc->region->traps) {
+    fake_close(f);
+    return; // nothing is parked
+  }
+  f->spares = true;
+  fake_list(f, 0, 1000000); // some 46 MiB
+  fake_buffers_drop(f);
+  fake_cycle(f);
+  fake_cycle(f);
+  gc_keep_in_place(f->gc, true);
+  fake_cycle(f);
+  uint64_t live = gc_used_bytes(f->gc), slack = gc_pace_slack(f->gc), reserve = gc_pace_reserve(f->gc) * GC_BLOCK, keep = gc_pace_keep(f->gc) * GC_BLOCK;
+  cr_assert(slack > live && reserve > live);
+  parked_say(f, live / 2);
+  cr_assert_leq(gc_pace_slack(f->gc), slack - live / 2 + f->gc->page_size);
+  cr_assert_lt(gc_pace_reserve(f->gc) * GC_BLOCK, live / 8, "nothing has moved in the last cycle, but %lu blocks", (unsigned long)at_load(&f->gc->copied_blocks));
+  cr_assert_lt(gc_pace_keep(f->gc) * GC_BLOCK, keep - live);
+  parked_say(f, 2 * live); // large objects may be more than lived: they are counted in
+  cr_assert(!gc_wants_cycle(f->gc) && gc_pace_slack(f->gc) >= MIB);
+  parked_say(f, 0);
+  fake_list(f, 1, 600000);
+  cr_assert_not(gc_wants_cycle(f->gc));
+  parked_say(f, live / 2);
+  cr_assert(gc_wants_cycle(f->gc), "half of it is as much garbage as there may be");
+  parked_say(f, 0);
+  cr_assert(gc_pace_slack(f->gc) == slack && gc_pace_reserve(f->gc) * GC_BLOCK >= reserve);
+  fake_close(f);
+}
+
 ON_ALL_BACK_ENDS(pace, what_objects_own_outside_brings_the_next_cycle_nearer) {
   OPEN_OR_SKIP(f, .back_end = back_end, .limit = 64 * MIB, .headroom = 10 * MIB, .growth = 100);
   cr_assert(gc_external_add(f->gc, 9 * MIB));
