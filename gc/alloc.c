@@ -118,9 +118,9 @@ static char *view_first(const gc_heap *heap, size_t page) {
   return vm_page_view(heap->region, page) + 8;
 }
 
-// gc.filled. Of other blocks it was asked when they were taken, and nothing is parked in the nursery.
+// gc.filled. Of other blocks it was asked when they were taken, and nothing is parked in the nursery, nor in what has not been through a cycle.
 static bool may_fill(gc_heap *heap, uint32_t block, size_t page) {
-  return !(gc_flags(heap, block) & GC_BLOCK_LEAF) || block < heap->young_blocks || gc_parked_fill_page(heap, page);
+  return !(gc_flags(heap, block) & GC_BLOCK_LEAF) || block < heap->young_blocks || !(at8_load(&heap->still[block]) & GC_SETTLED) || gc_parked_fill_page(heap, page);
 }
 
 // The rest of the page at the lane's cursor, if it has room.

@@ -121,7 +121,7 @@ void gc_flip_slots(gc_flip *flip, uintptr_t *slots, size_t count) {
 static bool may_stay(gc_heap *heap) {
   bool empties = at_load(&heap->empties) != 0;
   at_store(&heap->empties, 0);
-  return !empties && !heap->sparse && heap->region->traps;
+  return !empties && !at8_load(&heap->sparse) && heap->region->traps;
 }
 
 static bool may_still(const gc_heap *heap) {
@@ -205,7 +205,7 @@ void gc_flip_stopped(gc_heap *heap) {
   gc_copier_give(heap, copier);
   heap->mixes = stills;
   heap->defers = spares && !gc_young_is_on(heap); // a minor cycle looks at what is marked only
-  heap->spares_born = spares && heap->born_stay && !stills;
+  heap->spares_born = spares && at8_load(&heap->born_stay) && !stills;
   heap->spares = spares; // from here on: a veil for each root would make the pause long
   gc_pace_flipped(heap);
 }

@@ -65,8 +65,8 @@ static bool is_run(const gc_heap *heap, uint32_t block) {
 }
 
 // Its neighbours that are spared, too, and nobody has reached yet: to veil them all takes not much longer than to veil one. Not where blocks stay
-// still: what is dead there would hold what it refers to not for one cycle, but for many. Nor a block that mutators have filled: what was born together often
-// dies together, so all of it may be dead, and hold the next, and so on.
+// still: what is dead there would hold what it refers to not for one cycle, but for many. A block that mutators have filled takes none with it: what was
+// born together often dies together, so all of it may be dead, and hold the next, and so on.
 static uint32_t keep_run(gc_heap *heap, uint32_t block, uint32_t *first) {
   enum { RUN = 8 };
   uint32_t at = block - block % RUN, limit = at + RUN, end = block + 1;

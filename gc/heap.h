@@ -430,13 +430,13 @@ typedef struct gc_heap {
   bool asides; // and marks leaf objects of dense blocks aside (gc.aside), from its first root on …
   uint8_t volatile leaves_stay; // … those of blocks that mutators have filled, too: most of them live. Atomic: the sweep writes it, mutators with new leaf blocks read it
   bool spares_born; // and other blocks that mutators have filled (gc.born), because …
-  bool born_stay;   // … most of what was in such blocks lived when the last cycle ended
+  uint8_t volatile born_stay; // … atomic, as leaves_stay: most of what was in such blocks lived when the last cycle ended
   bool stills; // and leaves blocks as they are that have been through a cycle (gc.still)
   bool mixes;  // what is copied out of a block, or marked by its header, is noted for the block (GC_MIXED): in the flip, and where blocks stay still
   bool colds;  // there are cold blocks (gc.parked) …
   bool wholes; // … and nobody asks which objects of a parked page live: all do if one does
   bool defers; // and traps put off marking what stays (gc.deferred)
-  bool sparse; // of what was dense once too little has been found alive lately
+  uint8_t volatile sparse; // atomic: of what was dense once too little has been found alive lately
   unsigned epoch, next_epoch; // the next one is carried by no header: the sweep sees to that (gc.still)
   gc_still_pace still_pace;
   uint32_t cycle;

@@ -183,7 +183,7 @@ void gc_pace_spared(gc_heap *heap, uint64_t emptied, uint64_t dense, uint64_t ga
   uint64_t full = emptied * GC_BLOCK, lived = min64(at_load(&heap->dense_copied), full), dead = 0;
   if (emptied >= LEAST) {
     dead = (uint64_t)((double)spared * (double)(full - lived) / (double)full);
-    heap->sparse = lived + dense * GC_BLOCK < (full + dense * GC_BLOCK) / (heap->spares ? STAY : COME_BACK);
+    at8_store(&heap->sparse, lived + dense * GC_BLOCK < (full + dense * GC_BLOCK) / (heap->spares ? STAY : COME_BACK));
   }
   // Where blocks stay still nobody knows what else is dead: but these bytes are free.
   at_store(&heap->reached_bytes, above(survived, heap->stills ? gaps : dead));
@@ -223,7 +223,7 @@ void gc_pace_leaves(gc_heap *heap, uint64_t filled, uint64_t lived) {
 void gc_pace_born(gc_heap *heap, uint64_t filled, uint64_t lived) {
   enum { LEAST = 16 * GC_BLOCK };
   if (filled >= LEAST) {
-    heap->born_stay = lived >= filled / 8 * (heap->born_stay ? 5 : 6);
+    at8_store(&heap->born_stay, lived >= filled / 8 * (at8_load(&heap->born_stay) ? 5 : 6));
   }
 }
 
@@ -337,7 +337,8 @@ bool gc_wants_assist(const gc_heap *heap) {
 
 // Where pages are parked blocks stay in place in most cycles, and what moves is about what moved last time: memory for more copies is had when it is needed (gc.parked-pace).
 static uint64_t copies_parked(const gc_heap *heap, uint64_t all) {
-  return at_load(&heap->parked_pages) != 0 && at_load(&heap->keeps_in_place) != 0 && !at32_load(&heap->still_pace.over) ? min64(all, gc_pace_copies(at_load(&heap->copied_blocks))) : all;
+  bool still = at_load(&heap->keeps_in_place) != 0 && !at32_load(&heap->still_pace.over) && !at8_load(&heap->sparse) && at_load(&heap->empties) == 0 && gc_pace_is_roomy_still(heap);
+  return still && at_load(&heap->parked_pages) != 0 ? min64(all, gc_pace_copies(at_load(&heap->copied_blocks))) : all;
 }
 
 // Copies of all that is there. In a cycle of what it has not come to: what it empties does for the next one's.
@@ -356,11 +357,11 @@ static uint64_t reserve_most(const gc_heap *heap) {
 
 // Blocks that the next cycle is likely to leave where they are: those that are dense since the last one, and what was born since then if that stays.
 static uint64_t staying(const gc_heap *heap) {
-  if (heap->sparse || !heap->region->traps || at_load(&heap->keeps_in_place) != 0) {
+  if (at8_load(&heap->sparse) || !heap->region->traps || at_load(&heap->keeps_in_place) != 0 || at_load(&heap->empties) != 0 || !gc_pace_is_roomy(heap)) {
     return 0;
   }
   uint64_t survived = at_load(&heap->survived_bytes) + at_load(&heap->large_bytes) - at_load(&heap->large_live_bytes);
-  return at_load(&heap->staying_blocks) + (heap->born_stay ? above(gc_used_bytes(heap), survived) / GC_BLOCK : 0);
+  return at_load(&heap->staying_blocks) + (at8_load(&heap->born_stay) ? above(gc_used_bytes(heap), survived) / GC_BLOCK : 0);
 }
 
 uint64_t gc_pace_reserve(const gc_heap *heap) {

@@ -33,7 +33,7 @@ typedef enum gc_park_refusal {
   GC_PARK_CYCLE,  // a cycle is under way, or about to be
   GC_PARK_HELD,   // the claim has ended, or is being settled
   GC_PARK_YOUNG,  // it is the nursery's, or refers to something young, or into the nursery's zone
-  GC_PARK_FRESH,  // its block has not been through a cycle, or is being filled
+  GC_PARK_FRESH,  // its block has not been through a cycle, or that or the page has been filled since (gc.filled)
   GC_PARK_HEAD,   // it holds the header of a large object, or one of the two words of an array's whose other one is on the next page
   GC_PARK_TRACED, // an object has a trace callback
   GC_PARK_TOKEN,  // its words hold each of the numbers of which one is to stand for a reference

@@ -232,6 +232,16 @@ RT_EXPORT void veil_service_keep_in_place(veil_service *s, bool keeps) {
   }
 }
 
+RT_EXPORT void veil_service_work(veil_service *s, void (*fn)(void *arg), void *arg) {
+  if (self_find(s->heap) != NULL || vm_settling()) {
+    vm_fatal("veil_service_work: service %s: called %s", s->name, vm_settling() ? "in a callback" : "by a thread that is attached, and runs");
+  }
+  sigset_t saved;
+  rt_thread *self = rt_service_enter(s->heap, &saved);
+  fn(arg);
+  rt_service_leave(s->heap, self, &saved);
+}
+
 RT_EXPORT void veil_service_cycle(veil_service *s) {
   at32_store_release(&s->heap->cycle_asked, 1);
   rt_post(&s->heap->keeper_work);

@@ -45,8 +45,8 @@ int os_protect(void *address, size_t bytes, enum os_access access);
 // Gives the range memory, mapped for writing, and zero where it had none. A negative errno, and no
 // signal, when there is none; a part of the range may have memory then.
 int os_populate(void *address, size_t bytes);
-// Gives a range of a file in memory memory, mapped nowhere yet, and zero where it had none. A negative errno when there is none; what the range had
-// before stays.
+// Gives a range of a file in memory memory, mapped nowhere yet, and zero where it had none. A negative errno when there is none: what the range had
+// before stays, and some of it may have more. In pieces, as os_punch.
 int os_allocate(int fd, size_t offset, size_t bytes);
 // Gives a range that is one huge page long, and aligned to that, memory in one huge page, mapped. -EINVAL: the system does
 // not do that; the range may have some memory when it fails.

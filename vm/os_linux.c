@@ -61,7 +61,7 @@ struct scan_arg {
 };
 #define SCAN_IOCTL _IOWR('f', 16, struct scan_arg)
 enum { SCAN_WP_MATCHING = 1, SCAN_CHECK_WPASYNC = 2, SCAN_WRITTEN = 2 };
-enum { PUNCHED = 2 << 20 }; // bytes of a file that are given back at once, a huge page at most
+enum { PIECE = 2 << 20 }; // bytes of a file that get or lose memory at once, a huge page at most: the system has the file locked meanwhile
 
 // The result of a call that returns -1 and sets errno, as a negative errno; the errno of before stays.
 #define RESULT(CALL)                                                                                                   \
@@ -213,15 +213,23 @@ int os_populate(void *address, size_t bytes) {
   return result;
 }
 
+static int by_pieces(int fd, int mode, size_t offset, size_t bytes) {
+  int result = 0;
+  for (size_t end = offset + bytes, to; offset < end && result == 0; offset = to) {
+    to = offset - offset % PIECE + PIECE;
+    to = to < end ? to : end;
+    do {
+      result = (int)RESULT(fallocate(fd, mode, (off_t)offset, (off_t)(to - offset)));
+    } while (result == -EINTR);
+  }
+  return result;
+}
+
 int os_allocate(int fd, size_t offset, size_t bytes) {
   if (fails()) {
     return -ENOMEM;
   }
-  int result;
-  do {
-    result = (int)RESULT(fallocate(fd, 0, (off_t)offset, (off_t)bytes));
-  } while (result == -EINTR);
-  return result;
+  return by_pieces(fd, 0, offset, bytes);
 }
 
 int os_huge(void *address, size_t bytes) {
@@ -309,15 +317,7 @@ int os_punch(int fd, size_t offset, size_t bytes) {
   if (fails()) {
     return -ENOMEM;
   }
-  int result = 0;
-  for (size_t end = offset + bytes, to; offset < end && result == 0; offset = to) {
-    to = offset - offset % PUNCHED + PUNCHED;
-    to = to < end ? to : end;
-    do {
-      result = (int)RESULT(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)(to - offset)));
-    } while (result == -EINTR);
-  }
-  return result;
+  return by_pieces(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes);
 }
 
 int os_fill(int fd, size_t offset, const void *from, size_t bytes) {

@@ -67,6 +67,10 @@ size_t veil_service_dirty(veil_service *service, void (*visit)(void *arg, size_t
 // Pages that the service has been told of, and wants to be told of once more: they count as written since it last asked. Any thread; not in a stop. Nothing happens if it does not watch yet.
 void veil_service_written(veil_service *service, size_t page, size_t count);
 
+// Calls fn, and no instant, rollback or fork of the process has its stop meanwhile: each waits until fn has returned. For a thread for which `absent`, `unsaved`, `discarded` or `copy` wait: if a stop had it wait in the midst of what it does, and that waited for
+// the callback, neither would end. `fn` is quick, some tens of microseconds, and may call what settles, parks, moves notes and drops. Aborts in callbacks, and for a thread that is attached and not between brackets.
+void veil_service_work(veil_service *service, void (*fn)(void *arg), void *arg);
+
 // Which pages were touched: calls `visit` for each page in use of [page, page + count) that the program has touched, or a call to the system for it, or that came into use, since the call before that had it in its range (for all of them the first time). The
 // nursery's zone is left out, and the collector's work is no touch: a cycle makes no page young, unless it moves what is on it. From then on the first touch of each such page traps once, 4 to 6 us; so a call to the system on an object whose page was
 // not touched since, leaves too, is refused with EFAULT (but on `uffd-kernel`), and wants veil_touch (or veil/calls.h). Some 0.3 us for a page that was touched, a few ns for each other.
@@ -106,7 +110,7 @@ size_t veil_page_park(veil_service *service, size_t page, void *notes, size_t ro
 bool veil_page_unpark(veil_service *service, size_t page);
 
 // In `absent`, instead of writing through the alias and of veil_page_unpark: what the page holds is `contents`, a page's worth, aligned to 8, of a parked page what veil_page_park has left. The references are put back there, and all of it is
-// written to the page, which gets its memory by that, for a third of the time that it takes to have zeroes first. VEIL_NO_MEMORY: the system has none; the page is as it was, and `contents` are of no use any more.
+// written to the page, which gets its memory by that, for a third of the time that it takes to have zeroes first. VEIL_NO_MEMORY: the system has none; a part of it may be written, and `contents` are of no use any more: it is called again, with contents as at first.
 // Aborts outside of `absent`, and if these are not the contents. In signal handlers, too.
 veil_status veil_page_fill(veil_service *service, size_t page, void *contents);
 
@@ -130,7 +134,7 @@ typedef enum veil_park_refusal {
   VEIL_PARK_CYCLE,  // a full cycle is under way, or about to begin; or an instant, a rollback, or a fork
   VEIL_PARK_HELD,   // somebody touches the page just now, the claim has ended, or it is parked already
   VEIL_PARK_YOUNG,  // it belongs to the nursery, or refers to something young
-  VEIL_PARK_FRESH,  // it has not been through a full cycle, or a thread has been allocating in the same 64 KiB since
+  VEIL_PARK_FRESH,  // it has not been through a full cycle, or a thread has been allocating since in the same 64 KiB, or, where these have no references, on the same page
   VEIL_PARK_HEAD,   // it holds the header of a large object, or a part of an array's whose other part is on the next page
   VEIL_PARK_TRACED, // an object on it has a trace callback
   VEIL_PARK_TOKEN,  // its words hold all multiples of 16 below 1024, of which one is to stand for references

@@ -189,7 +189,7 @@ CX_EXPORT veil_compressor *veil_compressor_open(veil_heap *heap, const veil_comp
   c->process = os_process_here();
   conditions_init(c);
   bool good = options_take(c, options);
-  if (good && !memory_open(c)) {
+  if (good && (c->process == 0 || !memory_open(c))) { // 0: cx.child could not be told
     rt_error_set("veil_compressor_open: no memory");
     good = false;
   }

@@ -93,7 +93,7 @@ static size_t run_drop(veil_compressor *c, cx_slot **run, size_t length) {
     if (gone) {
       count(c, run[i]->page, handle);
     }
-    at_store_release(word, cx_word_of(gone ? CX_AWAY : CX_READY, handle));
+    at_store_release(word, cx_word_of(CX_AWAY, handle)); // if not gone, a part may be: what is on the shelf is right
     if (!gone) {
       put_off(c, run[i]->page);
       cx_let_go(c, run[i]);
@@ -102,22 +102,40 @@ static size_t run_drop(veil_compressor *c, cx_slot **run, size_t length) {
   return gone ? length : 0;
 }
 
-size_t cx_end(veil_compressor *c, cx_slot **slots, size_t count) {
-  size_t away = 0, run = 0; // slots[i - run … i) are CX_DROPPING
-  qsort(slots, count, sizeof *slots, by_page);
-  for (size_t i = 0; i < count; i++) {
-    if (run == CX_RUN || (run != 0 && slots[i]->page != slots[i - 1]->page + 1)) {
-      away += run_drop(c, slots + i - run, run);
+typedef struct ending {
+  veil_compressor *c;
+  cx_slot **slots;
+  size_t count, away;
+} ending;
+
+// No page stays CX_DROPPING over a stop (cx.nobody-waits).
+static void some_end(void *arg) {
+  ending *e = arg;
+  size_t run = 0; // slots[i - run … i) are CX_DROPPING
+  for (size_t i = 0; i < e->count; i++) {
+    if (run != 0 && e->slots[i]->page != e->slots[i - 1]->page + 1) {
+      e->away += run_drop(e->c, e->slots + i - run, run);
       run = 0;
     }
-    if (drop_begin(c, slots[i])) {
+    if (drop_begin(e->c, e->slots[i])) {
       run++;
     } else {
-      away += run_drop(c, slots + i - run, run);
+      e->away += run_drop(e->c, e->slots + i - run, run);
       run = 0;
     }
   }
-  return away + run_drop(c, slots + count - run, run);
+  e->away += run_drop(e->c, e->slots + e->count - run, run);
+}
+
+size_t cx_end(veil_compressor *c, cx_slot **slots, size_t count) {
+  ending e = {.c = c};
+  qsort(slots, count, sizeof *slots, by_page);
+  for (size_t i = 0; i < count; i += e.count) {
+    e.slots = slots + i;
+    e.count = count - i < CX_RUN ? count - i : CX_RUN;
+    veil_service_work(c->service, some_end, &e);
+  }
+  return e.away;
 }
 
 // ---- The shelf puts itself in order.

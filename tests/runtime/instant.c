@@ -2,6 +2,7 @@
 // instant.c: instants of services: what `unsaved` and `now` see is the heap as it was when `at` was called, byte by byte. Many threads: instant_threads.c.
 
 #include <criterion/criterion.h>
+#include <stdatomic.h>
 #include "tests/runtime/saver.h"
 #include "veil/calls.h"
 
@@ -290,6 +291,48 @@ Test(instant, unknown_flags_are_refused) {
   memset(s.state, USED, pages.count);
   saver_close(&s);
   end();
+}
+
+typedef struct worker {
+  veil_service *service;
+  atomic_int stage; // 1: is at work; 2: has been
+} worker;
+
+static void work_slowly(void *arg) {
+  worker *w = arg;
+  atomic_store(&w->stage, 1);
+  sleep_ms(50);
+  atomic_store(&w->stage, 2);
+}
+
+static void *worker_main(void *arg) {
+  veil_service_work(((worker *)arg)->service, work_slowly, arg);
+  return NULL;
+}
+
+ON_ALL_BACK_ENDS(instant, one_waits_for_who_is_at_work_for_a_service) {
+  INSTANT_START_OR_SKIP();
+  static saver s;
+  saver_open(&s);
+  worker w = {.service = s.service};
+  pthread_t thread = thread_start(worker_main, &w);
+  while (atomic_load(&w.stage) == 0) {
+    sleep_ms(1);
+  }
+  instant_take(&s, 0);
+  cr_assert_eq(atomic_load(&w.stage), 2);
+  pthread_join(thread, NULL);
+  instant_save(&s);
+  saver_close(&s);
+  end();
+}
+
+DIES(instant, work_by_a_thread_that_is_attached_aborts, "veil_service_work: service saver: called by a thread that is attached, and runs") {
+  heap_with_pages((veil_options){0});
+  static saver s;
+  saver_open(&s);
+  worker w = {.service = s.service};
+  worker_main(&w);
 }
 
 // ---- Dirty.
