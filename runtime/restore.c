@@ -43,6 +43,7 @@ struct rt_restore {
   AO_t left;   // pages that are away
   AO_t cursor; // where readers go on: a page
   uint32_t volatile buffer_taken[BUFFERS];
+  uint32_t volatile found; // what is there is known, and the heap about to be given to the program
   uint32_t volatile closing;
   uint32_t volatile hurry; // not 0: the background does not wait any longer
   // Under the lock of forks.
@@ -61,6 +62,7 @@ static _Noreturn void page_lost(const rt_restore *r, size_t page) { vm_fatal("%s
 static bool contents_read(void *arg, size_t page, size_t count, void *to) {
   const rt_restore *r = arg;
   size_t page_size = r->source.page_size;
+  (void)at32_load_acquire(&r->found); // who touched the page came after that, and a pager after him, but only by way of the system
   for (size_t at = page, limit = page + count, end; at < limit; at = end) {
     bool there = is_there(r, at);
     for (end = at + 1; end < limit && is_there(r, end) == there; end++) {
@@ -397,6 +399,7 @@ static bool pages_find(veil_heap *heap) {
     }
     r->there[page / 64] |= (uint64_t)!zero << page % 64;
   }
+  at32_store_release(&r->found, 1);
   return true;
 }
 
