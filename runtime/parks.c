@@ -3,6 +3,7 @@
 //
 // Neighbours: gc/parked.c makes the notes and uses them; hooks.c lays and settles the claims. Any thread, and callbacks in traps.
 
+#include <sched.h>
 #include "gc/parked.h"
 #include "runtime/services.h"
 
@@ -98,6 +99,19 @@ static bool held_copy(veil_heap *heap, size_t page, void *to) {
 
 static bool is_unsaved_for(const veil_service *s, size_t page) { return AO_char_load_acquire((unsigned char volatile *)rt_owner_of(s->heap, page, VEIL_UNSAVED)) == s->owner; }
 
+// Somebody else who saves it at the same moment has a page for some microseconds: it would be put back for nothing.
+static bool hold_unsaved(vm_region *region, size_t page) {
+  enum { TRIES = 64 };
+  unsigned both = VM_ABSENT | VM_UNSAVED;
+  for (unsigned tries = 0; !vm_hold(region, page, VM_UNSAVED); tries++) {
+    if (tries == TRIES || (vm_claims(region, page) & both) != both) {
+      return false;
+    }
+    sched_yield();
+  }
+  return true;
+}
+
 RT_EXPORT bool veil_page_save(veil_service *s, size_t page, void *to) {
   veil_heap *heap = s->heap;
   vm_region *region = heap->gc->region;
@@ -107,7 +121,7 @@ RT_EXPORT bool veil_page_save(veil_service *s, size_t page, void *to) {
   bool saved = false;
   sigset_t signals;
   rt_thread *self = rt_service_enter(heap, &signals);
-  if (vm_hold(region, page, VM_UNSAVED)) {
+  if (hold_unsaved(region, page)) {
     saved = is_unsaved_for(s, page) && held_copy(heap, page, to);
     if (saved) {
       rt_claim_done(heap, page, VEIL_UNSAVED);

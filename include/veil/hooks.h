@@ -123,7 +123,7 @@ bool veil_page_parked_at(veil_service *service, size_t page, void *notes);
 veil_status veil_page_drop(veil_service *service, size_t page, size_t count);
 
 // Saves a page that carries the service's UNSAVED and whose contents are away (another's ABSENT), and leaves them away: they are copied to `to`, a page's worth, aligned to 8, as the service that has them tells by `copy`. UNSAVED is settled thereby, and `unsaved` not called.
-// False: nothing has happened, since the page carries no such two claims, somebody holds it, or `copy` cannot say: veil_service_settle has the contents put back. A few ns if so. Any thread, attached or not; not in callbacks.
+// False: nothing has happened, since the page carries no such two claims, somebody holds it for more than a moment, or `copy` cannot say: veil_service_settle has the contents put back. A few ns if so. Any thread, attached or not; not in callbacks.
 bool veil_page_save(veil_service *service, size_t page, void *to);
 
 // In `now` or `at` of an instant: what a page holds whose contents are away, which stay away, likewise. False: its contents are to be had through the alias, if need be since they were put back now.
